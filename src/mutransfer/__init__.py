@@ -1,0 +1,64 @@
+"""Tune small, train large: hyperparameter transfer across width and depth for any PyTorch model.
+
+    import mutransfer as mt
+
+    plan = mt.plan(model, base=base_model)
+    plan.initialize(model)
+    optimizer = torch.optim.AdamW(plan.param_groups(model, lr=2**-8))
+
+Public names are imported on first use, so that `import mutransfer` costs nothing and the command line answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._errors import MutransferError as MutransferError
+    from .plan import Plan as Plan
+    from .plan import plan as plan
+    from .sweep import Runs as Runs
+    from .sweep import Study as Study
+    from .sweep import log2 as log2
+    from .sweep import sweep as sweep
+    from .tasks import Task as Task
+    from .transfer import Transfer as Transfer
+    from .transfer import transfer as transfer
+
+_HOMES = {
+    "MutransferError": "_errors",
+    "Plan": "plan",
+    "plan": "plan",
+    "Runs": "sweep",
+    "Study": "sweep",
+    "log2": "sweep",
+    "sweep": "sweep",
+    "Task": "tasks",
+    "Transfer": "transfer",
+    "transfer": "transfer",
+}
+__all__ = list(_HOMES)
+
+
+class _Package(ModuleType):
+    """The package itself: `mutransfer.plan`, `.sweep` and `.transfer` are the functions, not the folders that define them."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+            self.__dict__[name] = value
+            return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *_HOMES})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,210 @@
+"""Trains many members of one shape as one program, or one by one with torch.optim; both give the same losses."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .._errors import MutransferError
+from ..tasks import Task
+from ._optimizers import Step, blocks, update
+
+HOPELESS = 100.0
+"""A member has diverged once its loss is not finite or exceeds this many times its first loss."""
+
+_CHECK_EVERY = 20
+"""Steps between looks at which members have diverged; those leave the stack and cost nothing more."""
+
+Watch = Callable[[int], None]
+"""Called with the number of member-steps just done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One configuration: an initialised model, the parameter groups of its plan, and the seed of its batches.
+
+    Members with the same initial draw may share one model: it is copied, never changed.
+    """
+
+    model: nn.Module
+    groups: Sequence[Mapping[str, Any]]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How every member is trained: what all of them share.
+
+    Attributes:
+        task: Data and loss.
+        steps: Number of optimizer steps.
+        batch: Examples a step.
+        optimizer: "sgd", "adam" or "adamw".
+        options: What else the optimizer takes, such as betas or momentum.
+    """
+
+    task: Task
+    steps: int
+    batch: int
+    optimizer: str = "adamw"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Float[Tensor, "member steps"]:
+    """Train all members together: one stacked tensor for each parameter, one vectorised step, each member with its own rates.
+
+    Args:
+        members: Configurations of one shape.
+        recipe: What they share.
+        watch: Told of progress.
+
+    Returns:
+        The loss of every step before its update, float64; not a number from the step on at which a member diverged.
+
+    Raises:
+        MutransferError: there are no members, or their shapes or optimizers do not fit.
+    """
+    stack = _Stack(members, recipe)
+    losses = torch.full((len(members), recipe.steps), float("nan"), dtype=torch.float64)
+    with sdpa_kernel(SDPBackend.MATH):
+        for step in range(recipe.steps):
+            losses[stack.alive, step] = stack.step(step).double().cpu()
+            if watch is not None:
+                watch(len(stack.alive))
+            if (step + 1) % _CHECK_EVERY == 0:
+                ended = diverged_at(losses[stack.alive, : step + 1])
+                stack.keep([i for i, end in enumerate(ended) if end is None])
+                if not len(stack.alive):
+                    break
+    return _cut(losses)
+
+
+def train_one_by_one(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Float[Tensor, "member steps"]:
+    """As `train`, with an ordinary loop over members and torch's own optimizer."""
+    losses = torch.full((len(members), recipe.steps), float("nan"), dtype=torch.float64)
+    kind = update(recipe.optimizer).torch_class
+    for i, member in enumerate(members):
+        model = copy.deepcopy(member.model)
+        named = dict(model.named_parameters())
+        groups = [{**group, "params": [named[name] for name in group["names"]]} for group in member.groups]
+        optimizer = kind(groups, **recipe.options)
+        inputs, targets = _data(recipe.task, next(iter(named.values())))
+        with sdpa_kernel(SDPBackend.MATH):
+            for step, rows in enumerate(recipe.task.batches(member.seed, recipe.steps, recipe.batch)):
+                optimizer.zero_grad()
+                loss = recipe.task.loss(model(inputs[rows]), targets[rows])
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses[i, step] = loss.detach().double()
+                if watch is not None:
+                    watch(1)
+                if (step + 1) % _CHECK_EVERY == 0 and diverged_at(losses[i : i + 1, : step + 1])[0] is not None:
+                    break
+    return _cut(losses)
+
+
+def diverged_at(losses: Float[Tensor, "member steps"]) -> list[int | None]:
+    """The step at which each member diverged; None for those that did not."""
+    bad = ~torch.isfinite(losses) | (losses > HOPELESS * losses[:, :1])
+    return [int(row.int().argmax()) if row.any() else None for row in bad]
+
+
+def _cut(losses: Tensor) -> Tensor:
+    for row, end in zip(losses, diverged_at(losses), strict=True):
+        if end is not None:
+            row[end:] = float("nan")
+    return losses
+
+
+def _data(task: Task, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The task's examples on the device of a parameter, floating ones in its type."""
+
+    def placed(data: Tensor) -> Tensor:
+        return data.to(like.device, like.dtype if data.is_floating_point() else data.dtype)
+
+    return placed(task.inputs), placed(task.targets)
+
+
+class _Stack:
+    """The members' parameters, buffers, optimizer state and rates, stacked; and which members they are."""
+
+    def __init__(self, members: Sequence[Member], recipe: Recipe) -> None:
+        if not members:
+            raise MutransferError("an ensemble needs at least one member")
+        self.template = members[0].model
+        self.recipe = recipe
+        self.update = update(recipe.optimizer)
+        models = [dict(member.model.named_parameters()) for member in members]
+        self.parameters = {name: _stacked([m[name] for m in models], name) for name in models[0]}
+        buffers = [dict(member.model.named_buffers()) for member in members]
+        self.buffers = {name: _stacked([b[name] for b in buffers], name) for name in buffers[0]}
+        self.state = {name: {key: torch.zeros_like(p) for key in self.update.state} for name, p in self.parameters.items()}
+        self.rates = {name: _rates(members, name, p) for name, p in self.parameters.items()}
+        self.alive = torch.arange(len(members))
+        self.inputs, self.targets = _data(recipe.task, next(iter(self.parameters.values())))
+        seeds = sorted({member.seed for member in members})
+        self.rows = torch.stack([recipe.task.batches(seed, recipe.steps, recipe.batch) for seed in seeds])
+        self.seed = torch.tensor([seeds.index(member.seed) for member in members])
+        self.gradient = torch.func.vmap(torch.func.grad_and_value(self._loss), randomness="different")
+
+    def _loss(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        output = torch.func.functional_call(self.template, (parameters, buffers), (inputs,), strict=True)
+        return self.recipe.task.loss(output, targets)
+
+    def step(self, number: int) -> Float[Tensor, " member"]:
+        """One training step of all members still in the stack; their losses before it."""
+        rows: Int[Tensor, "member batch"] = self.rows[self.seed, number]
+        gradients, losses = self.gradient(self.parameters, self.buffers, self.inputs[rows], self.targets[rows])
+        options = {**self.recipe.options, **self.update.fixed}
+        for name, parameter in self.parameters.items():
+            rates = self.rates[name]
+            for block in blocks(parameter):
+                self.update.apply(
+                    Step(
+                        parameter=parameter[block],
+                        gradient=gradients[name][block],
+                        state={key: value[block] for key, value in self.state[name].items()},
+                        count=number + 1,
+                        lr=rates["lr"][block],
+                        eps=rates["eps"][block],
+                        weight_decay=rates["weight_decay"][block] if "weight_decay" in rates else None,
+                    ),
+                    **options,
+                )
+        return losses  # type: ignore[no-any-return]
+
+    def keep(self, members: list[int]) -> None:
+        """Drop all others from the stack."""
+        if len(members) == len(self.alive):
+            return
+        index = torch.tensor(members, dtype=torch.long)
+        for tensors in (self.parameters, self.buffers, *self.state.values(), *self.rates.values()):
+            for name, tensor in tensors.items():
+                tensors[name] = tensor[index.to(tensor.device)]
+        self.alive, self.seed = self.alive[index], self.seed[index]
+
+
+def _stacked(tensors: list[Tensor], name: str) -> Tensor:
+    if len({t.shape for t in tensors}) > 1:
+        raise MutransferError(f"{name} has different shapes in different members; an ensemble trains members of one shape")
+    return torch.stack([t.detach() for t in tensors])
+
+
+def _rates(members: Sequence[Member], name: str, parameter: Tensor) -> dict[str, Tensor]:
+    """Rate, eps and decay of one tensor for every member, (member, 1, ..., 1); no decay where it is zero for all."""
+    groups = [next((g for g in member.groups if name in g["names"]), None) for member in members]
+    if None in groups:
+        raise MutransferError(f"{name} is in no parameter group of member {groups.index(None)}")
+    shape = (len(members), *[1] * (parameter.dim() - 1))
+    columns = {
+        key: torch.tensor([group.get(key, 0.0) for group in groups if group is not None], dtype=parameter.dtype, device=parameter.device)
+        for key in ("lr", "eps", "weight_decay")
+    }
+    return {key: column.view(shape) for key, column in columns.items() if key != "weight_decay" or column.any()}

@@ -1,0 +1,78 @@
+"""Which axis of a parameter is fan-in, which fan-out, which a kernel or an index: by module type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from .._errors import MutransferError
+
+Axes = tuple[str, ...]
+"""One word a dimension: "out", "in", or "finite" (kernel, index, position: never width)."""
+
+_TABLES: tuple[tuple[type[nn.Module], Mapping[str, Axes]], ...] = (
+    (nn.Linear, {"weight": ("out", "in"), "bias": ("out",)}),
+    (nn.Conv1d, {"weight": ("out", "in", "finite"), "bias": ("out",)}),
+    (nn.Conv2d, {"weight": ("out", "in", "finite", "finite"), "bias": ("out",)}),
+    (nn.Conv3d, {"weight": ("out", "in", "finite", "finite", "finite"), "bias": ("out",)}),
+    (nn.ConvTranspose1d, {"weight": ("in", "out", "finite"), "bias": ("out",)}),
+    (nn.ConvTranspose2d, {"weight": ("in", "out", "finite", "finite"), "bias": ("out",)}),
+    (nn.ConvTranspose3d, {"weight": ("in", "out", "finite", "finite", "finite"), "bias": ("out",)}),
+    (nn.Embedding, {"weight": ("finite", "out")}),
+)
+
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether the module normalises: torch's own norms, and any class that calls itself one (LlamaRMSNorm)."""
+    return isinstance(module, _NORMS) or type(module).__name__.lower().endswith("norm")
+
+
+def axes_of(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
+    """The axes of a module's parameter, or None where the registry does not know them.
+
+    Args:
+        module: The module that owns the parameter.
+        parameter: The parameter's own name, such as "weight".
+        dimensions: How many dimensions it has.
+    """
+    for kind, axes in _TABLES:
+        if isinstance(module, kind):
+            if parameter in axes:
+                return _grouped(module, axes[parameter])
+            break
+    return ("out",) * dimensions if dimensions == 1 or is_norm(module) else None
+
+
+def _grouped(module: nn.Module, axes: Axes) -> Axes:
+    """A depthwise convolution sums over its kernel alone: its axis of inputs is finite."""
+    groups = getattr(module, "groups", 1)
+    if groups == 1 or "in" not in axes:
+        return axes
+    if groups == module.in_channels and not getattr(module, "transposed", False):
+        return tuple("finite" if axis == "in" else axis for axis in axes)
+    raise MutransferError(
+        f"a convolution with {groups} groups over {module.in_channels} channels is neither dense nor depthwise: "
+        'say its axes with axes={"pattern": ("out", "in", ...)}'
+    )
+
+
+def declared_axes(name: str, declared: Mapping[str, Axes]) -> Axes | None:
+    """The axes that the user declared for this parameter, by the first pattern that matches its name."""
+    return next((tuple(axes) for pattern, axes in declared.items() if fnmatchcase(name, pattern)), None)
+
+
+def check_declared(names: list[str], declared: Mapping[str, Axes]) -> None:
+    """Refuse a declared pattern that matches no parameter, and axes that are none.
+
+    Raises:
+        MutransferError: naming the pattern.
+    """
+    for pattern, axes in declared.items():
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise MutransferError(f"axes={{{pattern!r}: ...}} matches no parameter of the model; its parameters begin with {names[:5]}")
+        if unknown := set(axes) - {"out", "in", "finite"}:
+            raise MutransferError(f'axes of {pattern!r}: {sorted(unknown)} are no axes; say "out", "in" or "finite" for each dimension')

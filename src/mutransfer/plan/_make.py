@@ -1,0 +1,231 @@
+"""Makes a Plan: what was read off the model and its base, put together with a parametrization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from .._errors import MutransferError
+from ..rules import ONE, Family, Parametrization, Powers, Role, family, matrix_role, parametrization, powers
+from ._apply import rms
+from ._axes import Axes
+from ._graph import Attention, Trace, trace
+from ._plan import Plan, TensorPlan
+from ._read import Match, match, parameters_of
+
+
+class Carried(NamedTuple):
+    """A multiplier of some signal that a learned tensor carries, the ratio it is a power of, and why."""
+
+    multiplier: Powers
+    ratio: Fraction
+    why: str
+
+
+def plan(
+    model: nn.Module,
+    base: nn.Module,
+    *,
+    rule: str | None = None,
+    optimizer: str = "adamw",
+    example_inputs: Any = None,
+    axes: Mapping[str, Axes] | None = None,
+) -> Plan:
+    """Plan how to initialise and train a model so that its base's hyperparameters stay right.
+
+    Reads the dimensions that grew off the shapes, and residual branches, tied heads and attention scales off one forward pass on the
+    meta device. Every multiplier that the parametrization wants is folded into the tensors, so the model itself stays as it is.
+
+    Args:
+        model: The model to train; its values are not touched, and it may live on the meta device.
+        base: The same architecture at the size where the hyperparameters were found.
+        rule: Name of the parametrization: "sp", "mup", "depth-mup" or "completep". By default muP in width and, where depth
+            grows, alpha = 1/2 for residual branches with one matrix (Depth-muP) and alpha = 1 for deeper ones (CompleteP).
+        optimizer: Family of the optimizer that trains all tensors: "sgd", "adam", "adamw" or "lion".
+        example_inputs: What the forward pass takes, a tensor or a tuple; guessed from the first layer by default.
+        axes: Axes of parameters that no rule knows, by name pattern: {"experts.*.weight": ("out", "in")}; also "finite".
+
+    Raises:
+        MutransferError: base and model are not one family of sizes, something grew that no rule explains, or a multiplier
+            cannot be folded; the message names the tensor.
+    """
+    train = family(optimizer)
+    if train.name == "muon":
+        raise MutransferError(
+            "Muon updates matrices only and a plan covers every tensor: plan with optimizer='adamw', "
+            "or take the rule of the matrices from mutransfer.rules"
+        )
+    chosen = parametrization(rule) if rule is not None else None
+    matches = match(parameters_of(model, axes or {}), parameters_of(base, axes or {}))
+    if chosen is not None and not chosen.maximal:
+        own = base_trace = Trace()
+    else:
+        own, base_trace = trace(model, example_inputs), trace(base, example_inputs)
+        _check_depth(matches, own, base_trace)
+    depth = len(base_trace.branches), len(own.branches)
+    if chosen is None:
+        chosen, why = _default_rule(own, depth)
+    else:
+        why = "asked for"
+    ratio = Fraction(depth[1], depth[0]) if depth[0] else Fraction(1)
+    carried = _carried(chosen, matches, own, base_trace, ratio)
+    branch = frozenset[str]().union(*(b.tensors for b in own.branches))
+    values = dict(base.named_parameters())
+    scales = {m.base_run: rms([values[name] for name in m.base_run]) for m in matches.values()}
+    width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
+    tensors = {
+        name: _tensor(
+            chosen, train, m, _role(m, own, width), ratio, in_branch=name in branch, carried=carried.get(name, []), scale=scales[m.base_run]
+        )
+        for name, m in matches.items()
+    }
+    return Plan(rule=chosen.name, why=why, optimizer=train.name, depth=depth, tensors=tensors)
+
+
+def _default_rule(own: Trace, depth: tuple[int, int]) -> tuple[Parametrization, str]:
+    if depth[0] == depth[1]:
+        return parametrization("mup"), "width may grow, depth does not"
+    if max(b.matrices for b in own.branches) <= 1:
+        return parametrization("depth-mup"), "depth grows, and every residual branch has one matrix"
+    return parametrization("completep"), "depth grows, and residual branches have two matrices or more in series"
+
+
+def _check_depth(matches: Mapping[str, Match], own: Trace, base: Trace) -> None:
+    if len(own.branches) == len(base.branches):
+        for m in matches.values():
+            if len(m.run) != len(m.base_run):
+                raise MutransferError(
+                    f"{m.parameter.name}: the model has {len(m.run)} layers like it, the base {len(m.base_run)}, but the number of "
+                    f"residual branches is {len(own.branches)} in both: no rule is known for depth without residual branches"
+                )
+    elif len(own.branches) < len(base.branches) or not base.branches:
+        raise MutransferError(
+            f"the model has {len(own.branches)} residual branches and the base {len(base.branches)}; "
+            "the base must have at least one and not more than the model"
+        )
+
+
+def _role(m: Match, own: Trace, width: bool) -> Role:
+    """What the tensor is to its network: by which axes grew, or by its place where no width grew at all."""
+    kind = m.parameter.kind
+    if kind == "embedding":
+        return Role.TIED if m.parameter.tied_to else Role.EMBEDDING
+    if kind != "matrix":
+        return Role(kind)
+    if width:
+        role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
+        return Role.VECTOR if role is Role.INPUT and "in" not in m.axes and m.parameter.axes is None else role
+    return matrix_role(m.parameter.name not in own.first, m.parameter.name not in own.final)
+
+
+def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace, depth: Fraction) -> dict[str, list[Carried]]:
+    """The multipliers that each tensor carries for a signal it makes."""
+    carried: dict[str, list[Carried]] = {}
+
+    def carry(tensors: frozenset[str], what: Carried) -> None:
+        for name in tensors:
+            carried.setdefault(name, []).append(what)
+
+    if rule.branch_multiplier != ONE and depth != 1:
+        if own.post_norm:
+            raise MutransferError(
+                "a normalisation follows the residual joins (post-norm), and no rule is known for its depth (2203.03466, Table 1); "
+                'keep the depth, or scale width alone with rule="mup"'
+            )
+        ends = set[str]()
+        for number, branch in enumerate(own.branches):
+            if branch.last is None:
+                raise MutransferError(
+                    f"residual branch {number + 1} of {len(own.branches)} (with {min(branch.tensors)}) does not end in learned tensors "
+                    f"that could carry its multiplier {rule.branch_multiplier}: end it with a linear layer or an affine norm"
+                )
+            ends |= branch.last
+        carry(frozenset(ends), Carried(rule.branch_multiplier, depth, "ends a residual branch and carries the branch's multiplier"))
+    for name, m in matches.items():
+        width = m.ratio("out")
+        if m.parameter.tied_to and width != 1 and rule.maximal:
+            feeds = own.feeds.get(name)
+            if feeds is None:
+                raise MutransferError(
+                    f"{name} is also the head ({m.parameter.tied_to}), and its input is not made by learned tensors that could carry "
+                    "the logits' multiplier 1/fan_in: put a norm with a gain before the head, or untie it"
+                )
+            carry(
+                feeds,
+                Carried(
+                    rule.logit_multiplier.substitute(fan_in="head_fan_in"),
+                    width,
+                    f"feeds the tied head {name} and carries the logits' multiplier",
+                ),
+            )
+    for own_attention, base_attention in _paired(own.attention, base.attention):
+        ratio = Fraction(own_attention.head_dim, base_attention.head_dim)
+        missing = _missing_scale(rule, own_attention.scale / base_attention.scale, ratio)
+        if missing != ONE:
+            if own_attention.query is None:
+                raise MutransferError(
+                    f"the head dimension grows from {base_attention.head_dim} to {own_attention.head_dim} and no learned tensor can carry "
+                    f"the factor {missing} of the attention logits: grow the number of heads instead, "
+                    "or give scale=1/head_dim to scaled_dot_product_attention"
+                )
+            carry(
+                own_attention.query, Carried(missing, ratio, "makes the queries and carries what the attention logits lack to 1/head_dim")
+            )
+    return carried
+
+
+def _paired(own: tuple[Attention, ...], base: tuple[Attention, ...]) -> list[tuple[Attention, Attention]]:
+    if len(own) == len(base):
+        return list(zip(own, base, strict=True))
+    if len({(a.head_dim, a.scale) for a in base}) != 1:
+        raise MutransferError("depth grows and the base's attentions have several head sizes or scales: give all layers the same")
+    return [(a, base[0]) for a in own]
+
+
+def _missing_scale(rule: Parametrization, own: float, head_dim: Fraction) -> Powers:
+    """What the model's own attention scale lacks, as a power of the head dimension's ratio."""
+    for exponent in ("0", "-1/2", "-1"):
+        if abs(own - powers(head_dim=exponent).evaluate({"head_dim": head_dim})) < 1e-9:
+            return rule.attention_scale / powers(head_dim=exponent) if head_dim != 1 else ONE
+    raise MutransferError(
+        f"the attention scale changes by {own:g} while the head dimension grows {head_dim} times: "
+        "neither constant, 1/sqrt(head_dim) nor 1/head_dim"
+    )
+
+
+def _tensor(
+    rule: Parametrization,
+    optimizer: Family,
+    m: Match,
+    role: Role,
+    depth: Fraction,
+    *,
+    in_branch: bool,
+    carried: list[Carried],
+    scale: float | None,
+) -> TensorPlan:
+    quantities = rule.quantities(role, optimizer, in_branch=in_branch)
+    ratios = {"fan_in": m.ratio("in"), "fan_out": m.ratio("out"), "depth": depth}
+    reasons = [f"{rule.source}"]
+    for multiplier, ratio, why in carried:
+        quantities = quantities.fold(multiplier, optimizer)
+        ratios |= {name: ratio for name, _ in multiplier.exponents}
+        reasons.append(f"{why} {multiplier}")
+    return TensorPlan(
+        name=m.parameter.name,
+        role=role,
+        shape=m.parameter.shape,
+        base_shape=m.base.shape,
+        run=m.run,
+        in_branch=in_branch,
+        ratios=ratios,
+        init=quantities.init,
+        lr=quantities.lr,
+        eps=quantities.eps,
+        decay=quantities.decay,
+        base_rms=scale,
+        reasons=tuple(reasons),
+    )

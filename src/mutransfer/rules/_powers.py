@@ -1,0 +1,79 @@
+"""Products of rational powers of named ratios: exact algebra, evaluation, printing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+Exponent = int | Fraction | str
+Ratio = int | float | Fraction
+
+
+@dataclass(frozen=True)
+class Powers:
+    """A product such as fan_in^-1 · depth^-1/2, with exact exponents.
+
+    Ratios are target over base, so a product of powers is 1 at base size. Build one with `powers`.
+
+    >>> hidden_rate = powers(fan_in=-1) * powers(depth="-1/2")
+    >>> print(hidden_rate)
+    fan_in^-1 · depth^-1/2
+    >>> hidden_rate.evaluate({"fan_in": 8, "depth": 4})
+    0.0625
+    """
+
+    exponents: tuple[tuple[str, Fraction], ...] = ()
+
+    def __mul__(self, other: Powers) -> Powers:
+        total = dict(self.exponents)
+        for name, exponent in other.exponents:
+            total[name] = total.get(name, Fraction(0)) + exponent
+        return powers(**total)
+
+    def __truediv__(self, other: Powers) -> Powers:
+        return self * other**-1
+
+    def __pow__(self, exponent: Exponent) -> Powers:
+        return powers(**{name: own * Fraction(exponent) for name, own in self.exponents})
+
+    def evaluate(self, ratios: Mapping[str, Ratio]) -> float:
+        """The value at these ratios (target over base); exactly 1.0 where every ratio is 1.
+
+        Raises:
+            KeyError: a ratio that the product needs is not given.
+        """
+        return math.prod((float(ratios[name]) ** float(exponent) for name, exponent in self.exponents), start=1.0)
+
+    def substitute(self, **names: str | None) -> Powers:
+        """Rename ratios, or set one to 1 with None: `substitute(fan_in="n", fan_out=None)`."""
+        result = ONE
+        for name, exponent in self.exponents:
+            new = names.get(name, name)
+            if new is not None:
+                result *= powers(**{new: exponent})
+        return result
+
+    def __str__(self) -> str:
+        return " · ".join(name if e == 1 else f"{name}^{e}" for name, e in self.exponents) or "1"
+
+    def to_json(self) -> dict[str, str]:
+        """Exponents as text, such as {"fan_in": "-1", "depth": "-1/2"}."""
+        return {name: str(exponent) for name, exponent in self.exponents}
+
+
+_ORDER = ("fan_in", "fan_out", "depth", "head_dim")
+
+
+def powers(**exponents: Exponent) -> Powers:
+    """The product of each named ratio to its exponent; text such as "-1/2" is exact."""
+    exact = ((name, Fraction(exponent)) for name, exponent in exponents.items())
+    return Powers(tuple(sorted(((n, e) for n, e in exact if e), key=lambda item: (_rank(item[0]), item[0]))))
+
+
+def _rank(name: str) -> int:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+
+
+ONE = Powers()

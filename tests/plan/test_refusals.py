@@ -1,0 +1,197 @@
+"""Bad input is refused in one sentence that names the tensor and the remedy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mutransfer._errors import MutransferError
+from mutransfer.plan import plan
+from mutransfer.tasks._models import gpt, mlp
+
+
+class Matrix(nn.Module):
+    """A bare matrix of width by width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem, self.readout = nn.Linear(5, width), nn.Linear(width, 3)
+        self.mix = nn.Parameter(torch.eye(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(torch.relu(self.stem(x)) @ self.mix)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem, self.readout = nn.Linear(5, width), nn.Linear(width, 3)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.readout(torch.relu(self.stem(x) + self.stem(y)))
+
+
+class FirstIsBare(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.readout = nn.LayerNorm(width), nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.norm(x))
+
+
+class Fused(nn.Module):
+    """Queries, keys and values from one matrix, in two heads."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem, self.qkv, self.out = nn.Linear(5, width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.readout = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (2, -1)).transpose(1, 2) for t in self.qkv(self.stem(x)).chunk(3, dim=-1))
+        return self.readout(self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)))
+
+
+class TiedToActivation(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token, self.layer, self.head = nn.Embedding(7, width), nn.Linear(width, width), nn.Linear(width, 7, bias=False)
+        self.head.weight = self.token.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.layer(self.token(x))))
+
+
+def conv(width: int, groups: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.Conv2d(width, width, 3, groups=groups), nn.Flatten(), nn.Linear(width * 28 * 28, 2))
+
+
+def split_heads(width: int, depth: int) -> nn.Module:
+    """A gpt whose last block has half as many heads, of twice the size."""
+    model = gpt(width, depth, heads=4)
+    model.blocks[-1].heads = 2
+    return model
+
+
+SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
+    "unknown rule": (lambda: plan(mlp(8), mlp(8), rule="mupp"), "unknown rule 'mupp'; choose one of sp, mup"),
+    "unknown optimizer": (lambda: plan(mlp(8), mlp(8), optimizer="adafactor"), "unknown optimizer 'adafactor'.*choose one of sgd, adam"),
+    "muon": (lambda: plan(mlp(8), mlp(8), optimizer="muon"), 'Muon updates matrices only.*optimizer=.adamw'),
+    "exchanged": (lambda: plan(mlp(8), mlp(16)), "input.weight: dimension 0 is 8 in the model but 16 in the base.*exchange them"),
+    "fewer branches": (lambda: plan(gpt(32, 2), gpt(16, 4)), "the model has 4 residual branches and the base 8"),
+    "base has more modules": (
+        lambda: plan(mlp(16), nn.Sequential(nn.Linear(64, 8))),
+        "the base has \\*.weight, which the model has not.*one family",
+    ),
+    "model has more modules": (
+        lambda: plan(gpt(32, tied=False), gpt(16, tied=True)),
+        "the model has head.weight, which the base has not.*one family",
+    ),
+    "vocabulary": (lambda: plan(gpt(32, vocabulary=50), gpt(16, vocabulary=40)), "token.weight: dimension 0 is a finite one.*same size"),
+    "context": (lambda: plan(gpt(32, context=16), gpt(16, context=8)), "position.weight: dimension 0 is a finite one.*a position.*same size"),
+    "classes": (lambda: plan(mlp(32, outputs=30), mlp(16, outputs=10)), "readout.weight: its number of outputs is 3 times.*the same data"),
+    "features": (lambda: plan(mlp(32, inputs=15), mlp(16, inputs=5)), "input.weight: its number of inputs is 3 times.*the same data"),
+    "bare matrix": (lambda: plan(Matrix(32), Matrix(8)), r'mix: dimensions \[0, 1\] of \(32, 32\) grew.*axes={"mix": \("out", "in"\)}'),
+    "pattern without a match": (
+        lambda: plan(Matrix(32), Matrix(8), axes={"mixer": ("out", "in")}),
+        "'mixer'.*matches no parameter.*'stem.weight'",
+    ),
+    "unknown axis": (lambda: plan(Matrix(32), Matrix(8), axes={"mix": ("out", "fan_in")}), r"'mix': \['fan_in'\] are no axes; say \"out\""),
+    "too few axes": (lambda: plan(Matrix(32), Matrix(8), axes={"mix": ("out",)}), r"mix has shape \(32, 32\), but 1 axes were declared"),
+    "forward of two inputs": (lambda: plan(TwoInputs(32), TwoInputs(8)), "forward pass of TwoInputs failed.*give inputs.*example_inputs="),
+    "wrong inputs": (lambda: plan(mlp(32), mlp(8), example_inputs=torch.zeros(2, 5)), "forward pass of MLP failed.*example_inputs="),
+    "inputs that cannot be guessed": (
+        lambda: plan(FirstIsBare(8), FirstIsBare(8)),
+        "inputs of FirstIsBare cannot be guessed.*example_inputs=",
+    ),
+    "depth without residual branches": (
+        lambda: plan(mlp(16, 5), mlp(8, 3)),
+        "hidden.0.weight: the model has 4 layers like it, the base 2.*no rule is known for depth without residual branches",
+    ),
+    "fused queries": (
+        lambda: plan(Fused(32), Fused(8), example_inputs=torch.zeros(2, 3, 5)),
+        "head dimension grows from 4 to 16 and no learned tensor.*grow the number of heads",
+    ),
+    "tied head after an activation": (
+        lambda: plan(TiedToActivation(32), TiedToActivation(8)),
+        "token.weight is also the head.*put a norm with a gain before the head, or untie it",
+    ),
+    "grouped convolution": (lambda: plan(conv(32, 4), conv(8, 4)), "4 groups over (8|32) channels.*say its axes with axes="),
+    "several head sizes": (lambda: plan(split_heads(32, 3), split_heads(32, 2)), "base's attentions have several head sizes.*the same"),
+    "several ranks": (
+        lambda: plan(nn.Sequential(nn.Conv1d(3, 8, 1)), nn.Sequential(nn.Linear(3, 8))),
+        r"0.weight has shape \(8, 3, 1\), 0.weight of the base \(8, 3\).*one family",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), SENTENCES.values(), ids=SENTENCES)
+def test_a_plan_that_cannot_be_made(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(MutransferError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_declared_axes_are_the_remedy() -> None:
+    own = plan(Matrix(32), Matrix(8), axes={"mix": ("in", "out")})
+    assert (own["mix"].role, own["mix"].factor("lr"), own["mix"].factor("init")) == ("hidden", 1 / 4, 1 / 2)
+
+
+def test_given_inputs_are_the_remedy() -> None:
+    inputs = (torch.zeros(2, 5), torch.zeros(2, 5))
+    assert plan(TwoInputs(32), TwoInputs(8), example_inputs=inputs)["readout.weight"].factor("lr") == 1 / 4
+
+
+def applied(call: str, optimizer: str = "adamw", *, to: Callable[[], nn.Module] = lambda: mlp(16), base: Any = None, **options: Any) -> Any:
+    own = plan(mlp(16), base or mlp(8), optimizer=optimizer)
+    return own.initialize(to()) if call == "initialize" else own.param_groups(to(), 0.1, **options)
+
+
+def zeroed(model: nn.Module) -> nn.Module:
+    nn.init.zeros_(model.readout.weight)
+    return model
+
+
+APPLICATIONS: dict[str, tuple[Callable[[], Any], str]] = {
+    "wider model": (lambda: applied("initialize", to=lambda: mlp(32)), r"input.weight has shape \(32, 64\).*for \(16, 64\): plan this model"),
+    "wider model, groups": (lambda: applied("groups", to=lambda: mlp(32)), "input.weight has shape .*plan this model"),
+    "deeper model": (lambda: applied("groups", to=lambda: mlp(16, 4)), "no tensor 'hidden.2.weight'; it has input.weight"),
+    "shallower model": (lambda: applied("groups", to=lambda: mlp(16, 2)), "the model has no hidden.1.bias, which the plan has: plan this model"),
+    "another model": (lambda: applied("groups", to=lambda: gpt(16)), "no tensor 'token.weight'; it has input.weight"),
+    "model on meta": (
+        lambda: applied("initialize", to=lambda: mlp(16).to("meta")),
+        "weight|bias is on the meta device.*initialise the model first",
+    ),
+    "base on meta": (lambda: applied("initialize", base=mlp(8).to("meta")), "does not know the initial scale of .*give a base with values"),
+    "zero in the model only": (
+        lambda: applied("initialize", to=lambda: zeroed(mlp(16))),
+        "readout.weight starts at zero in the model only: give both the same",
+    ),
+    "zero in the base only": (lambda: applied("initialize", base=zeroed(mlp(8))), "readout.weight starts at zero in the base only"),
+    "weight decay of Adam": (lambda: applied("groups", "adam", weight_decay=0.1), 'Adam adds weight decay to the gradient.*optimizer="adamw"'),
+    "eps of SGD": (lambda: applied("groups", "sgd", eps=1e-8), "sgd has no eps"),
+    "eps of Lion": (lambda: applied("groups", "lion", eps=1e-8), "lion has no eps"),
+    "unknown tensor": (lambda: plan(mlp(16), mlp(8)).explain("hidden.7.weight"), "no tensor 'hidden.7.weight'; it has"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), APPLICATIONS.values(), ids=APPLICATIONS)
+def test_a_plan_that_cannot_be_applied(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        call()
+
+
+def test_adam_without_weight_decay_is_fine() -> None:
+    assert all(group["weight_decay"] == 0 for group in applied("groups", "adam", weight_decay=0.0))
+
+
+def test_a_refused_initialization_leaves_the_model_as_it_was() -> None:
+    model, base = mlp(16), zeroed(mlp(8))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with pytest.raises(MutransferError):
+        plan(model, base).initialize(model)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
