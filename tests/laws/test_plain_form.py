@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutransfer.plan import Plan, plan
-from mutransfer.rules import ONE, FAMILIES, Powers, Quantities, Role, parametrization, powers
+from mutransfer.rules import FAMILIES, ONE, Powers, Quantities, Role, parametrization, powers
 from mutransfer.tasks._models import gpt
 
 STEPS, WIDER, DEEPER = 20, 3, 3
-TOKENS = torch.randint(11, (4, 9), generator=torch.Generator().manual_seed(0))
+TOKENS = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(0))
 ROWS = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(3, (16,), generator=torch.Generator().manual_seed(1))
 
@@ -96,16 +96,16 @@ TEXT = (TOKENS, TOKENS.roll(-1, 1))
 ENDS = ("blocks.*.out", "blocks.*.down")
 CASES = {
     "residual mlp": Case(make=lambda n, d: residual_mlp(8 * n, d), inputs=(ROWS, LABELS), roles=MLP, ends=("1.*.down",)),
-    "gpt": Case(make=lambda n, d: gpt(16 * n, d, vocabulary=11, context=9), inputs=TEXT, roles=GPT, ends=ENDS),
+    "gpt": Case(make=lambda n, d: gpt(16 * n, d, vocabulary=11, context=6), inputs=TEXT, roles=GPT, ends=ENDS),
     "gpt, tied": Case(
-        make=lambda n, d: gpt(16 * n, d, vocabulary=11, context=9, tied=True),
+        make=lambda n, d: gpt(16 * n, d, vocabulary=11, context=6, tied=True),
         inputs=TEXT,
         roles=GPT | {"token.weight": (Role.TIED, 1, N, False)},
         ends=ENDS,
         logits=("head", "norm.*"),
     ),
     "gpt, head dimension grows": Case(
-        make=lambda n, d: gpt(16 * n, d, heads=2, vocabulary=11, context=9), inputs=TEXT, roles=GPT, ends=ENDS, head_dim=True
+        make=lambda n, d: gpt(16 * n, d, heads=2, vocabulary=11, context=6), inputs=TEXT, roles=GPT, ends=ENDS, head_dim=True
     ),
 }
 LR = {"adamw": 5e-3, "adam": 5e-3, "sgd": 0.05}
@@ -176,12 +176,12 @@ def difference(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / a.norm()).item()
 
 
-def planned(case: Case, rule: str, optimizer: str) -> tuple[nn.Module, nn.Module, Plan]:
+def planned(case: Case, rule: str, optimizer: str) -> tuple[nn.Module, Plan]:
     torch.manual_seed(0)
     base, model = case.make(1, 1).double(), case.make(WIDER, DEEPER).double()
     own = plan(model, base, rule=rule, optimizer=optimizer, example_inputs=case.inputs[0])
     own.initialize(model)
-    return model, base, own
+    return model, own
 
 
 def with_multipliers(case: Case, rule: str, model: nn.Module) -> nn.Module:
@@ -210,7 +210,7 @@ def explicit_training(case: Case, rule: str, optimizer: str, model: nn.Module) -
 )
 def test_the_plain_form_is_the_training_with_explicit_multipliers(name: str, rule: str, optimizer: str) -> None:
     case = CASES[name]
-    model, base, own = planned(case, rule, optimizer)
+    model, own = planned(case, rule, optimizer)
     reference = explicit_training(case, rule, optimizer, model)
     plain = trained(model, case, optimizer, own.param_groups(model, LR[optimizer], **SETTINGS[optimizer]))
     assert difference(reference, plain) < 1e-12
@@ -218,11 +218,11 @@ def test_the_plain_form_is_the_training_with_explicit_multipliers(name: str, rul
 
 
 @pytest.mark.parametrize("quantity", ["lr", "eps", "weight_decay"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["gpt, tied", "gpt, head dimension grows"])
 def test_every_quantity_has_to_follow(name: str, quantity: str) -> None:
     """Negative control: one quantity of the tensors that carry a multiplier is left as in the explicit form."""
     case, rule, optimizer = CASES[name], "completep", "adamw"
-    model, base, own = planned(case, rule, optimizer)
+    model, own = planned(case, rule, optimizer)
     reference = explicit_training(case, rule, optimizer, model)
     wrong = {
         name: replace(own[name], **{QUANTITY[quantity]: getattr(explicit(case, rule, optimizer, name)[0], QUANTITY[quantity])})
@@ -235,7 +235,7 @@ def test_every_quantity_has_to_follow(name: str, quantity: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_the_explicit_form_starts_at_the_scale_that_the_rule_says(name: str) -> None:
     case = CASES[name]
-    model, base, own = planned(case, "completep", "adamw")
+    model, own = planned(case, "completep", "adamw")
     other = with_multipliers(case, "completep", model)
     for name in own.tensors:
         quantities, sizes = explicit(case, "completep", "adamw", name)

@@ -3,6 +3,8 @@
 import copy
 import math
 import pickle
+from itertools import accumulate
+from operator import mul
 
 import pytest
 import torch
@@ -45,7 +47,7 @@ def test_initialize_gives_the_scale_it_promises_and_keeps_the_draw(pair) -> None
     drawn, own = values(model), plan(model, base)
     own.initialize(model)
     for name, tensor in own.tensors.items():
-        assert rms(model, *tensor.run) == pytest.approx(tensor.base_rms * tensor.factor("init"), rel=1e-5)
+        assert rms(model, *tensor.run) == pytest.approx(tensor.base_rms * tensor.factor("init"), rel=1e-6)
         now = model.get_parameter(name).detach()
         factor = now.norm() / drawn[name].norm() if now.any() else 1
         torch.testing.assert_close(now, drawn[name] * factor, rtol=1e-5, atol=0)
@@ -55,7 +57,8 @@ def test_the_promised_scale_is_the_law_of_the_paper() -> None:
     """Hidden 1/sqrt(n), readout 1/n, vectors constant (Tensor Programs V, Table 3), measured on the tensors themselves."""
     model, base = mlps()
     plan(model, base).initialize(model)
-    expected = {"input.weight": 1, "input.bias": 1, "hidden.0.bias": 1, "hidden.0.weight": 1 / 2, "readout.weight": 1 / 4, "readout.bias": 1}
+    expected = dict.fromkeys(["input.weight", "input.bias", "hidden.0.bias", "readout.bias"], 1.0)
+    expected |= {"hidden.0.weight": 1 / 2, "readout.weight": 1 / 4}
     for name, factor in expected.items():
         run = [name, name.replace("0", "1")] if "hidden" in name else [name]
         assert rms(model, *run) == pytest.approx(factor * rms(base, *run), rel=1e-5)
@@ -153,7 +156,11 @@ def compiled(model: nn.Module) -> nn.Module:
     return torch.compile(model, backend="eager")
 
 
-WRAPPERS = {"copy": copy.deepcopy, "compile": compiled, "data parallel": nn.DataParallel, "both": lambda model: nn.DataParallel(compiled(model))}
+def both(model: nn.Module) -> nn.Module:
+    return nn.DataParallel(compiled(model))
+
+
+WRAPPERS = {"copy": copy.deepcopy, "compile": compiled, "data parallel": nn.DataParallel, "both": both}
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
@@ -181,11 +188,11 @@ def on_meta(width: int, depth: int, vocabulary: int, tied: bool, heads: int | No
         return gpt(width, depth, heads=heads, vocabulary=vocabulary, context=4, tied=tied)
 
 
-gpt_sizes = st.tuples(st.integers(1, 4), st.integers(1, 3))
+gpt_sizes = st.tuples(st.integers(1, 4), st.integers(1, 2))
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
-@given(base=gpt_sizes, wider=st.integers(1, 5), deeper=st.integers(0, 2), tied=st.booleans(), heads=st.sampled_from([None, 1]))
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(base=gpt_sizes, wider=st.integers(1, 5), deeper=st.integers(0, 1), tied=st.booleans(), heads=st.sampled_from([None, 1]))
 def test_json_round_trip(base: tuple[int, int], wider: int, deeper: int, tied: bool, heads: int | None) -> None:
     width, depth = base
     small = gpt(16 * width, depth, heads=heads, vocabulary=7, context=4, tied=tied)
@@ -196,14 +203,14 @@ def test_json_round_trip(base: tuple[int, int], wider: int, deeper: int, tied: b
     assert (own.at_base, again.at_base) == ((wider, deeper) == (1, 0),) * 2
 
 
-@settings(deadline=None, max_examples=8, derandomize=True)
-@given(base=gpt_sizes, first=gpt_sizes, second=gpt_sizes, tied=st.booleans(), heads=st.sampled_from([None, 1]))
-def test_plans_compose(base: tuple[int, int], first: tuple[int, int], second: tuple[int, int], tied: bool, heads: int | None) -> None:
+@settings(deadline=None, max_examples=5, derandomize=True)
+@given(wider=st.lists(st.integers(1, 4), min_size=3, max_size=3), deeper=st.permutations([1, 1, 2]), tied=st.booleans())
+def test_plans_compose(wider: list[int], deeper: list[int], tied: bool) -> None:
     """Base to middle and middle to target is base to target."""
-    middle, target = ((size[0] * grown[0], size[1] * grown[1]) for size, grown in ((base, first), ((base[0] * first[0], base[1] * first[1]), second)))
-    small, half, large = (on_meta(16 * w, d, 7, tied, heads) for w, d in (base, middle, target))
-    steps = plan(half, small, rule="completep"), plan(large, half, rule="completep")
-    whole = plan(large, small, rule="completep")
+    sizes = zip(accumulate(wider, mul), accumulate(deeper, mul), strict=True)
+    base, middle, target = (on_meta(16 * width, depth, 7, tied, 1) for width, depth in sizes)
+    steps = plan(middle, base, rule="completep"), plan(target, middle, rule="completep")
+    whole = plan(target, base, rule="completep")
     for name in steps[0].tensors:
         for quantity in ("init", "lr", "eps", "decay"):
             product = math.prod(step[name].factor(quantity) for step in steps)
@@ -245,11 +252,11 @@ def test_print_shows_every_pattern_and_its_factors() -> None:
         *(f"blocks.*.{layer}.weight" for layer in ("query", "key", "value", "out", "up", "down")),
         *(f"blocks.*.{layer}.{own}" for layer in ("attention_norm", "mlp_norm") for own in ("weight", "bias")),
     }
-    assert rows["blocks.*.down.weight"].split() == "blocks.*.down.weight 4 hidden in branch 32x128 64x256 2^-1.5 2^-2 2^-1 2^2".split()
+    assert " ".join(rows["blocks.*.down.weight"].split()[1:]) == "4 hidden in branch 32x128 64x256 2^-1.5 2^-2 2^-1 2^2"
 
 
 def test_explain_derives_the_factors() -> None:
     model, base = gpts()
     text = plan(model, base).explain("blocks.3.query.weight")
-    for part in ("hidden, in a residual branch", "fan_in x2", "head_dim x2", "depth x2", "fan_in^-1 · head_dim^-1/2", "2505.01618", "queries"):
+    for part in ("hidden, in a residual branch", "fan_in x2", "head_dim x2", "depth x2", "fan_in^-1 · head_dim^-1/2", "2505.01618"):
         assert part in text

@@ -1,8 +1,8 @@
 """Roles and factors of whole models, as exact powers of width n, depth and head dimension."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from itertools import product
 
 import pytest
@@ -252,7 +252,7 @@ def test_the_rule_asked_for_goes_before_the_default() -> None:
     compare(own, width)
 
 
-@pytest.mark.parametrize(("wider", "deeper"), [(2, 1), (4, 4), (3, 1), (3, 3), (7, 5)])
+@pytest.mark.parametrize(("wider", "deeper"), [(2, 1), (4, 2), (3, 3)])
 def test_few_groups(wider: int, deeper: int) -> None:
     for tied, growing_head in product([False, True], repeat=2):
         heads = 1 if growing_head else None

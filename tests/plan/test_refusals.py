@@ -80,7 +80,7 @@ def split_heads(width: int, depth: int) -> nn.Module:
 SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown rule": (lambda: plan(mlp(8), mlp(8), rule="mupp"), "unknown rule 'mupp'; choose one of sp, mup"),
     "unknown optimizer": (lambda: plan(mlp(8), mlp(8), optimizer="adafactor"), "unknown optimizer 'adafactor'.*choose one of sgd, adam"),
-    "muon": (lambda: plan(mlp(8), mlp(8), optimizer="muon"), 'Muon updates matrices only.*optimizer=.adamw'),
+    "muon": (lambda: plan(mlp(8), mlp(8), optimizer="muon"), "Muon updates matrices only.*optimizer=.adamw"),
     "exchanged": (lambda: plan(mlp(8), mlp(16)), "input.weight: dimension 0 is 8 in the model but 16 in the base.*exchange them"),
     "fewer branches": (lambda: plan(gpt(32, 2), gpt(16, 4)), "the model has 4 residual branches and the base 8"),
     "base has more modules": (
@@ -91,8 +91,11 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: plan(gpt(32, tied=False), gpt(16, tied=True)),
         "the model has head.weight, which the base has not.*one family",
     ),
-    "vocabulary": (lambda: plan(gpt(32, vocabulary=50), gpt(16, vocabulary=40)), "token.weight: dimension 0 is a finite one.*same size"),
-    "context": (lambda: plan(gpt(32, context=16), gpt(16, context=8)), "position.weight: dimension 0 is a finite one.*a position.*same size"),
+    "vocabulary": (lambda: plan(gpt(32, vocabulary=50), gpt(16, vocabulary=40)), "token.weight: dimension 0 is a finite.*same size"),
+    "context": (
+        lambda: plan(gpt(32, context=16), gpt(16, context=8)),
+        "position.weight: dimension 0 is a finite one.*same size",
+    ),
     "classes": (lambda: plan(mlp(32, outputs=30), mlp(16, outputs=10)), "readout.weight: its number of outputs is 3 times.*the same data"),
     "features": (lambda: plan(mlp(32, inputs=15), mlp(16, inputs=5)), "input.weight: its number of inputs is 3 times.*the same data"),
     "bare matrix": (lambda: plan(Matrix(32), Matrix(8)), r'mix: dimensions \[0, 1\] of \(32, 32\) grew.*axes={"mix": \("out", "in"\)}'),
@@ -157,10 +160,16 @@ def zeroed(model: nn.Module) -> nn.Module:
 
 
 APPLICATIONS: dict[str, tuple[Callable[[], Any], str]] = {
-    "wider model": (lambda: applied("initialize", to=lambda: mlp(32)), r"input.weight has shape \(32, 64\).*for \(16, 64\): plan this model"),
+    "wider model": (
+        lambda: applied("initialize", to=lambda: mlp(32)),
+        r"input.weight has shape \(32, 64\).*plan this model",
+    ),
     "wider model, groups": (lambda: applied("groups", to=lambda: mlp(32)), "input.weight has shape .*plan this model"),
     "deeper model": (lambda: applied("groups", to=lambda: mlp(16, 4)), "no tensor 'hidden.2.weight'; it has input.weight"),
-    "shallower model": (lambda: applied("groups", to=lambda: mlp(16, 2)), "the model has no hidden.1.bias, which the plan has: plan this model"),
+    "shallower model": (
+        lambda: applied("groups", to=lambda: mlp(16, 2)),
+        "the model has no hidden.1.bias.*plan this model",
+    ),
     "another model": (lambda: applied("groups", to=lambda: gpt(16)), "no tensor 'token.weight'; it has input.weight"),
     "model on meta": (
         lambda: applied("initialize", to=lambda: mlp(16).to("meta")),
@@ -172,7 +181,10 @@ APPLICATIONS: dict[str, tuple[Callable[[], Any], str]] = {
         "readout.weight starts at zero in the model only: give both the same",
     ),
     "zero in the base only": (lambda: applied("initialize", base=zeroed(mlp(8))), "readout.weight starts at zero in the base only"),
-    "weight decay of Adam": (lambda: applied("groups", "adam", weight_decay=0.1), 'Adam adds weight decay to the gradient.*optimizer="adamw"'),
+    "weight decay of Adam": (
+        lambda: applied("groups", "adam", weight_decay=0.1),
+        'Adam adds weight decay.*optimizer="adamw"',
+    ),
     "eps of SGD": (lambda: applied("groups", "sgd", eps=1e-8), "sgd has no eps"),
     "eps of Lion": (lambda: applied("groups", "lion", eps=1e-8), "lion has no eps"),
     "unknown tensor": (lambda: plan(mlp(16), mlp(8)).explain("hidden.7.weight"), "no tensor 'hidden.7.weight'; it has"),

@@ -16,9 +16,9 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One update of one stacked tensor (member, *shape), in place.
+    """One update of stacked tensors of one shape (row, *shape), in place; a row is one tensor of one member.
 
-    The rates are stacked too, (member, 1, ..., 1); `count` is the number of this step, from 1.
+    The rates are stacked too, (row, 1, ..., 1); `count` is the number of this step, from 1.
     """
 
     parameter: Tensor
@@ -27,7 +27,7 @@ class Step:
     count: int
     lr: Tensor
     eps: Tensor
-    weight_decay: Tensor | None
+    weight_decay: Tensor | None = None
 
 
 def sgd(step: Step, *, momentum: float = 0.0, nesterov: bool = False) -> None:
@@ -86,11 +86,11 @@ def update(name: str) -> Update:
 
 
 _CACHED_ENTRIES = 1 << 17
-"""An update passes over its tensors several times: blocks of members this large stay in the processor's cache between passes."""
+"""An update passes over its tensors several times: blocks this large stay in the processor's cache between passes."""
 
 
 def blocks(stacked: Tensor) -> Iterator[slice]:
-    """Slices of members whose update stays in cache; all members at once on other devices than the CPU."""
-    members = len(stacked)
-    size = members if stacked.device.type != "cpu" else max(1, _CACHED_ENTRIES // max(1, stacked[0].numel()))
-    return (slice(start, min(start + size, members)) for start in range(0, members, size))
+    """Slices of rows whose update stays in cache; all rows at once on other devices than the CPU."""
+    rows = len(stacked)
+    size = rows if stacked.device.type != "cpu" else max(1, _CACHED_ENTRIES // max(1, stacked[0].numel()))
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))

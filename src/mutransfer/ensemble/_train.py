@@ -22,6 +22,9 @@ HOPELESS = 100.0
 _CHECK_EVERY = 20
 """Steps between looks at which members have diverged; those leave the stack and cost nothing more."""
 
+_LARGE = 1 << 14
+"""Entries of a parameter from which on copying its gradient costs more than an operation of its own."""
+
 Watch = Callable[[int], None]
 """Called with the number of member-steps just done."""
 
@@ -133,7 +136,11 @@ def _data(task: Task, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Stack:
-    """The members' parameters, buffers, optimizer state and rates, stacked; and which members they are."""
+    """The members' parameters, buffers, optimizer state and rates, stacked; and which members they are.
+
+    Small parameters of one shape lie in one tensor (name, member, *shape), so that a deep network costs the optimizer no more
+    operations; a large one has its own.
+    """
 
     def __init__(self, members: Sequence[Member], recipe: Recipe) -> None:
         if not members:
@@ -142,17 +149,25 @@ class _Stack:
         self.recipe = recipe
         self.update = update(recipe.optimizer)
         models = [dict(member.model.named_parameters()) for member in members]
-        self.parameters = {name: _stacked([m[name] for m in models], name) for name in models[0]}
+        self.names = _buckets(members[0].model)
+        self.tensors: list[dict[str, Tensor]] = []
+        for names in self.names:
+            values = torch.stack([_stacked([m[name] for m in models], name) for name in names])
+            state = {key: torch.zeros_like(values) for key in self.update.state}
+            self.tensors.append({"parameter": values} | state | _rates(members, names, values))
         buffers = [dict(member.model.named_buffers()) for member in members]
         self.buffers = {name: _stacked([b[name] for b in buffers], name) for name in buffers[0]}
-        self.state = {name: {key: torch.zeros_like(p) for key in self.update.state} for name, p in self.parameters.items()}
-        self.rates = {name: _rates(members, name, p) for name, p in self.parameters.items()}
+        self.parameters = self._by_name()
         self.alive = torch.arange(len(members))
         self.inputs, self.targets = _data(recipe.task, next(iter(self.parameters.values())))
         seeds = sorted({member.seed for member in members})
         self.rows = torch.stack([recipe.task.batches(seed, recipe.steps, recipe.batch) for seed in seeds])
         self.seed = torch.tensor([seeds.index(member.seed) for member in members])
         self.gradient = torch.func.vmap(torch.func.grad_and_value(self._loss), randomness="different")
+
+    def _by_name(self) -> dict[str, Tensor]:
+        pairs = zip(self.names, self.tensors, strict=True)
+        return {name: tensors["parameter"][i] for names, tensors in pairs for i, name in enumerate(names)}
 
     def _loss(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         output = torch.func.functional_call(self.template, (parameters, buffers), (inputs,), strict=True)
@@ -163,21 +178,13 @@ class _Stack:
         rows: Int[Tensor, "member batch"] = self.rows[self.seed, number]
         gradients, losses = self.gradient(self.parameters, self.buffers, self.inputs[rows], self.targets[rows])
         options = {**self.recipe.options, **self.update.fixed}
-        for name, parameter in self.parameters.items():
-            rates = self.rates[name]
-            for block in blocks(parameter):
-                self.update.apply(
-                    Step(
-                        parameter=parameter[block],
-                        gradient=gradients[name][block],
-                        state={key: value[block] for key, value in self.state[name].items()},
-                        count=number + 1,
-                        lr=rates["lr"][block],
-                        eps=rates["eps"][block],
-                        weight_decay=rates["weight_decay"][block] if "weight_decay" in rates else None,
-                    ),
-                    **options,
-                )
+        for names, tensors in zip(self.names, self.tensors, strict=True):
+            flat = {key: tensor.flatten(0, 1) for key, tensor in tensors.items()}
+            flat["gradient"] = torch.cat([gradients[name] for name in names]) if len(names) > 1 else gradients[names[0]]
+            for block in blocks(flat["parameter"]):
+                part = {key: tensor[block] for key, tensor in flat.items()}
+                state = {key: part.pop(key) for key in self.update.state}
+                self.update.apply(Step(**part, state=state, count=number + 1), **options)
         return losses  # type: ignore[no-any-return]
 
     def keep(self, members: list[int]) -> None:
@@ -185,10 +192,20 @@ class _Stack:
         if len(members) == len(self.alive):
             return
         index = torch.tensor(members, dtype=torch.long)
-        for tensors in (self.parameters, self.buffers, *self.state.values(), *self.rates.values()):
-            for name, tensor in tensors.items():
-                tensors[name] = tensor[index.to(tensor.device)]
+        for tensors in self.tensors:
+            for key, tensor in tensors.items():
+                tensors[key] = tensor[:, index.to(tensor.device)]
+        self.buffers = {name: buffer[index.to(buffer.device)] for name, buffer in self.buffers.items()}
+        self.parameters = self._by_name()
         self.alive, self.seed = self.alive[index], self.seed[index]
+
+
+def _buckets(model: nn.Module) -> list[list[str]]:
+    """Names of the parameters that are updated together: small ones of one shape, and every large one alone."""
+    found: dict[object, list[str]] = {}
+    for name, parameter in model.named_parameters():
+        found.setdefault(parameter.shape if parameter.numel() < _LARGE else name, []).append(name)
+    return list(found.values())
 
 
 def _stacked(tensors: list[Tensor], name: str) -> Tensor:
@@ -197,14 +214,15 @@ def _stacked(tensors: list[Tensor], name: str) -> Tensor:
     return torch.stack([t.detach() for t in tensors])
 
 
-def _rates(members: Sequence[Member], name: str, parameter: Tensor) -> dict[str, Tensor]:
-    """Rate, eps and decay of one tensor for every member, (member, 1, ..., 1); no decay where it is zero for all."""
-    groups = [next((g for g in member.groups if name in g["names"]), None) for member in members]
-    if None in groups:
-        raise MutransferError(f"{name} is in no parameter group of member {groups.index(None)}")
-    shape = (len(members), *[1] * (parameter.dim() - 1))
-    columns = {
-        key: torch.tensor([group.get(key, 0.0) for group in groups if group is not None], dtype=parameter.dtype, device=parameter.device)
-        for key in ("lr", "eps", "weight_decay")
-    }
-    return {key: column.view(shape) for key, column in columns.items() if key != "weight_decay" or column.any()}
+def _rates(members: Sequence[Member], names: Sequence[str], like: Tensor) -> dict[str, Tensor]:
+    """Rate, eps and decay of these tensors for every member, (name, member, 1, ..., 1); no decay where it is zero for all."""
+    found: dict[str, list[list[float]]] = {"lr": [], "eps": [], "weight_decay": []}
+    for name in names:
+        groups = [next((g for g in member.groups if name in g["names"]), None) for member in members]
+        if None in groups:
+            raise MutransferError(f"{name} is in no parameter group of member {groups.index(None)}")
+        for key, table in found.items():
+            table.append([float(group.get(key, 0.0)) for group in groups if group is not None])
+    shape = (len(names), len(members), *[1] * (like.dim() - 2))
+    columns = {key: torch.tensor(table, dtype=like.dtype, device=like.device).view(shape) for key, table in found.items()}
+    return {key: column for key, column in columns.items() if key != "weight_decay" or column.any()}

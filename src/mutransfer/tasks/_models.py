@@ -42,7 +42,10 @@ class MLP(nn.Module):
 
 
 def mlp(width: int = 64, depth: int = 3, *, activation: str = "relu", inputs: int = 64, outputs: int = 10) -> nn.Module:
-    """A multilayer perceptron with `depth` hidden layers of `width` units; its defaults fit the task `digits`."""
+    """A multilayer perceptron with `depth` hidden layers of `width` units; its defaults fit the task `digits`.
+
+    Weights start with variance 2 / fan_in (He et al., 1502.01852), biases at zero.
+    """
     return MLP(width, depth, activation, inputs, outputs)
 
 
@@ -65,7 +68,10 @@ class ResidualMLP(nn.Module):
 
 
 def resmlp(width: int = 32, depth: int = 4, *, activation: str = "relu", inputs: int = 64, outputs: int = 10) -> nn.Module:
-    """A residual perceptron of `depth` branches, x + W2 f(W1 x), without any norm; its defaults fit the task `digits`."""
+    """A residual perceptron of `depth` branches, x + W2 f(W1 x), without any norm; its defaults fit the task `digits`.
+
+    Weights and biases start as PyTorch draws them.
+    """
     return ResidualMLP(width, depth, activation, inputs, outputs)
 
 

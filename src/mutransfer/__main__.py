@@ -1,0 +1,5 @@
+"""`python -m mutransfer` is the command `mutransfer`."""
+
+from .cli import main
+
+main()

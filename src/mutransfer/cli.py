@@ -1,0 +1,257 @@
+"""The command line: each verb calls one public function."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from ._errors import MutransferError
+
+_DESCRIPTION = """usage: mutransfer VERB ...
+
+Tune small, train large: hyperparameter transfer across width and depth.
+
+Start with `mutransfer demo`. What to run is a Python object that you name as FILE.py:NAME or MODULE:NAME.
+Every verb explains itself, with examples: `mutransfer sweep --help`.
+"""
+
+
+def demo(out: Path = Path("mutransfer-demo"), seed: int = 0) -> None:
+    """Show on real data that a small network's best learning rate is right for a large one.
+
+    Sweeps an MLP in width and a residual MLP in depth, under standard parametrization and under the default rule,
+    then trains a larger network at the rate found on the smallest one. Interrupted, the same command takes it up again.
+
+    Try: mutransfer demo
+
+    Try: mutransfer demo --out runs/demo --seed 100
+
+    Args:
+        out: Folder for the report, its figures, and every number.
+        seed: First of the three seeds.
+    """
+    from ._demo import demo as run
+
+    run(out, seed, Console())
+
+
+def plan(
+    build: Positional[str],
+    width: int,
+    base_width: int,
+    depth: int | None = None,
+    base_depth: int | None = None,
+    rule: str | None = None,
+    optimizer: str = "adamw",
+    explain: str | None = None,
+    json: bool = False,
+) -> None:
+    """Show how every tensor of a model is initialised and trained, relative to its base.
+
+    Try: mutransfer plan mutransfer.tasks:gpt --width 1024 --base-width 128 --depth 16 --base-depth 4
+
+    Try: mutransfer plan my_model.py:build --width 4096 --base-width 256 --json
+
+    Try: mutransfer plan my_model.py:build --width 4096 --base-width 256 --explain head.weight
+
+    Args:
+        build: The function that makes the model, as FILE.py:NAME or MODULE:NAME; it is called with width=, and depth= where given.
+        width: Width of the model to train.
+        base_width: Width at which the hyperparameters were found.
+        depth: Depth of the model to train.
+        base_depth: Depth at which the hyperparameters were found; the model's where it is not given.
+        rule: sp, mup, depth-mup or completep; chosen by the model's residual branches where it is not given.
+        optimizer: sgd, adam, adamw or lion.
+        explain: Name of one tensor whose factors are to be derived.
+        json: Print the plan as JSON.
+    """
+    import torch
+
+    from . import plan as make
+    from ._load import load
+
+    builder = load(build)
+    sizes = {"width": width} | ({} if depth is None else {"depth": depth})
+    base_sizes = {"width": base_width} | ({} if depth is None else {"depth": base_depth or depth})
+    with torch.device("meta"):
+        model = _call(builder, build, sizes)
+    made = make(model, _call(builder, build, base_sizes), rule=rule, optimizer=optimizer)
+    print(made.explain(explain) if explain else made.to_json() if json else made)
+
+
+def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
+    """Train every run of a study; stopped at any time, the same command finishes it.
+
+    Try: mutransfer sweep my_study.py:study --out runs/gpt
+
+    Try: mutransfer sweep my_study.py:study --out runs/gpt --extend 4
+
+    Args:
+        study: A mutransfer.Study, as FILE.py:NAME or MODULE:NAME.
+        out: Folder of the record.
+        extend: How many rates to add beyond the grid where an optimum lies at its edge.
+    """
+    from . import Study
+    from . import sweep as run
+    from ._live import LiveSweep, best_table
+    from ._load import load
+
+    wanted = load(study)
+    if not isinstance(wanted, Study):
+        raise MutransferError(f"{study} is a {type(wanted).__name__}, not a mutransfer.Study")
+    console = Console()
+    with LiveSweep(console, "sweep") as live:
+        runs = run(wanted, out, extend=extend, report=live)
+    console.print(best_table(runs))
+    console.print(f"{len(runs.rows)} runs are in {out}; next: mutransfer transfer {out}, mutransfer report {out}")
+
+
+def transfer(runs: Positional[Path], width: int | None = None, depth: int | None = None, json: bool = False) -> None:
+    """Show how far the best learning rate drifts with size, and which rate to use at a larger one.
+
+    Try: mutransfer transfer runs/gpt
+
+    Try: mutransfer transfer runs/gpt --width 8192 --depth 64 --json
+
+    Args:
+        runs: Folder of the record that a sweep wrote.
+        width: Width of the target; the largest of the sweep where it is not given.
+        depth: Depth of the target.
+        json: Print JSON.
+    """
+    from . import Runs
+    from . import transfer as find
+    from .report import Section, transfer_table
+
+    target = {name: value for name, value in {"width": width, "depth": depth}.items() if value is not None}
+    record = Runs.read(runs)
+    found = find(record, target)
+    if json:
+        print(json_module.dumps([each.to_json() for each in found], indent=1))
+        return
+    console = Console()
+    console.print(transfer_table(Section.of(record, found)))
+    for each in found:
+        console.print(f"{each.rule} at {each.target}: rate 2^{each.rate.value:.2f} [2^{each.rate.low:.2f}, 2^{each.rate.high:.2f}]")
+        for warning in each.warnings:
+            console.print(f"  warning: {warning}")
+
+
+def report(runs: Positional[Path], out: Path | None = None) -> None:
+    """Write a sweep's report: one HTML page, the transfer figure as PNG and SVG, every number as CSV and JSON.
+
+    Try: mutransfer report runs/gpt
+
+    Try: mutransfer report runs/gpt --out paper/figure2
+
+    Args:
+        runs: Folder of the record that a sweep wrote.
+        out: Folder for the report; the record's own where it is not given.
+    """
+    from . import Runs
+    from .report import Section, write_report
+
+    page = write_report(out or runs, [Section.of(Runs.read(runs))])
+    print(f"{page.headline}\nThe report is {page.path}")
+
+
+def rules(name: Positional[str] = "", optimizer: str = "adamw", form: str = "plain", json: bool = False) -> None:
+    """Print a parametrization's table: how every quantity of every role scales.
+
+    Try: mutransfer rules
+
+    Try: mutransfer rules completep
+
+    Try: mutransfer rules mup --optimizer adam --form table8
+
+    Args:
+        name: sp, mup, depth-mup or completep; all are listed where it is not given.
+        optimizer: sgd, adam, adamw, lion or muon.
+        form: plain, table3, table8 or table9 of Tensor Programs V: equal training, different looks.
+        json: Print JSON.
+    """
+    from .rules import PARAMETRIZATIONS, family, listing, parametrization
+
+    if not name:
+        for each in PARAMETRIZATIONS.values():
+            print(f"{each.name:10} {each.title}\n{'':10} {each.source}")
+        return
+    rule = parametrization(name)
+    rows = listing(rule, family(optimizer), form)
+    quantities = ("init", "multiplier", "lr", "eps", "decay")
+    if json:
+        print(json_module.dumps({row.place: {q: getattr(row.quantities, q).to_json() for q in quantities} for row in rows}, indent=1))
+        return
+    _print_rules(f"{rule.title}\n{rule.source}; {optimizer}, form {form}", rows, quantities)
+
+
+def _print_rules(title: str, rows: list[Any], quantities: tuple[str, ...]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("role", *quantities):
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(row.place, *(str(getattr(row.quantities, q)) for q in quantities))
+    print(f"{title}\n")
+    Console(width=160).print(table)
+    print("\nEach entry is relative to the base size: fan_in, fan_out and depth are ratios, target over base.")
+
+
+def _call(builder: Callable[..., Any], name: str, sizes: dict[str, int]) -> Any:
+    if not callable(builder):
+        raise MutransferError(f"{name} is a {type(builder).__name__}, not a function that makes a model")
+    try:
+        return builder(**sizes)
+    except TypeError as error:
+        raise MutransferError(f"{name} does not take {', '.join(sizes)}: {error}") from error
+
+
+_VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "plan": plan,
+    "sweep": sweep,
+    "transfer": transfer,
+    "report": report,
+    "rules": rules,
+}
+
+
+def _overview() -> str:
+    """What `mutransfer --help` prints: one line a verb."""
+    lines = [f"  {name:10}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in _VERBS.items()]
+    return _DESCRIPTION + "\n".join(["", "verbs:", *lines])
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return
+    name, *rest = arguments
+    if name not in _VERBS:
+        raise MutransferError(f"unknown verb {name!r}; choose one of {', '.join(_VERBS)}")
+    import tyro
+
+    tyro.cli(_VERBS[name], prog=f"mutransfer {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def main() -> None:
+    """The command `mutransfer`: exit code 0 when all went well, 2 for bad input, 130 when interrupted."""
+    try:
+        _dispatch(sys.argv[1:])
+        sys.stdout.flush()
+    except MutransferError as error:
+        print(f"mutransfer: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("mutransfer: interrupted; every finished run is kept, and the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,154 @@
+"""The report: one HTML file that needs nothing else, and its figures and numbers beside it."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .._errors import MutransferError
+from ._canvas import as_svg, needs, save
+from ._curves import Curve, curves_figure
+from ._figure import transfer_figure
+from ._numbers import write_numbers
+from ._section import Section, panels
+from ._tables import cells
+from ._words import alt_text, caption, costs, headline, warnings
+
+_FILES = {
+    "transfer.png": "the figure",
+    "transfer.svg": "the figure, as vectors",
+    "optima.csv": "the best rate of every rule and size",
+    "summary.csv": "drift, regret and predicted rate of every rule",
+    "runs.csv": "every run",
+    "report.json": "all numbers, with every run's loss curve",
+}
+_CURVE_FILES = {"curves.png": "the loss curves", "curves.svg": "the loss curves, as vectors"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A report that was written.
+
+    Attributes:
+        path: The page; figures and numbers are beside it.
+        headline: What was found, in a sentence for each study.
+    """
+
+    path: Path
+    headline: str
+
+
+def write_report(
+    out: str | Path,
+    sections: Sequence[Section],
+    *,
+    title: str = "Learning-rate transfer",
+    about: Mapping[str, Any] | None = None,
+    curves: Sequence[Curve] = (),
+) -> Page:
+    """Write `report.html`, its figures, and its numbers as CSV and JSON.
+
+    An earlier report in the folder is replaced once the new one is complete.
+
+    Args:
+        out: Folder; made where there is none.
+        sections: The studies, one row of the figure each.
+        title: Heading of the page.
+        about: What else to note on how it was made, such as command and date; each record tells its own.
+        curves: Loss curves to show below the studies.
+
+    Raises:
+        MutransferError: there is no section, two have one title, the folder cannot be written, or matplotlib or jinja2 is missing.
+    """
+    if not sections:
+        raise MutransferError("the report has no sections: give at least one study with runs")
+    titles = [section.title for section in sections]
+    if twice := [name for name in titles if titles.count(name) > 1]:
+        raise MutransferError(f"two sections of the report are called {twice[0]!r}: give each a title of its own")
+    folder = Path(out)
+    with _draft(folder) as draft:
+        page = _page(draft, sections, title, about or {}, curves)
+        write_numbers(draft, sections, title, about or {}, curves)
+        (draft / "report.html").write_text(page, encoding="utf-8")
+    return Page(path=folder / "report.html", headline=headline(sections))
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """A folder inside this one, the files of which replace those in this one if all went well."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as name:
+            draft = Path(name)
+            yield draft
+            for file in sorted(draft.iterdir(), key=lambda file: file.suffix == ".html"):
+                file.replace(folder / file.name)
+    except OSError as error:
+        raise MutransferError(f"cannot write the report to {folder}: {error.strerror}; give another folder") from None
+
+
+def _page(draft: Path, sections: Sequence[Section], title: str, about: Mapping[str, Any], curves: Sequence[Curve]) -> str:
+    with needs("the report", "jinja2", "report"):
+        from jinja2 import Environment, StrictUndefined
+
+    source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    return template.render(
+        title=title,
+        headline=headline(sections),
+        figure=_transfer_picture(draft, sections),
+        proof=_curves_picture(draft, curves) if curves else None,
+        sections=[_shown(section) for section in sections],
+        about=_facts(about),
+        files=_FILES | (_CURVE_FILES if curves else {}),
+    )
+
+
+def _transfer_picture(draft: Path, sections: Sequence[Section]) -> dict[str, str]:
+    drawn = panels(sections)
+    _, svg = save(transfer_figure(drawn), draft / "transfer")
+    return {
+        "wide": _embedded(svg.read_text(encoding="utf-8")),
+        "narrow": _embedded(as_svg(transfer_figure(drawn, narrow=True))),
+        "alt": " ".join(map(alt_text, drawn)),
+        "caption": caption(sections),
+    }
+
+
+def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
+    _, svg = save(curves_figure(curves), draft / "curves")
+    return {
+        "wide": _embedded(svg.read_text(encoding="utf-8")),
+        "narrow": _embedded(as_svg(curves_figure(curves, narrow=True))),
+        "alt": f"Training loss against step: {'; '.join(curve.name for curve in curves)}.",
+        "caption": "Training loss against step. A cross ends a run that diverged.",
+    }
+
+
+def _shown(section: Section) -> dict[str, Any]:
+    """What the template says of a section."""
+    identity, about = (section.runs.header.get(part) or {} for part in ("identity", "about"))
+    return {
+        "title": section.title,
+        "costs": costs(section),
+        "table": cells(section.transfers) if section.transfers else None,
+        "warnings": warnings(section),
+        "runs": len(section.runs.rows),
+        "made": _facts({**identity, **about}),
+    }
+
+
+def _facts(about: Mapping[str, Any]) -> dict[str, str]:
+    """Names and values as text, without what is not set."""
+    plain = {key: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value for key, value in about.items()}
+    return {str(key).replace("_", " "): str(value) for key, value in plain.items() if value is not None and str(value)}
+
+
+def _embedded(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -1,0 +1,108 @@
+"""What the transfer figure draws."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mutransfer._errors import MutransferError
+from mutransfer.report import Section, panels, save, transfer_figure
+from mutransfer.sweep import Runs
+
+
+def axes_of(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_xlabel()]
+
+
+def marks(axes: Axes, label: str) -> list[Line2D]:
+    return [line for line in axes.lines if line.get_label() == label]
+
+
+def crosses(axes: Axes) -> set[tuple[float, float]]:
+    """Rate and rank of every cross in the strip above."""
+    (strip,) = axes.child_axes
+    return {(float(x), float(y)) for line in marks(strip, "_diverged") for x, y in line.get_xydata()}
+
+
+def test_there_is_a_panel_for_every_study_and_rule(widths: Runs, depths: Runs) -> None:
+    figure = transfer_figure(panels([Section.of(widths), Section.of(depths)]))
+    texts = [text.get_text() for axes in axes_of(figure) for text in axes.child_axes[0].texts]
+    assert texts == ["Width: sp", "Width: default", "Depth: sp", "Depth: default"]
+    limits = [axes.get_ylim() for axes in axes_of(figure)]
+    assert limits[0] == limits[1] and limits[2] == limits[3]
+
+
+def test_every_size_has_a_line_and_a_mark_at_its_optimum(widths: Runs) -> None:
+    section = Section.of(widths)
+    for axes, made in zip(axes_of(transfer_figure(panels([section]))), section.transfers, strict=True):
+        names = [line.get_label() for line in axes.lines]
+        assert [name for name in names if str(name)[0] != "_"] == [str(best.size) for best in made.optima]
+        assert [line.get_xdata()[0] for line in marks(axes, "_optimum")] == [best.log2_lr for best in made.optima]
+        assert [tuple(line.get_xdata()) for line in marks(axes, "_interval")] == [(best.low, best.high) for best in made.optima]
+        (path,) = marks(axes, "_drift")
+        assert list(path.get_xdata()) == [best.log2_lr for best in made.optima]
+
+
+def test_the_marks_lie_on_their_lines(widths: Runs) -> None:
+    for axes in axes_of(transfer_figure(panels([Section.of(widths)]))):
+        lines = [line for line in axes.lines if str(line.get_label())[0] != "_"]
+        for line, dot in zip(lines, marks(axes, "_optimum"), strict=True):
+            (x,), (y,) = dot.get_data()
+            shown = np.isfinite(line.get_ydata())
+            assert np.log(y) == pytest.approx(np.interp(x, line.get_xdata()[shown], np.log(line.get_ydata()[shown])))
+
+
+def test_every_diverged_run_is_a_cross(widths: Runs) -> None:
+    sizes = [32, 64, 128, 256, 512]
+    for axes, rule in zip(axes_of(transfer_figure(panels([Section.of(widths)]))), widths.rules, strict=True):
+        gone = {(np.log2(row["lr"]), sizes.index(row["width"])) for row in widths.rows if row["rule"] == rule and row["loss"] is None}
+        assert gone and crosses(axes) == gone
+
+
+def test_without_transfers_the_lines_are_drawn_alone(unbracketed: Runs) -> None:
+    sp, default = axes_of(transfer_figure(panels([Section.of(unbracketed)])))
+    assert not marks(sp, "_optimum") and len(marks(default, "_optimum")) == 5
+    assert len([line for line in sp.lines if str(line.get_label()).startswith("width")]) == 5
+
+
+@pytest.mark.parametrize("loss", [None, 0.0, 1.0])
+def test_degenerate_losses_can_be_drawn(widths: Runs, loss: float | None) -> None:
+    rows = [{**row, "loss": loss} for row in widths.rows if row["seed"] == 0]
+    transfer_figure(panels([Section(title="x", runs=Runs(header={}, rows=rows), transfers=[], axis="width")]))
+
+
+def test_a_narrow_figure_has_one_column(widths: Runs) -> None:
+    drawn = axes_of(transfer_figure(panels([Section.of(widths)]), narrow=True))
+    assert len({axes.get_position().x0 for axes in drawn}) == 1
+
+
+def test_the_callers_settings_are_left_and_without_effect(widths: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, changed = ([tmp_path / f"{name}.png", tmp_path / f"{name}.svg"] for name in ("plain", "changed"))
+    made = panels([Section.of(widths)])[:1]
+    save(transfer_figure(made), tmp_path / "plain")
+    monkeypatch.setitem(rcParams, "font.size", 20.0)
+    save(transfer_figure(made), tmp_path / "changed")
+    assert rcParams["font.size"] == 20.0
+    assert [file.read_bytes() for file in plain] == [file.read_bytes() for file in changed]
+
+
+def test_nothing_to_draw_is_an_error() -> None:
+    with pytest.raises(MutransferError, match="no panels"):
+        transfer_figure([])
+
+
+def test_without_matplotlib_it_says_what_to_install(widths: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MutransferError, match=r"the figure needs matplotlib: pip install 'mutransfer\[plot\]'"):
+        transfer_figure(panels([Section.of(widths)]))
+
+
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MutransferError, match="cannot write the figure"):
+        save(Figure(), tmp_path / "file" / "figure")
