@@ -113,7 +113,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "depth without residual branches": (
         lambda: plan(mlp(16, 5), mlp(8, 3)),
-        "hidden.0.weight: the model has 4 layers like it, the base 2.*no rule is known for depth without residual branches",
+        "there are 2 times as many layers like hidden.*no rule is known for depth without residual branches",
     ),
     "fused queries": (
         lambda: plan(Fused(32), Fused(8), example_inputs=torch.zeros(2, 3, 5)),

@@ -165,6 +165,11 @@ def test_a_model_without_branches() -> None:
     assert read.first == {"input.weight", "input.bias"} and read.final == {"readout.weight", "readout.bias"}
 
 
+@pytest.mark.parametrize("activation", [gelu_by_hand, lambda x: x + torch.sin(x)], ids=["gelu", "snake"])
+def test_an_activation_with_a_sum_is_no_branch(activation: Callable[[Tensor], Tensor]) -> None:
+    assert trace(Stack(lambda block, x: activation(block["a"](x)), a=square)).branches == ()
+
+
 def test_post_norm_is_told_from_pre_norm() -> None:
     assert trace(Stack(before_norm, **AB)).post_norm
     assert not any(trace(model).post_norm for name, (model, *_) in READINGS.items() if name != "post-norm")

@@ -60,7 +60,7 @@ def widths() -> Runs:
 @pytest.fixture(scope="session")
 def depths() -> Runs:
     """Three depths."""
-    return planted({"sp": -0.5, "default": 0.0}, axis="depth", sizes=(2, 4, 8))
+    return planted({"sp": -1.0, "default": 0.0}, axis="depth", sizes=(2, 4, 8))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """What a section takes from a record."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -27,7 +25,7 @@ def test_a_rule_that_is_refused_leaves_the_others(unbracketed: Runs) -> None:
     section = Section.of(unbracketed)
     assert [made.rule for made in section.transfers] == ["default"]
     (refusal,) = section.refusals()
-    assert "'sp' at width 512" in refusal and "not bracketed" in refusal
+    assert "rule 'sp' at width " in refusal and "not bracketed" in refusal
 
 
 def test_what_cannot_be_reported_is_refused(widths: Runs) -> None:
@@ -53,7 +51,7 @@ def test_runs_that_are_not_in_the_record_are_nan(widths: Runs) -> None:
     assert np.isfinite(line.mean[rate]).all()
 
 
-def test_a_grid_of_widths_and_depths_has_a_row_of_panels_for_each_depth(make: Callable[..., Runs], widths: Runs) -> None:
+def test_a_grid_of_widths_and_depths_has_a_row_of_panels_for_each_depth(widths: Runs) -> None:
     deeper = [{**row, "depth": 8} for row in widths.rows if row["rule"] == "default"]
     made = panels([Section.of(Runs(header={}, rows=widths.rows + deeper))])
     assert [(panel.row, panel.rule) for panel in made] == [

@@ -10,7 +10,7 @@ from mutransfer.sweep import Runs
 def test_the_headline_tells_the_planted_drifts(widths: Runs, depths: Runs) -> None:
     width, depth = Section.of(widths), Section.of(depths)
     assert headline([width]) == "From width 32 to 512 the best rate moves -3.2 octaves under sp and 0.0 under default."
-    assert headline([depth]).startswith("From depth 2 to 8 the best rate moves -1.0 octaves under sp")
+    assert headline([depth]).startswith("From depth 2 to 8 the best rate moves -2.0 octaves under sp")
     assert headline([width, depth]) == f"{headline([width])} {headline([depth])}"
 
 

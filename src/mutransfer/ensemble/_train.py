@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,9 @@ _CHECK_EVERY = 20
 
 _LARGE = 1 << 14
 """Entries of a parameter from which on copying its gradient costs more than an operation of its own."""
+
+_SHARED = 1 << 17
+"""Entries of a tensor from which on several threads are faster than one, also on a machine with other work."""
 
 Watch = Callable[[int], None]
 """Called with the number of member-steps just done."""
@@ -76,7 +80,7 @@ def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None)
     """
     stack = _Stack(members, recipe)
     losses = torch.full((len(members), recipe.steps), float("nan"), dtype=torch.float64)
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), _threads(stack.largest):
         for step in range(recipe.steps):
             losses[stack.alive, step] = stack.step(step).double().cpu()
             if watch is not None:
@@ -99,7 +103,7 @@ def train_one_by_one(members: Sequence[Member], recipe: Recipe, watch: Watch | N
         groups = [{**group, "params": [named[name] for name in group["names"]]} for group in member.groups]
         optimizer = kind(groups, **recipe.options)
         inputs, targets = _data(recipe.task, next(iter(named.values())))
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), _threads(max(p.numel() for p in named.values())):
             for step, rows in enumerate(recipe.task.batches(member.seed, recipe.steps, recipe.batch)):
                 optimizer.zero_grad()
                 loss = recipe.task.loss(model(inputs[rows]), targets[rows])
@@ -111,6 +115,17 @@ def train_one_by_one(members: Sequence[Member], recipe: Recipe, watch: Watch | N
                 if (step + 1) % _CHECK_EVERY == 0 and diverged_at(losses[i : i + 1, : step + 1])[0] is not None:
                     break
     return _cut(losses)
+
+
+@contextmanager
+def _threads(largest: int) -> Iterator[None]:
+    """One thread where the largest tensor is too small to share: waiting for the others would cost more than they save."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if largest >= _SHARED else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def diverged_at(losses: Float[Tensor, "member steps"]) -> list[int | None]:
@@ -164,6 +179,11 @@ class _Stack:
         self.rows = torch.stack([recipe.task.batches(seed, recipe.steps, recipe.batch) for seed in seeds])
         self.seed = torch.tensor([seeds.index(member.seed) for member in members])
         self.gradient = torch.func.vmap(torch.func.grad_and_value(self._loss), randomness="different")
+
+    @property
+    def largest(self) -> int:
+        """Entries of the largest stacked parameter."""
+        return max(tensors["parameter"][0].numel() for tensors in self.tensors)
 
     def _by_name(self) -> dict[str, Tensor]:
         pairs = zip(self.names, self.tensors, strict=True)

@@ -12,19 +12,12 @@ from torch import Tensor, nn
 
 from .._errors import MutransferError
 from ..rules import family, parametrization
+from ._axes import canonical
 
 if TYPE_CHECKING:
     from ._plan import Plan
 
 _TORCH = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-_PREFIXES = ("_orig_mod.", "module.")
-
-
-def canonical(name: str) -> str:
-    """The parameter's own name, without what torch.compile and DDP put before it."""
-    while prefix := next((p for p in _PREFIXES if name.startswith(p)), None):
-        name = name.removeprefix(prefix)
-    return name
 
 
 def rms(tensors: list[Tensor]) -> float | None:
@@ -37,7 +30,7 @@ def rms(tensors: list[Tensor]) -> float | None:
 
 def _planned(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
     """The model's parameters by canonical name, if they are just the planned ones."""
-    found = {canonical(name): parameter for name, parameter in model.named_parameters()}
+    found = {_own_name(plan, name): parameter for name, parameter in model.named_parameters()}
     for name, parameter in found.items():
         if tuple(parameter.shape) != plan[name].shape:
             raise MutransferError(
@@ -46,6 +39,12 @@ def _planned(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
     if missing := plan.tensors.keys() - found.keys():
         raise MutransferError(f"the model has no {min(missing)}, which the plan has: plan this model")
     return found
+
+
+def _own_name(plan: Plan, name: str) -> str:
+    """The planned name of a parameter whose model torch.compile or DDP may have wrapped."""
+    name = canonical(name)
+    return name.removeprefix("module.") if name not in plan.tensors else name
 
 
 def initialize(plan: Plan, model: nn.Module) -> None:

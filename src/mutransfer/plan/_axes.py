@@ -26,6 +26,11 @@ _TABLES: tuple[tuple[type[nn.Module], Mapping[str, Axes]], ...] = (
 _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
+def canonical(name: str) -> str:
+    """The parameter's own name, without what torch.compile puts into it."""
+    return name.replace("_orig_mod.", "")
+
+
 def is_norm(module: nn.Module) -> bool:
     """Whether the module normalises: torch's own norms, and any class that calls itself one (LlamaRMSNorm)."""
     return isinstance(module, _NORMS) or type(module).__name__.lower().endswith("norm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from .._errors import MutransferError
+from ._axes import canonical
 
 Node = Any
 """A node of the autograd graph; torch gives its type no public name that covers all of them."""
@@ -36,9 +37,11 @@ _NORMS = {"NativeLayerNorm", "NativeBatchNorm", "NativeGroupNorm", "FusedRmsNorm
 _PRODUCTS = {"Mm", "Addmm", "Bmm", "Baddbmm", "Linear", "Convolution", "Embedding", "Mul", *_NORMS}
 _HOMOGENEOUS = _VIEWS | {
     *("Add", "Sub", "Neg", "Mul", "Div", "Cat", "Stack", "Select", "Mean", "Sum", "NativeDropout", "Index"),
-    *("Relu", "LeakyRelu", "Abs", "Threshold", "MaxPool2DWithIndices", "AvgPool2D", "AdaptiveAvgPool2D"),
+    *("Relu", "LeakyRelu", "Abs", "MaxPool2DWithIndices", "AvgPool2D", "AdaptiveAvgPool2D"),
 }
 """Operations whose output is multiplied by a positive factor when all their inputs are."""
+_SUMS = {"Add", "Sub", "Cat", "Stack"}
+_NORMALISING = _NORMS | {"Rsqrt", "Sqrt", "Pow", "LinalgVectorNorm", "Norm", "Std", "Var"}
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,13 @@ class Branch:
 
 @dataclass(frozen=True)
 class Attention:
-    """One scaled dot-product attention: size of a head, factor on the logits, and the tensors that make the queries."""
+    """One softmax attention: size of a head, factor on the logits, and the tensors that make the queries.
+
+    Where it is written out by hand, scale and query are unknown.
+    """
 
     head_dim: int
-    scale: float
+    scale: float | None
     query: frozenset[str] | None
 
 
@@ -71,8 +77,8 @@ class Trace:
 
     Attributes:
         branches: The outermost residual branches, in the order of the forward pass.
-        attention: Every scaled dot-product attention, in the order of the forward pass.
-        feeds: For each matrix, the last learned tensors that its input is linear in; None where there are none to fold a factor into.
+        attention: Every softmax attention, in the order of the forward pass.
+        feeds: For each matrix, the last learned tensors that its inputs are linear in; None where there are none to fold a factor into.
         post_norm: Whether a normalisation follows a residual join on the stream.
         first: Names of the matrices that take in data rather than features.
         final: Names of the tensors that make the output.
@@ -111,7 +117,7 @@ def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
             "give inputs it accepts with example_inputs="
         ) from error
     roots = [t.grad_fn for t in pytree.tree_leaves(output) if isinstance(t, Tensor) and t.grad_fn is not None]
-    return _Graph(roots, {id(leaf): name for name, leaf in leaves.items()}).read(roots, recorder.calls)
+    return _Graph(roots, {id(leaf): canonical(name) for name, leaf in leaves.items()}).read(roots, recorder.calls)
 
 
 def _leaf(parameter: Tensor) -> Tensor:
@@ -143,24 +149,40 @@ def guess_inputs(model: nn.Module) -> Tensor:
     raise MutransferError(f"the inputs of {type(model).__name__} cannot be guessed from its first layer; give some with example_inputs=")
 
 
+_SOFTMAX = (nn.functional.softmax, torch.softmax, Tensor.softmax)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of scaled_dot_product_attention, or a softmax that may be an attention's."""
+
+    scores: Node | None = None
+    query: Node | None = None
+    head_dim: int = 0
+    scale: float = 1.0
+
+
 class _AttentionRecorder(TorchFunctionMode):
-    """Notes every call of scaled_dot_product_attention: head size, scale, and the graph node of the queries."""
+    """Notes every call of scaled_dot_product_attention and every softmax."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[int, float, Node]] = []
+        self.calls: list[_Call] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        kwargs = dict(kwargs or {})
         if func is nn.functional.scaled_dot_product_attention:
-            named = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale"), args, strict=False)) | dict(
-                kwargs or {}
-            )
-            query = named["query"]
-            scale = named.get("scale")
-            self.calls.append((query.shape[-1], query.shape[-1] ** -0.5 if scale is None else scale, query.grad_fn))
-        return func(*args, **(kwargs or {}))
+            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
+            named = dict(zip(names, args, strict=False)) | kwargs
+            query, scale = named["query"], named.get("scale")
+            alone = query.grad_fn not in (named["key"].grad_fn, named["value"].grad_fn)
+            size = query.shape[-1]
+            self.calls.append(_Call(query=query.grad_fn if alone else None, head_dim=size, scale=size**-0.5 if scale is None else scale))
+        elif func in _SOFTMAX and isinstance(scores := args[0] if args else kwargs.get("input"), Tensor):
+            self.calls.append(_Call(scores=scores.grad_fn))
+        return func(*args, **kwargs)
 
 
 class _Graph:
@@ -169,6 +191,7 @@ class _Graph:
     def __init__(self, roots: list[Node], names: Mapping[int, str]) -> None:
         self.names = names
         self.order = _topological(roots)
+        self.dimensions = {name: node.variable.dim() for node in self.order if (name := self._leaf_name(node)) is not None}
         self.index = {node: i for i, node in enumerate(self.order)}
         self.consumers: dict[Node, list[Node]] = {node: [] for node in self.order}
         self.ancestors: dict[Node, int] = {}
@@ -179,20 +202,17 @@ class _Graph:
                 mask |= self.ancestors[parent] | (1 << self.index[parent])
             self.ancestors[node] = mask
 
-    def read(self, roots: list[Node], calls: list[tuple[int, float, Node]]) -> Trace:
+    def read(self, roots: list[Node], calls: list[_Call]) -> Trace:
         joins = self._joins()
-        branches, norms = [], False
-        for join, (skip, end) in joins.items():
-            inside = self.ancestors[end] | (1 << self.index[end])
-            inside &= ~(self.ancestors[skip] | (1 << self.index[skip]))
-            nodes = list(self._members(inside))
-            tensors = frozenset(name for node in nodes if (name := self._leaf_name(node)) is not None)
-            branches.append(Branch(tensors, self._carriers(end, {join}), self._matrices(nodes)))
-            norms |= _kind(skip) in _NORMS and any(parent in joins for parent in _inputs(skip))
-        attention = tuple(Attention(size, scale, self._query(node)) for size, scale, node in calls)
-        final = frozenset[str]().union(*(self._carriers(root, {root}) or () for root in roots))
+        last = self._carriers([(end, {join}) for join, (_, end) in joins.items()])
+        branches = []
+        for (skip, end), carriers in zip(joins.values(), last, strict=True):
+            nodes = list(self._members(self._between(skip, end)))
+            branches.append(Branch(self._learned(nodes), carriers, self._matrices(nodes)))
         feeds, first = self._feeds()
-        return Trace(tuple(branches), attention, feeds, norms, first, final)
+        final = frozenset[str]().union(*(carriers or () for carriers in self._carriers([(root, {root}) for root in roots])))
+        norms = any(self._normalised(skip, joins) for skip, _ in joins.values())
+        return Trace(tuple(branches), self._attention(calls), feeds, norms, first, final)
 
     def _joins(self) -> dict[Node, tuple[Node, Node]]:
         """Additions of a branch with learned tensors to its stream: node -> (stream, end of the branch); outermost only.
@@ -201,25 +221,46 @@ class _Graph:
         """
         found: dict[Node, tuple[Node, Node]] = {}
         for node in self.order:
-            if _kind(node) != "Add" or len(_inputs(node)) != 2:
+            parents = _inputs(node)
+            if _kind(node) not in {"Add", "Sub"} or len(parents) != 2:
                 continue
-            for stream, end in (_inputs(node), _inputs(node)[::-1]):
-                skip: Node | None = stream
-                while skip is not None and not self._learned_between(skip, end):
-                    skip = found[skip][0] if skip in found else None
-                if skip is not None:
+            for stream, end in (parents, parents[::-1]):
+                if self._leaves(stream, end, found):
                     found[node] = (stream, end)
                     break
         inner = 0
         for skip, end in found.values():
-            inner |= self.ancestors[end] & ~(self.ancestors[skip] | (1 << self.index[skip]))
+            inner |= self._between(skip, end)
         return {node: pair for node, pair in found.items() if not inner >> self.index[node] & 1}
 
-    def _learned_between(self, skip: Node, end: Node) -> bool:
-        if not self.ancestors[end] >> self.index[skip] & 1:
+    def _leaves(self, stream: Node, end: Node, joins: Mapping[Node, tuple[Node, Node]]) -> bool:
+        """Whether a branch with learned tensors left the stream here, before a factor on it, or before an earlier join."""
+        if not self._learned(self._members(self._between(stream, end))):
             return False
-        inside = (self.ancestors[end] | (1 << self.index[end])) & ~(self.ancestors[skip] | (1 << self.index[skip]))
-        return any(self._leaf_name(node) is not None for node in self._members(inside))
+        at: Node | None = stream
+        while at is not None and not self.ancestors[end] >> self.index[at] & 1:
+            at = joins[at][0] if at in joins else _inputs(at)[0] if _kind(at) in _VIEWS | {"Mul", "Div"} and len(_inputs(at)) == 1 else None
+        return at is not None and _kind(at) != "AccumulateGrad"
+
+    def _between(self, skip: Node, end: Node) -> int:
+        """The nodes that make the end of a branch but not its stream."""
+        return (self.ancestors[end] | (1 << self.index[end])) & ~(self.ancestors[skip] | (1 << self.index[skip]))
+
+    def _learned(self, nodes: Iterable[Node]) -> frozenset[str]:
+        return frozenset(name for node in nodes if (name := self._leaf_name(node)) is not None)
+
+    def _normalised(self, skip: Node, joins: Mapping[Node, object]) -> bool:
+        """Whether a normalisation stands on the stream between this place and the join before it."""
+        stack, seen, norm, join = [skip], set[Node](), False, False
+        while stack:
+            node = stack.pop()
+            join |= node in joins
+            if node in seen or node in joins or _kind(node) in _PRODUCTS - _NORMS - {"Mul"}:
+                continue
+            seen.add(node)
+            norm |= _kind(node) in _NORMALISING
+            stack.extend(_inputs(node))
+        return norm and join
 
     def _members(self, mask: int) -> Iterator[Node]:
         while mask:
@@ -236,56 +277,96 @@ class _Graph:
             node = _inputs(node)[0]
         return self._leaf_name(node)
 
-    def _carriers(self, end: Node, users: set[Node]) -> frozenset[str] | None:
-        """The learned tensors that a signal is jointly linear in, one factor of each product; None where there are none.
+    def _carriers(self, signals: Sequence[tuple[Node, set[Node]]]) -> list[frozenset[str] | None]:
+        """For each signal, the learned tensors that it is jointly linear in, one factor of each product; None where there are none.
+
+        All the signals are to be multiplied by one factor. A tensor cannot carry it if it, or what it makes, is used anywhere else.
 
         Args:
-            end: The node that makes the signal.
-            users: The nodes that may use it; a tensor whose product is used elsewhere too cannot carry a factor.
+            signals: The node that makes each signal, and the nodes that may use it.
         """
-        walked, found, visited = set(users) - {end}, set(), []
-        stack = [end]
+        walks = [self._walk(end, users) for end, users in signals]
+        walked = set[Node]().union(*(nodes for nodes, _ in walks), *(users for _, users in signals))
+        result: list[frozenset[str] | None] = []
+        for nodes, found in walks:
+            made = [node for node in nodes if self._parameter(node) is None]
+            leaves = [node for node in self.order if self._leaf_name(node) in found]
+            elsewhere = any(user not in walked for node in made for user in self.consumers[node])
+            elsewhere |= any(user not in walked for leaf in leaves for user in self._uses(leaf))
+            result.append(None if elsewhere or not found else frozenset(found))
+        return result
+
+    def _walk(self, end: Node, users: set[Node]) -> tuple[set[Node], set[str]]:
+        """Back from a signal through homogeneous operations to learned tensors; none of them where something else is met."""
+        walked, found, stack = set[Node](), set[str](), [end]
         while stack:
             node = stack.pop()
             if node in walked:
                 continue
             walked.add(node)
-            visited.append(node)
-            direct = [name for parent in _inputs(node) if (name := self._parameter(parent)) is not None]
+            kind, direct = _kind(node), [name for parent in _inputs(node) if (name := self._parameter(parent)) is not None]
             if (name := self._parameter(node)) is not None:
                 found.add(name)
-            elif _kind(node) in _PRODUCTS and direct:
+            elif kind in _PRODUCTS and direct and (kind in _NORMS | {"Mul"} or any(self.dimensions[name] > 1 for name in direct)):
                 found.update(direct)
-            elif _kind(node) in _HOMOGENEOUS and (_kind(node) not in {"Mul", "Div"} or len(_inputs(node)) == 1):
+            elif kind in _HOMOGENEOUS and _homogeneous(node):
                 stack.extend(_inputs(node))
             else:
-                return None
-        if not found or any(user not in walked for node in visited for user in self.consumers[node] if self._parameter(node) is None):
-            return None
-        return frozenset(found)
+                return walked, set()
+        return walked, found
 
-    def _query(self, node: Node | None) -> frozenset[str] | None:
-        return None if node is None or node not in self.index else self._carriers(node, set(self.consumers[node]))
+    def _uses(self, leaf: Node) -> Iterator[Node]:
+        """The operations that use a learned tensor, seen through transposes and views."""
+        for user in self.consumers[leaf]:
+            if _kind(user) in _VIEWS and len(_inputs(user)) == 1:
+                yield from self._uses(user)
+            else:
+                yield user
+
+    def _attention(self, calls: list[_Call]) -> tuple[Attention, ...]:
+        known = [call for call in calls if call.query in self.index]
+        carriers = self._carriers([(call.query, set(self.consumers[call.query])) for call in known])
+        query = dict(zip([call.query for call in known], carriers, strict=True))
+        found = []
+        for call in calls:
+            if call.head_dim:
+                found.append(Attention(call.head_dim, call.scale, query.get(call.query)))
+            elif call.scores in self.index and (size := self._contracted(call.scores)):
+                found.append(Attention(size, None, None))
+        return tuple(found)
+
+    def _contracted(self, scores: Node) -> int:
+        """The dimension that a product of two signals sums over to make these scores; 0 where they are none."""
+        stack, seen = [scores], set[Node]()
+        while stack:
+            node = stack.pop()
+            if node in seen or _kind(node) not in _HOMOGENEOUS | {"Bmm", "MaskedFill", "Where"}:
+                continue
+            seen.add(node)
+            if _kind(node) == "Bmm" and len(_inputs(node)) == 2 and not any(map(self._parameter, _inputs(node))):
+                return int(node._saved_self.shape[-1])
+            stack.extend(_inputs(node))
+        return 0
 
     def _feeds(self) -> tuple[dict[str, frozenset[str] | None], frozenset[str]]:
-        feeds: dict[str, frozenset[str] | None] = {}
-        first = set()
+        signals: dict[str, list[tuple[Node, set[Node]]]] = {}
+        first = set[str]()
         for node in self.order:
             if _kind(node) not in {"Mm", "Addmm", "Bmm", "Linear", "Convolution"}:
                 continue
-            signals = [parent for parent in _inputs(node) if self._parameter(parent) is None]
-            for name in filter(None, map(self._parameter, _inputs(node))):
-                feeds[name] = self._carriers(signals[0], {node}) if len(signals) == 1 else None
-                first |= set() if signals else {name}
-        return feeds, frozenset(first)
+            inputs = [parent for parent in _inputs(node) if self._parameter(parent) is None]
+            names = {name for parent in _inputs(node) if (name := self._parameter(parent)) is not None}
+            for name in names:
+                signals.setdefault(name, []).extend((parent, {node}) for parent in inputs)
+            first |= set() if inputs else names
+        return {name: _union(self._carriers(each)) for name, each in signals.items()}, frozenset(first)
 
     def _matrices(self, nodes: list[Node]) -> int:
         """The longest chain of products with a learned matrix among these nodes."""
         longest: dict[Node, int] = {}
         for node in nodes:
-            matrix = _kind(node) in _PRODUCTS - _NORMS and any(
-                _leaf_dims(parent) >= 2 for parent in _inputs(node) if self._parameter(parent) is not None
-            )
+            names = map(self._parameter, _inputs(node))
+            matrix = _kind(node) in _PRODUCTS - _NORMS - {"Mul", "Embedding"} and any(self.dimensions[n] > 1 for n in names if n)
             longest[node] = max((longest.get(parent, 0) for parent in _inputs(node)), default=0) + matrix
         return max(longest.values(), default=0)
 
@@ -298,10 +379,19 @@ def _inputs(node: Node) -> tuple[Node, ...]:
     return tuple(parent for parent, _ in node.next_functions if parent is not None)
 
 
-def _leaf_dims(node: Node) -> int:
-    while _kind(node) != "AccumulateGrad":
-        node = _inputs(node)[0]
-    return int(node.variable.dim())
+def _homogeneous(node: Node) -> bool:
+    """Whether the node multiplies through: no constant is added, and of a product or a quotient only the first is a signal."""
+    parents = [parent for parent, _ in node.next_functions]
+    if _kind(node) in _SUMS:
+        return None not in parents and len(parents) > 1 - (_kind(node) in {"Cat", "Stack"})
+    if _kind(node) in {"Mul", "Div"}:
+        return len(_inputs(node)) == 1 and (_kind(node) == "Mul" or parents[0] is not None)
+    return True
+
+
+def _union(carriers: list[frozenset[str] | None]) -> frozenset[str] | None:
+    known = [each for each in carriers if each is not None]
+    return frozenset[str]().union(*known) if known and len(known) == len(carriers) else None
 
 
 def _topological(roots: list[Node]) -> list[Node]:

@@ -65,6 +65,7 @@ def plan(
     else:
         own, base_trace = trace(model, example_inputs), trace(base, example_inputs)
         _check_depth(matches, own, base_trace)
+        _check_attention_modules(model, base)
     depth = len(base_trace.branches), len(own.branches)
     if chosen is None:
         chosen, why = _default_rule(own, depth)
@@ -94,31 +95,53 @@ def _default_rule(own: Trace, depth: tuple[int, int]) -> tuple[Parametrization, 
 
 
 def _check_depth(matches: Mapping[str, Match], own: Trace, base: Trace) -> None:
-    if len(own.branches) == len(base.branches):
-        for m in matches.values():
-            if len(m.run) != len(m.base_run):
-                raise MutransferError(
-                    f"{m.parameter.name}: the model has {len(m.run)} layers like it, the base {len(m.base_run)}, but the number of "
-                    f"residual branches is {len(own.branches)} in both: no rule is known for depth without residual branches"
-                )
-    elif len(own.branches) < len(base.branches) or not base.branches:
+    """Refuse a depth that grew in a way that the residual branches do not tell."""
+    count, base_count = len(own.branches), len(base.branches)
+    inside = frozenset[str]().union(*(branch.tensors for branch in own.branches))
+    layers = {Fraction(len(m.run), len(m.base_run)): name for name, m in matches.items() if name in inside or not count}
+    if count < base_count or (count > base_count == 0):
         raise MutransferError(
-            f"the model has {len(own.branches)} residual branches and the base {len(base.branches)}; "
+            f"the model has {count} residual branches and the base {base_count}; "
             "the base must have at least one and not more than the model"
         )
+    ratio = Fraction(count, base_count) if base_count else Fraction(1)
+    if (len(layers) == 1 or ratio == 1) and {ratio} != layers.keys():
+        grown, name = next((r, n) for r, n in layers.items() if r != ratio)
+        raise MutransferError(
+            f"there are {grown} times as many layers like {name} as in the base, but {ratio} times as many residual branches ({count}, "
+            f"in the base {base_count}): no rule is known for depth without residual branches of one kind"
+        )
+    if own.branches and (deep := max(b.matrices for b in own.branches)) != (base_deep := max(b.matrices for b in base.branches)):
+        raise MutransferError(f"a residual branch has {deep} matrices in series, in the base {base_deep}: keep the branches as deep")
 
 
 def _role(m: Match, own: Trace, width: bool) -> Role:
     """What the tensor is to its network: by which axes grew, or by its place where no width grew at all."""
-    kind = m.parameter.kind
+    kind, name = m.parameter.kind, m.parameter.name
     if kind == "embedding":
-        return Role.TIED if m.parameter.tied_to else Role.EMBEDDING
+        return Role.TIED if name in own.feeds else Role.EMBEDDING
     if kind != "matrix":
         return Role(kind)
-    if width:
-        role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
-        return Role.VECTOR if role is Role.INPUT and "in" not in m.axes and m.parameter.axes is None else role
-    return matrix_role(m.parameter.name not in own.first, m.parameter.name not in own.final)
+    if not width:
+        return matrix_role(name not in own.first, name not in own.final)
+    if m.parameter.axes is None:
+        if name in own.feeds and m.ratio("out") != 1:
+            raise MutransferError(
+                f"{name}: signals are multiplied by it, and no rule says which dimension is its fan-in; "
+                f"say so with axes={{{name!r}: ('in', 'out')}}"
+            )
+        return Role.VECTOR
+    return matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
+
+
+def _check_attention_modules(model: nn.Module, base: nn.Module) -> None:
+    """torch's own attention module keeps 1/sqrt(head_dim) to itself, where no trace sees it."""
+    sizes = [{m.head_dim for m in each.modules() if isinstance(m, nn.MultiheadAttention)} for each in (model, base)]
+    if sizes[0] != sizes[1]:
+        raise MutransferError(
+            f"the head dimension of nn.MultiheadAttention grows from {sorted(sizes[1])} to {sorted(sizes[0])}, "
+            "and its scale cannot be read: grow the number of heads instead"
+        )
 
 
 def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace, depth: Fraction) -> dict[str, list[Carried]]:
@@ -146,11 +169,11 @@ def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, ba
         carry(frozenset(ends), Carried(rule.branch_multiplier, depth, "ends a residual branch and carries the branch's multiplier"))
     for name, m in matches.items():
         width = m.ratio("out")
-        if m.parameter.tied_to and width != 1 and rule.maximal:
-            feeds = own.feeds.get(name)
+        if m.parameter.kind == "embedding" and name in own.feeds and width != 1:
+            feeds = own.feeds[name]
             if feeds is None:
                 raise MutransferError(
-                    f"{name} is also the head ({m.parameter.tied_to}), and its input is not made by learned tensors that could carry "
+                    f"{name} is also the head, and its input is not made by learned tensors that could carry "
                     "the logits' multiplier 1/fan_in: put a norm with a gain before the head, or untie it"
                 )
             carry(
@@ -161,9 +184,10 @@ def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, ba
                     f"feeds the tied head {name} and carries the logits' multiplier",
                 ),
             )
+    queries = dict[str, Carried]()
     for own_attention, base_attention in _paired(own.attention, base.attention):
         ratio = Fraction(own_attention.head_dim, base_attention.head_dim)
-        missing = _missing_scale(rule, own_attention.scale / base_attention.scale, ratio)
+        missing = _missing_scale(rule, own_attention, base_attention, ratio)
         if missing != ONE:
             if own_attention.query is None:
                 raise MutransferError(
@@ -171,9 +195,10 @@ def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, ba
                     f"the factor {missing} of the attention logits: grow the number of heads instead, "
                     "or give scale=1/head_dim to scaled_dot_product_attention"
                 )
-            carry(
-                own_attention.query, Carried(missing, ratio, "makes the queries and carries what the attention logits lack to 1/head_dim")
-            )
+            what = Carried(missing, ratio, "makes the queries and carries what the attention logits lack to 1/head_dim")
+            queries |= dict.fromkeys(own_attention.query, what)
+    for name, what in queries.items():
+        carry(frozenset({name}), what)
     return carried
 
 
@@ -185,13 +210,21 @@ def _paired(own: tuple[Attention, ...], base: tuple[Attention, ...]) -> list[tup
     return [(a, base[0]) for a in own]
 
 
-def _missing_scale(rule: Parametrization, own: float, head_dim: Fraction) -> Powers:
+def _missing_scale(rule: Parametrization, own: Attention, base: Attention, head_dim: Fraction) -> Powers:
     """What the model's own attention scale lacks, as a power of the head dimension's ratio."""
+    if head_dim == 1:
+        return ONE
+    if own.scale is None or base.scale is None:
+        raise MutransferError(
+            f"the head dimension grows from {base.head_dim} to {own.head_dim} in an attention written out by hand, "
+            "whose scale cannot be read: use scaled_dot_product_attention, or grow the number of heads instead"
+        )
+    change = own.scale / base.scale
     for exponent in ("0", "-1/2", "-1"):
-        if abs(own - powers(head_dim=exponent).evaluate({"head_dim": head_dim})) < 1e-9:
-            return rule.attention_scale / powers(head_dim=exponent) if head_dim != 1 else ONE
+        if abs(change - powers(head_dim=exponent).evaluate({"head_dim": head_dim})) < 1e-9:
+            return rule.attention_scale / powers(head_dim=exponent)
     raise MutransferError(
-        f"the attention scale changes by {own:g} while the head dimension grows {head_dim} times: "
+        f"the attention scale changes by {change:g} while the head dimension grows {head_dim} times: "
         "neither constant, 1/sqrt(head_dim) nor 1/head_dim"
     )
 

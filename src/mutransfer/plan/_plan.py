@@ -150,7 +150,7 @@ class Plan:
             tensors = [_tensor(fields) for fields in data.pop("tensors")]
             parametrization(data["rule"]), family(data["optimizer"])
             return cls(**data | {"depth": tuple(data["depth"]), "tensors": {t.name: t for t in tensors}})
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise MutransferError(f"this is not a plan written by Plan.to_json: {error}") from error
 
 

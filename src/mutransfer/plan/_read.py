@@ -6,30 +6,22 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
 
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ._axes import Axes, axes_of, check_declared, declared_axes, is_norm
+from ._axes import Axes, axes_of, canonical, check_declared, declared_axes, is_norm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A learned tensor of one model: where it lives, its shape, its axes, what it is."""
+    """A learned tensor of one model: its name, shape and axes, what it is, and the shapes of all tensors of its layer."""
 
     name: str
     shape: tuple[int, ...]
     axes: Axes | None
     kind: str
-    tied_to: str | None = None
-
-    def size(self, axis: str) -> int:
-        """How many entries the axes of this name span; 1 where there are none."""
-        total = 1
-        for name, length in zip(self.axes or (), self.shape, strict=False):
-            total *= length if name == axis else 1
-        return total
+    layer: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +31,7 @@ class Match:
     Attributes:
         parameter: The parameter of the model.
         base: One of its counterparts.
-        run: Names of the parameters of the model that are its equals.
+        run: Names of the parameters of the model that are its equals, itself among them.
         base_run: Names of all counterparts.
         axes: The parameter's axes; grown ones of a bare parameter are read from the shapes.
     """
@@ -59,35 +51,37 @@ class Match:
 
 
 def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, Parameter]:
-    """Every learned tensor of a model once, in the model's own order; a tied one under its first name.
+    """Every learned tensor of a model once, in the model's own order; one that several modules share under its first name.
 
     Raises:
         MutransferError: a declared pattern matches nothing or is malformed.
     """
     every: dict[int, list[str]] = {}
-    tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         every.setdefault(id(parameter), []).append(name)
-        tensors[name] = parameter
-    check_declared(list(tensors), declared)
-    result = {}
-    for names in every.values():
-        name = names[0]
-        tensor = tensors[name]
-        path, _, own = name.rpartition(".")
-        module = model.get_submodule(path)
-        axes = declared_axes(name, declared) or axes_of(module, own, tensor.dim())
-        if axes is not None and len(axes) != tensor.dim():
-            raise MutransferError(f"{name} has shape {tuple(tensor.shape)}, but {len(axes)} axes were declared for it: {axes}")
-        result[name] = Parameter(
-            name=name, shape=tuple(tensor.shape), axes=axes, kind=_kind(module, own, tensor), tied_to=names[1] if len(names) > 1 else None
-        )
-    return result
+    check_declared([canonical(name) for names in every.values() for name in names], declared)
+    found = [_parameter(model, names, declared) for names in every.values()]
+    return {parameter.name: parameter for parameter in found}
+
+
+def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes]) -> Parameter:
+    """A learned tensor as the module sees it that owns it; an embedding's table is one even where a head shares it."""
+    owners = {name: model.get_submodule(name.rpartition(".")[0]) for name in names}
+    owner = next((name for name in names if isinstance(owners[name], nn.Embedding)), names[0])
+    module, own = owners[owner], owner.rpartition(".")[2]
+    tensor, name = model.get_parameter(owner), canonical(names[0])
+    axes = declared_axes(name, declared) or axes_of(module, own, tensor.dim())
+    if axes is not None and len(axes) != tensor.dim():
+        raise MutransferError(f"{name} has shape {tuple(tensor.shape)}, but {len(axes)} axes were declared for it: {axes}")
+    layer = tuple(tuple(p.shape) for p in module.parameters(recurse=False))
+    return Parameter(name=name, shape=tuple(tensor.shape), axes=axes, kind=_kind(module, own, tensor), layer=layer)
 
 
 def _kind(module: nn.Module, parameter: str, tensor: Tensor) -> str:
     if isinstance(module, nn.Embedding):
         return "embedding"
+    if tensor.dim() == 0:
+        return "scalar"
     if parameter.endswith("bias"):
         return "bias"
     if is_norm(module):
@@ -95,62 +89,85 @@ def _kind(module: nn.Module, parameter: str, tensor: Tensor) -> str:
     return "matrix" if tensor.dim() >= 2 else "vector"
 
 
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+
+
 def pattern(name: str) -> str:
     """The name with layer numbers replaced by a star: "blocks.3.up.weight" becomes "blocks.*.up.weight"."""
-    return re.sub(r"(?<![^.])\d+(?![^.])", "*", name)
+    return _NUMBER.sub("*", name)
+
+
+def _first_number(name: str) -> str:
+    return _NUMBER.sub("*", name, count=1)
 
 
 def match(target: Mapping[str, Parameter], base: Mapping[str, Parameter]) -> dict[str, Match]:
     """Each of the target's parameters with its counterparts in the base.
 
-    Layers of one pattern that follow each other with equal shapes form a run; the runs of the target are matched with those of
-    the base in order, so the number of layers may differ but the kinds of layers may not.
+    Layers of one pattern fall into kinds by their shapes, numbered as they first appear; the kinds of the target are matched with those
+    of the base in order, so the number of layers may differ but not their kinds.
 
     Raises:
         MutransferError: the two have other modules, a dimension shrank or grew without explanation, or axes are unknown.
     """
-    runs, base_runs = _runs(target), _runs(base)
-    if missing := [p for p in base_runs if p not in runs]:
-        raise MutransferError(f"the base has {missing[0]}, which the model has not: base and model must be one family of sizes")
-    matches: dict[str, Match] = {}
-    for name, own in runs.items():
-        if name not in base_runs:
-            raise MutransferError(f"the model has {name}, which the base has not: base and model must be one family of sizes")
-        theirs = base_runs[name]
-        if len(own) != len(theirs):
-            own, theirs = _one_by_one(name, own, theirs)
-        for run, base_run in zip(own, theirs, strict=True):
-            names, base_names = tuple(p.name for p in run), tuple(p.name for p in base_run)
-            for parameter in run:
-                axes = _grown_axes(parameter, base_run[0])
-                matches[parameter.name] = Match(parameter=parameter, base=base_run[0], run=names, base_run=base_names, axes=axes)
+    try:
+        pairs = _pairs(target, base, pattern)
+    except MutransferError as refusal:
+        try:
+            pairs = _pairs(target, base, _first_number)
+        except MutransferError:
+            raise refusal from None
+    matches = {}
+    for own, theirs in pairs:
+        names, base_names = tuple(p.name for p in own), tuple(p.name for p in theirs)
+        for parameter in own:
+            axes = _grown_axes(parameter, theirs[0])
+            matches[parameter.name] = Match(parameter=parameter, base=theirs[0], run=names, base_run=base_names, axes=axes)
     _check_explained(matches)
     return {name: matches[name] for name in target}
 
 
-Runs = dict[str, list[list[Parameter]]]
+Kinds = list[list[Parameter]]
 
 
-def _runs(parameters: Mapping[str, Parameter]) -> Runs:
-    by_pattern: dict[str, list[Parameter]] = {}
-    for parameter in parameters.values():
-        by_pattern.setdefault(pattern(parameter.name), []).append(parameter)
-    key: Callable[[Parameter], object] = lambda p: (p.shape, p.axes, p.tied_to is not None)  # noqa: E731
-    return {name: [list(run) for _, run in groupby(layers, key)] for name, layers in by_pattern.items()}
+def _pairs(
+    target: Mapping[str, Parameter], base: Mapping[str, Parameter], star: Callable[[str], str]
+) -> list[tuple[list[Parameter], list[Parameter]]]:
+    """Equal layers of the target with equal layers of the base."""
+    own, theirs = _kinds(target, star), _kinds(base, star)
+    if missing := [name for name in theirs if name not in own]:
+        raise MutransferError(f"the base has {missing[0]}, which the model has not: base and model must be one family of sizes")
+    if extra := [name for name in own if name not in theirs]:
+        raise MutransferError(f"the model has {extra[0]}, which the base has not: base and model must be one family of sizes")
+    pairs: list[tuple[list[Parameter], list[Parameter]]] = []
+    for name in own:
+        pairs += zip(*_matched(name, own[name], theirs[name]), strict=True)
+    return pairs
 
 
-def _one_by_one(
-    name: str, own: list[list[Parameter]], theirs: list[list[Parameter]]
-) -> tuple[list[list[Parameter]], list[list[Parameter]]]:
-    """Runs may merge where a finite size happens to equal the width; equally many layers can still be matched one by one."""
-    flat, base_flat = [[p] for run in own for p in run], [[p] for run in theirs for p in run]
+def _kinds(parameters: Mapping[str, Parameter], star: Callable[[str], str]) -> dict[str, Kinds]:
+    found: dict[str, dict[object, list[Parameter]]] = {}
+    for p in parameters.values():
+        found.setdefault(star(p.name), {}).setdefault((p.shape, p.axes, p.layer), []).append(p)
+    return {name: list(kinds.values()) for name, kinds in found.items()}
+
+
+def _matched(name: str, own: Kinds, theirs: Kinds) -> tuple[Kinds, Kinds]:
+    """Kinds merge where a finite size happens to equal the width; equally many layers can still be matched one by one."""
+    if len(own) == len(theirs):
+        return own, theirs
+    flat, base_flat = ([[p] for p in sorted((p for kind in kinds for p in kind), key=_place)] for kinds in (own, theirs))
     if len(flat) != len(base_flat):
-        shapes = [run[0].shape for run in own], [run[0].shape for run in theirs]
+        shapes = [kind[0].shape for kind in own], [kind[0].shape for kind in theirs]
         raise MutransferError(
             f"{name}: the layers of the model fall into shapes {shapes[0]}, those of the base into {shapes[1]}, "
             "and they cannot be matched; choose base sizes at which no width equals a number of inputs or outputs"
         )
     return flat, base_flat
+
+
+def _place(parameter: Parameter) -> list[int]:
+    return [int(number) for number in _NUMBER.findall(parameter.name)]
 
 
 def _grown_axes(own: Parameter, base: Parameter) -> Axes:

@@ -94,8 +94,11 @@ def as_svg(figure: Figure) -> str:
 
 def lay_out(figure: Figure) -> None:
     """Arrange the figure once, so that every file of it looks alike and is written fast."""
-    figure.get_layout_engine().set(w_pad=0.07, h_pad=0.07)  # type: ignore[union-attr, call-arg]
-    figure.draw_without_rendering()
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    engine = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.07)
+    figure.set_layout_engine(engine)
+    engine.execute(figure)
     figure.set_layout_engine("none")
 
 

@@ -76,7 +76,7 @@ def curves_figure(curves: Sequence[Curve], *, narrow: bool = False) -> Figure:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        figure = Figure(figsize=(4.2 if narrow else 6.6, 3.3), layout="constrained")
+        figure = Figure(figsize=(4.2 if narrow else 6.6, 3.3))
         axes = figure.add_subplot()
         axes.set_yscale("log")
         axes.set_ylim(_limits(curves))

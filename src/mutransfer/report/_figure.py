@@ -52,7 +52,7 @@ def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
 
         places = list(_places(panels, narrow))
         rows, columns = (1 + max(place[i] for place in places) for i in (0, 1))
-        figure = Figure(figsize=(1.0 + columns * _PANEL[0], 0.4 + rows * _PANEL[1]), layout="constrained")
+        figure = Figure(figsize=(1.0 + columns * _PANEL[0], 0.4 + rows * _PANEL[1]))
         grid = figure.add_gridspec(rows, columns)
         frames = {name: _frame([panel for panel in panels if panel.section == name]) for name in {panel.section for panel in panels}}
         for panel, place in zip(panels, places, strict=True):

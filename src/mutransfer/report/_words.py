@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from ..sweep import Size
 from ..transfer import Transfer
 from ._section import Panel, Section, label, varying
 from ._tables import regret
@@ -30,7 +31,8 @@ def costs(section: Section) -> list[str]:
                 clauses.append(f"{'diverges' if regret(found) == 'diverges' else 'was not run'} under {found.rule}")
             else:
                 clauses.append(f"gives away {regret(found)} in mean loss under {found.rule}")
-        said.append(f"At {large}, the best rate of {small} {_list(clauses)}.")
+        axes = varying([small, large])
+        said.append(f"At {label(large, axes)}, the best rate of {label(small, axes)} {_list(clauses)}.")
     return said
 
 
@@ -65,21 +67,20 @@ def _moves(section: Section, many: bool) -> str:
     for (small, large), made in _by_span(section.transfers):
         first, *rest = made
         clauses = [f"{_moved(first.total)} octaves under {first.rule}", *(f"{_moved(found.total)} under {found.rule}" for found in rest)]
-        span = f"{small} to {large.removeprefix(small[: small.index(' ') + 1])}" if "," not in small else f"{small} to {large}"
-        sentences.append(f"From {span} the best rate moves {_list(clauses)}.")
+        axes = varying([small, large])
+        end = str(getattr(large, axes[0])) if len(axes) == 1 else label(large, axes)
+        sentences.append(f"From {label(small, axes)} to {end} the best rate moves {_list(clauses)}.")
     if refused := [rule for rule in section.runs.rules if rule not in {made.rule for made in section.transfers}]:
         sentences.append(f"How far the best rate moves under {_list(refused)} is not known: see the warnings.")
     place = f"{section.title}: " if many and section.title.lower() != section.axis else ""
     return place + " ".join(sentences)
 
 
-def _by_span(transfers: Sequence[Transfer]) -> Iterable[tuple[tuple[str, str], list[Transfer]]]:
-    """Transfers by the names of their smallest and largest sizes."""
-    groups: dict[tuple[str, str], list[Transfer]] = {}
+def _by_span(transfers: Sequence[Transfer]) -> Iterable[tuple[tuple[Size, Size], list[Transfer]]]:
+    """Transfers by their smallest and largest sizes."""
+    groups: dict[tuple[Size, Size], list[Transfer]] = {}
     for made in transfers:
-        ends = [made.optima[0].size, made.optima[-1].size]
-        small, large = (label(size, varying(ends)) for size in ends)
-        groups.setdefault((small, large), []).append(made)
+        groups.setdefault((made.optima[0].size, made.optima[-1].size), []).append(made)
     return groups.items()
 
 

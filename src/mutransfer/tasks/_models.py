@@ -33,6 +33,9 @@ class MLP(nn.Module):
         self.input = nn.Linear(inputs, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.readout = nn.Linear(width, outputs)
+        for layer in (self.input, *self.hidden, self.readout):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.input(x))
