@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from rich.console import Console
 from torch import Tensor
 
 from ._live import LiveSweep
-from .ensemble import Recipe, train_one_by_one
+from .ensemble import Recipe, diverged_at, train_one_by_one
 from .report import Curve, Section, transfer_table, write_report
-from .sweep import DEFAULT, Run, Size, Study, estimate, log2, members, missing, sweep
+from .sweep import DEFAULT, Run, Size, Study, about, estimate, log2, members, missing, sweep
 from .tasks import mlp, resmlp
 from .transfer import Transfer, transfer
 
@@ -67,7 +66,9 @@ def demo(out: Path, seed: int, console: Console) -> list[Section]:
         sections.append(Section.of(runs, transfer(runs)))
         console.print(transfer_table(sections[-1]))
     proofs = [prove(made["depth"], found, large, console) for found in sections[1].transfers]
-    page = write_report(out, sections, curves=[_curve(proof) for proof in proofs])
+    page = write_report(
+        out, sections, title="Learning-rate transfer on handwritten digits", about=about(), curves=[_curve(proof) for proof in proofs]
+    )
     console.print(f"\n{page.headline}\n")
     for proof in proofs:
         console.print(f"  {_curve(proof).name}: {_outcome(proof)}")
@@ -102,6 +103,6 @@ def _curve(proof: Proof) -> Curve:
 
 
 def _outcome(proof: Proof) -> str:
-    if not math.isfinite(float(proof.losses[-1])):
-        return f"diverged at step {int(proof.losses.isfinite().sum())}"
+    if (end := diverged_at(proof.losses[None])[0]) is not None:
+        return f"diverged at step {end}"
     return f"mean loss {float(proof.losses.mean()):.3f}, {float(proof.losses[-20:].mean()):.3f} over the last 20 steps"

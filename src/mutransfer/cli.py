@@ -157,8 +157,9 @@ def report(runs: Positional[Path], out: Path | None = None) -> None:
     """
     from . import Runs
     from .report import Section, write_report
+    from .sweep import about
 
-    page = write_report(out or runs, [Section.of(Runs.read(runs))])
+    page = write_report(out or runs, [Section.of(Runs.read(runs))], about=about())
     print(f"{page.headline}\nThe report is {page.path}")
 
 

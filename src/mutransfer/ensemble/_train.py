@@ -73,7 +73,8 @@ def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None)
         watch: Told of progress.
 
     Returns:
-        The loss of every step before its update, float64; not a number from the step on at which a member diverged.
+        The loss of every step before its update, float64; not a number for the steps that a diverged member was not trained any more
+        (see `diverged_at`).
 
     Raises:
         MutransferError: there are no members, or their shapes or optimizers do not fit.
@@ -90,7 +91,7 @@ def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None)
                 stack.keep([i for i, end in enumerate(ended) if end is None])
                 if not len(stack.alive):
                     break
-    return _cut(losses)
+    return losses
 
 
 def train_one_by_one(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Float[Tensor, "member steps"]:
@@ -114,7 +115,7 @@ def train_one_by_one(members: Sequence[Member], recipe: Recipe, watch: Watch | N
                     watch(1)
                 if (step + 1) % _CHECK_EVERY == 0 and diverged_at(losses[i : i + 1, : step + 1])[0] is not None:
                     break
-    return _cut(losses)
+    return losses
 
 
 @contextmanager
@@ -132,13 +133,6 @@ def diverged_at(losses: Float[Tensor, "member steps"]) -> list[int | None]:
     """The step at which each member diverged; None for those that did not."""
     bad = ~torch.isfinite(losses) | (losses > HOPELESS * losses[:, :1])
     return [int(row.int().argmax()) if row.any() else None for row in bad]
-
-
-def _cut(losses: Tensor) -> Tensor:
-    for row, end in zip(losses, diverged_at(losses), strict=True):
-        if end is not None:
-            row[end:] = float("nan")
-    return losses
 
 
 def _data(task: Task, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from ._study import Size as Size
 from ._study import Study as Study
 from ._study import log2 as log2
 from ._sweep import Progress as Progress
+from ._sweep import about as about
 from ._sweep import estimate as estimate
 from ._sweep import members as members
 from ._sweep import missing as missing

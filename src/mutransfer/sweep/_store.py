@@ -113,7 +113,10 @@ class Store:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, one column for each plain value; lists are left to JSON."""
+    """Write rows as CSV, one column for each plain value; lists are left to JSON. Without rows the file is empty."""
+    if not rows:
+        path.write_text("")
+        return
     columns = list(dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, list | dict)))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")

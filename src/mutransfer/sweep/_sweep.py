@@ -221,12 +221,13 @@ class _Chunk:
 def _row(study: Study, run: Run, losses: Float[Tensor, " steps"], end: int | None) -> Row:
     """A finished run: mean loss over all steps, mean of the last ones, the curve; no losses for one that diverged."""
     stride = max(1, len(losses) // _CURVE_POINTS)
-    curve = losses[: len(losses) // stride * stride].view(-1, stride).mean(1)
+    seen = losses[:end] if end is not None else losses
+    curve = [float(part.mean()) for part in seen.split(stride)]
     return {
         "id": study.run_id(run),
         **asdict(run),
         "loss": None if end is not None else float(losses.mean()),
         "final": None if end is not None else float(losses[-_FINAL_STEPS:].mean()),
         "diverged_at": end,
-        "curve": [float(loss) for loss in curve if torch.isfinite(loss)],
+        "curve": curve,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -55,9 +54,17 @@ class Transfer:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; an infinite regret (the rate diverged) is null."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)).replace("-Infinity", "null").replace("Infinity", "null"))
+        """Plain data; what is infinite, as the regret of a rate that diverged, is null."""
+        data: dict[str, Any] = _finite(asdict(self))
         return data
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def transfer(runs: Runs, target: Mapping[str, int] | None = None) -> list[Transfer]:
