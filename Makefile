@@ -23,7 +23,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 benchmark: $(INSTALLED)  ## sweep throughput against an ordinary loop
-	$(BIN)/python benchmarks/sweep_throughput.py
+	$(BIN)/python benchmarks/sweep_throughput/run.py
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("mutransfer needs Python 3.11 or newer; give one with make PYTHON=...")'

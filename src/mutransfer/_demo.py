@@ -14,7 +14,7 @@ from .ensemble import Recipe, diverged_at, train_one_by_one
 from .report import Curve, Section, transfer_table, write_report
 from .sweep import DEFAULT, Run, Size, Study, about, estimate, log2, members, missing, sweep
 from .tasks import mlp, resmlp
-from .transfer import Transfer, transfer
+from .transfer import Transfer
 
 RULES = ("sp", DEFAULT)
 
@@ -50,7 +50,7 @@ def demo(out: Path, seed: int, console: Console) -> list[Section]:
         console: Where to show it.
 
     Raises:
-        MutransferError: the folder cannot be written, or an optimum lies outside the grid even after extending it.
+        MutransferError: the folder cannot be written or holds another sweep.
     """
     made = studies(seed)
     large = Size(width=4 * max(made["depth"].width), depth=2 * max(made["depth"].depth))
@@ -63,8 +63,10 @@ def demo(out: Path, seed: int, console: Console) -> list[Section]:
     for axis, study in made.items():
         with LiveSweep(console, axis) as live:
             runs = sweep(study, out / axis, extend=EXTEND, report=live)
-        sections.append(Section.of(runs, transfer(runs)))
+        sections.append(Section.of(runs))
         console.print(transfer_table(sections[-1]))
+        for refusal in sections[-1].refusals():
+            console.print(f"  {refusal}")
     proofs = [prove(made["depth"], found, large, console) for found in sections[1].transfers]
     page = write_report(
         out, sections, title="Learning-rate transfer on handwritten digits", about=about(), curves=[_curve(proof) for proof in proofs]
@@ -91,7 +93,7 @@ def _train(study: Study, rule: str, size: Size, lr: float, steps: int) -> Tensor
 
 
 def _proof_seconds(study: Study, size: Size) -> float:
-    """How long the proof will take, by three steps under one rule."""
+    """How long the proof will take, by a few steps under one rule."""
     _train(study, "sp", size, 2.0**-20, 1)
     start = time.monotonic()
     _train(study, "sp", size, 2.0**-20, 4)

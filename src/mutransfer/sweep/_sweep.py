@@ -56,7 +56,7 @@ Report = Callable[[Progress], None]
 
 
 def sweep(study: Study, out: str | Path, *, extend: int = 0, report: Report | None = None) -> Runs:
-    """Train every run of the study that the record has not, and return the whole record.
+    """Train every run of the study that the record has not, and return them all.
 
     The runs of one rule and size are one vectorised program and enter the record together, so a killed sweep that is started again
     finishes with the rows of an undisturbed one and repeats no finished work.
@@ -104,8 +104,13 @@ def about() -> dict[str, Any]:
 
 
 def _record(study: Study, store: Store) -> Runs:
-    """The finished runs, without those of a rate whose other seeds were lost to a crash."""
-    rows = store.rows()
+    """The study's finished runs, without those of a rate whose other seeds were lost to a crash."""
+    sizes = study.sizes()
+    rows = [
+        row
+        for row in store.rows()
+        if row["rule"] in study.rules and row["seed"] in study.seeds and Size(width=row["width"], depth=row["depth"]) in sizes
+    ]
     seeds = Counter((row["rule"], row["width"], row["depth"], row["lr"]) for row in rows)
     whole = [row for row in rows if seeds[row["rule"], row["width"], row["depth"], row["lr"]] >= len(study.seeds)]
     return Runs(header=store.header(), rows=whole)
@@ -222,7 +227,7 @@ def _row(study: Study, run: Run, losses: Float[Tensor, " steps"], end: int | Non
     """A finished run: mean loss over all steps, mean of the last ones, the curve; no losses for one that diverged."""
     stride = max(1, len(losses) // _CURVE_POINTS)
     seen = losses[:end] if end is not None else losses
-    curve = [float(part.mean()) for part in seen.split(stride)]
+    curve = [float(part.mean()) for part in torch.split(seen, stride)]
     return {
         "id": study.run_id(run),
         **asdict(run),
