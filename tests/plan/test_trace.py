@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mutransfer._errors import MutransferError
 from mutransfer.plan import plan, trace
-from mutransfer.plan._graph import Attention
+from mutransfer.plan._trace import Attention
 from mutransfer.tasks._models import gpt, mlp
 
 WIDTH = 8

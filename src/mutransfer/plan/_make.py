@@ -12,9 +12,9 @@ from .._errors import MutransferError
 from ..rules import ONE, Family, Parametrization, Powers, Role, family, matrix_role, parametrization, powers
 from ._apply import rms
 from ._axes import Axes
-from ._graph import Attention, Trace, trace
 from ._plan import Plan, TensorPlan
 from ._read import Match, match, parameters_of
+from ._trace import Attention, Trace, trace
 
 
 class Carried(NamedTuple):

@@ -1,0 +1,182 @@
+"""Residual branches, their last learned tensors and attention scales, read off one traced forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from .._errors import MutransferError
+from ._axes import canonical
+from ._graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A residual branch: the learned tensors in it, and the last ones before it joins the stream.
+
+    Attributes:
+        tensors: Names of all learned tensors in the branch.
+        last: Names of the tensors that its output is linear in; None where something else ends the branch, such as an activation.
+        matrices: How many weight matrices stand in series in it (the block depth of Tensor Programs VI).
+    """
+
+    tensors: frozenset[str]
+    last: frozenset[str] | None
+    matrices: int
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One softmax attention: size of a head, factor on the logits, and the tensors that make the queries.
+
+    Where it is written out by hand, scale and query are unknown.
+    """
+
+    head_dim: int
+    scale: float | None
+    query: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one forward pass tells about a model.
+
+    Attributes:
+        branches: The outermost residual branches, in the order of the forward pass.
+        attention: Every softmax attention, in the order of the forward pass.
+        feeds: For each matrix, the last learned tensors that its inputs are linear in; None where there are none to fold a factor into.
+        post_norm: Whether a normalisation follows a residual join on the stream.
+        first: Names of the matrices that take in data rather than features.
+        final: Names of the tensors that make the output.
+    """
+
+    branches: tuple[Branch, ...] = ()
+    attention: tuple[Attention, ...] = ()
+    feeds: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    post_norm: bool = False
+    first: frozenset[str] = frozenset()
+    final: frozenset[str] = frozenset()
+
+
+def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
+    """Run one forward pass on the meta device and read its autograd graph; the model and its buffers are not touched.
+
+    Args:
+        model: Any module; its parameters may live on any device, also meta.
+        example_inputs: A tensor or a tuple of positional arguments; guessed from the first layer where it is not given.
+
+    Raises:
+        MutransferError: the forward pass failed, or the inputs cannot be guessed.
+    """
+    inputs = guess_inputs(model) if example_inputs is None else example_inputs
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    leaves = {name: _leaf(p) for name, p in model.named_parameters()}
+    buffers = {name: torch.empty_like(b, device="meta") for name, b in model.named_buffers()}
+    recorder = _AttentionRecorder()
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"), recorder:
+            meta = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), arguments)
+            output = torch.func.functional_call(model, {**leaves, **buffers}, meta)
+    except Exception as error:
+        raise MutransferError(
+            f"the forward pass of {type(model).__name__} failed while its residual branches were read ({type(error).__name__}: {error}); "
+            "give inputs it accepts with example_inputs="
+        ) from error
+    roots = [t.grad_fn for t in pytree.tree_leaves(output) if isinstance(t, Tensor) and t.grad_fn is not None]
+    return _read(Graph(roots, {id(leaf): canonical(name) for name, leaf in leaves.items()}), roots, recorder.calls)
+
+
+def _read(graph: Graph, roots: list[Node], calls: list[_Call]) -> Trace:
+    joins = graph.joins()
+    last = graph.carriers([(end, {join}) for join, (_, end) in joins.items()])
+    branches = []
+    for (stream, end), carriers in zip(joins.values(), last, strict=True):
+        nodes = graph.between(stream, end)
+        branches.append(Branch(graph.learned(nodes), carriers, graph.matrices(nodes)))
+    feeds, first = graph.feeds()
+    final = frozenset[str]().union(*(carriers or () for carriers in graph.carriers([(root, {root}) for root in roots])))
+    norms = any(graph.normalised(stream, joins) for stream, _ in joins.values())
+    return Trace(tuple(branches), _attention(graph, calls), feeds, norms, first, final)
+
+
+def _attention(graph: Graph, calls: list[_Call]) -> tuple[Attention, ...]:
+    known = [call.query for call in calls if call.query in graph.index]
+    query = dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
+    found = []
+    for call in calls:
+        if call.head_dim:
+            found.append(Attention(call.head_dim, call.scale, query.get(call.query)))
+        elif call.scores in graph.index and (size := graph.contracted(call.scores)):
+            found.append(Attention(size, None, None))
+    return tuple(found)
+
+
+def _leaf(parameter: Tensor) -> Tensor:
+    return torch.empty_like(parameter, device="meta").requires_grad_(parameter.is_floating_point())
+
+
+def guess_inputs(model: nn.Module) -> Tensor:
+    """A small batch that the first layer of the model accepts.
+
+    Raises:
+        MutransferError: the first layer is of a kind whose input cannot be guessed.
+    """
+    for module in model.modules():
+        match module:
+            case nn.Embedding():
+                return torch.zeros(2, 8, dtype=torch.long)
+            case nn.Linear():
+                return torch.zeros(2, module.in_features)
+            case nn.Conv1d():
+                return torch.zeros(2, module.in_channels, 64)
+            case nn.Conv2d():
+                return torch.zeros(2, module.in_channels, 32, 32)
+            case nn.Conv3d():
+                return torch.zeros(2, module.in_channels, 16, 16, 16)
+            case _ if next(module.parameters(recurse=False), None) is not None and not list(module.children()):
+                break
+            case _:
+                continue
+    raise MutransferError(f"the inputs of {type(model).__name__} cannot be guessed from its first layer; give some with example_inputs=")
+
+
+_SOFTMAX = (nn.functional.softmax, torch.softmax, Tensor.softmax)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of scaled_dot_product_attention, or a softmax that may be an attention's."""
+
+    scores: Node | None = None
+    query: Node | None = None
+    head_dim: int = 0
+    scale: float = 1.0
+
+
+class _AttentionRecorder(TorchFunctionMode):
+    """Notes every call of scaled_dot_product_attention and every softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[_Call] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is nn.functional.scaled_dot_product_attention:
+            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
+            named = dict(zip(names, args, strict=False)) | kwargs
+            query, scale = named["query"], named.get("scale")
+            alone = query.grad_fn not in (named["key"].grad_fn, named["value"].grad_fn)
+            size = query.shape[-1]
+            self.calls.append(_Call(query=query.grad_fn if alone else None, head_dim=size, scale=size**-0.5 if scale is None else scale))
+        elif func in _SOFTMAX and isinstance(scores := args[0] if args else kwargs.get("input"), Tensor):
+            self.calls.append(_Call(scores=scores.grad_fn))
+        return func(*args, **kwargs)
