@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._live import LiveSweep
 from .ensemble import Recipe, diverged_at, train_one_by_one
-from .report import Curve, Section, transfer_table, write_report
+from .report import Curve, Section, check_extras, transfer_table, write_report
 from .sweep import DEFAULT, Run, Size, Study, about, estimate, log2, members, missing, sweep
 from .tasks import mlp, resmlp
 from .transfer import Transfer
@@ -52,6 +52,7 @@ def demo(out: Path, seed: int, console: Console) -> list[Section]:
     Raises:
         MutransferError: the folder cannot be written or holds another sweep.
     """
+    check_extras()
     made = studies(seed)
     large = Size(width=4 * max(made["depth"].width), depth=2 * max(made["depth"].depth))
     wait = sum(estimate(study, missing(study, out / axis)) for axis, study in made.items()) + _proof_seconds(made["depth"], large)
@@ -66,22 +67,25 @@ def demo(out: Path, seed: int, console: Console) -> list[Section]:
         sections.append(Section.of(runs))
         console.print(transfer_table(sections[-1]))
         for refusal in sections[-1].refusals():
-            console.print(f"  {refusal}")
+            console.print(f"  {refusal}", soft_wrap=True)
     proofs = [prove(made["depth"], found, large, console) for found in sections[1].transfers]
     page = write_report(
         out, sections, title="Learning-rate transfer on handwritten digits", about=about(), curves=[_curve(proof) for proof in proofs]
     )
-    console.print(f"\n{page.headline}\n")
+    console.print(f"\n{page.headline}\n", soft_wrap=True)
     for proof in proofs:
-        console.print(f"  {_curve(proof).name}: {_outcome(proof)}")
-    console.print(f"\nFinished in {time.monotonic() - start:.0f} s. The report is {page.path}; beside it are its figures, CSV and JSON.")
+        console.print(f"  {_curve(proof).name}: {_outcome(proof)}", soft_wrap=True)
+    console.print(
+        f"\nFinished in {time.monotonic() - start:.0f} s. The report is {page.path}; beside it are its figures, CSV and JSON.",
+        soft_wrap=True,
+    )
     return sections
 
 
 def prove(study: Study, found: Transfer, size: Size, console: Console) -> Proof:
     """Train one network of this size at the rate that was best for the smallest one of the study."""
     log2_lr = found.optima[0].log2_lr
-    console.print(f"Training {size} under {found.rule} at 2^{log2_lr:.2f}, the rate found at {found.optima[0].size} ...")
+    console.print(f"Training {size} under {found.rule} at 2^{log2_lr:.2f}, the rate found at {found.optima[0].size} ...", soft_wrap=True)
     losses = _train(study, found.rule, size, 2.0**log2_lr, study.steps)
     return Proof(rule=found.rule, size=size, log2_lr=log2_lr, losses=losses)
 

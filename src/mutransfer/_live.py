@@ -43,7 +43,8 @@ class LiveSweep:
             now = f"{sweep.rule} at {sweep.size}"
             if now not in self.shown:
                 self.shown.add(now)
-                self.console.print(f"  {now}: {sweep.done / sweep.total:.0%} done, {left} left; {_best_line(sweep.runs)}")
+                share = sweep.done / sweep.total if sweep.total else 1.0
+                self.console.print(f"  {now}: {share:.0%} done, {left} left; {_best_line(sweep.runs)}", soft_wrap=True)
             return
         self.bar.update(self.task, completed=sweep.done, total=sweep.total, left=f"{left} left; {sweep.rule} at {sweep.size}")
         self.live.update(Group(self.bar, best_table(sweep.runs) if sweep.runs.rows else Text("")))

@@ -127,21 +127,25 @@ def transfer(runs: Positional[Path], width: int | None = None, depth: int | None
         json: Print JSON.
     """
     from . import Runs
-    from . import transfer as find
     from .report import Section, transfer_table
 
     target = {name: value for name, value in {"width": width, "depth": depth}.items() if value is not None}
-    record = Runs.read(runs)
-    found = find(record, target)
+    section = Section.of(Runs.read(runs), target)
     if json:
-        print(json_module.dumps([each.to_json() for each in found], indent=1))
-        return
+        print(json_module.dumps([each.to_json() for each in section.transfers], indent=1))
+    else:
+        _print_transfers(section, transfer_table(section))
+    if refused := section.refusals(target):
+        raise MutransferError("; ".join(refused))
+
+
+def _print_transfers(section: Any, table: Any) -> None:
     console = Console()
-    console.print(transfer_table(Section.of(record, found)))
-    for each in found:
-        console.print(f"{each.rule} at {each.target}: rate 2^{each.rate.value:.2f} [2^{each.rate.low:.2f}, 2^{each.rate.high:.2f}]")
+    console.print(table)
+    for each in section.transfers:
+        print(f"{each.rule} at {each.target}: rate 2^{each.rate.value:.2f} [2^{each.rate.low:.2f}, 2^{each.rate.high:.2f}]")
         for warning in each.warnings:
-            console.print(f"  warning: {warning}")
+            print(f"  warning: {warning}")
 
 
 def report(runs: Positional[Path], out: Path | None = None) -> None:

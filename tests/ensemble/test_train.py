@@ -74,7 +74,7 @@ def recipe(data: Task = VECTOR_TASK, optimizer: str = "sgd", steps: int = 12, **
 
 def mlps(rates: Sequence[float], seeds: Sequence[int] | None = None) -> list[Member]:
     own = model(MODELS["mlp"][0])
-    return [member(own, rate, seed) for rate, seed in zip(rates, seeds or count(), strict=False)]
+    return [member(own, rate, seed, weight_decay=0.01) for rate, seed in zip(rates, seeds or count(), strict=False)]
 
 
 def close(found: Tensor, expected: Tensor) -> None:

@@ -1,5 +1,6 @@
 """Results as people read them: figures, tables, and one HTML page."""
 
+from ._canvas import check_extras as check_extras
 from ._canvas import save as save
 from ._curves import Curve as Curve
 from ._curves import curves_figure as curves_figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,17 @@ def needs(what: str, module: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError:
         raise MutransferError(f"{what} needs {module}: pip install 'mutransfer[{extra}]'") from None
+
+
+def check_extras() -> None:
+    """Refuse early what a report would refuse after long work.
+
+    Raises:
+        MutransferError: matplotlib or jinja2 is missing.
+    """
+    for module in ("matplotlib", "jinja2"):
+        with needs("the report", module, "report"):
+            import_module(module)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +45,12 @@ class Section:
             raise MutransferError(f"the record of section {self.title!r} is empty: run the sweep first")
 
     @classmethod
-    def of(cls, runs: Runs, transfers: Sequence[Transfer] | None = None, *, title: str | None = None) -> Section:
+    def of(cls, runs: Runs, target: Mapping[str, int] | None = None, *, title: str | None = None) -> Section:
         """The section of a record, by the first axis that it varies.
 
         Args:
             runs: The record.
-            transfers: What was found; by default the transfer of each rule whose optima are all bracketed.
+            target: Size to predict for, as in `transfer`.
             title: The axis by default.
 
         Raises:
@@ -58,14 +58,14 @@ class Section:
         """
         varied = varying(_sizes(runs))
         axis = varied[0] if varied else "width"
-        found = [made for made in _attempts(runs, runs.rules) if isinstance(made, Transfer)] if transfers is None else transfers
+        found = [made for made in _attempts(runs, runs.rules, target) if isinstance(made, Transfer)]
         return cls(title=axis.capitalize() if title is None else title, runs=runs, transfers=found, axis=axis)
 
-    def refusals(self) -> list[str]:
+    def refusals(self, target: Mapping[str, int] | None = None) -> list[str]:
         """Why the rules without a transfer have none, in a sentence each."""
         known = {made.rule for made in self.transfers}
         missing = [rule for rule in self.runs.rules if rule not in known]
-        return [made for made in _attempts(self.runs, missing) if isinstance(made, str)]
+        return [made for made in _attempts(self.runs, missing, target) if isinstance(made, str)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,13 +196,12 @@ def _table(runs: Runs, rule: str, size: Size) -> tuple[Float[Array, " rates"], F
     return np.log2(np.array(rates, dtype=np.float64)), losses
 
 
-def _attempts(runs: Runs, rules: Iterable[str]) -> list[Transfer | str]:
+def _attempts(runs: Runs, rules: Iterable[str], target: Mapping[str, int] | None = None) -> list[Transfer | str]:
     """For each rule on its own, its transfer, or the sentence that refuses it."""
     made: list[Transfer | str] = []
     for rule in rules:
-        own = Runs(header=runs.header, rows=[row for row in runs.rows if row["rule"] == rule])
         try:
-            made += transfer(own)
+            made += transfer(runs.only(rule), target)
         except MutransferError as error:
             made.append(str(error))
     return made

@@ -44,6 +44,10 @@ class Runs:
         """The rules in the record, in the order of their first run."""
         return list(dict.fromkeys(row["rule"] for row in self.rows))
 
+    def only(self, rule: str) -> Runs:
+        """The part of the record that belongs to one rule."""
+        return Runs(header=self.header, rows=[row for row in self.rows if row["rule"] == rule])
+
     def sizes(self, rule: str) -> list[Size]:
         """The sizes that a rule was run at, from small to large."""
         return sorted({Size(width=row["width"], depth=row["depth"]) for row in self.rows if row["rule"] == rule})

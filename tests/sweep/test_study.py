@@ -1,0 +1,103 @@
+"""What a study takes, and the names of its runs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from mutransfer._errors import MutransferError
+from mutransfer.sweep import Run, Size, Study, log2
+from mutransfer.tasks import Task, cross_entropy, mlp, resmlp
+
+DATA = Task(name="rows", inputs=torch.zeros(8, 64), targets=torch.zeros(8).long(), loss=cross_entropy)
+GRID: dict[str, Any] = {"width": [16, 32], "depth": [2], "lr": log2(-6, -4), "task": DATA, "batch": 8}
+RUN = Run(rule="sp", width=16, depth=2, lr=0.125, seed=0)
+
+
+def study(build: Any = mlp, **changes: Any) -> Study:
+    return Study(build, **GRID | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        *[({name: []}, f"{name} is empty: give at least one value") for name in ("width", "depth", "lr")],
+        *[({name: [4, 2]}, f"{name} is not in ascending order: .*; sort it") for name in ("width", "depth", "lr")],
+        *[({name: [2, 2]}, f"{name} is not in ascending order: .* remove repetitions") for name in ("width", "depth", "lr")],
+        *[({name: [0, 2]}, f"{name} has values that are not positive") for name in ("width", "depth", "lr")],
+        ({"lr": [-0.1]}, "lr has values that are not positive"),
+        ({"lr": [0.1, float("nan")]}, "lr has values that are not positive"),
+        ({"lr": [float("inf")]}, "lr has values that are not positive"),
+        ({"seeds": 0}, "seeds is empty"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"rules": []}, "rules is empty"),
+        ({"rules": ["default", "ntk"]}, "unknown rule 'ntk'; choose one of sp, mup"),
+        ({"optimizer": "lion"}, "unknown optimizer 'lion' for a study; choose one of sgd, adam, adamw"),
+        ({"task": "imagenet"}, "unknown task 'imagenet'"),
+        ({"steps": 0}, "steps is 0: train at least one step"),
+        ({"batch": 9}, "a batch cannot have 9"),
+        ({"base": {"wdith": 8}}, "base has wdith: it takes width and depth"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes: Mapping[str, Any], says: str) -> None:
+    with pytest.raises(MutransferError, match=says):
+        study(**changes)
+
+
+def test_octaves() -> None:
+    assert log2(-2, 1) == [0.25, 0.5, 1, 2] and log2(3, 3) == [8]
+    with pytest.raises(MutransferError, match=r"log2\(-1, -2\) is empty"):
+        log2(-1, -2)
+
+
+def test_runs_are_the_whole_grid_rule_by_rule_and_size_by_size() -> None:
+    runs = study(rules=["sp", "mup"], depth=[2, 3], seeds=[5, 7]).runs()
+    assert len(set(runs)) == len(runs) == 2 * 2 * 2 * 3 * 2
+    sizes = [Size(width=width, depth=depth) for width in (16, 32) for depth in (2, 3)]
+    blocks = list(dict.fromkeys((run.rule, run.size) for run in runs))
+    assert blocks == [(rule, size) for rule in ("sp", "mup") for size in sizes]
+    assert {run.seed for run in runs} == {5, 7} and {run.lr for run in runs} == set(log2(-6, -4))
+    assert study(depth=[2, 3]).sizes() == sizes
+
+
+@pytest.mark.parametrize(("given", "seeds"), [(3, (0, 1, 2)), ([4, 2], (4, 2)), (range(7, 9), (7, 8))])
+def test_seeds_are_listed_or_counted(given: Any, seeds: tuple[int, ...]) -> None:
+    assert study(seeds=given).seeds == seeds
+
+
+@pytest.mark.parametrize(("base", "size"), [(None, (16, 2)), ({"width": 64}, (64, 2)), ({"depth": 9}, (16, 9))])
+def test_the_base_is_the_smallest_size_unless_given(base: Mapping[str, int] | None, size: tuple[int, int]) -> None:
+    assert study(base=base).base == Size(width=size[0], depth=size[1])
+
+
+def test_ids_do_not_depend_on_the_grid_around_a_run() -> None:
+    grown = study(width=(16, 64), lr=[0.125, 1], seeds=9, rules=["mup"])
+    assert grown.run_id(RUN) == study().run_id(RUN) == study(options={}).run_id(RUN)
+    assert study(lr=[1]).runs()[0] == study(lr=[1.0]).runs()[0]
+
+
+def test_ids_differ_by_every_field_of_run_and_study() -> None:
+    runs = [replace(RUN, **change) for change in ({"rule": "mup"}, {"width": 17}, {"depth": 3}, {"lr": 0.25}, {"seed": 1})]
+    studies = [
+        study(resmlp),
+        study(partial(mlp, activation="tanh")),
+        study(partial(mlp, activation="abs")),
+        study(base={"width": 8}),
+        study(base={"depth": 1}),
+        study(task=replace(DATA, name="other")),
+        study(optimizer="adam"),
+        study(options={"betas": (0.9, 0.99)}),
+        study(weight_decay=0.0),
+        study(steps=7),
+        study(batch=4),
+    ]
+    ids = [study().run_id(RUN), *(study().run_id(run) for run in runs), *(each.run_id(RUN) for each in studies)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_partials_arguments_have_no_order() -> None:
+    forth, back = partial(mlp, inputs=4, outputs=5), partial(mlp, outputs=5, inputs=4)
+    assert study(forth).run_id(RUN) == study(back).run_id(RUN)
