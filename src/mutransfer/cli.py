@@ -249,6 +249,8 @@ def _dispatch(arguments: list[str]) -> None:
 
 def main() -> None:
     """The command `mutransfer`: exit code 0 when all went well, 2 for bad input, 130 when interrupted."""
+    # Before torch is imported: threads that sleep while they wait lose little alone and much less on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _dispatch(sys.argv[1:])
         sys.stdout.flush()

@@ -35,8 +35,8 @@ def test_a_regret_that_was_not_run_is_not_called_a_divergence(widths: Runs) -> N
 
 def test_the_prediction_is_told_where_one_was_asked_for(widths: Runs) -> None:
     assert "predicted" not in printed(Section.of(widths))
-    found = transfer(widths, {"width": 1024})
-    assert f"{found[0].rate.value:.2f} [" in printed(Section.of(widths, found)).split("predicted for width 1024")[1]
+    section = Section.of(widths, {"width": 1024})
+    assert f"{section.transfers[0].rate.value:.2f} [" in printed(section).split("predicted for width 1024")[1]
 
 
 def test_markup_in_names_is_left_alone(widths: Runs) -> None:

@@ -154,7 +154,7 @@ def _chunks(study: Study, runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def _beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
-    """One more rate for every rule and size whose best rate is the first or last of its grid."""
+    """More rates for every rule and size whose best rate is the first or last of its grid: two, or as many as `extend` allows."""
     step = study.lr[1] / study.lr[0] if len(study.lr) > 1 else 2.0
     farthest = {"low": study.lr[0] / step**extend, "high": study.lr[-1] * step**extend}
     added = []
@@ -163,9 +163,10 @@ def _beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
         side = edge(losses.mean(0))
         if side is None:
             continue
-        rate = rates[0] / step if side == "low" else rates[-1] * step
-        if farthest["low"] * 0.999 < rate < farthest["high"] * 1.001:
-            added += [Run(rule=rule, width=size.width, depth=size.depth, lr=rate, seed=seed) for seed in study.seeds]
+        new = [rates[0] / step**2, rates[0] / step] if side == "low" else [rates[-1] * step, rates[-1] * step**2]
+        for rate in new:
+            if farthest["low"] * 0.999 < rate < farthest["high"] * 1.001:
+                added += [Run(rule=rule, width=size.width, depth=size.depth, lr=rate, seed=seed) for seed in study.seeds]
     return added
 
 
@@ -227,7 +228,7 @@ def _row(study: Study, run: Run, losses: Float[Tensor, " steps"], end: int | Non
     """A finished run: mean loss over all steps, mean of the last ones, the curve; no losses for one that diverged."""
     stride = max(1, len(losses) // _CURVE_POINTS)
     seen = losses[:end] if end is not None else losses
-    curve = [float(part.mean()) for part in torch.split(seen, stride)]
+    curve = [float(part.mean()) for part in torch.split(seen, stride) if len(part)]
     return {
         "id": study.run_id(run),
         **asdict(run),

@@ -50,7 +50,7 @@ def vertex(log2_lr: Float[Array, " rates"], losses: Float[Array, "*samples rates
     inner = np.clip(best, 1, len(log2_lr) - 2)
     left, middle, right = (np.take_along_axis(losses, (inner + shift)[..., None], -1)[..., 0] for shift in (-1, 0, 1))
     x_left, x, x_right = (log2_lr[inner + shift] for shift in (-1, 0, 1))
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         slope_left, slope_right = (middle - left) / (x - x_left), (right - middle) / (x_right - x)
         weight = slope_right / (slope_right - slope_left)
     weight = np.where(np.isinf(right), np.where(np.isinf(left), 0.5, 1.0), np.where(np.isinf(left), 0.0, weight))

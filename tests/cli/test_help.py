@@ -1,0 +1,195 @@
+"""What the command says of itself, how it refuses, and what it prints without training."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutransfer import cli
+from mutransfer.rules import PARAMETRIZATIONS
+
+Command = Callable[..., Any]
+VERBS = ("demo", "plan", "sweep", "transfer", "report", "rules")
+PLAN = ("plan", "mutransfer.tasks:mlp", "--width", 64, "--base-width", 16)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_the_overview_names_every_verb(command: Command, arguments: tuple[str, ...]) -> None:
+    answer = command(*arguments)
+    assert answer.code == 0 and answer.err == ""
+    assert re.findall(r"^  (\w+)  +\w", answer.out, re.M) == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_examples(command: Command, verb: str) -> None:
+    answer = command(verb, "--help")
+    assert answer.code == 0 and answer.err == ""
+    assert answer.out.startswith(f"usage: mutransfer {verb}")
+    assert len(re.findall(rf"^Try: mutransfer {verb}", answer.out, re.M)) >= 2
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_examples_use_options_that_exist(command: Command, verb: str) -> None:
+    out = command(verb, "--help").out
+    examples, options = " ".join(re.findall(r"^Try: (.*)", out, re.M)), out.split("─ options", 1)[1]
+    assert set(re.findall(r"--[\w-]+", examples)) <= set(re.findall(r"--[\w-]+", options))
+
+
+STUDY = "import mutransfer as mt\nfrom mutransfer.tasks import mlp\nstudy = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "says"),
+    [
+        (("swep",), "", "unknown verb 'swep'; choose one of demo, plan, sweep"),
+        (("rules", "ntk"), "", "unknown rule 'ntk'; choose one of sp, mup"),
+        (("rules", "mup", "--optimizer", "adagrad"), "", "unknown optimizer 'adagrad'"),
+        (("rules", "mup", "--form", "table1"), "", "unknown form 'table1'; choose one of plain, table3"),
+        ((*PLAN, "--rule", "ntk"), "", "unknown rule 'ntk'"),
+        ((*PLAN, "--optimizer", "adagrad"), "", "unknown optimizer 'adagrad'"),
+        ((*PLAN, "--explain", "nope"), "", "the plan has no tensor 'nope'"),
+        (("plan", "mutransfer.tasks:vit", "--width", 8, "--base-width", 8), "", "mutransfer.tasks has no 'vit'"),
+        (("plan", "mutransfer.tasks:ACTIVATIONS", "--width", 8, "--base-width", 8), "", "is a dict, not a function that makes a model"),
+        (("plan", "mutransfer.tasks:digits", "--width", 8, "--base-width", 8), "", "mutransfer.tasks:digits does not take width"),
+        (("plan", "no_such_package:build", "--width", 8, "--base-width", 8), "", "cannot import no_such_package"),
+        (("plan", "my_model", "--width", 8, "--base-width", 8), "", "'my_model' names no object: write FILE.py:NAME"),
+        (("sweep", "missing.py:study", "--out", "a"), "", "there is no file missing.py"),
+        (("sweep", "given.py:other", "--out", "a"), "study = 1", "given.py has no 'other'"),
+        (("sweep", "given.py:study", "--out", "a"), "study = 1", "given.py:study is a int, not a mutransfer.Study"),
+        (("sweep", "given.py:study", "--out", "a"), "1 / 0", "given.py failed: ZeroDivisionError: division by zero"),
+        (("sweep", "given.py:study", "--out", "a"), "study = (", "given.py failed: SyntaxError"),
+        (("sweep", "given.py:study", "--out", "a"), STUDY.format("task='imagenet'"), "unknown task 'imagenet'"),
+        (("sweep", "given.py:study", "--out", "a"), STUDY.format("task='none.txt'"), "cannot read the text file none.txt"),
+        (("sweep", "given.py:study", "--out", "a"), STUDY.format("rules=['ntk']"), "unknown rule 'ntk'"),
+        (("sweep", "given.py:study", "--out", "a"), STUDY.format("optimizer='lion'"), "unknown optimizer 'lion'"),
+        (("sweep", "given.py:study", "--out", "given.py/a"), STUDY.format("steps=1"), "cannot write to given.py/a"),
+        (("transfer", "nowhere"), "", "nowhere holds no sweep"),
+        (("report", "nowhere"), "", "nowhere holds no sweep"),
+    ],
+)
+def test_bad_input_is_one_sentence(command: Command, tmp_path: Path, arguments: tuple[object, ...], content: str, says: str) -> None:
+    (tmp_path / "given.py").write_text(content)
+    answer = command(*arguments)
+    assert answer.code == 2 and answer.out == ""
+    assert answer.err.startswith("mutransfer: ") and says in answer.err
+    assert answer.err.count("\n") == 1 and answer.err.endswith("\n") and "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(("sweep", "a.py:b"), "--out"), (("rules", "--colour"), "--colour"), (("plan",), "--width")]
+)
+def test_missing_and_unknown_options_are_named(command: Command, arguments: tuple[str, ...], named: str) -> None:
+    answer = command(*arguments)
+    assert answer.code == 2 and named in answer.err and answer.out == ""
+
+
+def test_the_rules_are_listed_with_their_sources(command: Command) -> None:
+    out = command("rules").out
+    for rule in PARAMETRIZATIONS.values():
+        assert rule.name in out and rule.title in out and rule.source in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("mup",), ["hidden", "fan_in^-1/2", "1", "fan_in^-1", "fan_out^-1", "fan_in"]),
+        (("mup", "--optimizer", "sgd"), ["hidden", "fan_in^-1/2", "1", "1", "1", "1"]),
+        (("sp",), ["hidden", "fan_in^-1/2", "1", "1", "1", "1"]),
+    ],
+)
+def test_a_rules_table_has_a_row_for_every_role(command: Command, arguments: tuple[str, ...], expected: list[str]) -> None:
+    rows = [line.split() for line in command("rules", *arguments).out.splitlines()]
+    assert ["role", "init", "multiplier", "lr", "eps", "decay"] in rows
+    (hidden,) = [row for row in rows if row[:1] == ["hidden"]]
+    print(command("sweep", "--help").out)
+    assert 0
+
+
+def test_rules_as_json_are_the_table(command: Command) -> None:
+    data = json.loads(command("rules", "mup", "--json").out)
+    assert data["hidden"]["lr"] == {"fan_in": "-1"} and data["readout"]["init"] == {"fan_in": "-1"}
+    assert all(row.keys() == {"init", "multiplier", "lr", "eps", "decay"} for row in data.values())
+    assert data.keys() == {line.split()[0] for line in command("rules", "mup").out.split("\n\n")[1].splitlines()[1:]}
+
+
+def test_a_plan_is_printed(command: Command) -> None:
+    answer = command(*PLAN)
+    assert answer.code == 0 and answer.err == ""
+    assert all(name in answer.out for name in ("input.weight", "readout.bias", "hidden"))
+
+
+def test_a_plan_as_json_is_the_plan(command: Command) -> None:
+    from mutransfer.plan import Plan
+
+    own = Plan.from_json(command(*PLAN, "--json", "--optimizer", "adam", "--rule", "mup").out)
+    assert (own.rule, own.optimizer) == ("mup", "adam")
+    assert own["readout.weight"].factor("lr") == own["readout.weight"].factor("init") == 1 / 4
+
+
+def test_one_tensor_is_explained(command: Command) -> None:
+    out = command(*PLAN, "--explain", "readout.weight").out
+    assert "readout.weight" in out and "2203.03466" in out and "input.weight" not in out
+
+
+@pytest.mark.parametrize(
+    ("given", "depths"), [((), [1, 1]), (("--depth", 4), [1, 1]), (("--depth", 4, "--base-depth", 2), [2, 4])], ids=["none", "one", "both"]
+)
+def test_depths_are_passed_on_where_they_are_given(command: Command, given: tuple[object, ...], depths: list[int]) -> None:
+    out = command("plan", "mutransfer.tasks:resmlp", "--width", 16, "--base-width", 16, *given, "--json").out
+    base, model = json.loads(out)["depth"]
+    assert model / base == depths[1] / depths[0]
+
+
+def test_a_builder_in_a_file_may_import_its_neighbours(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "neighbour_of_model.py").write_text("from mutransfer.tasks import mlp as build")
+    (tmp_path / "my_own_model.py").write_text("from neighbour_of_model import build")
+    assert command("plan", "my_own_model.py:build", "--width", 8, "--base-width", 8).code == 0
+
+
+def test_a_module_in_this_folder_is_found(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "my_module_of_models.py").write_text("from mutransfer.tasks import mlp as build")
+    assert command("plan", "my_module_of_models:build", "--width", 8, "--base-width", 8).code == 0
+
+
+def test_the_demo_gets_its_options(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[object, ...]] = []
+    monkeypatch.setattr("mutransfer._demo.demo", lambda *arguments: seen.append(arguments))
+    assert command("demo", "--out", "a/b", "--seed", 7).code == 0
+    assert seen[0][:2] == (Path("a/b"), 7)
+
+
+def test_an_interrupt_is_code_130(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rules() -> None:
+        """Stands in for a verb."""
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli._VERBS, "rules", rules)
+    answer = command("rules")
+    assert answer.code == 130 and answer.out == ""
+    assert answer.err == "mutransfer: interrupted; every finished run is kept, and the same command goes on from there\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["rules", "mup"], ["sweep", "--help"]])
+def test_words_come_without_importing_torch(arguments: list[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mutransfer", *arguments], capture_output=True, text=True, timeout=60, check=True
+    )
+    imported = set(re.findall(r"\|\s+([\w.]+)$", ran.stderr, re.M))
+    assert "mutransfer.cli" in imported
+    assert not imported & {"torch", "numpy", "matplotlib", "jinja2", "sklearn"}
+    assert ran.stdout.strip()
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mutransfer", "rules", "completep"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 0

@@ -1,0 +1,82 @@
+"""Importing is cheap and lazy, and the public names are what they seem."""
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+
+import mutransfer as mt
+
+ROOT = Path(mt.__file__).parent
+FOLDERS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
+HEAVY = ("torch", "numpy", "sklearn", "matplotlib", "jinja2", "rich", "tyro")
+
+
+def fresh(code: str) -> str:
+    """What a new interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True).stdout.strip()
+
+
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    assert fresh(f"import sys, mutransfer; print([name for name in {HEAVY} if name in sys.modules])") == "[]"
+
+
+COST = """
+import sys, time
+import torch, numpy, rich.console, rich.table
+start = time.process_time()
+import mutransfer as mt
+for name in mt.__all__:
+    getattr(mt, name)
+cost = time.process_time() - start
+assert not {"matplotlib", "jinja2", "sklearn", "tyro"} & sys.modules.keys()
+print(cost)
+"""
+
+
+def test_all_names_cost_little_beyond_torch_and_no_plotting() -> None:
+    assert any(float(fresh(COST)) < 0.1 for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "first", ["", "import mutransfer.plan, mutransfer.sweep, mutransfer.transfer", "from mutransfer.sweep import Study"]
+)
+def test_functions_are_not_hidden_by_the_folders_that_define_them(first: str) -> None:
+    kinds = "print(*(type(getattr(mt, name)).__name__ for name in ('plan', 'sweep', 'transfer')))"
+    assert fresh(f"{first}\nimport mutransfer as mt\n{kinds}") == "function function function"
+
+
+def test_public_names_resolve_and_are_listed() -> None:
+    assert set(mt.__all__) <= set(dir(mt))
+    for name in mt.__all__:
+        assert getattr(mt, name).__name__ == name
+    with pytest.raises(AttributeError, match="module 'mutransfer' has no attribute 'Plann'"):
+        _ = mt.Plann
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """The names that __init__ imports for type checkers are those it resolves at run time."""
+    lines = [line.split() for line in (ROOT / "__init__.py").read_text().splitlines() if line.startswith("    from .")]
+    assert {line[-1]: line[1].lstrip(".") for line in lines} == mt._HOMES
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_a_folder_exports_is_documented(folder: str) -> None:
+    module = import_module(f"mutransfer.{folder}")
+    exported = {name: value for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    own = {name: value for name, value in exported.items() if isinstance(value, FunctionType | type)}
+    assert module.__doc__ and own
+    assert [name for name, value in own.items() if not value.__doc__ or value.__doc__.startswith(f"{name}(")] == []
+    assert all(value.__module__.startswith(f"mutransfer.{folder}.") for value in own.values())
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_public_methods_are_documented(folder: str) -> None:
+    module = import_module(f"mutransfer.{folder}")
+    classes = [value for value in vars(module).values() if inspect.isclass(value)]
+    methods = [(each, name) for each in classes for name, value in vars(each).items() if callable(value) and not name.startswith("_")]
+    assert [f"{each.__name__}.{name}" for each, name in methods if not inspect.getdoc(getattr(each, name))] == []
