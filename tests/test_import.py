@@ -28,23 +28,26 @@ def test_the_package_alone_imports_nothing_heavy() -> None:
 COST = """
 import sys, time
 import torch, numpy, rich.console, rich.table
+sys.pycache_prefix, sys.dont_write_bytecode = {cache!r}, False
 start = time.process_time()
 import mutransfer as mt
 for name in mt.__all__:
     getattr(mt, name)
 cost = time.process_time() - start
-assert not {"matplotlib", "jinja2", "sklearn", "tyro"} & sys.modules.keys()
+assert not {{"matplotlib", "jinja2", "sklearn", "tyro"}} & sys.modules.keys()
 print(cost)
 """
 
 
-def test_all_names_cost_little_beyond_torch_and_no_plotting() -> None:
-    assert any(float(fresh(COST)) < 0.1 for _ in range(3))
+def test_all_names_cost_little_beyond_torch_and_no_plotting(tmp_path: Path) -> None:
+    """Measured once compiled, as an installed package is: the first of four attempts fills a cache of its own."""
+    assert any(float(fresh(COST.format(cache=str(tmp_path)))) < 0.1 for _ in range(4))
 
 
-@pytest.mark.parametrize(
-    "first", ["", "import mutransfer.plan, mutransfer.sweep, mutransfer.transfer", "from mutransfer.sweep import Study"]
-)
+FIRST = ("", "import mutransfer.plan, mutransfer.sweep, mutransfer.transfer", "from mutransfer.sweep import Study")
+
+
+@pytest.mark.parametrize("first", FIRST)
 def test_functions_are_not_hidden_by_the_folders_that_define_them(first: str) -> None:
     kinds = "print(*(type(getattr(mt, name)).__name__ for name in ('plan', 'sweep', 'transfer')))"
     assert fresh(f"{first}\nimport mutransfer as mt\n{kinds}") == "function function function"

@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_vanished_is_reported(store: Store) -> None:
     (store.folder / "study.json").unlink()
     store.folder.rmdir()
-    with pytest.raises(MutransferError, match="cannot write to .*rows-.*; what was written before is kept"):
+    with pytest.raises(MutransferError, match=r"cannot write to .*rows-.*; what was written before is kept"):
         store.append([row(1)])
 
 

@@ -33,9 +33,9 @@ def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> li
     rows = [Row(role.value, rule.quantities(role, optimizer, form=form)) for role in Role]
     if rule.alpha is None:
         return rows
-    for role in (Role.HIDDEN, Role.BIAS, Role.GAIN):
+    for role in (Role.HIDDEN, Role.BIAS, Role.GAIN, Role.VECTOR, Role.SCALAR):
         inside = rule.quantities(role, optimizer, in_branch=True, form=form)
         rows.append(Row(f"{role} in a branch", inside))
-        if form == "plain" and role is not Role.GAIN:
+        if form == "plain":
             rows.append(Row(f"{role} ending a branch", inside.fold(rule.branch_multiplier, optimizer)))
     return rows

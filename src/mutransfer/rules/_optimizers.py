@@ -41,7 +41,10 @@ MUON = Family(
     eps=powers(fan_in="1/2", fan_out="1/2"),
     decay="decoupled",
 )
-"""Muon in the convention of a bare orthogonal update: rate x U Vᵀ (2512.05620, Table 1)."""
+"""Muon in the convention of a bare orthogonal update: rate x U Vᵀ (2512.05620, Table 1).
+
+torch.optim.Muon multiplies that by a factor of its own, sqrt(max(1, fan_out/fan_in)) by default: divide it out of the rate.
+"""
 
 FAMILIES = {each.name: each for each in (SGD, ADAM, ADAMW, LION, MUON)}
 

@@ -85,8 +85,8 @@ class Parametrization:
 
         The rate is the wanted change of the layer's output, divided by the change that a unit rate makes. Wanted is a constant, and
         depth^(alpha - 1) inside a residual branch, so that all branches together move the features by a constant (2603.00541,
-        Section 4). Rate x decay shrinks a tensor by the same fraction a step at every width, and inside a branch
-        in proportion to the wanted change (2603.00541, Tables 6 and 12).
+        Section 4). Decay shrinks a tensor by the same fraction a step at every width, and inside a branch in proportion to the wanted
+        change (2603.00541, Tables 6 and 12); where it is added to a gradient that is normalised afterwards, it has the gradient's scale.
 
         Args:
             role: What the tensor is to its network.
@@ -110,7 +110,10 @@ class Parametrization:
         gain = optimizer.gain if law.sums_over_width else optimizer.gain.substitute(fan_in=None)
         lr = change / (gain * gradient**optimizer.homogeneity)
         eps = ONE if optimizer.eps is None else gradient * optimizer.eps
-        return Quantities(init=law.init, lr=lr, eps=eps, decay=change / lr).rescale(shown, optimizer)
+        decay = change / lr
+        if optimizer.decay == "coupled":
+            decay *= gradient ** (1 - optimizer.homogeneity)
+        return Quantities(init=law.init, lr=lr, eps=eps, decay=decay).rescale(shown, optimizer)
 
 
 SP = Parametrization(
@@ -150,6 +153,6 @@ def parametrization(name: str) -> Parametrization:
         MutransferError: there is no rule of this name.
     """
     try:
-        return PARAMETRIZATIONS[name]
+        return PARAMETRIZATIONS[name.lower()]
     except KeyError:
         raise MutransferError(f"unknown rule {name!r}; choose one of {', '.join(PARAMETRIZATIONS)}") from None
