@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from .sweep import Progress as Sweep
-from .sweep import Runs
+from .sweep import Runs, Size
 
 
 class LiveSweep:
     """Shows the progress of sweeps; a context manager whose instance is the `report` of `sweep`.
 
-    On a terminal a bar and a table renew themselves; elsewhere one line is printed for every rule and size.
+    On a terminal a bar and a table renew themselves; elsewhere one line is printed for every size.
     """
 
     def __init__(self, console: Console, title: str) -> None:
@@ -27,7 +27,7 @@ class LiveSweep:
         self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
         self.task = self.bar.add_task(title, total=1.0, left="")
         self.live = Live(console=console, transient=True, refresh_per_second=5)
-        self.shown: set[str] = set()
+        self.shown: set[Size] = set()
 
     def __enter__(self) -> LiveSweep:
         self.live.start()
@@ -40,13 +40,12 @@ class LiveSweep:
         """Show this progress."""
         left = _duration(_left(sweep))
         if not self.console.is_terminal:
-            now = f"{sweep.rule} at {sweep.size}"
-            if now not in self.shown:
-                self.shown.add(now)
+            if sweep.size not in self.shown:
+                self.shown.add(sweep.size)
                 share = sweep.done / sweep.total if sweep.total else 1.0
-                self.console.print(f"  {now}: {share:.0%} done, {left} left; {_best_line(sweep.runs)}", soft_wrap=True)
+                self.console.print(f"  {sweep.size}: {share:.0%} done, {left} left; {_best_line(sweep.runs)}", soft_wrap=True)
             return
-        self.bar.update(self.task, completed=sweep.done, total=sweep.total, left=f"{left} left; {sweep.rule} at {sweep.size}")
+        self.bar.update(self.task, completed=sweep.done, total=sweep.total, left=f"{left} left; {sweep.size}")
         self.live.update(Group(self.bar, best_table(sweep.runs) if sweep.runs.rows else Text("")))
 
 
@@ -85,5 +84,9 @@ def best_table(runs: Runs) -> Table:
 
 
 def _best_line(runs: Runs) -> str:
-    found = [f"{rule} {rate} at {size}" for size, rules in best_so_far(runs).items() for rule, rate in rules.items()]
-    return f"best so far: {found[-1]}" if found else "nothing finished yet"
+    """The best rates at the size that was finished last."""
+    best = best_so_far(runs)
+    if not best:
+        return "nothing finished yet"
+    size, rules = list(best.items())[-1]
+    return f"best at {size}: " + ", ".join(f"{rule} {rate}" for rule, rate in rules.items())

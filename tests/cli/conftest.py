@@ -37,6 +37,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["mutransfer", *map(str, arguments)])

@@ -63,7 +63,7 @@ def on_disk(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
-    own = study(optimizer="adamw", weight_decay=0.1, options={"betas": (0.8, 0.9)})
+    own = study(lr=log2(-5, -3), optimizer="adamw", weight_decay=0.1, options={"betas": (0.8, 0.9)})
     rows = {row["id"]: row for row in sweep(own, tmp_path / "a").rows}
     assert len(rows) == len(own.runs())
     recipe = Recipe(task=own.task, steps=STEPS, batch=16, optimizer="adamw", options={"betas": (0.8, 0.9)})
@@ -247,10 +247,11 @@ def planted(best: Callable[[int], float]) -> Callable[..., Tensor]:
         (-4, 4, [-5, -4, -3]),
         (-4, 0, [-5, -4, -3]),
         (-7, 0, [-5, -4, -3]),
-        (-7, 4, [-8, -7, -6, -5, -4, -3]),
+        (-7, 4, [-9, -8, -7, -6, -5, -4, -3]),
         (-9, 2, [-7, -6, -5, -4, -3]),
         (-5, 1, [-6, -5, -4, -3]),
-        (-1, 4, [-5, -4, -3, -2, -1, 0]),
+        (-5, 4, [-7, -6, -5, -4, -3]),
+        (-1, 4, [-5, -4, -3, -2, -1, 0, 1]),
         (5, 3, [-5, -4, -3, -2, -1, 0]),
         (math.nan, 2, [-7, -6, -5, -4, -3]),
     ],
@@ -270,6 +271,19 @@ def test_each_size_is_extended_on_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(MODULE, "train", planted(lambda width: -4 if width == 8 else -6))
     runs = sweep(study(rules=["sp"], lr=log2(-5, -3)), tmp_path / "a", extend=4)
     assert {width: len(runs.losses("sp", Size(width=width, depth=2))[0]) for width in (8, 16)} == {8: 3, 16: 5}
+
+
+@pytest.mark.parametrize("kept", range(5))
+def test_a_torn_extension_is_finished_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """Two rates with two seeds lie beyond the grid; a crash left this many of their rows."""
+    monkeypatch.setattr(MODULE, "train", planted(lambda _: -5.8))
+    own, out = study(width=[8], rules=["sp"], lr=log2(-5, -3)), tmp_path / "a"
+    whole = sweep(own, out, extend=4).rows
+    (shard,) = out.glob("rows-*.jsonl")
+    lines = shard.read_text().splitlines(keepends=True)
+    assert len(lines) == len(whole) == 10
+    shard.write_text("".join(lines[: 6 + kept]) + ("" if kept == 4 else lines[6 + kept][:30]))
+    assert sorted(row["id"] for row in sweep(own, out, extend=4).rows) == sorted(row["id"] for row in whole)
 
 
 def test_a_real_grid_is_extended_both_ways(tmp_path: Path) -> None:

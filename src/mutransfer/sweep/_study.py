@@ -148,9 +148,9 @@ class Study:
             object.__setattr__(self, name, value)
 
     def runs(self) -> list[Run]:
-        """All runs, rule by rule and size by size, from small to large."""
-        grid = product(self.rules, self.width, self.depth, self.lr, self.seeds)
-        return [Run(rule=rule, width=width, depth=depth, lr=lr, seed=seed) for rule, width, depth, lr, seed in grid]
+        """All runs, size by size from small to large, and rule by rule."""
+        grid = product(self.width, self.depth, self.rules, self.lr, self.seeds)
+        return [Run(rule=rule, width=width, depth=depth, lr=lr, seed=seed) for width, depth, rule, lr, seed in grid]
 
     def sizes(self) -> list[Size]:
         """All sizes, from small to large."""

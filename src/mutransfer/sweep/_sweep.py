@@ -1,4 +1,4 @@
-"""Runs a study: all members of one shape and rule together, what is finished never again."""
+"""Runs a study: all members of one shape together, what is finished never again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ class Progress:
         done: Finished share of all work, in seconds as estimated beforehand.
         total: All work of this call, in the same seconds.
         elapsed: Seconds since training began.
-        rule: Rule of the runs in training.
         size: Size of the runs in training.
         runs: The record so far.
     """
@@ -47,7 +46,6 @@ class Progress:
     done: float
     total: float
     elapsed: float
-    rule: str
     size: Size
     runs: Runs
 
@@ -58,7 +56,7 @@ Report = Callable[[Progress], None]
 def sweep(study: Study, out: str | Path, *, extend: int = 0, report: Report | None = None) -> Runs:
     """Train every run of the study that the record has not, and return them all.
 
-    The runs of one rule and size are one vectorised program and enter the record together, so a killed sweep that is started again
+    The runs of one size are one vectorised program and enter the record together, so a killed sweep that is started again
     finishes with the rows of an undisturbed one and repeats no finished work.
 
     Args:
@@ -137,15 +135,15 @@ def _watch(chunk: _Chunk, costs: Sequence[float], number: int, start: float, run
         if now - last > 0.2:
             last = now
             done = sum(costs[:number]) + costs[number] * steps / chunk.study.steps
-            report(Progress(done=done, total=sum(costs), elapsed=now - start, rule=chunk.rule, size=chunk.size, runs=runs))
+            report(Progress(done=done, total=sum(costs), elapsed=now - start, size=chunk.size, runs=runs))
 
     return watch
 
 
 def _chunks(study: Study, runs: Iterable[Run]) -> list[list[Run]]:
-    """Runs of one rule and size, in pieces that fit in memory; how they are cut depends on the study alone."""
+    """Runs of one size, in pieces that fit in memory; how they are cut depends on the study alone."""
     pieces: list[list[Run]] = []
-    for (_, size), group in groupby(runs, lambda run: (run.rule, run.size)):
+    for size, group in groupby(runs, lambda run: run.size):
         with torch.device("meta"):
             entries = sum(p.numel() for p in _build(study, size).parameters())
         members, most = list(group), max(1, _LARGEST_STACK // max(1, entries))
@@ -158,7 +156,7 @@ def _beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
     step = study.lr[1] / study.lr[0] if len(study.lr) > 1 else 2.0
     farthest = {"low": study.lr[0] / step**extend, "high": study.lr[-1] * step**extend}
     added = []
-    for rule, size in product(study.rules, study.sizes()):
+    for size, rule in product(study.sizes(), study.rules):
         rates, losses = runs.losses(rule, size)
         side = edge(losses.mean(0))
         if side is None:
@@ -200,11 +198,11 @@ def members(study: Study, rule: str, size: Size, runs: Sequence[Run]) -> list[Me
 
 
 class _Chunk:
-    """Runs of one rule and size that train as one program."""
+    """Runs of one size that train as one program."""
 
     def __init__(self, study: Study, runs: Sequence[Run]) -> None:
         self.study, self.runs = study, runs
-        self.rule, self.size = runs[0].rule, runs[0].size
+        self.size = runs[0].size
 
     def recipe(self, steps: int) -> Recipe:
         study = self.study
@@ -221,7 +219,8 @@ class _Chunk:
         return [_row(self.study, run, curve, end) for run, curve, end in zip(self.runs, losses, diverged_at(losses), strict=True)]
 
     def _members(self) -> list[Member]:
-        return members(self.study, self.rule, self.size, self.runs)
+        by_rule = groupby(self.runs, lambda run: run.rule)
+        return [member for rule, runs in by_rule for member in members(self.study, rule, self.size, list(runs))]
 
 
 def _row(study: Study, run: Run, losses: Float[Tensor, " steps"], end: int | None) -> Row:
