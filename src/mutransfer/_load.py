@@ -49,5 +49,7 @@ def _from_name(name: str) -> Any:
     sys.path.insert(0, str(Path.cwd()))
     try:
         return import_module(name)
-    except ImportError as error:
-        raise MutransferError(f"cannot import {name}: {error}") from error
+    except MutransferError:
+        raise
+    except Exception as error:
+        raise MutransferError(f"cannot import {name}: {type(error).__name__}: {error}") from error

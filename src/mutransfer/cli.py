@@ -77,6 +77,8 @@ def plan(
     from . import plan as make
     from ._load import load
 
+    if base_depth is not None and depth is None:
+        raise MutransferError("--base-depth was given without --depth: give both, or neither")
     builder = load(build)
     sizes = {"width": width} | ({} if depth is None else {"depth": depth})
     base_sizes = {"width": base_width} | ({} if depth is None else {"depth": base_depth or depth})
@@ -215,8 +217,11 @@ def _call(builder: Callable[..., Any], name: str, sizes: dict[str, int]) -> Any:
         raise MutransferError(f"{name} is a {type(builder).__name__}, not a function that makes a model")
     try:
         return builder(**sizes)
-    except TypeError as error:
-        raise MutransferError(f"{name} does not take {', '.join(sizes)}: {error}") from error
+    except MutransferError:
+        raise
+    except Exception as error:
+        asked = ", ".join(f"{key}={value}" for key, value in sizes.items())
+        raise MutransferError(f"{name} failed when called with {asked}: {error}") from error
 
 
 _VERBS: dict[str, Callable[..., None]] = {

@@ -93,10 +93,10 @@ def test_an_interrupted_sweep_keeps_its_rows_and_goes_on(
     stopped = command(*sweep)
     assert stopped.code == 130 and stopped.err.count("\n") == 1 and "every finished run is kept" in stopped.err
     kept = Runs.read(tmp_path / "runs").rows
-    assert len(kept) == whole[0] == 18
-    assert command(*sweep).code == 0 and whole == [18] * 5
+    assert len(kept) == whole[0] == 36
+    assert command(*sweep).code == 0 and whole == [36] * 3
     rows = Runs.read(tmp_path / "runs").rows
-    assert rows[:18] == kept and len({row["id"] for row in rows}) == len(rows) == RUNS
+    assert rows[:36] == kept and len({row["id"] for row in rows}) == len(rows) == RUNS
 
 
 def test_another_studys_folder_is_code_2(command: Command, study: Path, planted: Runs) -> None:

@@ -53,12 +53,12 @@ def test_octaves() -> None:
         log2(-1, -2)
 
 
-def test_runs_are_the_whole_grid_rule_by_rule_and_size_by_size() -> None:
+def test_runs_are_the_whole_grid_size_by_size_and_rule_by_rule() -> None:
     runs = study(rules=["sp", "mup"], depth=[2, 3], seeds=[5, 7]).runs()
     assert len(set(runs)) == len(runs) == 2 * 2 * 2 * 3 * 2
     sizes = [Size(width=width, depth=depth) for width in (16, 32) for depth in (2, 3)]
-    blocks = list(dict.fromkeys((run.rule, run.size) for run in runs))
-    assert blocks == [(rule, size) for rule in ("sp", "mup") for size in sizes]
+    blocks = list(dict.fromkeys((run.size, run.rule) for run in runs))
+    assert blocks == [(size, rule) for size in sizes for rule in ("sp", "mup")]
     assert {run.seed for run in runs} == {5, 7} and {run.lr for run in runs} == set(log2(-6, -4))
     assert study(depth=[2, 3]).sizes() == sizes
 

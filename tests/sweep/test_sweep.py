@@ -130,7 +130,7 @@ import sys, time
 from mutransfer.sweep import Study, log2, sweep
 from mutransfer.tasks import mlp
 
-study = Study(mlp, width=[16, 32], depth=[2], lr=log2(-6, -4), seeds=2, rules=["sp", "mup"], steps=25, batch=32)
+study = Study(mlp, width=[16, 24, 32], depth=[2], lr=log2(-6, -4), seeds=2, rules=["sp", "mup"], steps=25, batch=32)
 
 def hold(progress):
     if progress.runs.rows:
@@ -152,10 +152,10 @@ def test_a_killed_sweep_finishes_as_an_undisturbed_one(tmp_path: Path, trained: 
     own = runpy.run_path(str(file))["study"]
     (finished,) = out.glob("rows-*.jsonl")
     before = finished.read_bytes()
-    assert len(on_disk(out)) == 6 and len(missing(own, out)) == 18
+    assert len(on_disk(out)) == 12 and len(missing(own, out)) == 24
 
     resumed = sweep(own, out)
-    assert trained == [6, 6, 6], "the chunk that was finished is not trained again"
+    assert trained == [12, 12], "the chunk that was finished is not trained again"
     assert finished.read_bytes() == before
     assert resumed.rows == Runs.read(out).rows == sweep(own, tmp_path / "whole").rows
     assert set(Counter(row["id"] for row in on_disk(out)).values()) == {1}
@@ -297,11 +297,10 @@ def test_progress_comes_with_the_record_and_changes_nothing(tmp_path: Path) -> N
     seen: list[Progress] = []
     own = study()
     assert sweep(own, tmp_path / "a", report=seen.append).rows == sweep(own, tmp_path / "b").rows
-    chunks = list(dict.fromkeys((each.rule, each.size) for each in seen))
-    assert chunks == [(rule, size) for rule in own.rules for size in own.sizes()]
+    assert list(dict.fromkeys(each.size for each in seen)) == own.sizes()
     assert all(0 < each.done <= each.total for each in seen)
     assert [each.done for each in seen] == sorted(each.done for each in seen)
-    assert len(seen[0].runs.rows) == 0 and len(seen[-1].runs.rows) == 24
+    assert len(seen[0].runs.rows) == 0 and len(seen[-1].runs.rows) == 16
 
 
 def test_an_estimate_is_of_the_right_order(tmp_path: Path) -> None:

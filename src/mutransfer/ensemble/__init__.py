@@ -1,6 +1,7 @@
 """Many configurations of one shape, trained as one program."""
 
 from ._optimizers import UPDATES as UPDATES
+from ._optimizers import check_options as check_options
 from ._train import HOPELESS as HOPELESS
 from ._train import Member as Member
 from ._train import Recipe as Recipe

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,6 +85,18 @@ def update(name: str) -> Update:
     if name not in UPDATES:
         raise MutransferError(f"no ensemble trains with the optimizer {name!r}; choose one of {', '.join(UPDATES)}")
     return UPDATES[name]
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the stacked optimizer of this name does not take.
+
+    Raises:
+        MutransferError: naming the option, and those it takes.
+    """
+    chosen = update(name)
+    known = [option for option in signature(chosen.apply).parameters if option != "step" and option not in chosen.fixed]
+    if unknown := sorted(options.keys() - set(known)):
+        raise MutransferError(f"the optimizer {name} of an ensemble takes no option {unknown[0]!r}; it takes {', '.join(known)}")
 
 
 _CACHED_ENTRIES = 1 << 17

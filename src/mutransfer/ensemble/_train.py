@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._errors import MutransferError
 from ..tasks import Task
-from ._optimizers import Step, blocks, update
+from ._optimizers import Step, Update, blocks, check_options, update
 
 HOPELESS = 100.0
 """A member has diverged once its loss is not finite or exceeds this many times its first loss."""
@@ -157,13 +158,14 @@ class _Stack:
         self.template = members[0].model
         self.recipe = recipe
         self.update = update(recipe.optimizer)
+        check_options(recipe.optimizer, recipe.options)
         models = [dict(member.model.named_parameters()) for member in members]
         self.names = _buckets(members[0].model)
         self.tensors: list[dict[str, Tensor]] = []
         for names in self.names:
             values = torch.stack([_stacked([m[name] for m in models], name) for name in names])
             state = {key: torch.zeros_like(values) for key in self.update.state}
-            self.tensors.append({"parameter": values} | state | _rates(members, names, values))
+            self.tensors.append({"parameter": values} | state | _rates(members, names, values, self.update))
         buffers = [dict(member.model.named_buffers()) for member in members]
         self.buffers = {name: _stacked([b[name] for b in buffers], name) for name in buffers[0]}
         self.parameters = self._by_name()
@@ -228,15 +230,19 @@ def _stacked(tensors: list[Tensor], name: str) -> Tensor:
     return torch.stack([t.detach() for t in tensors])
 
 
-def _rates(members: Sequence[Member], names: Sequence[str], like: Tensor) -> dict[str, Tensor]:
-    """Rate, eps and decay of these tensors for every member, (name, member, 1, ..., 1); no decay where it is zero for all."""
+def _rates(members: Sequence[Member], names: Sequence[str], like: Tensor, update: Update) -> dict[str, Tensor]:
+    """Rate, eps and decay of these tensors for every member, (name, member, 1, ..., 1); no decay where it is zero for all.
+
+    What a group leaves out is torch's default.
+    """
+    defaults = {key: parameter.default for key, parameter in signature(update.torch_class).parameters.items()}
     found: dict[str, list[list[float]]] = {"lr": [], "eps": [], "weight_decay": []}
     for name in names:
         groups = [next((g for g in member.groups if name in g["names"]), None) for member in members]
         if None in groups:
             raise MutransferError(f"{name} is in no parameter group of member {groups.index(None)}")
         for key, table in found.items():
-            table.append([float(group.get(key, 0.0)) for group in groups if group is not None])
+            table.append([float(group.get(key, defaults.get(key, 0.0))) for group in groups if group is not None])
     shape = (len(names), len(members), *[1] * (like.dim() - 2))
     columns = {key: torch.tensor(table, dtype=like.dtype, device=like.device).view(shape) for key, table in found.items()}
     return {key: column for key, column in columns.items() if key != "weight_decay" or column.any()}

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from .._errors import MutransferError
-from ..ensemble import UPDATES
+from ..ensemble import UPDATES, check_options
 from ..rules import parametrization
 from ..tasks import Task
 from ..tasks import task as find_task
@@ -119,24 +119,29 @@ class Study:
         batch: int = 64,
     ) -> None:
         for name, values in {"width": width, "depth": depth, "lr": lr}.items():
-            _check_grid(name, values)
-        numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+            _check_grid(name, values, whole=name != "lr")
+        numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
         _check_names(numbers, rules, optimizer)
+        check_options(optimizer, options or {})
         if steps < 1:
             raise MutransferError(f"steps is {steps}: train at least one step")
+        if weight_decay is not None and weight_decay < 0:
+            raise MutransferError(f"weight_decay is {weight_decay}: it cannot be negative")
         smallest = {"width": min(width), "depth": min(depth)} | dict(base or {})
         if extra := smallest.keys() - {"width", "depth"}:
             raise MutransferError(f"base has {', '.join(sorted(extra))}: it takes width and depth")
+        for name, value in smallest.items():
+            _check_grid(f"base {name}", [value], whole=True)
         data = task if isinstance(task, Task) else find_task(task)
         data.batches(0, 1, batch)
         fields: dict[str, Any] = {
             "build": build,
-            "width": tuple(width),
-            "depth": tuple(depth),
+            "width": tuple(int(size) for size in width),
+            "depth": tuple(int(size) for size in depth),
             "lr": tuple(float(rate) for rate in lr),
             "seeds": numbers,
             "rules": tuple(rules),
-            "base": Size(**smallest),
+            "base": Size(**{name: int(value) for name, value in smallest.items()}),
             "task": data,
             "optimizer": optimizer,
             "options": dict(options or {}),
@@ -180,6 +185,9 @@ def _check_names(seeds: tuple[int, ...], rules: Sequence[str], optimizer: str) -
         raise MutransferError("seeds is empty: give a number of at least 1, or the seeds themselves")
     if not rules:
         raise MutransferError('rules is empty: give at least one, such as "default" or "sp"')
+    for name, values in {"seeds": seeds, "rules": rules}.items():
+        if len(set(values)) < len(values):
+            raise MutransferError(f"{name} has repetitions: {list(values)}")
     for rule in rules:
         if rule != DEFAULT:
             parametrization(rule)
@@ -187,11 +195,13 @@ def _check_names(seeds: tuple[int, ...], rules: Sequence[str], optimizer: str) -
         raise MutransferError(f"unknown optimizer {optimizer!r} for a study; choose one of {', '.join(UPDATES)}")
 
 
-def _check_grid(name: str, values: Sequence[float]) -> None:
+def _check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:
     if len(values) == 0:
         raise MutransferError(f"{name} is empty: give at least one value")
     if not all(math.isfinite(value) and value > 0 for value in values):
         raise MutransferError(f"{name} has values that are not positive: {list(values)}")
+    if whole and not all(value == int(value) for value in values):
+        raise MutransferError(f"{name} has values that are no whole numbers: {list(values)}")
     if any(b <= a for a, b in pairwise(values)):
         raise MutransferError(f"{name} is not in ascending order: {list(values)}; sort it and remove repetitions")
 
@@ -201,4 +211,5 @@ def _builder_name(build: Callable[..., nn.Module]) -> str:
     if isinstance(build, partial):
         fixed = [*map(repr, build.args), *(f"{key}={value!r}" for key, value in sorted(build.keywords.items()))]
         return f"{_builder_name(build.func)}({', '.join(fixed)})"
-    return f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__qualname__)}"
+    name = f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__qualname__)}"
+    return f"{name} in line {build.__code__.co_firstlineno}" if name.endswith("<lambda>") else name

@@ -154,18 +154,23 @@ def _chunks(study: Study, runs: Iterable[Run]) -> list[list[Run]]:
 def _beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
     """More rates for every rule and size whose best rate is the first or last of its grid: two, or as many as `extend` allows."""
     step = study.lr[1] / study.lr[0] if len(study.lr) > 1 else 2.0
-    farthest = {"low": study.lr[0] / step**extend, "high": study.lr[-1] * step**extend}
+    ladders = {"low": [study.lr[0] / step**i for i in range(extend + 1)], "high": [study.lr[-1] * step**i for i in range(extend + 1)]}
     added = []
     for size, rule in product(study.sizes(), study.rules):
         rates, losses = runs.losses(rule, size)
-        side = edge(losses.mean(0))
-        if side is None:
-            continue
-        new = [rates[0] / step**2, rates[0] / step] if side == "low" else [rates[-1] * step, rates[-1] * step**2]
-        for rate in new:
-            if farthest["low"] * 0.999 < rate < farthest["high"] * 1.001:
-                added += [Run(rule=rule, width=size.width, depth=size.depth, lr=rate, seed=seed) for seed in study.seeds]
+        reached = {side: _reached(ladder, rates) for side, ladder in ladders.items()}
+        low, high = (ladders[side][reached[side]] for side in ("low", "high"))
+        side = edge(losses.mean(0)[[low <= rate <= high for rate in rates]])
+        if side is not None:
+            new = ladders[side][reached[side] + 1 : reached[side] + 3]
+            added += [Run(rule=rule, width=size.width, depth=size.depth, lr=rate, seed=seed) for rate in new for seed in study.seeds]
     return added
+
+
+def _reached(ladder: Sequence[float], rates: Sequence[float]) -> int:
+    """How many rates beyond the grid were run, without one whose partner was lost to a crash: the two train again together."""
+    count = next((i for i, rate in enumerate(ladder) if rate not in rates), len(ladder)) - 1
+    return count if count == len(ladder) - 1 else count // 2 * 2
 
 
 def _build(study: Study, size: Size) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -93,6 +94,7 @@ def _windows(name: str, data: bytes, context: int) -> Task:
         raise MutransferError(f"{name} has {len(data)} bytes, too few for a context of {context}")
     tokens = torch.frombuffer(bytearray(data), dtype=torch.uint8).long()
     windows = tokens.unfold(0, context + 1, 1)
+    name = f"{name}, context {context}, {hashlib.sha256(data).hexdigest()[:8]}"
     return Task(name=name, inputs=windows[:, :-1], targets=windows[:, 1:], loss=cross_entropy)
 
 

@@ -141,7 +141,7 @@ def gpt(
     Args:
         width: Size of the residual stream.
         depth: Number of blocks, each of two residual branches.
-        heads: Number of attention heads; by default the head dimension is 16 at every width, so that heads grow in number.
+        heads: Number of attention heads; by default one for every 16 units, so that heads grow in number and not in size.
         activation: Activation of the MLP.
         vocabulary: Number of tokens.
         context: Longest sequence.

@@ -99,6 +99,8 @@ def _transfer(runs: Runs, rule: str, target: Mapping[str, int]) -> Transfer:
     largest = sizes[-1]
     if unknown := set(target) - set(AXES):
         raise MutransferError(f"target has {', '.join(sorted(unknown))}: it takes width and depth")
+    if small := [axis for axis, value in target.items() if value < 1]:
+        raise MutransferError(f"target {small[0]} is {target[small[0]]}: give a size of at least 1")
     aim = Size(**{axis: target.get(axis, getattr(largest, axis)) for axis in AXES})
     if fixed := [axis for axis in AXES if getattr(aim, axis) != getattr(largest, axis) and axis not in axes]:
         raise MutransferError(
