@@ -55,10 +55,10 @@ def demo(out: Path, seed: int, console: Console) -> list[Section]:
     check_extras()
     made = studies(seed)
     large = Size(width=4 * max(made["depth"].width), depth=2 * max(made["depth"].depth))
-    wait = sum(estimate(study, missing(study, out / axis)) for axis, study in made.items()) + _proof_seconds(made["depth"], large)
-    console.print(
-        f"Training {sum(len(s.runs()) for s in made.values())} networks on handwritten digits; about {wait:.0f} s on this machine.\n"
-    )
+    left = {axis: missing(study, out / axis) for axis, study in made.items()}
+    wait = sum(estimate(study, left[axis]) for axis, study in made.items()) + _proof_seconds(made["depth"], large)
+    count = sum(map(len, left.values()))
+    console.print(f"Training {count} networks on handwritten digits; about {wait:.0f} s on this machine.\n", soft_wrap=True)
     start = time.monotonic()
     sections = []
     for axis, study in made.items():

@@ -55,7 +55,11 @@ STUDY = "import mutransfer as mt\nfrom mutransfer.tasks import mlp\nstudy = mt.S
         ((*PLAN, "--explain", "nope"), "", "the plan has no tensor 'nope'"),
         (("plan", "mutransfer.tasks:vit", "--width", 8, "--base-width", 8), "", "mutransfer.tasks has no 'vit'"),
         (("plan", "mutransfer.tasks:ACTIVATIONS", "--width", 8, "--base-width", 8), "", "is a dict, not a function that makes a model"),
-        (("plan", "mutransfer.tasks:digits", "--width", 8, "--base-width", 8), "", "mutransfer.tasks:digits failed when called with width="),
+        (
+            ("plan", "mutransfer.tasks:digits", "--width", 8, "--base-width", 8),
+            "",
+            "mutransfer.tasks:digits failed when called with width=",
+        ),
         (("plan", "no_such_package:build", "--width", 8, "--base-width", 8), "", "cannot import no_such_package"),
         (("plan", "my_model", "--width", 8, "--base-width", 8), "", "'my_model' names no object: write FILE.py:NAME"),
         (("sweep", "missing.py:study", "--out", "a"), "", "there is no file missing.py"),

@@ -11,7 +11,7 @@ from torch import nn
 from .._errors import MutransferError
 from ..rules import ONE, Family, Parametrization, Powers, Role, family, matrix_role, parametrization, powers
 from ._apply import rms
-from ._axes import Axes
+from ._axes import Axes, canonical
 from ._plan import Plan, TensorPlan
 from ._read import Match, match, parameters_of
 from ._trace import Attention, Trace, trace
@@ -74,7 +74,7 @@ def plan(
     ratio = Fraction(depth[1], depth[0]) if depth[0] else Fraction(1)
     carried = _carried(chosen, matches, own, base_trace, ratio)
     branch = frozenset[str]().union(*(b.tensors for b in own.branches))
-    values = dict(base.named_parameters())
+    values = {canonical(name): parameter for name, parameter in base.named_parameters()}
     scales = {m.base_run: rms([values[name] for name in m.base_run]) for m in matches.values()}
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
     tensors = {
