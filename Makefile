@@ -5,24 +5,24 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test lint check format benchmark clean
 
-demo: $(INSTALLED)  ## the main job, on real data
+demo: $(INSTALLED)  # the main job, on real data
 	$(BIN)/mutransfer demo
 
-test: $(INSTALLED)  ## all tests
+test: $(INSTALLED)  # all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
-lint: $(INSTALLED)  ## formatter, linter, type checker
+lint: $(INSTALLED)  # formatter, linter, type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check: lint test  ## what CI runs
+check: lint test  # what CI runs
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(INSTALLED)  ## sweep throughput against an ordinary loop
+benchmark: $(INSTALLED)  # sweep throughput against an ordinary loop
 	$(BIN)/python benchmarks/sweep_throughput/run.py
 
 $(INSTALLED): requirements.txt pyproject.toml

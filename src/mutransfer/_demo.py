@@ -10,9 +10,9 @@ from rich.console import Console
 from torch import Tensor
 
 from ._live import LiveSweep
-from .ensemble import Recipe, diverged_at, train_one_by_one
+from .ensemble import diverged_at, train_one_by_one
 from .report import Curve, Section, check_extras, transfer_table, write_report
-from .sweep import DEFAULT, Run, Size, Study, about, estimate, log2, members, missing, sweep
+from .sweep import DEFAULT, Run, Size, Study, about, estimate, log2, members, missing, recipe, sweep
 from .tasks import mlp, resmlp
 from .transfer import Transfer
 
@@ -92,8 +92,7 @@ def prove(study: Study, found: Transfer, size: Size, console: Console) -> Proof:
 
 def _train(study: Study, rule: str, size: Size, lr: float, steps: int) -> Tensor:
     run = Run(rule=rule, width=size.width, depth=size.depth, lr=lr, seed=study.seeds[0])
-    recipe = Recipe(task=study.task, steps=steps, batch=study.batch, optimizer=study.optimizer, options=study.options)
-    return train_one_by_one(members(study, rule, size, [run]), recipe)[0]
+    return train_one_by_one(members(study, rule, size, [run]), recipe(study, steps))[0]
 
 
 def _proof_seconds(study: Study, size: Size) -> float:

@@ -34,7 +34,7 @@ def _from_file(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise MutransferError(f"{path} is no Python file")
     module = module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules.setdefault(path.stem, module)
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)

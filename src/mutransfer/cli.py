@@ -6,6 +6,7 @@ import json as json_module
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,10 @@ def plan(
         raise MutransferError("--base-depth was given without --depth: give both, or neither")
     builder = load(build)
     sizes = {"width": width} | ({} if depth is None else {"depth": depth})
-    base_sizes = {"width": base_width} | ({} if depth is None else {"depth": base_depth or depth})
+    base_sizes = {"width": base_width} | ({} if depth is None else {"depth": depth if base_depth is None else base_depth})
     with torch.device("meta"):
-        model = _call(builder, build, sizes)
-    made = make(model, _call(builder, build, base_sizes), rule=rule, optimizer=optimizer)
+        model = _built(builder, build, sizes)
+    made = make(model, _built(builder, build, base_sizes), rule=rule, optimizer=optimizer)
     print(made.explain(explain) if explain else made.to_json() if json else made)
 
 
@@ -135,9 +136,9 @@ def transfer(runs: Positional[Path], width: int | None = None, depth: int | None
     section = Section.of(Runs.read(runs), target)
     if json:
         print(json_module.dumps([each.to_json() for each in section.transfers], indent=1))
-    else:
+    elif section.transfers:
         _print_transfers(section, transfer_table(section))
-    if refused := section.refusals(target):
+    if refused := list(dict.fromkeys(section.refusals(target))):
         raise MutransferError("; ".join(refused))
 
 
@@ -184,7 +185,7 @@ def rules(name: Positional[str] = "", optimizer: str = "adamw", form: str = "pla
         form: plain, table3, table8 or table9 of Tensor Programs V: equal training, different looks.
         json: Print JSON.
     """
-    from .rules import PARAMETRIZATIONS, family, listing, parametrization
+    from .rules import PARAMETRIZATIONS, family, listing, parametrization, signals
 
     if not name:
         for each in PARAMETRIZATIONS.values():
@@ -194,9 +195,12 @@ def rules(name: Positional[str] = "", optimizer: str = "adamw", form: str = "pla
     rows = listing(rule, family(optimizer), form)
     quantities = ("init", "multiplier", "lr", "eps", "decay")
     if json:
-        print(json_module.dumps({row.place: {q: getattr(row.quantities, q).to_json() for q in quantities} for row in rows}, indent=1))
+        table = {row.place: {q: getattr(row.quantities, q).to_json() for q in quantities} for row in rows}
+        table |= {place: {"multiplier": multiplier.to_json()} for place, multiplier in signals(rule, form).items()}
+        print(json_module.dumps(table, indent=1))
         return
     _print_rules(f"{rule.title}\n{rule.source}; {optimizer}, form {form}", rows, quantities)
+    print("\n".join(f"{place} are multiplied by {multiplier}" for place, multiplier in signals(rule, form).items()))
 
 
 def _print_rules(title: str, rows: list[Any], quantities: tuple[str, ...]) -> None:
@@ -212,16 +216,12 @@ def _print_rules(title: str, rows: list[Any], quantities: tuple[str, ...]) -> No
     print("\nEach entry is relative to the base size: fan_in, fan_out and depth are ratios, target over base.")
 
 
-def _call(builder: Callable[..., Any], name: str, sizes: dict[str, int]) -> Any:
+def _built(builder: Any, name: str, sizes: dict[str, int]) -> Any:
+    from .sweep import built
+
     if not callable(builder):
         raise MutransferError(f"{name} is a {type(builder).__name__}, not a function that makes a model")
-    try:
-        return builder(**sizes)
-    except MutransferError:
-        raise
-    except Exception as error:
-        asked = ", ".join(f"{key}={value}" for key, value in sizes.items())
-        raise MutransferError(f"{name} failed when called with {asked}: {error}") from error
+    return built(builder, sizes)
 
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -243,6 +243,9 @@ def _overview() -> str:
 def _dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
+        return
+    if arguments == ["--version"]:
+        print(version("mutransfer"))
         return
     name, *rest = arguments
     if name not in _VERBS:

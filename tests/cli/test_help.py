@@ -58,7 +58,7 @@ STUDY = "import mutransfer as mt\nfrom mutransfer.tasks import mlp\nstudy = mt.S
         (
             ("plan", "mutransfer.tasks:digits", "--width", 8, "--base-width", 8),
             "",
-            "mutransfer.tasks:digits failed when called with width=",
+            "digits failed when called with width=",
         ),
         (("plan", "no_such_package:build", "--width", 8, "--base-width", 8), "", "cannot import no_such_package"),
         (("plan", "my_model", "--width", 8, "--base-width", 8), "", "'my_model' names no object: write FILE.py:NAME"),
@@ -117,6 +117,8 @@ def test_a_rules_table_has_a_row_for_every_role(command: Command, arguments: tup
 def test_rules_as_json_are_the_table(command: Command) -> None:
     data = json.loads(command("rules", "mup", "--json").out)
     assert data["hidden"]["lr"] == {"fan_in": "-1"} and data["readout"]["init"] == {"fan_in": "-1"}
+    signals = {"attention logits", "logits of a tied head"}
+    assert all(data.pop(signal).keys() == {"multiplier"} for signal in signals)
     assert all(row.keys() == {"init", "multiplier", "lr", "eps", "decay"} for row in data.values())
     assert data.keys() == {line.split()[0] for line in command("rules", "mup").out.split("\n\n")[1].splitlines()[1:]}
 

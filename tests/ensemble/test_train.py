@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mutransfer._errors import MutransferError
 from mutransfer.ensemble import HOPELESS, Member, Recipe, diverged_at, train, train_one_by_one
-from mutransfer.tasks import Task, cross_entropy, gpt, mlp, resmlp
+from mutransfer.plan import plan
+from mutransfer.tasks import Task, cross_entropy, digits, gpt, mlp, resmlp
 
 VECTORS = torch.randn(96, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 CLASSES = (VECTORS[:, :4].argmax(1) + (VECTORS[:, 4] > 0)) % 4
@@ -204,3 +205,11 @@ def without(own: nn.Module, name: str) -> Member:
 def test_what_does_not_fit_is_refused(members: Callable[[], list[Member]], how: Recipe, says: str) -> None:
     with pytest.raises(MutransferError, match=says):
         train(members(), how)
+
+
+def test_frozen_parameters_stay_as_they_are() -> None:
+    model = mlp(16, 2).double()
+    model.input.weight.requires_grad_(False)
+    member = Member(model=model, groups=plan(model, model).param_groups(model, 0.1), seed=0)
+    recipe = Recipe(task=digits(), steps=5, batch=16)
+    assert torch.allclose(train([member], recipe), train_one_by_one([member], recipe), rtol=1e-12)

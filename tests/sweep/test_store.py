@@ -79,8 +79,16 @@ def test_a_damaged_line_inside_is_refused(store: Store, content: str, number: in
 
 @pytest.mark.parametrize("name", IDENTITY)
 def test_another_studys_record_is_refused_by_the_field_that_differs(store: Store, name: str) -> None:
+    store.append([row(1)])
     with pytest.raises(MutransferError, match=f"was written by another study: its {name} is .*, this study's is 'x'; give another folder"):
         store.open(IDENTITY | {name: "x"}, {})
+
+
+def test_a_record_without_runs_may_become_another_studys(tmp_path: Path) -> None:
+    empty = Store(tmp_path / "empty")
+    empty.open(IDENTITY, {})
+    empty.open(IDENTITY | {"steps": 7}, {})
+    assert empty.header()["identity"]["steps"] == 7
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_seeds_are_listed_or_counted(given: Any, seeds: tuple[int, ...]) -> None
     assert study(seeds=given).seeds == seeds
 
 
-@pytest.mark.parametrize(("base", "size"), [(None, (16, 2)), ({"width": 64}, (64, 2)), ({"depth": 9}, (16, 9))])
+@pytest.mark.parametrize(("base", "size"), [(None, (16, 2)), ({"width": 4}, (4, 2)), ({"depth": 1}, (16, 1))])
 def test_the_base_is_the_smallest_size_unless_given(base: Mapping[str, int] | None, size: tuple[int, int]) -> None:
     assert study(base=base).base == Size(width=size[0], depth=size[1])
 
@@ -101,3 +101,25 @@ def test_ids_differ_by_every_field_of_run_and_study() -> None:
 def test_a_partials_arguments_have_no_order() -> None:
     forth, back = partial(mlp, inputs=4, outputs=5), partial(mlp, outputs=5, inputs=4)
     assert study(forth).run_id(RUN) == study(back).run_id(RUN)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base": {"width": 64}}, "base width is 64, larger than the smallest width"),
+        ({"optimizer": "adam", "weight_decay": 0.1}, "give optimizer='adamw'"),
+        ({"width": 16}, r"width is 16: give a list, such as \[16\]"),
+        ({"rules": "sp"}, r"rules is 'sp': give a list, such as \['sp'\]"),
+    ],
+)
+def test_what_every_sweep_would_refuse_is_refused_at_once(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        study(**changes)
+
+
+def test_closures_with_other_values_are_other_studies() -> None:
+    def maker(activation: str) -> Any:
+        return lambda width, depth: mlp(width, depth, activation=activation)
+
+    relu, tanh = (study(build=maker(name)) for name in ("relu", "tanh"))
+    assert relu.identity() != tanh.identity()

@@ -207,7 +207,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
         ({"base": {"width": 4}}, "base"),
         ({"optimizer": "adamw"}, "optimizer"),
         ({"options": {"betas": (0.9, 0.9)}}, "options"),
-        ({"weight_decay": 0.1}, "weight_decay"),
+        ({"weight_decay": 0.0}, "weight_decay"),
         ({"steps": 3}, "steps"),
         ({"batch": 8}, "batch"),
         ({"task": "digits"}, "task"),
@@ -308,3 +308,24 @@ def test_an_estimate_is_of_the_right_order(tmp_path: Path) -> None:
     assert 0 < estimate(own, own.runs()) < 30
     assert estimate(own, []) == 0
     assert missing(own, tmp_path / "none") == own.runs()
+
+
+class Dropping(torch.nn.Module):
+    """A network that draws while it trains."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input, self.readout = torch.nn.Linear(64, width), torch.nn.Linear(width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.readout(torch.nn.functional.dropout(torch.relu(self.input(x)), 0.5, self.training))
+
+
+def dropping(width: int, depth: int) -> torch.nn.Module:
+    return Dropping(width)
+
+
+def test_dropout_is_drawn_alike_every_time(tmp_path: Path) -> None:
+    wanted = Study(dropping, width=[8], depth=[1], lr=[0.01], seeds=1, steps=3)
+    first, second = (sweep(wanted, tmp_path / name).rows for name in "ab")
+    assert first == second

@@ -186,3 +186,13 @@ def test_what_says_nothing_is_refused(record: Record, change: Callable[..., Any]
     runs = record(flat)
     with pytest.raises(MutransferError, match=says):
         transfer(replace(runs, rows=change(runs.rows)), target)
+
+
+def test_sizes_that_only_grow_together_are_refused() -> None:
+    rows = [
+        {"rule": "sp", "width": width, "depth": depth, "lr": 2.0**power, "seed": 0, "loss": 1 + (power - best) ** 2}
+        for (width, depth), best in {(32, 4): -6, (64, 8): -7}.items()
+        for power in range(-9, -3)
+    ]
+    with pytest.raises(MutransferError, match="width and depth only vary together"):
+        transfer(Runs(header={}, rows=rows))

@@ -19,7 +19,7 @@ from ..tasks import Task
 from ._optimizers import Step, Update, blocks, check_options, update
 
 HOPELESS = 100.0
-"""A member has diverged once its loss is not finite or exceeds this many times its first loss."""
+"""A member has diverged once its loss is not finite or has grown from its first value to this many times as much."""
 
 _CHECK_EVERY = 20
 """Steps between looks at which members have diverged; those leave the stack and cost nothing more."""
@@ -132,7 +132,8 @@ def _threads(largest: int) -> Iterator[None]:
 
 def diverged_at(losses: Float[Tensor, "member steps"]) -> list[int | None]:
     """The step at which each member diverged; None for those that did not."""
-    bad = ~torch.isfinite(losses) | (losses > HOPELESS * losses[:, :1])
+    first = losses[:, :1]
+    bad = ~torch.isfinite(losses) | (losses > first + (HOPELESS - 1) * first.abs())
     return [int(row.int().argmax()) if row.any() else None for row in bad]
 
 
@@ -159,14 +160,14 @@ class _Stack:
         self.recipe = recipe
         self.update = update(recipe.optimizer)
         check_options(recipe.optimizer, recipe.options)
-        models = [dict(member.model.named_parameters()) for member in members]
+        models = [{name: p for name, p in member.model.named_parameters() if p.requires_grad} for member in members]
         self.names = _buckets(members[0].model)
         self.tensors: list[dict[str, Tensor]] = []
         for names in self.names:
             values = torch.stack([_stacked([m[name] for m in models], name) for name in names])
             state = {key: torch.zeros_like(values) for key in self.update.state}
             self.tensors.append({"parameter": values} | state | _rates(members, names, values, self.update))
-        buffers = [dict(member.model.named_buffers()) for member in members]
+        buffers = [_untrained(member.model) for member in members]
         self.buffers = {name: _stacked([b[name] for b in buffers], name) for name in buffers[0]}
         self.parameters = self._by_name()
         self.alive = torch.arange(len(members))
@@ -220,8 +221,15 @@ def _buckets(model: nn.Module) -> list[list[str]]:
     """Names of the parameters that are updated together: small ones of one shape, and every large one alone."""
     found: dict[object, list[str]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         found.setdefault(parameter.shape if parameter.numel() < _LARGE else name, []).append(name)
     return list(found.values())
+
+
+def _untrained(model: nn.Module) -> dict[str, Tensor]:
+    """Buffers and frozen parameters."""
+    return dict(model.named_buffers()) | {name: p for name, p in model.named_parameters() if not p.requires_grad}
 
 
 def _stacked(tensors: list[Tensor], name: str) -> Tensor:

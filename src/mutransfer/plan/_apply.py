@@ -100,7 +100,7 @@ def param_groups(
         factor = tensor.factor("lr")
         key = (factor, *values.values())
         if key not in groups:
-            rate = lr.clone() * factor if isinstance(lr, Tensor) else lr * factor
+            rate = lr * factor
             groups[key] = {"params": [], "names": [], "lr": rate, "lr_factor": factor, **values}
         groups[key]["params"].append(parameter)
         groups[key]["names"].append(name)

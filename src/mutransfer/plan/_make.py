@@ -75,7 +75,7 @@ def plan(
     carried = _carried(chosen, matches, own, base_trace, ratio)
     branch = frozenset[str]().union(*(b.tensors for b in own.branches))
     values = {canonical(name): parameter for name, parameter in base.named_parameters()}
-    scales = {m.base_run: rms([values[name] for name in m.base_run]) for m in matches.values()}
+    scales = {run: rms([values[name] for name in run]) for run in {m.base_run for m in matches.values()}}
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
     tensors = {
         name: _tensor(
@@ -242,7 +242,7 @@ def _tensor(
 ) -> TensorPlan:
     quantities = rule.quantities(role, optimizer, in_branch=in_branch)
     ratios = {"fan_in": m.ratio("in"), "fan_out": m.ratio("out"), "depth": depth}
-    reasons = [f"{rule.source}"]
+    reasons = rule.derivation(role, optimizer, in_branch=in_branch)
     for multiplier, ratio, why in carried:
         quantities = quantities.fold(multiplier, optimizer)
         ratios |= {name: ratio for name, _ in multiplier.exponents}

@@ -101,7 +101,7 @@ class Plan:
 
         Args:
             model: The planned model, also wrapped by torch.compile or DDP.
-            lr: The learning rate at base size; a tensor is cloned for each group.
+            lr: The learning rate at base size; a tensor is left as it is: each group has its own.
             eps: The optimizer's eps at base size; torch's default where it is not given.
             weight_decay: The weight decay at base size; torch's default where it is not given.
 

@@ -60,6 +60,8 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
     for name, parameter in model.named_parameters(remove_duplicate=False):
         every.setdefault(id(parameter), []).append(name)
     check_declared([canonical(name) for names in every.values() for name in names], declared)
+    if not every:
+        raise MutransferError(f"{type(model).__name__} has no parameters: there is nothing to plan")
     found = [_parameter(model, names, declared) for names in every.values()]
     return {parameter.name: parameter for parameter in found}
 
@@ -70,7 +72,8 @@ def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes])
     owner = next((name for name in names if isinstance(owners[name], nn.Embedding)), names[0])
     module, own = owners[owner], owner.rpartition(".")[2]
     tensor, name = model.get_parameter(owner), canonical(names[0])
-    axes = declared_axes(name, declared) or axes_of(module, own, tensor.dim())
+    said = (declared_axes(canonical(alias), declared) for alias in names)
+    axes = next(filter(None, said), None) or axes_of(module, own, tensor.dim())
     if axes is not None and len(axes) != tensor.dim():
         raise MutransferError(f"{name} has shape {tuple(tensor.shape)}, but {len(axes)} axes were declared for it: {axes}")
     layer = tuple(tuple(p.shape) for p in module.parameters(recurse=False))
@@ -183,7 +186,7 @@ def _grown_axes(own: Parameter, base: Parameter) -> Axes:
         if len(grew) > 1:
             raise MutransferError(
                 f"{own.name}: dimensions {grew} of {own.shape} grew and no rule says which is fan-in; "
-                f'say so with axes={{"{pattern(own.name)}": ("out", "in")}}'
+                f'say so with axes={{"{pattern(own.name)}": ("out", "in")}}, or ("in", "out") where signals stand on its left'
             )
         return tuple("out" if i in grew else "finite" for i in range(len(own.shape)))
     for i in grew:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -38,15 +37,15 @@ def table(plan: Plan) -> str:
         grid.add_row(name, str(len(tensors)), role, *shapes, *(octaves(first.factor(q)) for q in _QUANTITIES))
     base, own = plan.depth
     title = parametrization(plan.rule)
-    return (
-        f"{title.name}: {title.title} ({plan.why})\n"
-        f"{plan.optimizer}; residual branches: {base} in the base, {own} in the model; factors over the base\n\n" + _render(grid)
-    )
+    branches = f"residual branches: {base} in the base, {own} in the model" if title.maximal else "residual branches: not read"
+    return f"{title.name}: {title.title} ({plan.why})\n{plan.optimizer}; {branches}; factors over the base\n\n" + _render(
+        grid
+    ).removesuffix("\n")
 
 
 def explanation(plan: Plan, tensor: TensorPlan) -> str:
     """The derivation of one tensor's factors, with the source."""
-    grown = [f"{name} x{_ratio(r)}" for name, r in tensor.ratios.items() if r != 1] or ["nothing grew"]
+    grown = [f"{name} x{r}" for name, r in tensor.ratios.items() if r != 1] or ["nothing grew"]
     grid = Table(box=None, pad_edge=False, show_header=False)
     for q in _QUANTITIES:
         power = getattr(tensor, q)
@@ -70,10 +69,6 @@ def octaves(factor: float) -> str:
         return "1"
     exponent = math.log2(factor)
     return f"2^{exponent:g}" if math.isclose(2 * exponent, round(2 * exponent), abs_tol=1e-9) else f"{factor:.4g}"
-
-
-def _ratio(ratio: Fraction) -> str:
-    return str(ratio) if ratio.denominator > 1 else str(ratio.numerator)
 
 
 def _render(grid: Table) -> str:

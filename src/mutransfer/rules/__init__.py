@@ -4,6 +4,7 @@ from ._abc import FORMS as FORMS
 from ._abc import Quantities as Quantities
 from ._listing import Row as Row
 from ._listing import listing as listing
+from ._listing import signals as signals
 from ._optimizers import FAMILIES as FAMILIES
 from ._optimizers import Family as Family
 from ._optimizers import family as family

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ._abc import Quantities
 from ._optimizers import Family
+from ._powers import Powers
 from ._roles import Role
 from ._tables import Parametrization
 
@@ -39,3 +40,9 @@ def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> li
         if form == "plain":
             rows.append(Row(f"{role} ending a branch", inside.fold(rule.branch_multiplier, optimizer)))
     return rows
+
+
+def signals(rule: Parametrization, form: str = "plain") -> dict[str, Powers]:
+    """What a parametrization multiplies signals by, in every form but for the branches: in the plain one their tensors carry it."""
+    branches = {} if form == "plain" else {"outputs of residual branches": rule.branch_multiplier}
+    return {"attention logits": rule.attention_scale, "logits of a tied head": rule.logit_multiplier} | branches

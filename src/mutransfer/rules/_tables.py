@@ -92,7 +92,8 @@ class Parametrization:
             role: What the tensor is to its network.
             optimizer: The family that trains it.
             in_branch: Whether it lies in a residual branch, whose multiplier (`branch_multiplier`) is not in the result.
-            form: "table3" (no multipliers), "table8" or "table9": equal training by the abc symmetry.
+            form: "plain" or "table3" (no multipliers), "table8" or "table9": equal training by the abc symmetry. Standard
+                parametrization looks the same in all of them.
 
         Raises:
             MutransferError: there is no form of this name.
@@ -101,19 +102,36 @@ class Parametrization:
         if not self.maximal:
             init = powers(fan_in="-1/2") if role in _MATRICES else ONE
             return Quantities(init=init, lr=ONE, eps=ONE, decay=ONE)
-        law = _MUP[role]
-        change = gradient = ONE
-        if in_branch and self.alpha is not None:
-            change = powers(depth=self.alpha - 1)
-            gradient = self.branch_multiplier
-        gradient *= law.gradient
-        gain = optimizer.gain if law.sums_over_width else optimizer.gain.substitute(fan_in=None)
-        lr = change / (gain * gradient**optimizer.homogeneity)
+        change, gradient, gain = self._scales(role, optimizer, in_branch)
+        lr = change / gain
         eps = ONE if optimizer.eps is None else gradient * optimizer.eps
         decay = change / lr
         if optimizer.decay == "coupled":
             decay *= gradient ** (1 - optimizer.homogeneity)
-        return Quantities(init=law.init, lr=lr, eps=eps, decay=decay).rescale(shown, optimizer)
+        return Quantities(init=_MUP[role].init, lr=lr, eps=eps, decay=decay).rescale(shown, optimizer)
+
+    def derivation(self, role: Role, optimizer: Family, *, in_branch: bool = False) -> list[str]:
+        """How `quantities` come about, one sentence each, before any multiplier is folded into the tensor."""
+        if not self.maximal:
+            return [f"{self.source}: one rate, eps and decay for all tensors, and the model's own initial law"]
+        change, gradient, gain = self._scales(role, optimizer, in_branch)
+        found = self.quantities(role, optimizer, in_branch=in_branch)
+        sentences = [
+            f"{self.source}",
+            f"init {found.init}: for a tensor of role {role}, features keep their size",
+            f"lr {found.lr}: the output should change by {change} a step, and a unit rate of {optimizer.name} changes it by {gain}",
+            f"decay {found.decay}: {optimizer.decay}, it should shrink the tensor by {change} a step (2603.00541, Section 4)",
+        ]
+        return sentences if optimizer.eps is None else [*sentences, f"eps {found.eps}: entries of the gradient are {gradient}"]
+
+    def _scales(self, role: Role, optimizer: Family, in_branch: bool) -> tuple[Powers, Powers, Powers]:
+        """The wanted change of the output, an entry of the gradient, and the change that a unit rate makes."""
+        law, change, gradient = _MUP[role], ONE, _MUP[role].gradient
+        if in_branch and self.alpha is not None:
+            change = powers(depth=self.alpha - 1)
+            gradient *= self.branch_multiplier
+        gain = optimizer.gain if law.sums_over_width else optimizer.gain.substitute(fan_in=None)
+        return change, gradient, gain * gradient**optimizer.homogeneity
 
 
 SP = Parametrization(

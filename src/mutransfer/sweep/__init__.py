@@ -8,6 +8,7 @@ from ._study import DEFAULT as DEFAULT
 from ._study import Run as Run
 from ._study import Size as Size
 from ._study import Study as Study
+from ._study import built as built
 from ._study import log2 as log2
 from ._sweep import Progress as Progress
 from ._sweep import about as about
@@ -15,4 +16,5 @@ from ._sweep import estimate as estimate
 from ._sweep import members as members
 from ._sweep import missing as missing
 from ._sweep import planned as planned
+from ._sweep import recipe as recipe
 from ._sweep import sweep as sweep

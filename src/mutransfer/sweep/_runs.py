@@ -52,6 +52,10 @@ class Runs:
         """The sizes that a rule was run at, from small to large."""
         return sorted({Size(width=row["width"], depth=row["depth"]) for row in self.rows if row["rule"] == rule})
 
+    def seeds(self, rule: str, size: Size) -> frozenset[int]:
+        """The seeds that a rule was run with at one size."""
+        return frozenset(row["seed"] for row in self.only(rule).rows if (row["width"], row["depth"]) == (size.width, size.depth))
+
     def losses(self, rule: str, size: Size) -> tuple[list[float], Float[Array, "seeds rates"]]:
         """The rates, ascending, and the mean training loss of every seed at every rate; infinite where it diverged.
 

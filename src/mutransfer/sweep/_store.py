@@ -30,7 +30,7 @@ class Store:
         self._shard: Path | None = None
 
     def open(self, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Make the record, or check that it is one of the same study.
+        """Make the record, or check that it is one of the same study; one without any runs is made anew.
 
         Args:
             identity: What all runs of the study share.
@@ -41,17 +41,20 @@ class Store:
         """
         identity = json.loads(json.dumps(identity, default=str))
         path = self.folder / "study.json"
-        if path.exists():
+        fresh = not path.exists()
+        if not fresh:
             written = self.header()["identity"]
-            if different := sorted(key for key in identity.keys() | written.keys() if identity.get(key) != written.get(key)):
+            different = sorted(key for key in identity.keys() | written.keys() if identity.get(key) != written.get(key))
+            if different and self.rows():
                 key = different[0]
                 raise MutransferError(
                     f"{self.folder} was written by another study: its {key} is {written.get(key)!r}, "
                     f"this study's is {identity.get(key)!r}; give another folder with out="
                 )
+            fresh = bool(different)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
+            if fresh:
                 whole = path.with_suffix(f".{os.getpid()}")
                 whole.write_text(json.dumps({"identity": identity, "about": dict(about)}, indent=1, default=str))
                 whole.replace(path)
@@ -69,7 +72,8 @@ class Store:
         path = self.folder / "study.json"
         try:
             header: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError):
+            header["identity"].keys()
+        except (AttributeError, KeyError, OSError, TypeError, ValueError):
             raise MutransferError(f"{self.folder} holds no sweep: it has no readable study.json") from None
         return header
 
@@ -100,15 +104,15 @@ class Store:
         """
         found: dict[str, Row] = {}
         for shard in sorted(self.folder.glob("rows-*.jsonl")):
-            lines = shard.read_text().split("\n")
+            lines = shard.read_text(errors="replace").split("\n")
             for number, line in enumerate(lines):
                 try:
                     row = json.loads(line)
-                except ValueError:
+                    found.setdefault(row["id"], row)
+                except (KeyError, TypeError, ValueError):
                     if number == len(lines) - 1:
                         continue
                     raise MutransferError(f"{shard}, line {number + 1} is damaged; remove that line and run the sweep again") from None
-                found.setdefault(row["id"], row)
         return list(found.values())
 
 

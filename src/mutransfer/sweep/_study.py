@@ -122,6 +122,8 @@ class Study:
             _check_grid(name, values, whole=name != "lr")
         numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
         _check_names(numbers, rules, optimizer)
+        if optimizer == "adam" and weight_decay:
+            raise MutransferError("Adam adds weight decay to the gradient, which no width rule makes right; give optimizer='adamw'")
         check_options(optimizer, options or {})
         if steps < 1:
             raise MutransferError(f"steps is {steps}: train at least one step")
@@ -132,6 +134,8 @@ class Study:
             raise MutransferError(f"base has {', '.join(sorted(extra))}: it takes width and depth")
         for name, value in smallest.items():
             _check_grid(f"base {name}", [value], whole=True)
+        if larger := [name for name, sizes in {"width": width, "depth": depth}.items() if smallest[name] > min(sizes)]:
+            raise MutransferError(f"base {larger[0]} is {smallest[larger[0]]}, larger than the smallest {larger[0]} of the study")
         data = task if isinstance(task, Task) else find_task(task)
         data.batches(0, 1, batch)
         fields: dict[str, Any] = {
@@ -161,6 +165,14 @@ class Study:
         """All sizes, from small to large."""
         return [Size(width=width, depth=depth) for width, depth in product(self.width, self.depth)]
 
+    def model(self, size: Size) -> nn.Module:
+        """An untrained model of this size.
+
+        Raises:
+            MutransferError: the builder failed.
+        """
+        return built(self.build, asdict(size))
+
     def identity(self) -> dict[str, Any]:
         """What all runs share: two studies with the same identity may write one record, whatever their grids."""
         return {
@@ -180,9 +192,26 @@ class Study:
         return hashlib.sha256(spec.encode()).hexdigest()[:16]
 
 
+def built(build: Callable[..., nn.Module], sizes: Mapping[str, int]) -> nn.Module:
+    """What a builder makes at these sizes, its failure told in a sentence.
+
+    Raises:
+        MutransferError: it failed.
+    """
+    try:
+        return build(**sizes)
+    except MutransferError:
+        raise
+    except Exception as error:
+        asked = ", ".join(f"{key}={value}" for key, value in sizes.items())
+        raise MutransferError(f"{_builder_name(build)} failed when called with {asked}: {error}") from error
+
+
 def _check_names(seeds: tuple[int, ...], rules: Sequence[str], optimizer: str) -> None:
     if not seeds:
         raise MutransferError("seeds is empty: give a number of at least 1, or the seeds themselves")
+    if isinstance(rules, str):
+        raise MutransferError(f"rules is {rules!r}: give a list, such as [{rules!r}]")
     if not rules:
         raise MutransferError('rules is empty: give at least one, such as "default" or "sp"')
     for name, values in {"seeds": seeds, "rules": rules}.items():
@@ -196,6 +225,8 @@ def _check_names(seeds: tuple[int, ...], rules: Sequence[str], optimizer: str) -
 
 
 def _check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:
+    if not hasattr(values, "__len__") or isinstance(values, str):
+        raise MutransferError(f"{name} is {values!r}: give a list, such as [{values}]")
     if len(values) == 0:
         raise MutransferError(f"{name} is empty: give at least one value")
     if not all(math.isfinite(value) and value > 0 for value in values):
@@ -212,4 +243,7 @@ def _builder_name(build: Callable[..., nn.Module]) -> str:
         fixed = [*map(repr, build.args), *(f"{key}={value!r}" for key, value in sorted(build.keywords.items()))]
         return f"{_builder_name(build.func)}({', '.join(fixed)})"
     name = f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__qualname__)}"
-    return f"{name} in line {build.__code__.co_firstlineno}" if name.endswith("<lambda>") else name
+    if "<" in name:
+        enclosed = [repr(cell.cell_contents) for cell in getattr(build, "__closure__", None) or ()]
+        name += f" in line {build.__code__.co_firstlineno} with ({', '.join(enclosed)})"
+    return name

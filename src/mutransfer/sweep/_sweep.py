@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from .._errors import MutransferError
 from ..ensemble import Member, Recipe, Watch, diverged_at, train
 from ..plan import Plan, plan
 from ._runs import Runs, edge
@@ -66,8 +67,11 @@ def sweep(study: Study, out: str | Path, *, extend: int = 0, report: Report | No
         report: Told of progress, several times a second.
 
     Raises:
-        MutransferError: the folder was written by another study or cannot be written; base and sizes do not fit the rule.
+        MutransferError: the folder was written by another study or cannot be written; base and sizes do not fit the rule; extend is
+            negative.
     """
+    if extend < 0:
+        raise MutransferError(f"extend is {extend}: it cannot be negative")
     store = Store(out)
     store.open(study.identity(), about())
     wanted = study.runs()
@@ -145,7 +149,7 @@ def _chunks(study: Study, runs: Iterable[Run]) -> list[list[Run]]:
     pieces: list[list[Run]] = []
     for size, group in groupby(runs, lambda run: run.size):
         with torch.device("meta"):
-            entries = sum(p.numel() for p in _build(study, size).parameters())
+            entries = sum(p.numel() for p in study.model(size).parameters())
         members, most = list(group), max(1, _LARGEST_STACK // max(1, entries))
         pieces += [members[start : start + most] for start in range(0, len(members), most)]
     return pieces
@@ -173,17 +177,13 @@ def _reached(ladder: Sequence[float], rates: Sequence[float]) -> int:
     return count if count == len(ladder) - 1 else count // 2 * 2
 
 
-def _build(study: Study, size: Size) -> nn.Module:
-    return study.build(width=size.width, depth=size.depth)
-
-
 def planned(study: Study, rule: str, size: Size) -> Plan:
     """The plan of a rule at one size of the study, relative to the study's base."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        base = _build(study, study.base)
+        base = study.model(study.base)
     with torch.device("meta"):
-        model = _build(study, size)
+        model = study.model(size)
     return plan(model, base, rule=None if rule == DEFAULT else rule, optimizer=study.optimizer, example_inputs=study.task.inputs[:2])
 
 
@@ -194,12 +194,17 @@ def members(study: Study, rule: str, size: Size, runs: Sequence[Run]) -> list[Me
     for seed in {run.seed for run in runs}:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            models[seed] = _build(study, size)
+            models[seed] = study.model(size)
         made.initialize(models[seed])
     return [
         Member(model=models[r.seed], groups=made.param_groups(models[r.seed], r.lr, weight_decay=study.weight_decay), seed=r.seed)
         for r in runs
     ]
+
+
+def recipe(study: Study, steps: int) -> Recipe:
+    """What all runs of a study share in training."""
+    return Recipe(task=study.task, steps=steps, batch=study.batch, optimizer=study.optimizer, options=study.options)
 
 
 class _Chunk:
@@ -209,18 +214,20 @@ class _Chunk:
         self.study, self.runs = study, runs
         self.size = runs[0].size
 
-    def recipe(self, steps: int) -> Recipe:
-        study = self.study
-        return Recipe(task=study.task, steps=steps, batch=study.batch, optimizer=study.optimizer, options=study.options)
+    def _train(self, steps: int, watch: Watch | None) -> Float[Tensor, "member steps"]:
+        """Train all members; what a model itself draws, such as dropout, is drawn alike every time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.study.run_id(self.runs[0])[:15], 16))
+            return train(self._members(), recipe(self.study, steps), watch)
 
     def seconds(self) -> float:
         """How long it will take, from three steps after a first one."""
         ticks: list[float] = []
-        train(self._members(), self.recipe(min(4, self.study.steps)), lambda _: ticks.append(time.monotonic()))
+        self._train(min(4, self.study.steps), lambda _: ticks.append(time.monotonic()))
         return (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1) * self.study.steps
 
     def run(self, watch: Watch | None) -> list[Row]:
-        losses = train(self._members(), self.recipe(self.study.steps), watch)
+        losses = self._train(self.study.steps, watch)
         return [_row(self.study, run, curve, end) for run, curve, end in zip(self.runs, losses, diverged_at(losses), strict=True)]
 
     def _members(self) -> list[Member]:

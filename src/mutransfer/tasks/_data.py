@@ -109,6 +109,6 @@ def task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]()
-    if Path(name).suffix:
+    if Path(name).suffix or Path(name).is_file():
         return text(name)
     raise MutransferError(f"unknown task {name!r}; choose one of {', '.join(TASKS)}, or give the path of a text file")

@@ -87,7 +87,7 @@ def _transfer(runs: Runs, rule: str, target: Mapping[str, int]) -> Transfer:
     if len(sizes) < 2:
         raise MutransferError(f"rule {rule!r} was run at one size only, {sizes[0]}: transfer needs two or more")
     tables = {size: runs.losses(rule, size) for size in sizes}
-    if len({len(losses) for _, losses in tables.values()}) > 1:
+    if len({runs.seeds(rule, size) for size in sizes}) > 1:
         raise MutransferError(f"rule {rule!r} has other seeds at other sizes: run the sweep with the same seeds everywhere")
     found = [optimum(rule, size, *tables[size]) for size in sizes]
     optima = tuple(best for best, _ in found)
@@ -125,6 +125,8 @@ def _transfer(runs: Runs, rule: str, target: Mapping[str, int]) -> Transfer:
 def _slopes(sizes: list[Size], axes: list[str], optima: Float[Array, "*samples sizes"]) -> Float[Array, "*samples axes"]:
     """Least-squares slopes of log2(rate) in log2 of each size, octaves per doubling."""
     design = np.array([[1.0, *(math.log2(getattr(size, axis)) for axis in axes)] for size in sizes])
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise MutransferError("width and depth only vary together in this sweep, so that their drifts cannot be told apart: vary one alone")
     return np.asarray((optima @ np.linalg.pinv(design).T)[..., 1:])
 
 
@@ -134,7 +136,7 @@ def _estimate(value: float, samples: Float[Array, " resamples"]) -> Estimate:
 
 
 def _regret(rates: list[float], losses: Float[Array, "seeds rates"], log2_lr: float, samples: Float[Array, " resamples"]) -> Estimate:
-    """Loss at a rate less the lowest, between rates that were run by linear interpolation in log2(rate)."""
+    """Loss at a rate less the lowest that was run; between rates, the straight line in log2(rate), which lies above a convex loss."""
     grid = np.log2(np.array(rates))
 
     def excess(x: float, mean: Float[Array, " rates"]) -> float:
