@@ -183,6 +183,7 @@ class Graph:
         return 0
 
     def feeds(self) -> tuple[dict[str, frozenset[str] | None], frozenset[str]]:
+        """For each matrix, what its inputs are linear in, as `carriers` tells; and which matrices take in data alone."""
         signals: dict[str, list[tuple[Node, set[Node]]]] = {}
         first = set[str]()
         for node in self.order:
@@ -214,10 +215,10 @@ def _inputs(node: Node) -> tuple[Node, ...]:
 
 
 def _homogeneous(node: Node) -> bool:
-    """Whether the node multiplies through: no constant is added, and of a product or a quotient only the first is a signal."""
+    """Whether the node multiplies through: no constant is added, only one factor is a signal, and none is divided by."""
     parents = [parent for parent, _ in node.next_functions]
     if _kind(node) in _SUMS:
-        return None not in parents and len(parents) > 1 - (_kind(node) in {"Cat", "Stack"})
+        return None not in parents and (len(parents) > 1 or _kind(node) in {"Cat", "Stack"})
     if _kind(node) in {"Mul", "Div"}:
         return len(_inputs(node)) == 1 and (_kind(node) == "Mul" or parents[0] is not None)
     return True

@@ -79,7 +79,7 @@ def plan(
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
     tensors = {
         name: _tensor(
-            chosen, train, m, _role(m, own, width), ratio, in_branch=name in branch, carried=carried.get(name, []), scale=scales[m.base_run]
+            chosen, train, m, _role(m, own, width), ratio, in_branch=name in branch, carried=carried[name], scale=scales[m.base_run]
         )
         for name, m in matches.items()
     }
@@ -146,60 +146,67 @@ def _check_attention_modules(model: nn.Module, base: nn.Module) -> None:
 
 def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace, depth: Fraction) -> dict[str, list[Carried]]:
     """The multipliers that each tensor carries for a signal it makes."""
-    carried: dict[str, list[Carried]] = {}
+    parts = (_branch_ends(rule, own, depth), _head_inputs(rule, matches, own), _queries(rule, own, base))
+    return {name: [part[name] for part in parts if name in part] for name in matches}
 
-    def carry(tensors: frozenset[str], what: Carried) -> None:
-        for name in tensors:
-            carried.setdefault(name, []).append(what)
 
-    if rule.branch_multiplier != ONE and depth != 1:
-        if own.post_norm:
+def _branch_ends(rule: Parametrization, own: Trace, depth: Fraction) -> dict[str, Carried]:
+    """The last tensors of the residual branches."""
+    if rule.branch_multiplier == ONE or depth == 1:
+        return {}
+    if own.post_norm:
+        raise MutransferError(
+            "a normalisation follows the residual joins (post-norm), and no rule is known for its depth (2203.03466, Table 1); "
+            'keep the depth, or scale width alone with rule="mup"'
+        )
+    what = Carried(rule.branch_multiplier, depth, "ends a residual branch and carries the branch's multiplier")
+    ends = dict[str, Carried]()
+    for number, branch in enumerate(own.branches):
+        if branch.last is None:
             raise MutransferError(
-                "a normalisation follows the residual joins (post-norm), and no rule is known for its depth (2203.03466, Table 1); "
-                'keep the depth, or scale width alone with rule="mup"'
+                f"residual branch {number + 1} of {len(own.branches)} (with {min(branch.tensors)}) does not end in learned tensors "
+                f"that could carry its multiplier {rule.branch_multiplier}: end it with a linear layer or an affine norm"
             )
-        ends = set[str]()
-        for number, branch in enumerate(own.branches):
-            if branch.last is None:
-                raise MutransferError(
-                    f"residual branch {number + 1} of {len(own.branches)} (with {min(branch.tensors)}) does not end in learned tensors "
-                    f"that could carry its multiplier {rule.branch_multiplier}: end it with a linear layer or an affine norm"
-                )
-            ends |= branch.last
-        carry(frozenset(ends), Carried(rule.branch_multiplier, depth, "ends a residual branch and carries the branch's multiplier"))
+        ends |= dict.fromkeys(branch.last, what)
+    return ends
+
+
+def _head_inputs(rule: Parametrization, matches: Mapping[str, Match], own: Trace) -> dict[str, Carried]:
+    """The tensors that feed tied heads."""
+    inputs = dict[str, Carried]()
     for name, m in matches.items():
-        width = m.ratio("out")
-        if m.parameter.kind == "embedding" and name in own.feeds and width != 1:
-            feeds = own.feeds[name]
-            if feeds is None:
-                raise MutransferError(
-                    f"{name} is also the head, and its input is not made by learned tensors that could carry "
-                    "the logits' multiplier 1/fan_in: put a norm with a gain before the head, or untie it"
-                )
-            carry(
-                feeds,
-                Carried(
-                    rule.logit_multiplier.substitute(fan_in="head_fan_in"),
-                    width,
-                    f"feeds the tied head {name} and carries the logits' multiplier",
-                ),
+        if m.parameter.kind != "embedding" or name not in own.feeds or m.ratio("out") == 1:
+            continue
+        feeds = own.feeds[name]
+        if feeds is None:
+            raise MutransferError(
+                f"{name} is also the head, and its input is not made by learned tensors that could carry "
+                "the logits' multiplier 1/fan_in: put a norm with a gain before the head, or untie it"
             )
+        multiplier = rule.logit_multiplier.substitute(fan_in="head_fan_in")
+        inputs |= dict.fromkeys(
+            feeds, Carried(multiplier, m.ratio("out"), f"feeds the tied head {name} and carries the logits' multiplier")
+        )
+    return inputs
+
+
+def _queries(rule: Parametrization, own: Trace, base: Trace) -> dict[str, Carried]:
+    """The tensors that make queries of growing heads."""
     queries = dict[str, Carried]()
     for own_attention, base_attention in _paired(own.attention, base.attention):
         ratio = Fraction(own_attention.head_dim, base_attention.head_dim)
         missing = _missing_scale(rule, own_attention, base_attention, ratio)
-        if missing != ONE:
-            if own_attention.query is None:
-                raise MutransferError(
-                    f"the head dimension grows from {base_attention.head_dim} to {own_attention.head_dim} and no learned tensor can carry "
-                    f"the factor {missing} of the attention logits: grow the number of heads instead, "
-                    "or give scale=1/head_dim to scaled_dot_product_attention"
-                )
-            what = Carried(missing, ratio, "makes the queries and carries what the attention logits lack to 1/head_dim")
-            queries |= dict.fromkeys(own_attention.query, what)
-    for name, what in queries.items():
-        carry(frozenset({name}), what)
-    return carried
+        if missing == ONE:
+            continue
+        if own_attention.query is None:
+            raise MutransferError(
+                f"the head dimension grows from {base_attention.head_dim} to {own_attention.head_dim} and no learned tensor can carry "
+                f"the factor {missing} of the attention logits: grow the number of heads instead, "
+                "or give scale=1/head_dim to scaled_dot_product_attention"
+            )
+        what = Carried(missing, ratio, "makes the queries and carries what the attention logits lack to 1/head_dim")
+        queries |= dict.fromkeys(own_attention.query, what)
+    return queries
 
 
 def _paired(own: tuple[Attention, ...], base: tuple[Attention, ...]) -> list[tuple[Attention, Attention]]:
