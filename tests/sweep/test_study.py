@@ -123,3 +123,14 @@ def test_closures_with_other_values_are_other_studies() -> None:
 
     relu, tanh = (study(build=maker(name)) for name in ("relu", "tanh"))
     assert relu.identity() != tanh.identity()
+
+
+def test_builders_that_hold_functions_keep_their_identity_in_another_process() -> None:
+    def maker(function: Any) -> Any:
+        return lambda width, depth: mlp(width, depth, activation=function(0))
+
+    names = []
+    for _ in range(2):
+        for build in (maker(lambda _: "relu"), partial(mlp, activation=lambda _: "relu"), partial(mlp, activation=object())):
+            names.append(study(build=build).identity()["build"])
+    assert names[:3] == names[3:] and not any(" at 0x" in name for name in names)

@@ -1,4 +1,7 @@
-"""Trains many members of one shape as one program, or one by one with torch.optim; both give the same losses."""
+"""Trains many members of one shape as one program, or one by one with torch.optim.
+
+Both give the same losses to rounding, unless the model itself draws while it trains, as dropout does.
+"""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Parametrization:
         found = self.quantities(role, optimizer, in_branch=in_branch)
         sentences = [
             f"{self.source}",
-            f"init {found.init}: for a tensor of role {role}, features keep their size",
+            f"init {found.init}: the law of the role {role}",
             f"lr {found.lr}: the output should change by {change} a step, and a unit rate of {optimizer.name} changes it by {gain}",
             f"decay {found.decay}: {optimizer.decay}, it should shrink the tensor by {change} a step (2603.00541, Section 4)",
         ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise, product
+from types import FunctionType
 from typing import Any
 
 from torch import nn
@@ -240,10 +242,15 @@ def _check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:
 def _builder_name(build: Callable[..., nn.Module]) -> str:
     """The builder's module and name, and the arguments a partial fixes."""
     if isinstance(build, partial):
-        fixed = [*map(repr, build.args), *(f"{key}={value!r}" for key, value in sorted(build.keywords.items()))]
+        fixed = [*map(_stable, build.args), *(f"{key}={_stable(value)}" for key, value in sorted(build.keywords.items()))]
         return f"{_builder_name(build.func)}({', '.join(fixed)})"
     name = f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__qualname__)}"
-    if "<" in name:
-        enclosed = [repr(cell.cell_contents) for cell in getattr(build, "__closure__", None) or ()]
+    if "<" in name and isinstance(build, FunctionType):
+        enclosed = [_stable(cell.cell_contents) for cell in build.__closure__ or ()]
         name += f" in line {build.__code__.co_firstlineno} with ({', '.join(enclosed)})"
     return name
+
+
+def _stable(value: Any) -> str:
+    """A value as text that is the same in every process: functions by name, objects without their address."""
+    return _builder_name(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
