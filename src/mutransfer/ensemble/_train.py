@@ -163,7 +163,7 @@ class _Stack:
         self.recipe = recipe
         self.update = update(recipe.optimizer)
         check_options(recipe.optimizer, recipe.options)
-        models = [{name: p for name, p in member.model.named_parameters() if p.requires_grad} for member in members]
+        models = [dict(member.model.named_parameters()) for member in members]
         self.names = _buckets(members[0].model)
         self.tensors: list[dict[str, Tensor]] = []
         for names in self.names:
