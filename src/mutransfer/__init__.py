@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._errors import MutransferError as MutransferError
     from .plan import Plan as Plan
+    from .plan import cite as cite
     from .plan import plan as plan
+    from .rules import ABC as ABC
+    from .rules import classify as classify
+    from .rules import classify_depth as classify_depth
+    from .rules import horizon as horizon
+    from .rules import parametrization as parametrization
     from .sweep import Runs as Runs
     from .sweep import Study as Study
     from .sweep import log2 as log2
@@ -31,7 +37,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "MutransferError": "_errors",
     "Plan": "plan",
+    "cite": "plan",
     "plan": "plan",
+    "ABC": "rules",
+    "classify": "rules",
+    "classify_depth": "rules",
+    "horizon": "rules",
+    "parametrization": "rules",
     "Runs": "sweep",
     "Study": "sweep",
     "log2": "sweep",

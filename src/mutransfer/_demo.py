@@ -12,7 +12,8 @@ from torch import Tensor
 from ._live import LiveSweep
 from .ensemble import diverged_at, train_one_by_one
 from .report import Curve, Section, check_extras, transfer_table, write_report
-from .sweep import DEFAULT, Run, Size, Study, about, estimate, log2, members, missing, recipe, sweep
+from .rules import DEFAULT
+from .sweep import Run, Size, Study, about, estimate, log2, members, missing, recipe, sweep
 from .tasks import mlp, resmlp
 from .transfer import Transfer
 

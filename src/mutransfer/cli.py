@@ -68,8 +68,8 @@ def plan(
         base_width: Width at which the hyperparameters were found.
         depth: Depth of the model to train.
         base_depth: Depth at which the hyperparameters were found; the model's where it is not given.
-        rule: sp, mup, depth-mup or completep; chosen by the model's residual branches where it is not given.
-        optimizer: sgd, adam, adamw or lion.
+        rule: A rule, such as completep or "mup, without eps"; chosen by the model's residual branches where it is not given.
+        optimizer: The family that trains the model, such as adamw or sgd; with muon for its hidden matrices, muon+adamw.
         explain: Name of one tensor whose factors are to be derived.
         json: Print the plan as JSON.
     """
@@ -85,7 +85,9 @@ def plan(
     base_sizes = {"width": base_width} | ({} if depth is None else {"depth": depth if base_depth is None else base_depth})
     with torch.device("meta"):
         model = _built(builder, build, sizes)
-    made = make(model, _built(builder, build, base_sizes), rule=rule, optimizer=optimizer)
+    first, mixed, rest = optimizer.partition("+")
+    trained = {"hidden": first, "*": rest} if mixed else optimizer
+    made = make(model, _built(builder, build, base_sizes), rule=rule, optimizer=trained)
     print(made.explain(explain) if explain else made.to_json() if json else made)
 
 
@@ -170,50 +172,98 @@ def report(runs: Positional[Path], out: Path | None = None) -> None:
     print(f"{page.headline}\nThe report is {page.path}")
 
 
-def rules(name: Positional[str] = "", optimizer: str = "adamw", form: str = "plain", json: bool = False) -> None:
+def rules(
+    name: Positional[str] = "",
+    optimizer: str = "adamw",
+    form: str = "plain",
+    json: bool = False,
+    latex: bool = False,
+    cite: bool = False,
+    disagreements: bool = False,
+) -> None:
     """Print a parametrization's table: how every quantity of every role scales.
+
+    In the forms table3, table8, table9 and unit, the table comes first as the paper prints it, and last how one gets there from the others.
 
     Try: mutransfer rules
 
     Try: mutransfer rules completep
 
-    Try: mutransfer rules mup --optimizer adam --form table8
+    Try: mutransfer rules mup --optimizer adam --form table9
+
+    Try: mutransfer rules "completep, alpha=3/4, decay=sqrt, without eps" --optimizer muon
+
+    Try: mutransfer rules --disagreements
 
     Args:
-        name: sp, mup, depth-mup or completep; all are listed where it is not given.
-        optimizer: sgd, adam, adamw, lion or muon.
-        form: plain, table3, table8 or table9 of Tensor Programs V: equal training, different looks.
+        name: A rule, with options and ablations after commas; all are listed where it is not given.
+        optimizer: The family that trains the tensors; `mutransfer rules` lists them.
+        form: plain, table3, table8 or table9 of Tensor Programs V, or unit: equal training, different looks.
         json: Print JSON.
+        latex: Print LaTeX, for the package booktabs.
+        cite: Print the BibTeX of the rule's papers.
+        disagreements: List where sources disagree: each choice, its sides, its default.
     """
-    from .rules import PARAMETRIZATIONS, family, listing, parametrization, signals
+    from .rules import DISAGREEMENTS, bibtex, family, parametrization
 
-    if not name:
-        for each in PARAMETRIZATIONS.values():
-            print(f"{each.name:10} {each.title}\n{'':10} {each.source}")
-        return
-    rule = parametrization(name)
-    rows = listing(rule, family(optimizer), form)
-    quantities = ("init", "multiplier", "lr", "eps", "decay")
-    if json:
-        table = {row.place: {q: getattr(row.quantities, q).to_json() for q in quantities} for row in rows}
+    if disagreements:
+        print("\n".join(map(str, DISAGREEMENTS.values())))
+    elif not name:
+        _list_rules()
+    elif cite:
+        print(bibtex(parametrization(name).cites + family(optimizer).cites))
+    else:
+        _print_table(parametrization(name), family(optimizer), form, "json" if json else "latex" if latex else "text")
+
+
+def _list_rules() -> None:
+    from .rules import FAMILIES, PARAMETRIZATIONS
+
+    for each in PARAMETRIZATIONS.values():
+        print(f"{each.name:13}{each.title}\n{'':13}{each.source}")
+    print(f"\noptimizers: {', '.join(FAMILIES)}")
+    print("options and ablations follow a rule's name: 'mup, decay=sqrt, without eps'; see mutransfer rules --disagreements")
+
+
+def _print_table(rule: Any, optimizer: Any, form: str, style: str) -> None:
+    from .rules import COLUMNS, QUANTITIES, jumps, latex, latex_table, listing, paper_table, printed, signals
+
+    rows = listing(rule, optimizer, form)
+    paper = [] if form == "plain" or rule.one_rate else paper_table(rule, optimizer, form)
+    if style == "json":
+        table = {row.label: {q: getattr(row.quantities, q).to_json() for q in QUANTITIES} for row in rows}
         table |= {place: {"multiplier": multiplier.to_json()} for place, multiplier in signals(rule, form).items()}
         print(json_module.dumps(table, indent=1))
-        return
-    _print_rules(f"{rule.title}\n{rule.source}; {optimizer}, form {form}", rows, quantities)
-    print("\n".join(f"{place} are multiplied by {multiplier}" for place, multiplier in signals(rule, form).items()))
+    elif style == "latex" and paper:
+        cells = [[name, *(f"${latex(own)}$" for own, _ in row)] for name, row in paper]
+        print(latex_table(["", *(column.replace("&", r"\&") for column in COLUMNS)], cells))
+    elif style == "latex":
+        cells = [[row.label, *(f"${latex(getattr(row.quantities, q))}$" for q in QUANTITIES)] for row in rows]
+        print(latex_table(["role", *QUANTITIES], cells))
+    else:
+        print(f"{rule.name}: {rule.title}\n{rule.source}; {optimizer.name}, form {form}\n")
+        if paper:
+            cells = [[name, *(printed(a) + ("" if a == sp else f" ({printed(sp)})") for a, sp in row)] for name, row in paper]
+            _print_cells(["", *COLUMNS], cells)
+            print("\nIn brackets: standard parametrization, where it differs.\n")
+        _print_cells(["role", *QUANTITIES], [[row.label, *(str(getattr(row.quantities, q)) for q in QUANTITIES)] for row in rows])
+        print("\nEach entry is relative to the base size: fan_in, fan_out and depth are ratios, target over base.")
+        print("\n".join(f"{place} are multiplied by {multiplier}" for place, multiplier in signals(rule, form).items()))
+        if optimizer.caveat:
+            print(f"{optimizer.name}: {optimizer.caveat}")
+        if paper:
+            print(f"\nHow to get to {form} from the other tables\n\n{jumps(rule, form)}")
 
 
-def _print_rules(title: str, rows: list[Any], quantities: tuple[str, ...]) -> None:
+def _print_cells(header: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("role", *quantities):
+    for column in header:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(row.place, *(str(getattr(row.quantities, q)) for q in quantities))
-    print(f"{title}\n")
-    Console(width=160).print(table)
-    print("\nEach entry is relative to the base size: fan_in, fan_out and depth are ratios, target over base.")
+        table.add_row(*row)
+    Console(width=200).print(table)
 
 
 def _built(builder: Any, name: str, sizes: dict[str, int]) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 from .._errors import MutransferError
 
 Axes = tuple[str, ...]
-"""One word a dimension: "out", "in", or "finite" (kernel, index, position: never width)."""
+"""One word a dimension: "out", "in", "finite" (kernel, index, position: never width) or "expert" (which expert of a mixture)."""
 
 _TABLES: tuple[tuple[type[nn.Module], Mapping[str, Axes]], ...] = (
     (nn.Linear, {"weight": ("out", "in"), "bias": ("out",)}),
@@ -79,5 +79,7 @@ def check_declared(names: list[str], declared: Mapping[str, Axes]) -> None:
     for pattern, axes in declared.items():
         if not any(fnmatchcase(name, pattern) for name in names):
             raise MutransferError(f"axes={{{pattern!r}: ...}} matches no parameter of the model; its parameters begin with {names[:5]}")
-        if unknown := set(axes) - {"out", "in", "finite"}:
-            raise MutransferError(f'axes of {pattern!r}: {sorted(unknown)} are no axes; say "out", "in" or "finite" for each dimension')
+        if unknown := set(axes) - {"out", "in", "finite", "expert"}:
+            raise MutransferError(
+                f'axes of {pattern!r}: {sorted(unknown)} are no axes; say "out", "in", "finite" or "expert" for each dimension'
+            )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from .._errors import MutransferError
-from ..rules import ONE, Family, Parametrization, Powers, Role, family, matrix_role, parametrization, powers
+from ..rules import ONE, Family, Parametrization, Place, Powers, Role, is_default, matrix_role, parametrization, powers
 from ._apply import rms
 from ._axes import Axes, canonical
+from ._optimizer import assigned, recognised
 from ._plan import Plan, TensorPlan
 from ._read import Match, match, parameters_of
 from ._trace import Attention, Trace, trace
@@ -29,10 +31,11 @@ def plan(
     model: nn.Module,
     base: nn.Module,
     *,
-    rule: str | None = None,
-    optimizer: str = "adamw",
+    rule: str | Parametrization | None = None,
+    optimizer: Any = "adamw",
     example_inputs: Any = None,
     axes: Mapping[str, Axes] | None = None,
+    roles: Mapping[str, Role | str] | None = None,
 ) -> Plan:
     """Plan how to initialise and train a model so that its base's hyperparameters stay right.
 
@@ -42,25 +45,25 @@ def plan(
     Args:
         model: The model to train; its values are not touched, and it may live on the meta device.
         base: The same architecture at the size where the hyperparameters were found.
-        rule: Name of the parametrization: "sp", "mup", "depth-mup" or "completep". By default muP in width and, where depth
-            grows, alpha = 1/2 for residual branches with one matrix (Depth-muP) and alpha = 1 for deeper ones (CompleteP).
-        optimizer: Family of the optimizer that trains all tensors: "sgd", "adam", "adamw" or "lion".
+        rule: A parametrization or the name of one, with options and ablations after commas: "mup", "completep, decay=sqrt, without eps";
+            `mutransfer rules` lists them. By default, which "default" names too, muP in width and, where depth grows, alpha = 1/2 for
+            residual branches with one matrix (Depth-muP) and alpha = 1 for deeper ones (CompleteP).
+        optimizer: What trains the model: the name of a family, one of torch's optimizer classes or objects, or a `rules.Family`. Several,
+            by role or name pattern, where they share the work: {"hidden": torch.optim.Muon, "*": "adamw"}; the first that matches counts.
         example_inputs: What the forward pass takes, a tensor or a tuple; guessed from the first layer by default.
-        axes: Axes of parameters that no rule knows, by name pattern: {"experts.*.weight": ("out", "in")}; also "finite".
+        axes: Axes of parameters that no rule knows, by name pattern: {"experts.*.weight": ("out", "in")}; also "finite", and "expert" for
+            the index of an expert where the number of experts grows, and of active ones with it.
+        roles: Roles that cannot be read off the model, by name pattern: {"*.gate.weight": "router", "*.lora_A.*": "lora-a"}.
 
     Raises:
         MutransferError: base and model are not one family of sizes, something grew that no rule explains, or a multiplier
             cannot be folded; the message names the tensor.
     """
-    train = family(optimizer)
-    if train.name == "muon":
-        raise MutransferError(
-            "Muon updates matrices only and a plan covers every tensor: plan with optimizer='adamw', "
-            "or take the rule of the matrices from mutransfer.rules"
-        )
-    chosen = parametrization(rule) if rule is not None else None
+    if not isinstance(optimizer, Mapping):
+        recognised(optimizer)
+    chosen = None if is_default(rule) else parametrization(rule)
     matches = match(parameters_of(model, axes or {}), parameters_of(base, axes or {}))
-    if chosen is not None and not chosen.maximal:
+    if chosen is not None and chosen.one_rate:
         own = base_trace = Trace()
     else:
         own, base_trace = trace(model, example_inputs), trace(base, example_inputs)
@@ -69,21 +72,49 @@ def plan(
     depth = len(base_trace.branches), len(own.branches)
     if chosen is None:
         chosen, why = _default_rule(own, depth)
+        chosen = parametrization(rule, default=chosen)
     else:
         why = "asked for"
     ratio = Fraction(depth[1], depth[0]) if depth[0] else Fraction(1)
-    carried = _carried(chosen, matches, own, base_trace, ratio)
-    branch = frozenset[str]().union(*(b.tensors for b in own.branches))
+    places = _places(chosen, own, ratio)
+    carried = _carried(chosen, matches, own, base_trace)
     values = {canonical(name): parameter for name, parameter in base.named_parameters()}
     scales = {run: rms([values[name] for name in run]) for run in {m.base_run for m in matches.values()}}
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
+    declared = _declared_roles(matches, roles or {})
+    found = {name: declared.get(name) or _role(m, own, width) for name, m in matches.items()}
+    trained = assigned(optimizer, {name: (role, len(matches[name].parameter.shape)) for name, role in found.items()})
     tensors = {
         name: _tensor(
-            chosen, train, m, _role(m, own, width), ratio, in_branch=name in branch, carried=carried[name], scale=scales[m.base_run]
+            _Reading(m, found[name], places.get(name, Place.OUTSIDE), ratio), chosen, trained[name], carried[name], scales[m.base_run]
         )
         for name, m in matches.items()
     }
-    return Plan(rule=chosen.name, why=why, optimizer=train.name, depth=depth, tensors=tensors)
+    optimizers = {each.name: each for each in trained.values()}
+    return Plan(
+        rule=chosen.name,
+        title=chosen.title,
+        why=why,
+        cites=tuple(dict.fromkeys((*chosen.cites, *(key for each in optimizers.values() for key in each.cites)))),
+        rescales=not chosen.one_rate,
+        clip=chosen.clip.evaluate({"depth": ratio}),
+        optimizers=optimizers,
+        depth=depth,
+        tensors=tensors,
+    )
+
+
+def _declared_roles(matches: Mapping[str, Match], roles: Mapping[str, Role | str]) -> dict[str, Role]:
+    """The role of each tensor whose name a declared pattern matches; the first counts."""
+    for pattern, role in roles.items():
+        if role not in set(Role):
+            raise MutransferError(f"roles={{{pattern!r}: {role!r}}}: there is no such role; choose one of {', '.join(Role)}")
+        if not any(fnmatchcase(name, pattern) for name in matches):
+            raise MutransferError(
+                f"roles={{{pattern!r}: ...}} matches no parameter of the model; its parameters begin with {[*matches][:5]}"
+            )
+    pairs = ((name, next((role for pattern, role in roles.items() if fnmatchcase(name, pattern)), None)) for name in matches)
+    return {name: Role(role) for name, role in pairs if role is not None}
 
 
 def _default_rule(own: Trace, depth: tuple[int, int]) -> tuple[Parametrization, str]:
@@ -120,6 +151,8 @@ def _role(m: Match, own: Trace, width: bool) -> Role:
     kind, name = m.parameter.kind, m.parameter.name
     if kind == "embedding":
         return Role.TIED if name in own.feeds else Role.EMBEDDING
+    if kind == "gain" and width and m.ratio("out") == 1:
+        return Role.HEAD_GAIN
     if kind != "matrix":
         return Role(kind)
     if not width:
@@ -131,7 +164,17 @@ def _role(m: Match, own: Trace, width: bool) -> Role:
                 f"say so with axes={{{name!r}: ('in', 'out')}}"
             )
         return Role.VECTOR
-    return matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
+    if "in" not in m.axes and len(m.axes) > 2:
+        return Role.DEPTHWISE
+    if m.ratio("in") != m.ratio("out") and any(name in attention.key_value for attention in own.attention):
+        return Role.KEY_VALUE
+    role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
+    if role == Role.READOUT and any(name in branch.tensors for branch in own.branches):
+        raise MutransferError(
+            f"{name}: its fan-in grows and its fan-out does not, yet it lies in a residual branch, so it is no readout; say what it is "
+            f"with roles={{{name!r}: ...}}: a router, lora-a, key-value, or hidden for a bottleneck"
+        )
+    return role
 
 
 def _check_attention_modules(model: nn.Module, base: nn.Module) -> None:
@@ -144,31 +187,30 @@ def _check_attention_modules(model: nn.Module, base: nn.Module) -> None:
         )
 
 
-def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace, depth: Fraction) -> dict[str, list[Carried]]:
-    """The multipliers that each tensor carries for a signal it makes."""
-    parts = (_branch_ends(rule, own, depth), _head_inputs(rule, matches, own), _queries(rule, own, base))
+def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace) -> dict[str, list[Carried]]:
+    """The multipliers that each tensor carries for a signal it makes, but for those of residual branches."""
+    parts = (_head_inputs(rule, matches, own), _queries(rule, own, base))
     return {name: [part[name] for part in parts if name in part] for name in matches}
 
 
-def _branch_ends(rule: Parametrization, own: Trace, depth: Fraction) -> dict[str, Carried]:
-    """The last tensors of the residual branches."""
+def _places(rule: Parametrization, own: Trace, depth: Fraction) -> dict[str, Place]:
+    """Where the tensors of residual branches stand; the last ones carry the branch's multiplier, so deeper branches need some."""
+    places = {name: Place.BRANCH for branch in own.branches for name in branch.tensors}
     if rule.branch_multiplier == ONE or depth == 1:
-        return {}
+        return places | {name: Place.BRANCH_END for branch in own.branches for name in branch.last or ()}
     if own.post_norm:
         raise MutransferError(
             "a normalisation follows the residual joins (post-norm), and no rule is known for its depth (2203.03466, Table 1); "
             'keep the depth, or scale width alone with rule="mup"'
         )
-    what = Carried(rule.branch_multiplier, depth, "ends a residual branch and carries the branch's multiplier")
-    ends = dict[str, Carried]()
     for number, branch in enumerate(own.branches):
         if branch.last is None:
             raise MutransferError(
                 f"residual branch {number + 1} of {len(own.branches)} (with {min(branch.tensors)}) does not end in learned tensors "
                 f"that could carry its multiplier {rule.branch_multiplier}: end it with a linear layer or an affine norm"
             )
-        ends |= dict.fromkeys(branch.last, what)
-    return ends
+        places |= dict.fromkeys(branch.last, Place.BRANCH_END)
+    return places
 
 
 def _head_inputs(rule: Parametrization, matches: Mapping[str, Match], own: Trace) -> dict[str, Carried]:
@@ -236,36 +278,63 @@ def _missing_scale(rule: Parametrization, own: Attention, base: Attention, head_
     )
 
 
-def _tensor(
-    rule: Parametrization,
-    optimizer: Family,
-    m: Match,
-    role: Role,
-    depth: Fraction,
-    *,
-    in_branch: bool,
-    carried: list[Carried],
-    scale: float | None,
-) -> TensorPlan:
-    quantities = rule.quantities(role, optimizer, in_branch=in_branch)
-    ratios = {"fan_in": m.ratio("in"), "fan_out": m.ratio("out"), "depth": depth}
-    reasons = rule.derivation(role, optimizer, in_branch=in_branch)
+class _Reading(NamedTuple):
+    """What was read off the models about one tensor."""
+
+    match: Match
+    role: Role
+    place: Place
+    depth: Fraction
+
+    def ratios(self) -> dict[str, Fraction]:
+        """Every ratio that a rule may use, target over base."""
+        m = self.match
+        (fan_in, fan_out), (base_in, base_out) = m.fans(m.parameter.shape), m.fans(m.base.shape)
+        return {
+            "fan_in": m.ratio("in"),
+            "fan_out": m.ratio("out"),
+            "depth": self.depth,
+            "experts": m.ratio("out") if self.role == Role.ROUTER else m.ratio("expert"),
+            "expansion": max(Fraction(1), Fraction(fan_out, fan_in)) / max(Fraction(1), Fraction(base_out, base_in)),
+            "fan_max": Fraction(max(fan_in, fan_out), max(base_in, base_out)),
+        }
+
+
+def _tensor(own: _Reading, rule: Parametrization, optimizer: Family, carried: list[Carried], scale: float | None) -> TensorPlan:
+    reasons = rule.derivation(own.role, optimizer, own.place)
+    ratios, carries = own.ratios(), ONE
+    if own.place == Place.BRANCH_END and rule.branch_multiplier != ONE:
+        reasons.append(f"ends a residual branch and carries the branch's multiplier {rule.branch_multiplier}")
     for multiplier, ratio, why in carried:
-        quantities = quantities.fold(multiplier, optimizer)
+        carries *= multiplier
         ratios |= {name: ratio for name, _ in multiplier.exponents}
         reasons.append(f"{why} {multiplier}")
+    for each in rule.disagreements(own.role, optimizer, own.place):
+        side = rule.side(each, optimizer)
+        others = "; ".join(f"{value}: {text}" for value, text in each.sides.items() if value != side)
+        reasons.append(f"sources disagree on {each.quantity}: {each.name}={side} ({each.sides.get(side, 'declared')}), not {others}")
+    quantities = rule.quantities(own.role, optimizer, own.place, form="plain", carries=carries)
+    powers_used = (quantities.init, quantities.lr, quantities.eps, quantities.decay, carries)
+    needed = {"fan_in", "fan_out", "depth"} | {name for power in powers_used for name, _ in power.exponents}
+    if unknown := needed - ratios.keys():
+        raise MutransferError(
+            f"{own.match.parameter.name}: the rule of {optimizer.name} needs the ratio {min(unknown)}, which is not read off a model"
+        )
+    branch = rule.branch_multiplier if own.place == Place.BRANCH_END else ONE
     return TensorPlan(
-        name=m.parameter.name,
-        role=role,
-        shape=m.parameter.shape,
-        base_shape=m.base.shape,
-        run=m.run,
-        in_branch=in_branch,
-        ratios=ratios,
+        name=own.match.parameter.name,
+        role=own.role,
+        shape=own.match.parameter.shape,
+        base_shape=own.match.base.shape,
+        run=own.match.run,
+        place=own.place,
+        optimizer=optimizer.name,
+        ratios={name: ratio for name, ratio in ratios.items() if name in needed},
         init=quantities.init,
         lr=quantities.lr,
         eps=quantities.eps,
         decay=quantities.decay,
+        multiplier=carries * branch * rule.multiplier(own.role, "table8"),
         base_rms=scale,
         reasons=tuple(reasons),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ..rules import Powers, Role, family, parametrization, powers
+from ..rules import Family, Place, Powers, Role, bibtex, powers
 from . import _apply
 from ._show import explanation, table
+
+_POWERS = ("init", "lr", "eps", "decay", "multiplier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +28,14 @@ class TensorPlan:
         shape: Its shape in the model.
         base_shape: The shape of its counterpart in the base.
         run: Names of the tensors that are its equals in the model; their initial scale is measured together.
-        in_branch: Whether it lies in a residual branch.
+        place: Where it stands in the residual network.
+        optimizer: Name of the family that trains it.
         ratios: The ratios that the powers are evaluated at, target over base.
         init: Power of the standard deviation at initialisation.
         lr: Power of the learning rate.
         eps: Power of the optimizer's eps.
         decay: Power of the weight decay that the optimizer is given.
+        multiplier: The explicit multiplier (of the readout, the branch, the attention) that is folded into it.
         base_rms: RMS of its counterparts at initialisation, for `initialize`; None where the base has no values.
         reasons: Why, one sentence each, with the source.
     """
@@ -41,17 +45,19 @@ class TensorPlan:
     shape: tuple[int, ...]
     base_shape: tuple[int, ...]
     run: tuple[str, ...]
-    in_branch: bool
+    place: Place
+    optimizer: str
     ratios: Mapping[str, Fraction]
     init: Powers
     lr: Powers
     eps: Powers
     decay: Powers
+    multiplier: Powers
     base_rms: float | None
     reasons: tuple[str, ...]
 
     def factor(self, quantity: str) -> float:
-        """The factor of "init", "lr", "eps" or "decay" over its value at base size."""
+        """The factor of "init", "lr", "eps", "decay" or "multiplier" over its value at base size."""
         power: Powers = getattr(self, quantity)
         return power.evaluate(self.ratios)
 
@@ -64,17 +70,30 @@ class Plan:
 
     Attributes:
         rule: Name of the parametrization.
+        title: What it is, in one line.
         why: Why this one.
-        optimizer: Name of the optimizer family.
+        cites: Keys of the papers that rule and optimizers come from.
+        rescales: Whether initial scales follow the rule; under standard parametrization the model's own are kept.
+        clip: Factor of a gradient norm's threshold over its value at base size (`clip_grad_norm_`).
+        optimizers: The optimizer families by name.
         depth: Number of residual branches in the base and in the model.
         tensors: What is planned for each parameter.
     """
 
     rule: str
+    title: str
     why: str
-    optimizer: str
+    cites: tuple[str, ...]
+    rescales: bool
+    clip: float
+    optimizers: Mapping[str, Family]
     depth: tuple[int, int]
     tensors: Mapping[str, TensorPlan]
+
+    @property
+    def optimizer(self) -> str:
+        """Names of the optimizer families."""
+        return " + ".join(self.optimizers)
 
     @property
     def at_base(self) -> bool:
@@ -92,7 +111,16 @@ class Plan:
         _apply.initialize(self, model)
 
     def param_groups(
-        self, model: nn.Module, lr: float | Tensor, *, eps: float | None = None, weight_decay: float | None = None
+        self,
+        model: nn.Module,
+        lr: float | Tensor,
+        *,
+        eps: float | tuple[float, float] | None = None,
+        weight_decay: float | None = None,
+        rho: float | None = None,
+        optimizer: str | None = None,
+        modules: Mapping[str, float] | None = None,
+        undecayed: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer, one for each set of equal factors.
 
@@ -102,13 +130,39 @@ class Plan:
         Args:
             model: The planned model, also wrapped by torch.compile or DDP.
             lr: The learning rate at base size; a tensor is left as it is: each group has its own.
-            eps: The optimizer's eps at base size; torch's default where it is not given.
-            weight_decay: The weight decay at base size; torch's default where it is not given.
+            eps: The optimizer's eps at base size; torch's default where it is not given. Adafactor has two.
+            weight_decay: The weight decay at base size; torch's default where it is not given, 0 for optimizers that torch has not.
+            rho: Sophia's threshold at base size.
+            optimizer: Which family the groups are for, where several train the model; only its tensors are in them.
+            modules: Factors of the base rate by name pattern, for rates tuned for each kind of module; the first that matches.
+            undecayed: Roles or name patterns of tensors that get no weight decay, such as ("bias", "gain").
 
         Raises:
             MutransferError: the model is not the planned one, or the optimizer has no such hyperparameter.
         """
-        return _apply.param_groups(self, model, lr, eps=eps, weight_decay=weight_decay)
+        settings = _apply.Settings(lr=lr, eps=eps, weight_decay=weight_decay, rho=rho, modules=modules or {}, undecayed=tuple(undecayed))
+        return _apply.param_groups(self, model, settings, optimizer)
+
+    def clip_grad_norm_(self, model: nn.Module, max_norm: float) -> Tensor:
+        """Clip the gradients' global norm at base size's threshold, whatever the model's size and the rule's form; like torch's function.
+
+        The norm is that of the gradients where all multipliers are explicit (Table 8), as in `rules.Parametrization.clip`.
+
+        Args:
+            model: The planned model, after backward.
+            max_norm: The threshold at base size.
+
+        Returns:
+            The norm before clipping.
+
+        Raises:
+            MutransferError: the model is not the planned one.
+        """
+        return _apply.clip_grad_norm_(self, model, max_norm)
+
+    def cite(self) -> str:
+        """BibTeX of the papers that the rule and the optimizers' rules come from."""
+        return bibtex(self.cites)
 
     def explain(self, name: str) -> str:
         """The derivation of one tensor's factors, with the source.
@@ -132,11 +186,12 @@ class Plan:
         """The whole plan as JSON text; powers and ratios are exact."""
 
         def plain(tensor: TensorPlan) -> dict[str, Any]:
-            data = asdict(tensor) | {q: getattr(tensor, q).to_json() for q in ("init", "lr", "eps", "decay")}
+            data = asdict(tensor) | {q: getattr(tensor, q).to_json() for q in _POWERS}
             return data | {"ratios": {name: str(ratio) for name, ratio in tensor.ratios.items()}}
 
-        head = {"rule": self.rule, "why": self.why, "optimizer": self.optimizer, "depth": self.depth}
-        return json.dumps(head | {"tensors": [plain(t) for t in self.tensors.values()]}, indent=1)
+        head = {name: getattr(self, name) for name in ("rule", "title", "why", "cites", "rescales", "clip", "depth")}
+        optimizers = [each.to_json() for each in self.optimizers.values()]
+        return json.dumps(head | {"optimizers": optimizers, "tensors": [plain(t) for t in self.tensors.values()]}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -148,14 +203,20 @@ class Plan:
         try:
             data = json.loads(text)
             tensors = [_tensor(fields) for fields in data.pop("tensors")]
-            parametrization(data["rule"]), family(data["optimizer"])
-            return cls(**data | {"depth": tuple(data["depth"]), "tensors": {t.name: t for t in tensors}})
+            optimizers = [Family.from_json(fields) for fields in data.pop("optimizers")]
+            lists = {"depth": tuple(data["depth"]), "cites": tuple(data["cites"])}
+            return cls(**data | lists, optimizers={f.name: f for f in optimizers}, tensors={t.name: t for t in tensors})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise MutransferError(f"this is not a plan written by Plan.to_json: {error}") from error
 
 
 def _tensor(fields: dict[str, Any]) -> TensorPlan:
-    exact = {q: powers(**fields[q]) for q in ("init", "lr", "eps", "decay")}
+    exact = {q: powers(**fields[q]) for q in _POWERS}
     lists = {q: tuple(fields[q]) for q in ("shape", "base_shape", "run", "reasons")}
     ratios = {name: Fraction(ratio) for name, ratio in fields["ratios"].items()}
-    return TensorPlan(**fields | exact | lists | {"role": Role(fields["role"]), "ratios": ratios})
+    return TensorPlan(**fields | exact | lists | {"role": Role(fields["role"]), "place": Place(fields["place"]), "ratios": ratios})
+
+
+def cite(plan: Plan) -> None:
+    """Print the BibTeX of the papers that a plan's rule and optimizers come from."""
+    print(plan.cite())

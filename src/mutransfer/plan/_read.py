@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Match:
         for name, own, base in zip(self.axes, self.parameter.shape, self.base.shape, strict=True):
             grown *= Fraction(own, base) if name == axis else 1
         return grown
+
+    def fans(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Fan-in and fan-out of a tensor of this shape; kernels and indices count for neither."""
+        sizes = [math.prod(size for name, size in zip(self.axes, shape, strict=True) if name == axis) for axis in ("in", "out")]
+        return sizes[0], sizes[1]
 
 
 def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, Parameter]:

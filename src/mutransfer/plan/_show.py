@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from ..rules import parametrization
+from ..rules import Place
 from ._read import pattern
 
 if TYPE_CHECKING:
@@ -23,24 +23,30 @@ def table(plan: Plan) -> str:
     rows: dict[tuple[object, ...], list[TensorPlan]] = {}
     for tensor in plan.tensors.values():
         factors = tuple(tensor.factor(q) for q in _QUANTITIES)
-        rows.setdefault((pattern(tensor.name), tensor.role, tensor.shape, tensor.base_shape, tensor.in_branch, factors), []).append(tensor)
+        rows.setdefault(
+            (pattern(tensor.name), tensor.role, tensor.shape, tensor.base_shape, tensor.place, tensor.optimizer, factors), []
+        ).append(tensor)
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column, justify in {"tensor": "left", "n": "right", "role": "left", "base": "left", "model": "left"}.items():
+    columns = {"tensor": "left", "n": "right", "role": "left", "optimizer": "left", "base": "left", "model": "left"}
+    for column, justify in columns.items():
+        if column == "optimizer" and len(plan.optimizers) == 1:
+            continue
         grid.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for q in _QUANTITIES:
         grid.add_column(q, justify="right", no_wrap=True)
     for tensors in rows.values():
         first = tensors[0]
         name = first.name if len(tensors) == 1 else pattern(first.name)
-        role = f"{first.role}{' in branch' if first.in_branch else ''}"
+        role = first.role.value if first.place == Place.OUTSIDE else f"{first.role} {first.place}"
+        trained = f"{first.optimizer}" if len(plan.optimizers) > 1 else ""
         shapes = ["x".join(map(str, shape)) or "()" for shape in (first.base_shape, first.shape)]
-        grid.add_row(name, str(len(tensors)), role, *shapes, *(octaves(first.factor(q)) for q in _QUANTITIES))
+        grid.add_row(
+            name, str(len(tensors)), role, *([trained] if trained else []), *shapes, *(octaves(first.factor(q)) for q in _QUANTITIES)
+        )
     base, own = plan.depth
-    title = parametrization(plan.rule)
-    branches = f"residual branches: {base} in the base, {own} in the model" if title.maximal else "residual branches: not read"
-    return f"{title.name}: {title.title} ({plan.why})\n{plan.optimizer}; {branches}; factors over the base\n\n" + _render(
-        grid
-    ).removesuffix("\n")
+    branches = f"residual branches: {base} in the base, {own} in the model" if plan.rescales else "residual branches: not read"
+    head = f"{plan.rule}: {plan.title} ({plan.why})\n{plan.optimizer}; {branches}; factors over the base\n\n"
+    return head + _render(grid).removesuffix("\n")
 
 
 def explanation(plan: Plan, tensor: TensorPlan) -> str:
@@ -50,9 +56,9 @@ def explanation(plan: Plan, tensor: TensorPlan) -> str:
     for q in _QUANTITIES:
         power = getattr(tensor, q)
         grid.add_row(f"  {q}", f"{power}", f"= {octaves(tensor.factor(q))}")
-    place = "in a residual branch" if tensor.in_branch else "outside the residual branches"
+    place = "outside the residual branches" if tensor.place == Place.OUTSIDE else tensor.place.value
     return (
-        f"{tensor.name}: {tensor.role}, {place}\n"
+        f"{tensor.name}: {tensor.role}, {place}, trained by {tensor.optimizer}\n"
         f"  shape {tensor.shape}, in the base {tensor.base_shape}: {', '.join(grown)}\n"
         + _render(grid)
         + "".join(f"  - {reason}\n" for reason in tensor.reasons)

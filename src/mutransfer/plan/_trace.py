@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,14 +33,15 @@ class Branch:
 
 @dataclass(frozen=True)
 class Attention:
-    """One softmax attention: size of a head, factor on the logits, and the tensors that make the queries.
+    """One softmax attention: size of a head, factor on the logits, and the tensors that make queries, and keys and values.
 
-    Where it is written out by hand, scale and query are unknown.
+    Where it is written out by hand, scale, query and key_value are unknown.
     """
 
     head_dim: int
     scale: float | None
     query: frozenset[str] | None
+    key_value: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,13 @@ def _read(graph: Graph, roots: list[Node], calls: list[_Call]) -> Trace:
 
 
 def _attention(graph: Graph, calls: list[_Call]) -> tuple[Attention, ...]:
-    known = [call.query for call in calls if call.query in graph.index]
-    query = dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
+    known = [node for call in calls for node in (call.query, *call.key_value) if node in graph.index]
+    made = dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
     found = []
     for call in calls:
         if call.head_dim:
-            found.append(Attention(call.head_dim, call.scale, query.get(call.query)))
+            key_value = frozenset[str]().union(*(made.get(node) or () for node in call.key_value))
+            found.append(Attention(call.head_dim, call.scale, made.get(call.query), key_value))
         elif call.scores in graph.index and (size := graph.contracted(call.scores)):
             found.append(Attention(size, None, None))
     return tuple(found)
@@ -155,6 +157,7 @@ class _Call:
 
     scores: Node | None = None
     query: Node | None = None
+    key_value: tuple[Node | None, ...] = ()
     head_dim: int = 0
     scale: float = 1.0
 
@@ -174,9 +177,10 @@ class _AttentionRecorder(TorchFunctionMode):
             names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
             named = dict(zip(names, args, strict=False)) | kwargs
             query, scale = named["query"], named.get("scale")
-            alone = query.grad_fn not in (named["key"].grad_fn, named["value"].grad_fn)
-            size = query.shape[-1]
-            self.calls.append(_Call(query=query.grad_fn if alone else None, head_dim=size, scale=size**-0.5 if scale is None else scale))
+            others = tuple(named[name].grad_fn for name in ("key", "value"))
+            alone, size = query.grad_fn not in others, query.shape[-1]
+            used = _Call(head_dim=size, scale=size**-0.5 if scale is None else scale)
+            self.calls.append(replace(used, query=query.grad_fn, key_value=others) if alone else used)
         elif func in _SOFTMAX and isinstance(scores := args[0] if args else kwargs.get("input"), Tensor):
             self.calls.append(_Call(scores=scores.grad_fn))
         return func(*args, **kwargs)

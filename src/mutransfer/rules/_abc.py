@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .._errors import MutransferError
 from ._optimizers import Family
 from ._powers import ONE, Powers, powers
 from ._roles import Role
@@ -19,11 +18,11 @@ class Quantities:
     optimizer's `eps` and weight decay `decay` (the number given to the optimizer: torch's AdamW multiplies it by the rate).
     """
 
-    init: Powers
+    init: Powers = ONE
     multiplier: Powers = ONE
-    lr: Powers
-    eps: Powers
-    decay: Powers
+    lr: Powers = ONE
+    eps: Powers = ONE
+    decay: Powers = ONE
 
     def rescale(self, theta: Powers, optimizer: Family) -> Quantities:
         """The same training with the multiplier theta times as large and the tensor theta times as small.
@@ -31,13 +30,14 @@ class Quantities:
         Tensor Programs V, Lemma J.1, extended to eps and weight decay: the gradient of the smaller tensor is theta times
         as large, and its update must be theta times as small.
         """
-        update = theta ** (1 + optimizer.homogeneity)
+        update = theta**optimizer.answer
+        decay = {"coupled": theta**2, "decoupled": update, "independent": ONE, "normalised": theta}
         return Quantities(
             init=self.init / theta,
             multiplier=self.multiplier * theta,
             lr=self.lr / update,
-            eps=self.eps if optimizer.eps is None else self.eps * theta,
-            decay=self.decay * (theta**2 if optimizer.decay == "coupled" else update),
+            eps=self.eps if optimizer.eps is None else self.eps * theta**optimizer.eps_degree,
+            decay=self.decay * decay[optimizer.decay],
         )
 
     def fold(self, multiplier: Powers, optimizer: Family) -> Quantities:
@@ -46,26 +46,19 @@ class Quantities:
         return whole.rescale(ONE / whole.multiplier, optimizer)
 
 
-_INPUT_LIKE = (Role.INPUT, Role.EMBEDDING, Role.BIAS, Role.GAIN, Role.VECTOR)
+QUANTITIES = ("init", "multiplier", "lr", "eps", "decay")
+
+_INPUT_LIKE = (Role.INPUT, Role.EMBEDDING, Role.POSITION, Role.BIAS, Role.GAIN, Role.VECTOR, Role.DEPTHWISE, Role.LAYER_SCALE, Role.LORA_B)
 
 FORMS: Mapping[str, Mapping[Role, Powers]] = {
     "plain": {},
     "table3": {},
     "table8": {Role.READOUT: powers(fan_in=-1)},
     "table9": {Role.READOUT: powers(fan_in="-1/2"), **dict.fromkeys(_INPUT_LIKE, powers(fan_out="1/2"))},
+    "unit": {},
 }
 """The multiplier that each form shows, by role (Tensor Programs V, Tables 3, 8 and 9).
 
-`plain` has no multiplier at all: even that of a residual branch is folded into the branch's last learned tensors.
+`plain` has no multiplier at all: even that of a residual branch is folded into the branch's last learned tensors. In `unit` every
+tensor is drawn with standard deviation 1, and the multiplier is what its own form has as standard deviation (2407.17465).
 """
-
-
-def form_multiplier(form: str, role: Role) -> Powers:
-    """The multiplier that a tensor of this role has in this form.
-
-    Raises:
-        MutransferError: there is no form of this name.
-    """
-    if form not in FORMS:
-        raise MutransferError(f"unknown form {form!r}; choose one of {', '.join(FORMS)}")
-    return FORMS[form].get(role, ONE)

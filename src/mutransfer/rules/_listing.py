@@ -1,4 +1,4 @@
-"""A parametrization's whole table, one row a role, as the papers print theirs."""
+"""A parametrization's whole table, one row a role."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from dataclasses import dataclass
 
 from ._abc import Quantities
 from ._optimizers import Family
-from ._powers import Powers
-from ._roles import Role
+from ._powers import ONE, Powers
+from ._roles import Place, Role
 from ._tables import Parametrization
+
+_NEVER_INSIDE = (Role.EMBEDDING, Role.POSITION, Role.INPUT, Role.READOUT, Role.TIED, Role.FROZEN)
+_NEVER_LAST = (Role.KEY_VALUE, Role.ROUTER, Role.LORA_A, Role.HEAD_GAIN, Role.ATTENTION_SCALE)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: where a tensor stands, and how its quantities scale there."""
+    """One row of a table: what a tensor is, where it stands, and how its quantities scale there."""
 
-    place: str
+    role: Role
+    place: Place
     quantities: Quantities
+
+    @property
+    def label(self) -> str:
+        """Role and place in words."""
+        return self.role.value if self.place == Place.OUTSIDE else f"{self.role} {self.place}"
 
 
 def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> list[Row]:
@@ -25,24 +34,27 @@ def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> li
     Args:
         rule: The parametrization.
         optimizer: The family that trains the tensors.
-        form: "plain", "table3", "table8" or "table9". The plain form has no multiplier anywhere, so it has a row for the
+        form: "plain", "table3", "table8", "table9" or "unit". The plain form has no multiplier anywhere, so it has a row for the
             last tensors of a branch, which carry the branch's multiplier; in the other forms the branch carries it.
 
     Raises:
         MutransferError: there is no form of this name.
     """
-    rows = [Row(role.value, rule.quantities(role, optimizer, form=form)) for role in Role]
-    if rule.alpha is None:
-        return rows
-    for role in (Role.HIDDEN, Role.BIAS, Role.GAIN, Role.VECTOR, Role.SCALAR):
-        inside = rule.quantities(role, optimizer, in_branch=True, form=form)
-        rows.append(Row(f"{role} in a branch", inside))
-        if form == "plain":
-            rows.append(Row(f"{role} ending a branch", inside.fold(rule.branch_multiplier, optimizer)))
+    rows = [Row(role, Place.OUTSIDE, rule.quantities(role, optimizer, form=form)) for role in Role if role in rule.laws]
+    for role in Role:
+        if rule.alpha is None or role not in rule.laws or role in _NEVER_INSIDE:
+            continue
+        rows.append(Row(role, Place.BRANCH, rule.quantities(role, optimizer, Place.BRANCH, form=form)))
+        if form == "plain" and role not in _NEVER_LAST:
+            rows.append(Row(role, Place.BRANCH_END, rule.quantities(role, optimizer, Place.BRANCH_END, form=form)))
     return rows
 
 
 def signals(rule: Parametrization, form: str = "plain") -> dict[str, Powers]:
-    """What a parametrization multiplies signals by, in every form but for the branches: in the plain one their tensors carry it."""
+    """What a parametrization multiplies signals by, in every form but for the branches: in the plain one their tensors carry it.
+
+    The threshold of a gradient norm belongs to them: it is stated for explicit multipliers (Table 8).
+    """
     branches = {} if form == "plain" else {"outputs of residual branches": rule.branch_multiplier}
-    return {"attention logits": rule.attention_scale, "logits of a tied head": rule.logit_multiplier} | branches
+    clip = {} if rule.clip == ONE else {"thresholds of the gradient norm": rule.clip}
+    return {"attention logits": rule.attention_scale, "logits of a tied head": rule.logit_multiplier} | branches | clip

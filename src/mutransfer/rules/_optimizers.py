@@ -2,64 +2,225 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal, get_args
 
 from .._errors import MutransferError
 from ._powers import ONE, Powers, powers
+
+Decay = Literal["coupled", "decoupled", "independent", "normalised"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """What a scaling rule needs to know about an optimizer.
 
+    The update is taken before the rate multiplies it. An optimizer that is not listed is declared by making one of these.
+
     Attributes:
         name: The family's name, which `family` looks up.
         homogeneity: Degree of the update in the gradient: 1 when twice the gradient gives twice the update (SGD), 0
-            when the update is normalised (Adam, Lion, Muon).
-        gain: RMS change of the layer's output that a unit rate makes, for a gradient of unit entries, a unit input and full alignment of
-            the two. An entrywise update of size 1 adds up over fan-in; an orthogonal matrix keeps the norm of its input.
-        eps: Size, beside one entry of the gradient, of what eps is added to; None where the optimizer has no eps.
-        decay: "coupled" when weight decay is added to the gradient (L2), "decoupled" when it shrinks the weight by rate x decay.
+            when the update is normalised (Adam, Lion, Muon), 1 - 2E for Shampoo with total exponent E. It has to be declared.
+        relative: Whether the update is in proportion to the tensor's own size (LAMB, LARS, Adafactor).
+        gain: RMS change of the layer's output that a unit rate makes, for a gradient of unit entries, a tensor of unit entries, a unit
+            input and full alignment of update and input. An entrywise update of size 1 adds up over fan-in; an orthogonal matrix
+            keeps the norm of its input.
+        unaligned: The same without any alignment; None where it is no product of powers.
+        eps: Size of what eps is added to, for a gradient of unit entries; None where the optimizer has no eps.
+        eps_degree: Degree of that size in the gradient.
+        curvature: Whether the update is clipped at a multiple `rho` of a curvature estimate (Sophia); rho scales as 1/eps.
+        decay: "coupled" when weight decay is added to the gradient (L2), "decoupled" when it shrinks the weight by rate x decay,
+            "independent" when it shrinks the weight by decay alone, "normalised" when it is added to a normalised update (LAMB).
+        matrices: Whether it updates matrices only.
+        caveat: What a user has to know beyond the rule.
+        cites: Keys of the papers.
     """
 
     name: str
-    homogeneity: Literal[0, 1]
+    homogeneity: Fraction | int | str | None = None
+    relative: bool = False
     gain: Powers
-    eps: Powers | None
-    decay: Literal["coupled", "decoupled"]
+    unaligned: Powers | None = None
+    eps: Powers | None = None
+    eps_degree: int = 1
+    curvature: bool = False
+    decay: Decay
+    matrices: bool = False
+    caveat: str = ""
+    cites: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.homogeneity is None:
+            raise MutransferError(
+                f"optimizer family {self.name!r} does not declare how its update answers to the gradient's scale, and no rate can be "
+                "derived without (Tensor Programs V, Lemma J.1): give homogeneity=1 if twice the gradient gives twice the update, 0 if the "
+                "same"
+            )
+        if self.decay not in get_args(Decay):
+            raise MutransferError(f"optimizer family {self.name!r}: decay is {self.decay!r}; choose one of {', '.join(get_args(Decay))}")
+        object.__setattr__(self, "homogeneity", Fraction(self.homogeneity))
+
+    @property
+    def degree(self) -> Fraction:
+        """The homogeneity, exact."""
+        return Fraction(self.homogeneity or 0)
+
+    @property
+    def answer(self) -> Fraction:
+        """Power of theta by which the rate must fall when the tensor is made theta times smaller (Lemma J.1, extended)."""
+        return 1 + self.degree - self.relative
+
+    @property
+    def normalises_decay(self) -> bool:
+        """Whether decay is normalised together with the update, so that it can only keep its share of it."""
+        return self.relative and self.decay in ("coupled", "normalised")
+
+    @property
+    def decays_badly(self) -> bool:
+        """Whether decay is added to a gradient that is normalised afterwards (L2 with Adam): no width rule makes that right."""
+        return self.degree == 0 and self.decay == "coupled" and not self.relative
+
+    def to_json(self) -> dict[str, Any]:
+        """The family as plain data."""
+        data = dict(self.__dict__) | {"homogeneity": str(self.homogeneity), "cites": list(self.cites)}
+        return data | {name: None if data[name] is None else data[name].to_json() for name in ("gain", "unaligned", "eps")}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Family:
+        """The family that `to_json` wrote."""
+        exact = {name: None if data[name] is None else powers(**data[name]) for name in ("gain", "unaligned", "eps")}
+        return cls(**{**data, **exact, "cites": tuple(data["cites"])})
 
 
-SGD = Family(name="sgd", homogeneity=1, gain=powers(fan_in=1), eps=None, decay="coupled")
-ADAM = Family(name="adam", homogeneity=0, gain=powers(fan_in=1), eps=ONE, decay="coupled")
-ADAMW = Family(name="adamw", homogeneity=0, gain=powers(fan_in=1), eps=ONE, decay="decoupled")
-LION = Family(name="lion", homogeneity=0, gain=powers(fan_in=1), eps=None, decay="decoupled")
-MUON = Family(
-    name="muon",
-    homogeneity=0,
-    gain=powers(fan_in="1/2", fan_out="-1/2"),
-    eps=powers(fan_in="1/2", fan_out="1/2"),
-    decay="decoupled",
-)
-"""Muon in the convention of a bare orthogonal update: rate x U Vᵀ (2512.05620, Table 1).
-
-torch.optim.Muon multiplies that by a factor of its own, sqrt(max(1, fan_out/fan_in)) by default: divide it out of the rate.
-"""
-
-FAMILIES = {each.name: each for each in (SGD, ADAM, ADAMW, LION, MUON)}
+_IN, _OUT = powers(fan_in=1), powers(fan_out=1)
+_ROOT = powers(fan_in="1/2")
 
 
-def family(name: str) -> Family:
+def _entrywise(name: str, decay: Decay, **other: Any) -> Family:
+    """Every entry of the update is of size 1."""
+    own: dict[str, Any] = {"homogeneity": 0, "gain": _IN, "unaligned": _ROOT, "eps": ONE}
+    return Family(name=name, decay=decay, **own | other)
+
+
+def _orthogonal(name: str, scale: Powers, title: str) -> Family:
+    """The update is U Vᵀ times a scale; eps is added to the gradient's Frobenius norm."""
+    return Family(
+        name=name,
+        homogeneity=0,
+        gain=(_IN / _OUT) ** "1/2" * scale,
+        eps=(_IN * _OUT) ** "1/2",
+        decay="decoupled",
+        matrices=True,
+        caveat=f"the orthogonal update is multiplied by {title}",
+        cites=("2512.05620",),
+    )
+
+
+def shampoo(exponent: Fraction | int | str = "1/2", *, blocked: bool = False) -> Family:
+    """Shampoo, L^-a G R^-b with a + b = exponent (2512.05620, Table 1).
+
+    Args:
+        exponent: The total exponent E: 1/2 as published, 1 for the variants with L^-1/2 G R^-1/2.
+        blocked: Whether the gradient is cut into blocks; their number is then the ratio `blocks`.
+    """
+    total = Fraction(exponent)
+    blocks = powers(blocks=1) if blocked else ONE
+    return Family(
+        name="shampoo" if total == Fraction(1, 2) else f"shampoo({total})",
+        homogeneity=1 - 2 * total,
+        gain=_IN ** (1 - total) / _OUT**total * blocks**total,
+        eps=_IN * _OUT / blocks,
+        eps_degree=2,
+        decay="decoupled",
+        matrices=True,
+        cites=("2512.05620",),
+    )
+
+
+def soap(*, left: bool = True, right: bool = True, blocked: bool = False) -> Family:
+    """SOAP, Adam in the eigenbasis of Shampoo's left and right factors (2512.05620, Table 1).
+
+    Args:
+        left: Whether rows are rotated.
+        right: Whether columns are rotated.
+        blocked: Whether the gradient is cut into blocks; their sizes are then the ratios `block_out` and `block_in`.
+    """
+    out, into = (powers(block_out=1), powers(block_in=1)) if blocked else (_OUT, _IN)
+    rotated = out ** Fraction(left, 2) * into ** Fraction(right, 2)
+    return Family(
+        name="soap",
+        homogeneity=0,
+        gain=_IN / rotated,
+        eps=rotated,
+        decay="decoupled",
+        matrices=True,
+        cites=("2512.05620",),
+    )
+
+
+def grafted(size: Family, direction: Family) -> Family:
+    """The direction of one optimizer at the size of another: the rate of the one, the eps of the other (2512.05620, Table 1)."""
+    return replace(
+        size, name=f"{size.name}#{direction.name}", eps=direction.eps, eps_degree=direction.eps_degree, matrices=direction.matrices
+    )
+
+
+SGD = Family(name="sgd", homogeneity=1, gain=_IN, unaligned=_ROOT, decay="coupled")
+ADAM = _entrywise("adam", "coupled")
+ADAMW = _entrywise("adamw", "decoupled")
+ADAFACTOR = _entrywise("adafactor", "decoupled", relative=True, caveat="scale_parameter=True, as torch.optim.Adafactor")
+_RECTIFIED = "its first steps are plain momentum and answer to the gradient's scale (2203.03466, B.3)"
+_FROBENIUS: dict[str, Any] = {"relative": True, "caveat": "a tensor that starts at zero moves as if its norm were 1"}
+
+FAMILIES = {
+    each.name: each
+    for each in (
+        SGD,
+        replace(SGD, name="sgdw", decay="decoupled"),
+        ADAM,
+        ADAMW,
+        _entrywise("amsgrad", "coupled"),
+        _entrywise("nadam", "coupled"),
+        _entrywise("nadamw", "decoupled"),
+        _entrywise("radam", "coupled", caveat=_RECTIFIED),
+        _entrywise("radamw", "decoupled", caveat=_RECTIFIED),
+        _entrywise("adagrad", "coupled"),
+        _entrywise("rmsprop", "coupled"),
+        _entrywise("adamax", "coupled"),
+        _entrywise("lion", "decoupled", eps=None),
+        _entrywise("sophia", "decoupled", curvature=True, cites=("2603.00541",)),
+        ADAFACTOR,
+        _entrywise("adafactor-fixed", "decoupled", caveat="scale_parameter=False"),
+        _entrywise("lamb", "normalised", **_FROBENIUS),
+        _entrywise("lars", "coupled", eps=(_IN * _OUT) ** "1/2", **_FROBENIUS),
+        _orthogonal("muon", ONE, "nothing"),
+        _orthogonal("muon-spectral", (_OUT / _IN) ** "1/2", "sqrt(fan_out/fan_in)"),
+        _orthogonal("muon-original", powers(expansion="1/2"), "sqrt(max(1, fan_out/fan_in)), the default of torch.optim.Muon"),
+        _orthogonal("muon-match-rms", powers(fan_max="1/2"), "0.2 sqrt(max(fan_out, fan_in)), match_rms_adamw of torch.optim.Muon"),
+        shampoo(),
+        soap(),
+    )
+}
+
+
+def family(name: str | Family) -> Family:
     """The optimizer family of this name; momentum and Nesterov's momentum do not change SGD's.
 
-    >>> family("adamw").homogeneity
-    0
+    >>> family("AdamW").decay
+    'decoupled'
 
     Raises:
         MutransferError: no rule is known for an optimizer of this name.
     """
+    if isinstance(name, Family):
+        return name
     try:
         return FAMILIES[name.lower()]
     except KeyError:
         known = ", ".join(FAMILIES)
-        raise MutransferError(f"unknown optimizer {name!r}: no scaling rule is known for it; choose one of {known}") from None
+        raise MutransferError(
+            f"unknown optimizer {name!r}: no scaling rule is known for it; choose one of {known}, or declare how it answers to the "
+            "gradient's scale with mutransfer.rules.Family"
+        ) from None

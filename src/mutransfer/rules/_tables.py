@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from .._errors import MutransferError
-from ._abc import Quantities, form_multiplier
+from ._abc import FORMS, QUANTITIES, Quantities
+from ._laws import Law, laws
 from ._optimizers import Family
-from ._powers import ONE, Powers, powers
-from ._roles import Role
+from ._powers import ONE, Exponent, Powers, powers
+from ._register import DISAGREEMENTS, Disagreement, Situation
+from ._roles import Place, Role
 
-
-@dataclass(frozen=True, kw_only=True)
-class Law:
-    """What a parametrization says about a role, for a tensor that is used without a multiplier.
-
-    Attributes:
-        init: Standard deviation of an entry.
-        gradient: RMS of an entry of the gradient.
-        sums_over_width: Whether the output sums over a growing fan-in; an input has a finite one, a bias or a gain none.
-    """
-
-    init: Powers
-    gradient: Powers
-    sums_over_width: bool = True
-
-
-_VECTOR = Law(init=ONE, gradient=powers(fan_out=-1), sums_over_width=False)
-
-_MUP: Mapping[Role, Law] = {
-    Role.INPUT: Law(init=powers(fan_in="-1/2"), gradient=powers(fan_out=-1), sums_over_width=False),
-    Role.EMBEDDING: _VECTOR,
-    Role.TIED: _VECTOR,
-    Role.HIDDEN: Law(init=powers(fan_in="-1/2"), gradient=powers(fan_out=-1)),
-    Role.READOUT: Law(init=powers(fan_in=-1), gradient=ONE),
-    Role.BIAS: _VECTOR,
-    Role.GAIN: _VECTOR,
-    Role.VECTOR: _VECTOR,
-    Role.SCALAR: Law(init=ONE, gradient=ONE, sums_over_width=False),
-}
-"""Maximal update in width (Tensor Programs V, Table 3); the gradients are what eps is compared with (2505.01618, Table 1)."""
-
-_MATRICES = (Role.INPUT, Role.HIDDEN, Role.READOUT)
+_STANDARD = laws(readout="1/2")
+_OPTIONS = {name: each for name, each in DISAGREEMENTS.items() if each.where == "rule"}
+_FACTORS = ("init", "lr", "eps", "decay", "branch", "attention")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,126 +24,340 @@ class Parametrization:
     """How initial scale, multiplier, rate, eps and weight decay of every role scale with the model's size.
 
     Attributes:
-        name: The name that `parametrization` looks up.
+        name: Its name, and after a comma each option and each factor that is switched off.
         title: One line for people.
         source: Where the rule comes from.
+        cites: Keys of the papers to cite.
+        laws: What it says about each role.
         alpha: A residual branch is multiplied by depth^-alpha; None leaves branches as they are.
-        maximal: Whether every layer's features move by the same amount at every size; otherwise (standard parametrization)
-            one rate, eps and decay serve all tensors at all sizes and the model's own initial law is kept.
+        attention: The attention logits q·k are multiplied by head_dim^-attention.
+        one_rate: Whether one rate, eps and decay serve all tensors at all sizes and the model's own initial law is kept (standard
+            parametrization); otherwise they are derived for each tensor.
+        options: Sides taken in disagreements, where not the default's.
+        off: Factors and roles that are switched off.
     """
 
     name: str
     title: str
     source: str
+    cites: tuple[str, ...] = ()
+    laws: Mapping[Role, Law] = field(default_factory=laws)
     alpha: Fraction | None = None
-    maximal: bool = True
+    attention: Fraction = Fraction(1)
+    one_rate: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+    off: frozenset[str] = frozenset()
 
     @property
     def branch_multiplier(self) -> Powers:
         """What the output of every residual branch is multiplied by."""
-        return ONE if self.alpha is None else powers(depth=-self.alpha)
+        return ONE if self.alpha is None or "branch" in self.off else powers(depth=-self.alpha)
 
     @property
     def logit_multiplier(self) -> Powers:
         """What the logits of a tied head are multiplied by, as a power of the head's fan-in (Table 8's multiplier)."""
-        return powers(fan_in=-1) if self.maximal else ONE
+        return ONE if self.one_rate or Role.TIED in self.off else self.law(Role.READOUT).init
 
     @property
     def attention_scale(self) -> Powers:
         """What the attention logits q·k are multiplied by (Tensor Programs V, Definition 4.1)."""
-        return powers(head_dim=-1) if self.maximal else powers(head_dim="-1/2")
+        return powers(head_dim="-1/2") if "attention" in self.off else powers(head_dim=-self.attention)
 
-    def quantities(self, role: Role, optimizer: Family, *, in_branch: bool = False, form: str = "table3") -> Quantities:
+    @property
+    def clip(self) -> Powers:
+        """Threshold of the global gradient norm where multipliers are explicit (Table 8).
+
+        Hidden matrices dominate it: depth · n² entries of size depth^-alpha / n.
+        """
+        derived = self.alpha is not None and self.options.get("clip") != "constant"
+        return powers(depth=Fraction(1, 2) - self.alpha) if derived and self.alpha is not None else ONE
+
+    def law(self, role: Role) -> Law:
+        """What the parametrization says about a role.
+
+        Raises:
+            MutransferError: it says nothing.
+        """
+        if role not in self.laws:
+            raise MutransferError(f"rule {self.name!r} says nothing about the role {role} ({self.source}); give it a Law in laws=")
+        return self.laws[role]
+
+    def using(self, **options: Exponent) -> Parametrization:
+        """The same rule with other sides taken in disagreements, and its alpha changed.
+
+        >>> print(parametrization("completep").using(alpha="3/4", decay="sqrt").name)
+        completep, alpha=3/4, decay=sqrt
+
+        Raises:
+            MutransferError: there is no such option or side, or alpha is no number.
+        """
+        made = self
+        for name, value in options.items():
+            made = made._with_alpha(value) if name == "alpha" else made._with_option(name, str(value))
+            made = replace(made, name=f"{made.name}, {name}={value}")
+        return made
+
+    def without(self, *factors: str) -> Parametrization:
+        """The same rule with factors switched off, for experiments; the other factors stay as they are.
+
+        A quantity ("init", "lr", "eps", "decay") is then left at its base value for every tensor as it finally stands, after all folding;
+        a role ("embedding") is treated as under standard parametrization; "branch" is the branches' multiplier, "attention" the scale
+        of the attention logits.
+
+        >>> print(parametrization("mup").without("eps").name)
+        mup, without eps
+
+        Raises:
+            MutransferError: there is no such factor.
+        """
+        known = (*_FACTORS, *Role)
+        for factor in factors:
+            if factor not in known:
+                raise MutransferError(f"a rule has no factor {factor!r} to switch off; choose one of {', '.join(known)}")
+        named = "".join(f", without {factor}" for factor in factors)
+        return replace(self, name=self.name + named, off=self.off | frozenset(factors))
+
+    def quantities(
+        self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE, *, form: str = "table3", carries: Powers = ONE
+    ) -> Quantities:
         """How the five quantities of a tensor scale.
 
         The rate is the wanted change of the layer's output, divided by the change that a unit rate makes. Wanted is a constant, and
         depth^(alpha - 1) inside a residual branch, so that all branches together move the features by a constant (2603.00541,
         Section 4). Decay shrinks a tensor by the same fraction a step at every width, and inside a branch in proportion to the wanted
-        change (2603.00541, Tables 6 and 12); where it is added to a gradient that is normalised afterwards, it has the gradient's scale.
+        change (2603.00541, Tables 6 and 12); where it is added to a gradient that is normalised afterwards, it has the gradient's scale;
+        where the update is relative to the tensor, it keeps its share of the update.
 
         Args:
             role: What the tensor is to its network.
             optimizer: The family that trains it.
-            in_branch: Whether it lies in a residual branch, whose multiplier (`branch_multiplier`) is not in the result.
-            form: "plain" or "table3" (no multipliers), "table8" or "table9": equal training by the abc symmetry. Standard
+            place: Where it stands. In the plain form a tensor that ends a branch carries the branch's multiplier; in the other forms
+                the multiplier stands beside it and is not in the result.
+            form: "plain", "table3" (no multipliers), "table8", "table9" or "unit": equal training by the abc symmetry. Standard
                 parametrization looks the same in all of them.
+            carries: Another multiplier that is folded into the tensor.
+
+        Raises:
+            MutransferError: there is no form of this name, or the rule says nothing about the role.
+        """
+        theta = self.multiplier(role, form)
+        situation, standard = self._situation(role, optimizer, place), Quantities(init=_STANDARD[role].init)
+        if self.one_rate or role in self.off:
+            own = standard
+        else:
+            own = self._derived(situation)
+            for name, value in self.options.items():
+                if effect := _OPTIONS[name].effects.get(value):
+                    own = effect(own, situation)
+        if form == "plain" and place == Place.BRANCH_END:
+            carries = carries * self.branch_multiplier
+        own = own.fold(carries, optimizer).rescale(theta, optimizer)
+        return replace(own, **{name: getattr(standard, name) for name in self.off & set(QUANTITIES)})
+
+    def multiplier(self, role: Role, form: str) -> Powers:
+        """The multiplier that a tensor of this role has in this form.
 
         Raises:
             MutransferError: there is no form of this name.
         """
-        shown = form_multiplier(form, role)
-        if not self.maximal:
-            init = powers(fan_in="-1/2") if role in _MATRICES else ONE
-            return Quantities(init=init, lr=ONE, eps=ONE, decay=ONE)
-        change, gradient, gain = self._scales(role, optimizer, in_branch)
-        lr = change / gain
-        eps = ONE if optimizer.eps is None else gradient * optimizer.eps
-        decay = change / lr
-        if optimizer.decay == "coupled":
-            decay *= gradient ** (1 - optimizer.homogeneity)
-        return Quantities(init=_MUP[role].init, lr=lr, eps=eps, decay=decay).rescale(shown, optimizer)
+        if form not in FORMS:
+            raise MutransferError(f"unknown form {form!r}; choose one of {', '.join(FORMS)}")
+        if self.one_rate:
+            return ONE
+        return self.law(role).init if form == "unit" else FORMS[form].get(role, ONE)
 
-    def derivation(self, role: Role, optimizer: Family, *, in_branch: bool = False) -> list[str]:
+    def disagreements(self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE) -> list[Disagreement]:
+        """The choices that sources make differently and that matter for such a tensor."""
+        situation = self._situation(role, optimizer, place)
+        return [] if self.one_rate else [each for each in DISAGREEMENTS.values() if each.concerns(situation)]
+
+    def side(self, disagreement: Disagreement, optimizer: Family) -> str:
+        """The side that is taken in a disagreement."""
+        taken = {"muon_scale": optimizer.name, "alpha": str(self.alpha)} | dict(self.options)
+        return taken.get(disagreement.name, disagreement.default)
+
+    def derivation(self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE) -> list[str]:
         """How `quantities` come about, one sentence each, before any multiplier is folded into the tensor."""
-        if not self.maximal:
+        if self.one_rate:
             return [f"{self.source}: one rate, eps and decay for all tensors, and the model's own initial law"]
-        change, gradient, gain = self._scales(role, optimizer, in_branch)
-        found = self.quantities(role, optimizer, in_branch=in_branch)
+        situation = self._situation(role, optimizer, place)
+        found = self.quantities(role, optimizer, place)
+        change, law = situation.law.change * situation.moves, situation.law
         sentences = [
             f"{self.source}",
             f"init {found.init}: the law of the role {role}",
-            f"lr {found.lr}: the output should change by {change} a step, and a unit rate of {optimizer.name} changes it by {gain}",
-            f"decay {found.decay}: {optimizer.decay}, it should shrink the tensor by {change} a step (2603.00541, Section 4)",
+            f"lr {found.lr}: the output should change by {change} a step, and a unit rate of {optimizer.name} changes it by "
+            f"{_response(situation)}",
+            f"decay {found.decay}: {optimizer.decay}, it should shrink the tensor by {_shrink(situation, found)} a step "
+            "(2603.00541, Section 4)",
         ]
-        return sentences if optimizer.eps is None else [*sentences, f"eps {found.eps}: entries of the gradient are {gradient}"]
+        if optimizer.eps is not None:
+            sentences.append(f"eps {found.eps}: entries of the gradient are {law.gradient * situation.branch}")
+        return [*sentences, *([optimizer.caveat] if optimizer.caveat else [])]
 
-    def _scales(self, role: Role, optimizer: Family, in_branch: bool) -> tuple[Powers, Powers, Powers]:
-        """The wanted change of the output, an entry of the gradient, and the change that a unit rate makes."""
-        law, change, gradient = _MUP[role], ONE, _MUP[role].gradient
-        if in_branch and self.alpha is not None:
-            change = powers(depth=self.alpha - 1)
-            gradient *= self.branch_multiplier
-        gain = optimizer.gain if law.sums_over_width else optimizer.gain.substitute(fan_in=None)
-        return change, gradient, gain * gradient**optimizer.homogeneity
+    def _situation(self, role: Role, optimizer: Family, place: Place) -> Situation:
+        moves = branch = ONE
+        if place != Place.OUTSIDE and self.alpha is not None:
+            moves, branch = powers(depth=self.alpha - 1), powers(depth=-self.alpha)
+        return Situation(role=role, law=self.law(role), place=place, optimizer=optimizer, moves=moves, branch=branch)
+
+    def _derived(self, s: Situation) -> Quantities:
+        """The quantities by the principle, without any multiplier."""
+        optimizer, gradient = s.optimizer, s.law.gradient * s.branch
+        lr = s.law.change * s.moves / _response(s)
+        eps = ONE if optimizer.eps is None else gradient**optimizer.eps_degree * optimizer.eps
+        own = Quantities(init=s.law.init, lr=lr, eps=eps)
+        beside = {"coupled": gradient ** (1 - optimizer.degree), "decoupled": ONE, "normalised": ONE, "independent": lr}
+        decay = _shrink(s, own) / lr * beside[optimizer.decay]
+        return replace(own, decay=decay / s.law.init if optimizer.normalises_decay else decay)
+
+    def _with_alpha(self, value: Exponent) -> Parametrization:
+        try:
+            alpha = Fraction(value)
+        except (TypeError, ValueError, ZeroDivisionError):
+            raise MutransferError(f"alpha is {value!r}, which is no rational number; give one such as 1, '1/2' or '3/4'") from None
+        if not Fraction(1, 2) <= alpha <= 1:
+            raise MutransferError(
+                f"alpha is {alpha}: features are stable and faithful only for alpha from 1/2 to 1 (Tensor Programs VI, Claims 7.1 to 7.3)"
+            )
+        if self.one_rate:
+            raise MutransferError(f"rule {self.name!r} leaves residual branches as they are: it has no alpha")
+        return replace(self, alpha=alpha)
+
+    def _with_option(self, name: str, value: str) -> Parametrization:
+        if name not in _OPTIONS:
+            raise MutransferError(f"rules have no option {name!r}; choose one of {', '.join(_OPTIONS)}")
+        if value not in _OPTIONS[name].sides:
+            raise MutransferError(f"{name}={value} is no side of that disagreement; choose one of {', '.join(_OPTIONS[name].sides)}")
+        return replace(self, options={**self.options, name: value})
 
 
-SP = Parametrization(
-    name="sp",
-    title="standard parametrization: plain PyTorch, one rate for every tensor",
-    source="Tensor Programs V (2203.03466), Table 3, bracketed values",
-    maximal=False,
-)
-MUP = Parametrization(
-    name="mup",
-    title="maximal update parametrization: transfers in width",
-    source="Tensor Programs V (2203.03466), Table 3",
-)
-DEPTH_MUP = Parametrization(
-    name="depth-mup",
-    title="muP in width; residual branches times depth^-1/2, for branches with one matrix",
-    source="Tensor Programs VI (2310.02244), Tables 1 and 2",
-    alpha=Fraction(1, 2),
-)
-COMPLETEP = Parametrization(
-    name="completep",
-    title="muP in width; residual branches times 1/depth, for branches with two matrices or more",
-    source="CompleteP (2505.01618), Table 1",
-    alpha=Fraction(1),
-)
-
-PARAMETRIZATIONS = {each.name: each for each in (SP, MUP, DEPTH_MUP, COMPLETEP)}
+def _response(s: Situation) -> Powers:
+    """What a unit rate changes the layer's output by."""
+    gain = s.optimizer.gain if s.law.sums_over_width else s.optimizer.gain.substitute(fan_in=None)
+    return gain * (s.law.gradient * s.branch) ** s.optimizer.degree * s.law.init ** int(s.optimizer.relative)
 
 
-def parametrization(name: str) -> Parametrization:
-    """The parametrization of this name.
+def _shrink(s: Situation, own: Quantities) -> Powers:
+    """What decay should shrink the tensor by in a step."""
+    return own.lr if s.optimizer.normalises_decay else s.moves
+
+
+_TP5 = "Tensor Programs V (2203.03466), Table 3"
+_DEEP = Fraction(1)
+_SHALLOW = Fraction(1, 2)
+_LAZY = laws(readout="1/2", change=powers(fan_out="-1/2"))
+_UNIT_SCALED = {**laws(), Role.EMBEDDING: Law(gradient=powers(fan_out=-1), change=powers(fan_out="-1/2"))}
+
+PARAMETRIZATIONS = {
+    each.name: each
+    for each in (
+        Parametrization(
+            name="sp",
+            title="standard parametrization: plain PyTorch, one rate for every tensor",
+            source="Tensor Programs V (2203.03466), Table 3, bracketed values",
+            cites=("2203.03466",),
+            attention=Fraction(1, 2),
+            one_rate=True,
+        ),
+        Parametrization(
+            name="sp-layerwise",
+            title="standard parametrization with a rate for each kind of layer",
+            source="Scaling Exponents Across Parameterizations and Optimizers (2407.05872)",
+            cites=("2407.05872",),
+            laws=_STANDARD,
+            attention=Fraction(1, 2),
+        ),
+        Parametrization(
+            name="ntk",
+            title="neural tangent parametrization: features stop moving as width grows (kernel regime)",
+            source="Neural Tangent Kernel (1806.07572); Tensor Programs IV (2011.14522)",
+            cites=("1806.07572", "2011.14522"),
+            laws=_LAZY,
+            attention=Fraction(1, 2),
+        ),
+        Parametrization(
+            name="mean-field",
+            title="mean-field parametrization: muP with unit initial scale and explicit multipliers (form unit)",
+            source="A Mean Field View of the Landscape of Two-Layer Neural Networks (1804.06561); Tensor Programs IV (2011.14522)",
+            cites=("1804.06561", "2011.14522"),
+        ),
+        Parametrization(name="mup", title="maximal update parametrization: transfers in width", source=_TP5, cites=("2203.03466",)),
+        Parametrization(
+            name="spectral",
+            title="muP from a condition on spectral norms, in the fans of each matrix itself",
+            source="A Spectral Condition for Feature Learning (2310.17813), Condition 1; in depth 2603.00541",
+            cites=("2310.17813", "2603.00541"),
+        ),
+        Parametrization(
+            name="depth-mup",
+            title="muP in width; residual branches times depth^-1/2, for branches with one matrix",
+            source="Tensor Programs VI (2310.02244), Tables 1 and 2",
+            cites=("2310.02244", "2203.03466"),
+            alpha=_SHALLOW,
+        ),
+        Parametrization(
+            name="sqrt-depth",
+            title="muP in width; residual branches times depth^-1/2, Adam's rate constant in depth",
+            source="Depthwise Hyperparameter Transfer in Residual Networks (2309.16620)",
+            cites=("2309.16620",),
+            alpha=_SHALLOW,
+            options={"depth_rate": "constant", "bias_rate": "constant"},
+        ),
+        Parametrization(
+            name="completep",
+            title="muP in width; residual branches times 1/depth, for branches with two matrices or more",
+            source="CompleteP (2505.01618), Table 1",
+            cites=("2505.01618", "2203.03466"),
+            alpha=_DEEP,
+        ),
+        Parametrization(
+            name="u-mup",
+            title="unit-scaled muP: branches times depth^-1/2, embedding rate times 1/sqrt(width)",
+            source="u-muP (2407.17465), Table 2 and Appendix G",
+            cites=("2407.17465", "2203.03466"),
+            laws=_UNIT_SCALED,
+            alpha=_SHALLOW,
+        ),
+    )
+}
+
+
+DEFAULT = "default"
+
+
+def is_default(name: str | Parametrization | None) -> bool:
+    """Whether the rule is to be chosen by the model: none is named, or "default", with whatever changes after a comma."""
+    return name is None or (isinstance(name, str) and name.split(",")[0].strip() == DEFAULT)
+
+
+def parametrization(name: str | Parametrization | None, default: Parametrization | None = None) -> Parametrization:
+    """The parametrization of this name, with options and ablations after commas.
+
+    Args:
+        name: The name, or a parametrization itself.
+        default: What "default", or no name, stands for.
 
     >>> print(parametrization("completep").branch_multiplier)
     depth^-1
+    >>> parametrization("mup, embedding_rate=sqrt, without eps").off
+    frozenset({'eps'})
 
     Raises:
-        MutransferError: there is no rule of this name.
+        MutransferError: there is no rule of this name, or no such option.
     """
-    try:
-        return PARAMETRIZATIONS[name.lower()]
-    except KeyError:
-        raise MutransferError(f"unknown rule {name!r}; choose one of {', '.join(PARAMETRIZATIONS)}") from None
+    if isinstance(name, Parametrization):
+        return name
+    base, *changes = (part.strip() for part in (name or DEFAULT).split(","))
+    rule = default if is_default(name) else PARAMETRIZATIONS.get(base.lower())
+    if rule is None:
+        raise MutransferError(f"unknown rule {base!r}; choose one of {', '.join(PARAMETRIZATIONS)}")
+    for change in changes:
+        option, equals, value = (part.strip() for part in change.partition("="))
+        if change.startswith("without "):
+            rule = rule.without(change.removeprefix("without ").strip())
+        elif equals:
+            rule = rule.using(**{option: value})
+        else:
+            raise MutransferError(f"{change!r} changes no rule; say for example 'decay=sqrt' or 'without eps'")
+    return rule

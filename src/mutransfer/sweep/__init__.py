@@ -4,7 +4,6 @@ from ._runs import Runs as Runs
 from ._runs import edge as edge
 from ._store import Store as Store
 from ._store import write_csv as write_csv
-from ._study import DEFAULT as DEFAULT
 from ._study import Run as Run
 from ._study import Size as Size
 from ._study import Study as Study

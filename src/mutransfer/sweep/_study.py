@@ -17,11 +17,10 @@ from torch import nn
 
 from .._errors import MutransferError
 from ..ensemble import UPDATES, check_options
-from ..rules import parametrization
+from ..rules import DEFAULT, parametrization
 from ..tasks import Task
 from ..tasks import task as find_task
 
-DEFAULT = "default"
 """The rule that `plan` picks for the model: muP in width, and in depth by the model's residual branches."""
 
 
@@ -220,8 +219,7 @@ def _check_names(seeds: tuple[int, ...], rules: Sequence[str], optimizer: str) -
         if len(set(values)) < len(values):
             raise MutransferError(f"{name} has repetitions: {list(values)}")
     for rule in rules:
-        if rule != DEFAULT:
-            parametrization(rule)
+        parametrization(rule, default=parametrization("mup"))
     if optimizer not in UPDATES:
         raise MutransferError(f"unknown optimizer {optimizer!r} for a study; choose one of {', '.join(UPDATES)}")
 

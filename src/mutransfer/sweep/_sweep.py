@@ -23,7 +23,7 @@ from ..ensemble import Member, Recipe, Watch, diverged_at, train
 from ..plan import Plan, plan
 from ._runs import Runs, edge
 from ._store import Row, Store
-from ._study import DEFAULT, Run, Size, Study
+from ._study import Run, Size, Study
 
 _LARGEST_STACK = 1 << 27
 """Entries of all stacked parameters of one chunk; gradients and optimizer state take three times as many again."""
@@ -184,7 +184,7 @@ def planned(study: Study, rule: str, size: Size) -> Plan:
         base = study.model(study.base)
     with torch.device("meta"):
         model = study.model(size)
-    return plan(model, base, rule=None if rule == DEFAULT else rule, optimizer=study.optimizer, example_inputs=study.task.inputs[:2])
+    return plan(model, base, rule=rule, optimizer=study.optimizer, example_inputs=study.task.inputs[:2])
 
 
 def members(study: Study, rule: str, size: Size, runs: Sequence[Run]) -> list[Member]:

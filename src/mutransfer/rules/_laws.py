@@ -1,0 +1,69 @@
+"""What a parametrization says about each role: initial scale, gradient, and how much the layer's output should change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ._powers import ONE, Exponent, Powers, powers
+from ._roles import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """What a parametrization says about a role, for a tensor that is used without a multiplier, outside residual branches.
+
+    Attributes:
+        init: Standard deviation of an entry.
+        gradient: RMS of an entry of the gradient.
+        change: Wanted change of the layer's output in a step.
+        sums_over_width: Whether the output sums over a growing fan-in; an input has a finite one, a bias or a gain none.
+    """
+
+    init: Powers = ONE
+    gradient: Powers = ONE
+    change: Powers = ONE
+    sums_over_width: bool = False
+
+
+def laws(*, readout: Exponent = 1, change: Powers = ONE) -> Mapping[Role, Law]:
+    """The laws of all roles that follow from how the readout starts.
+
+    Features are used with the readout's weights, so their gradient has the readout's size; everything that makes features sees it. A
+    tensor that all features go through at once, such as a router, collects it over the width. The keys' and values' matrix of
+    grouped-query attention collects it over the heads that share it, which at first are independent.
+
+    Args:
+        readout: The readout starts with standard deviation fan_in^-readout: 1 is maximal update, 1/2 the standard and the NTK's.
+        change: Wanted change of features in a step; 1 is feature learning.
+    """
+    start = Fraction(readout)
+    back, collected = powers(fan_out=-start), powers(fan_in=1 - start)
+    shared = powers(fan_in=Fraction(1, 2) - start, fan_out="-1/2")
+    fan = powers(fan_in="-1/2")
+    each = powers(experts=-1)
+    vector = Law(gradient=back, change=change)
+    matrix = Law(init=fan, gradient=back, change=change, sums_over_width=True)
+    return {
+        Role.INPUT: Law(init=fan, gradient=back, change=change),
+        Role.EMBEDDING: vector,
+        Role.POSITION: vector,
+        Role.HIDDEN: matrix,
+        Role.KEY_VALUE: Law(init=fan, gradient=shared, change=change, sums_over_width=True),
+        Role.READOUT: Law(init=powers(fan_in=-start), sums_over_width=True),
+        Role.TIED: vector,
+        Role.DEPTHWISE: Law(init=fan, gradient=back, change=change),
+        Role.ROUTER: Law(init=powers(fan_in=-1), gradient=collected * each, sums_over_width=True),
+        Role.EXPERT: Law(init=fan, gradient=back * each, change=change, sums_over_width=True),
+        Role.LORA_A: Law(init=fan, gradient=collected, sums_over_width=True),
+        Role.LORA_B: vector,
+        Role.BIAS: vector,
+        Role.GAIN: vector,
+        Role.HEAD_GAIN: Law(),
+        Role.LAYER_SCALE: vector,
+        Role.VECTOR: vector,
+        Role.ATTENTION_SCALE: Law(),
+        Role.SCALAR: Law(),
+        Role.FROZEN: Law(),
+    }

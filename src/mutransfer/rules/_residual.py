@@ -1,0 +1,101 @@
+"""Residual schemes: how branches and stream are weighted, and the branch multipliers they amount to.
+
+Where every branch and the head begin with a normalisation, the scale of the stream itself is never seen, so any scheme
+x <- a·x + b·f(x) is the plain one x <- x + c·f(x) with multipliers c of its own (`as_multipliers`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
+
+from .._errors import MutransferError
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Weights of one residual scheme, one entry a branch: x <- skip·x + branch·f(x)."""
+
+    skip: tuple[float, ...]
+    branch: tuple[float, ...]
+
+    def as_multipliers(self) -> tuple[float, ...]:
+        """Branch multipliers c of the pre-norm network x <- x + c·f(x) that computes the same, up to the stream's scale."""
+        scale = accumulate(self.skip, mul)
+        return tuple(branch / shrunk for branch, shrunk in zip(self.branch, scale, strict=True))
+
+
+def branch_multipliers(depth: int, alpha: float = 1.0, constant: float = 1.0) -> Residual:
+    """The plain scheme: every branch times constant · depth^-alpha (Tensor Programs VI, equation 1; CompleteP, Table 1).
+
+    Args:
+        depth: Number of branches.
+        alpha: The residual exponent.
+        constant: A tunable factor that does not depend on depth.
+
+    Raises:
+        MutransferError: depth is not positive.
+    """
+    _check(depth)
+    return Residual((1.0,) * depth, (constant * depth**-alpha,) * depth)
+
+
+def tau(depth: int, *, multiplier: float = 1.0, ratio: float = 1.0) -> Residual:
+    """u-muP's scheme, which keeps the stream at unit scale (2407.17465, Appendix G): attention and MLP branches in turn.
+
+    Branch number l has weight tau / sqrt(1 + tau²) and the stream 1 / sqrt(1 + tau²), with tau² = a² / (depth/2 + the sum of a² of the
+    branches before it). It amounts to the plain pre-norm scheme with multipliers a · (depth/2)^-1/2: alpha = 1/2 exactly.
+
+    Args:
+        depth: Number of branches, an even number: attention and MLP in turn.
+        multiplier: Residual multiplier: size of all branches together over the embedding.
+        ratio: Attention branches over MLP branches.
+
+    Raises:
+        MutransferError: depth is no positive even number.
+    """
+    _check(depth)
+    if depth % 2:
+        raise MutransferError(f"depth is {depth}: the scheme pairs an attention with an MLP branch, so give an even number of branches")
+    mlp = multiplier * math.sqrt(2 / (1 + ratio**2))
+    sizes = [ratio * mlp, mlp] * (depth // 2)
+    before = accumulate((size**2 for size in sizes), initial=depth / 2)
+    taus = [size / math.sqrt(sum_before) for size, sum_before in zip(sizes, before, strict=False)]
+    return Residual(tuple(1 / math.sqrt(1 + t**2) for t in taus), tuple(t / math.sqrt(1 + t**2) for t in taus))
+
+
+def running_mean(depth: int) -> Residual:
+    """The running mean of unit scaling: after l branches the stream is (embedding + l branches) / sqrt(l + 1), at unit scale.
+
+    It amounts to the plain pre-norm scheme with all multipliers 1, that is without any depth scaling of the branches' share.
+
+    Args:
+        depth: Number of branches.
+
+    Raises:
+        MutransferError: depth is not positive.
+    """
+    _check(depth)
+    counts = range(1, depth + 1)
+    return Residual(tuple(math.sqrt(n / (n + 1)) for n in counts), tuple(math.sqrt(1 / (n + 1)) for n in counts))
+
+
+def weighted(skip: Sequence[float], branch: Sequence[float]) -> Residual:
+    """A scheme of one's own, from the weights of stream and branch, one a branch.
+
+    Raises:
+        MutransferError: the two differ in length, or a stream weight is not positive.
+    """
+    if len(skip) != len(branch) or not skip:
+        raise MutransferError(f"{len(skip)} stream weights but {len(branch)} branch weights: give one of each for every branch")
+    if bad := [weight for weight in skip if not weight > 0]:
+        raise MutransferError(f"the stream is weighted by {bad[0]}: its weights must be positive")
+    return Residual(tuple(skip), tuple(branch))
+
+
+def _check(depth: int) -> None:
+    if depth < 1:
+        raise MutransferError(f"depth is {depth}: give a positive number of branches")
