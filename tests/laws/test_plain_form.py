@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutransfer.plan import Plan, plan
-from mutransfer.rules import FAMILIES, ONE, Powers, Quantities, Role, parametrization, powers
+from mutransfer.rules import FAMILIES, ONE, Place, Powers, Quantities, Role, parametrization, powers
 from mutransfer.tasks._models import gpt
 
 STEPS, WIDER, DEEPER = 20, 3, 3
@@ -125,7 +125,7 @@ def ratios(role: tuple[Role, int, int, bool]) -> dict[str, int]:
 def explicit(case: Case, rule: str, optimizer: str, name: str) -> tuple[Quantities, dict[str, int]]:
     """What the rule says about a tensor where all multipliers stand in the forward pass."""
     role = first(case.roles, name)
-    return parametrization(rule).quantities(role[0], FAMILIES[optimizer], in_branch=role[3]), ratios(role)
+    return parametrization(rule).quantities(role[0], FAMILIES[optimizer], Place.BRANCH if role[3] else Place.OUTSIDE), ratios(role)
 
 
 def explicit_groups(case: Case, rule: str, optimizer: str, model: nn.Module) -> list[dict[str, Any]]:

@@ -110,11 +110,12 @@ def test_defaults_are_those_of_torch(name: str) -> None:
         assert group.get("eps") == (None if name == "sgd" else defaults["eps"] * tensor.factor("eps"))
 
 
-def test_an_optimizer_outside_torch_gets_only_what_is_given() -> None:
+def test_an_optimizer_outside_torch_has_no_decay_of_its_own() -> None:
     model, base = mlps()
     own = plan(model, base, optimizer="lion")
-    assert all(group.keys() == {"params", "names", "lr", "lr_factor"} for group in own.param_groups(model, 0.1))
-    assert all("weight_decay" in group for group in own.param_groups(model, 0.1, weight_decay=0.1))
+    assert all(group.keys() == {"params", "names", "lr", "lr_factor", "weight_decay"} for group in own.param_groups(model, 0.1))
+    assert all(group["weight_decay"] == 0 for group in own.param_groups(model, 0.1))
+    assert all(group["weight_decay"] > 0 for group in own.param_groups(model, 0.1, weight_decay=0.1))
 
 
 def test_a_tensor_rate_is_cloned_and_inputs_stay() -> None:
@@ -252,11 +253,11 @@ def test_print_shows_every_pattern_and_its_factors() -> None:
         *(f"blocks.*.{layer}.weight" for layer in ("query", "key", "value", "out", "up", "down")),
         *(f"blocks.*.{layer}.{own}" for layer in ("attention_norm", "mlp_norm") for own in ("weight", "bias")),
     }
-    assert " ".join(rows["blocks.*.down.weight"].split()[1:]) == "4 hidden in branch 32x128 64x256 2^-1.5 2^-2 2^-1 2^2"
+    assert " ".join(rows["blocks.*.down.weight"].split()[1:]) == "4 hidden ending a branch 32x128 64x256 2^-1.5 2^-2 2^-1 2^2"
 
 
 def test_explain_derives_the_factors() -> None:
     model, base = gpts()
     text = plan(model, base).explain("blocks.3.query.weight")
-    for part in ("hidden, in a residual branch", "fan_in x2", "head_dim x2", "depth x2", "fan_in^-1 · head_dim^-1/2", "2505.01618"):
+    for part in ("hidden, in a branch, trained by adamw", "fan_in x2", "head_dim x2", "depth x2", "fan_in^-1 · head_dim^-1/2", "2505.01618"):
         assert part in text

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.plan import Plan, TensorPlan, plan
-from mutransfer.rules import Powers, powers
+from mutransfer.rules import Place, Powers, powers
 from mutransfer.tasks._models import gpt, mlp
 
 QUANTITIES = ("init", "lr", "eps", "decay")
@@ -172,7 +172,7 @@ CONVOLUTIONS: list[Row] = [
 ]
 DEPTHWISE: list[Row] = [
     *[row for row in CONVOLUTIONS if row[0] != "blocks.*.conv?.weight"],
-    ("blocks.*.conv1.weight", "input", "1", "1", "depth^-1 · n^-1", "1"),
+    ("blocks.*.conv1.weight", "depthwise", "1", "1", "depth^-1 · n^-1", "1"),
     ("blocks.*.conv2.weight", "hidden", "n^-1/2", "n^-1", "depth^-1 · n^-1", "n"),
 ]
 BARE: list[Row] = [
@@ -227,7 +227,7 @@ def compare(own: Plan, rows: list[Row]) -> None:
         found = tuple(str(in_width(tensor, quantity)) for quantity in QUANTITIES)
         assert (name, *found) == (name, *row[2:])
         assert tensor.role in row[1].split("|")
-        assert tensor.in_branch == name.startswith(("blocks.", "scales."))
+        assert (tensor.place != Place.OUTSIDE) == name.startswith(("blocks.", "scales."))
         for quantity in QUANTITIES:
             value = in_width(tensor, quantity).evaluate({"n": WIDER, "depth": DEEPER, "head_dim": WIDER})
             assert tensor.factor(quantity) == pytest.approx(value, rel=1e-12)

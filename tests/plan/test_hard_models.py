@@ -48,13 +48,14 @@ class Case:
     grow: tuple[int, int] = WIDER
     inputs: Any = None
     axes: dict[str, tuple[str, ...]] | None = None
+    roles: dict[str, str] | None = None
     refuse: bool = True
 
 
 def accepted(case: Case) -> bool:
     wider, deeper = case.grow
     try:
-        own = plan(case.make(BASE * wider, 2 * deeper), case.make(BASE, 2), example_inputs=case.inputs, axes=case.axes)
+        own = plan(case.make(BASE * wider, 2 * deeper), case.make(BASE, 2), example_inputs=case.inputs, axes=case.axes, roles=case.roles)
     except MutransferError as refusal:
         assert case.refuse, f"refused: {refusal}"
         return True
@@ -346,6 +347,7 @@ READ: dict[str, Case] = {
         make=experts,
         inputs=ROWS,
         axes={"up": ("finite", "in", "out"), "down": ("finite", "in", "out")},
+        roles={"router.weight": "router"},
         right=lambda own: factors(own, "up") == factors(own, "down") == (0.5, 0.25) and factors(own, "router.weight") == (0.25, 0.25),
         refuse=False,
     ),

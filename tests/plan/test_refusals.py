@@ -78,9 +78,9 @@ def split_heads(width: int, depth: int) -> nn.Module:
 
 
 SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
-    "unknown rule": (lambda: plan(mlp(8), mlp(8), rule="mupp"), "unknown rule 'mupp'; choose one of sp, mup"),
-    "unknown optimizer": (lambda: plan(mlp(8), mlp(8), optimizer="adafactor"), "unknown optimizer 'adafactor'.*choose one of sgd, adam"),
-    "muon": (lambda: plan(mlp(8), mlp(8), optimizer="muon"), "Muon updates matrices only.*optimizer=.adamw"),
+    "unknown rule": (lambda: plan(mlp(8), mlp(8), rule="mupp"), "unknown rule 'mupp'; choose one of sp, sp-layerwise"),
+    "unknown optimizer": (lambda: plan(mlp(8), mlp(8), optimizer="lbfgs"), "unknown optimizer 'lbfgs'.*choose one of sgd, sgdw"),
+    "muon": (lambda: plan(mlp(8), mlp(8), optimizer="muon"), "muon updates matrices only.*optimizer=.*adamw"),
     "exchanged": (lambda: plan(mlp(8), mlp(16)), "input.weight: dimension 0 is 8 in the model but 16 in the base.*exchange them"),
     "fewer branches": (lambda: plan(gpt(32, 2), gpt(16, 4)), "the model has 4 residual branches and the base 8"),
     "base has more modules": (
@@ -183,7 +183,7 @@ APPLICATIONS: dict[str, tuple[Callable[[], Any], str]] = {
     "zero in the base only": (lambda: applied("initialize", base=zeroed(mlp(8))), "readout.weight starts at zero in the base only"),
     "weight decay of Adam": (
         lambda: applied("groups", "adam", weight_decay=0.1),
-        'Adam adds weight decay.*optimizer="adamw"',
+        'adam adds weight decay.*optimizer="adamw"',
     ),
     "eps of SGD": (lambda: applied("groups", "sgd", eps=1e-8), "sgd has no eps"),
     "eps of Lion": (lambda: applied("groups", "lion", eps=1e-8), "lion has no eps"),

@@ -211,7 +211,8 @@ def test_a_positively_homogeneous_end_folds_the_multiplier(activation: Callable[
 def test_attention_of_a_gpt() -> None:
     model = gpt(32, 2, heads=4, tied=True)
     read = trace(model)
-    assert read.attention == tuple(Attention(8, 8**-0.5, frozenset({f"blocks.{i}.query.weight"})) for i in range(2))
+    made = [[frozenset(f"blocks.{i}.{name}.weight" for name in names) for names in (("query",), ("key", "value"))] for i in range(2)]
+    assert read.attention == tuple(Attention(8, 8**-0.5, query, key_value) for query, key_value in made)
     assert len(read.branches) == 4 and [branch.matrices for branch in read.branches] == [2] * 4
     assert read.branches[0].last == {"blocks.0.out.weight"} and read.branches[3].last == {"blocks.1.down.weight"}
     assert read.feeds["token.weight"] == {"norm.weight", "norm.bias"}

@@ -137,8 +137,8 @@ def _defaults(optimizer: Family, settings: Settings) -> dict[str, Any]:
             raise MutransferError(f"{optimizer.name} has no {name}")
     if settings.weight_decay and optimizer.decays_badly:
         raise MutransferError(
-            f"{optimizer.name} adds weight decay to the gradient and then normalises it, which no width rule makes right (2203.03466, "
-            'Appendix B.3); use decoupled decay, such as AdamW: plan(..., optimizer="adamw")'
+            f"{optimizer.name} adds weight decay to a gradient that it then normalises, which no width rule makes right (2203.03466, "
+            'Appendix B.3); use AdamW or another with decoupled decay: plan(..., optimizer="adamw")'
         )
     cls = torch_class(optimizer)
     own = {k: p.default for k, p in inspect.signature(cls).parameters.items()} if cls else {"weight_decay": 0.0}

@@ -164,6 +164,8 @@ def _role(m: Match, own: Trace, width: bool) -> Role:
                 f"say so with axes={{{name!r}: ('in', 'out')}}"
             )
         return Role.VECTOR
+    if "expert" in m.axes:
+        return Role.EXPERT
     if "in" not in m.axes and len(m.axes) > 2:
         return Role.DEPTHWISE
     if m.ratio("in") != m.ratio("out") and any(name in attention.key_value for attention in own.attention):

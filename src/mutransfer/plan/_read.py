@@ -211,7 +211,7 @@ def _check_explained(matches: Mapping[str, Match]) -> None:
     """
     matrices = [m for m in matches.values() if m.parameter.kind in {"matrix", "embedding"}]
     for axis, other, what in (("in", "out", "inputs"), ("out", "in", "outputs")):
-        known = {m.ratio(other) for m in matrices}
+        known = {m.ratio(each) for m in matrices for each in (other, "expert")}
         for m in matrices:
             if m.ratio(axis) != 1 and m.ratio(axis) not in known:
                 raise MutransferError(

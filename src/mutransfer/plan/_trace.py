@@ -107,16 +107,22 @@ def _read(graph: Graph, roots: list[Node], calls: list[_Call]) -> Trace:
 
 
 def _attention(graph: Graph, calls: list[_Call]) -> tuple[Attention, ...]:
-    known = [node for call in calls for node in (call.query, *call.key_value) if node in graph.index]
-    made = dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
+    query = _made(graph, [call.query for call in calls])
+    others = _made(graph, [node for call in calls for node in call.key_value])
     found = []
     for call in calls:
         if call.head_dim:
-            key_value = frozenset[str]().union(*(made.get(node) or () for node in call.key_value))
-            found.append(Attention(call.head_dim, call.scale, made.get(call.query), key_value))
+            key_value = frozenset[str]().union(*(others.get(node) or () for node in call.key_value))
+            found.append(Attention(call.head_dim, call.scale, query.get(call.query), key_value))
         elif call.scores in graph.index and (size := graph.contracted(call.scores)):
             found.append(Attention(size, None, None))
     return tuple(found)
+
+
+def _made(graph: Graph, signals: list[Node]) -> dict[Node, frozenset[str] | None]:
+    """The learned tensors that could carry one factor of all these signals."""
+    known = [node for node in signals if node in graph.index]
+    return dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
 
 
 def _leaf(parameter: Tensor) -> Tensor:
@@ -134,13 +140,13 @@ def guess_inputs(model: nn.Module) -> Tensor:
             case nn.Embedding():
                 return torch.zeros(2, 8, dtype=torch.long)
             case nn.Linear():
-                return torch.zeros(2, module.in_features)
+                return torch.zeros(2, module.in_features, dtype=module.weight.dtype)
             case nn.Conv1d():
-                return torch.zeros(2, module.in_channels, 64)
+                return torch.zeros(2, module.in_channels, 64, dtype=module.weight.dtype)
             case nn.Conv2d():
-                return torch.zeros(2, module.in_channels, 32, 32)
+                return torch.zeros(2, module.in_channels, 32, 32, dtype=module.weight.dtype)
             case nn.Conv3d():
-                return torch.zeros(2, module.in_channels, 16, 16, 16)
+                return torch.zeros(2, module.in_channels, 16, 16, 16, dtype=module.weight.dtype)
             case _ if next(module.parameters(recurse=False), None) is not None and not list(module.children()):
                 break
             case _:

@@ -10,7 +10,7 @@ from ._powers import ONE, Powers
 from ._roles import Place, Role
 from ._tables import Parametrization
 
-_NEVER_INSIDE = (Role.EMBEDDING, Role.POSITION, Role.INPUT, Role.READOUT, Role.TIED, Role.FROZEN)
+_NEVER_INSIDE = (Role.EMBEDDING, Role.POSITION, Role.INPUT, Role.READOUT, Role.TIED)
 _NEVER_LAST = (Role.KEY_VALUE, Role.ROUTER, Role.LORA_A, Role.HEAD_GAIN, Role.ATTENTION_SCALE)
 
 
@@ -40,9 +40,10 @@ def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> li
     Raises:
         MutransferError: there is no form of this name.
     """
-    rows = [Row(role, Place.OUTSIDE, rule.quantities(role, optimizer, form=form)) for role in Role if role in rule.laws]
-    for role in Role:
-        if rule.alpha is None or role not in rule.laws or role in _NEVER_INSIDE:
+    roles = [role for role in Role if role in rule.laws and role != Role.FROZEN]
+    rows = [Row(role, Place.OUTSIDE, rule.quantities(role, optimizer, form=form)) for role in roles]
+    for role in roles:
+        if rule.alpha is None or role in _NEVER_INSIDE:
             continue
         rows.append(Row(role, Place.BRANCH, rule.quantities(role, optimizer, Place.BRANCH, form=form)))
         if form == "plain" and role not in _NEVER_LAST:
@@ -55,6 +56,6 @@ def signals(rule: Parametrization, form: str = "plain") -> dict[str, Powers]:
 
     The threshold of a gradient norm belongs to them: it is stated for explicit multipliers (Table 8).
     """
-    branches = {} if form == "plain" else {"outputs of residual branches": rule.branch_multiplier}
+    branches = {} if form == "plain" or rule.alpha is None else {"outputs of residual branches": rule.branch_multiplier}
     clip = {} if rule.clip == ONE else {"thresholds of the gradient norm": rule.clip}
     return {"attention logits": rule.attention_scale, "logits of a tied head": rule.logit_multiplier} | branches | clip

@@ -35,6 +35,11 @@ class Situation:
         return self.place != Place.OUTSIDE
 
 
+def _nowhere(situation: Situation) -> bool:
+    """No tensor is concerned by itself."""
+    return False
+
+
 Effect = Callable[[Quantities, Situation], Quantities]
 
 
@@ -58,7 +63,7 @@ class Disagreement:
     sides: Mapping[str, str]
     where: str = "rule"
     effects: Mapping[str, Effect] = field(default_factory=dict)
-    concerns: Callable[[Situation], bool] = lambda situation: False
+    concerns: Callable[[Situation], bool] = _nowhere
 
     def __str__(self) -> str:
         sides = "\n".join(f"  {value}{' (default)' if value == self.default else ''}: {text}" for value, text in self.sides.items())

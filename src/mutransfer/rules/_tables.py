@@ -15,6 +15,7 @@ from ._register import DISAGREEMENTS, Disagreement, Situation
 from ._roles import Place, Role
 
 _STANDARD = laws(readout="1/2")
+_FULL = Fraction(1)
 _OPTIONS = {name: each for name, each in DISAGREEMENTS.items() if each.where == "rule"}
 _FACTORS = ("init", "lr", "eps", "decay", "branch", "attention")
 
@@ -43,10 +44,16 @@ class Parametrization:
     cites: tuple[str, ...] = ()
     laws: Mapping[Role, Law] = field(default_factory=laws)
     alpha: Fraction | None = None
-    attention: Fraction = Fraction(1)
+    attention: Fraction = _FULL
     one_rate: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     off: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        exact = {"alpha": self.alpha, "attention": self.attention}
+        for name, value in exact.items():
+            if value is not None:
+                object.__setattr__(self, name, _rational(name, value))
 
     @property
     def branch_multiplier(self) -> Powers:
@@ -212,10 +219,7 @@ class Parametrization:
         return replace(own, decay=decay / s.law.init if optimizer.normalises_decay else decay)
 
     def _with_alpha(self, value: Exponent) -> Parametrization:
-        try:
-            alpha = Fraction(value)
-        except (TypeError, ValueError, ZeroDivisionError):
-            raise MutransferError(f"alpha is {value!r}, which is no rational number; give one such as 1, '1/2' or '3/4'") from None
+        alpha = _rational("alpha", value)
         if not Fraction(1, 2) <= alpha <= 1:
             raise MutransferError(
                 f"alpha is {alpha}: features are stable and faithful only for alpha from 1/2 to 1 (Tensor Programs VI, Claims 7.1 to 7.3)"
@@ -230,6 +234,13 @@ class Parametrization:
         if value not in _OPTIONS[name].sides:
             raise MutransferError(f"{name}={value} is no side of that disagreement; choose one of {', '.join(_OPTIONS[name].sides)}")
         return replace(self, options={**self.options, name: value})
+
+
+def _rational(name: str, value: Exponent) -> Fraction:
+    try:
+        return Fraction(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise MutransferError(f"{name} is {value!r}, which is no rational number; give one such as 1, '1/2' or '3/4'") from None
 
 
 def _response(s: Situation) -> Powers:
