@@ -259,5 +259,12 @@ def test_print_shows_every_pattern_and_its_factors() -> None:
 def test_explain_derives_the_factors() -> None:
     model, base = gpts()
     text = plan(model, base).explain("blocks.3.query.weight")
-    for part in ("hidden, in a branch, trained by adamw", "fan_in x2", "head_dim x2", "depth x2", "fan_in^-1 · head_dim^-1/2", "2505.01618"):
+    for part in (
+        "hidden, in a branch, trained by adamw",
+        "fan_in x2",
+        "head_dim x2",
+        "depth x2",
+        "fan_in^-1 · head_dim^-1/2",
+        "2505.01618",
+    ):
         assert part in text

@@ -124,3 +124,8 @@ def test_text_and_json_tell_the_whole_product(a: Powers) -> None:
     factors = [] if a == ONE else [factor.partition("^") for factor in str(a).split(" · ")]
     assert powers(**{name: exponent or 1 for name, _, exponent in factors}) == a
     assert powers(**a.to_json()) == a
+
+
+def test_equal_ratios_cancel_exactly() -> None:
+    product = powers(fan_in="1/2", fan_out="-1/3", depth="-1/6")
+    assert product.evaluate({"fan_in": 3, "fan_out": 3.0, "depth": Fraction(3)}) == 1.0

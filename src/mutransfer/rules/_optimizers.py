@@ -118,6 +118,12 @@ def _orthogonal(name: str, scale: Powers, title: str) -> Family:
     )
 
 
+def _named(*variants: str) -> str:
+    """What sets a variant apart, in brackets."""
+    said = ", ".join(filter(None, variants))
+    return f"({said})" if said else ""
+
+
 def shampoo(exponent: Fraction | int | str = "1/2", *, blocked: bool = False) -> Family:
     """Shampoo, L^-a G R^-b with a + b = exponent (2512.05620, Table 1).
 
@@ -128,7 +134,7 @@ def shampoo(exponent: Fraction | int | str = "1/2", *, blocked: bool = False) ->
     total = Fraction(exponent)
     blocks = powers(blocks=1) if blocked else ONE
     return Family(
-        name="shampoo" if total == Fraction(1, 2) else f"shampoo({total})",
+        name="shampoo" + _named("" if total == Fraction(1, 2) else str(total), "blocked" if blocked else ""),
         homogeneity=1 - 2 * total,
         gain=_IN ** (1 - total) / _OUT**total * blocks**total,
         eps=_IN * _OUT / blocks,
@@ -150,7 +156,7 @@ def soap(*, left: bool = True, right: bool = True, blocked: bool = False) -> Fam
     out, into = (powers(block_out=1), powers(block_in=1)) if blocked else (_OUT, _IN)
     rotated = out ** Fraction(left, 2) * into ** Fraction(right, 2)
     return Family(
-        name="soap",
+        name="soap" + _named("" if left else "right", "" if right else "left", "blocked" if blocked else ""),
         homogeneity=0,
         gain=_IN / rotated,
         eps=rotated,
@@ -163,15 +169,25 @@ def soap(*, left: bool = True, right: bool = True, blocked: bool = False) -> Fam
 def grafted(size: Family, direction: Family) -> Family:
     """The direction of one optimizer at the size of another: the rate of the one, the eps of the other (2512.05620, Table 1)."""
     return replace(
-        size, name=f"{size.name}#{direction.name}", eps=direction.eps, eps_degree=direction.eps_degree, matrices=direction.matrices
+        size,
+        name=f"{size.name}#{direction.name}",
+        eps=direction.eps,
+        eps_degree=direction.eps_degree,
+        matrices=direction.matrices,
+        cites=size.cites + direction.cites,
     )
 
 
 SGD = Family(name="sgd", homogeneity=1, gain=_IN, unaligned=_ROOT, decay="coupled")
 ADAM = _entrywise("adam", "coupled")
 ADAMW = _entrywise("adamw", "decoupled")
-ADAFACTOR = _entrywise("adafactor", "decoupled", relative=True, caveat="scale_parameter=True, as torch.optim.Adafactor")
+_FLOORED = (
+    "scale_parameter=True, as torch.optim.Adafactor, which also floors the mean squared gradient at eps itself: the rule holds where "
+    "gradients are larger than the root of eps"
+)
+ADAFACTOR = _entrywise("adafactor", "decoupled", relative=True, caveat=_FLOORED)
 _RECTIFIED = "its first steps are plain momentum and answer to the gradient's scale (2203.03466, B.3)"
+_CURVED = "exact for the Gauss-Newton-Bartlett estimate; Hutchinson's noise for all tensors at once mixes their scales"
 _FROBENIUS: dict[str, Any] = {"relative": True, "caveat": "a tensor that starts at zero moves as if its norm were 1"}
 
 FAMILIES = {
@@ -190,9 +206,9 @@ FAMILIES = {
         _entrywise("rmsprop", "coupled"),
         _entrywise("adamax", "coupled"),
         _entrywise("lion", "decoupled", eps=None),
-        _entrywise("sophia", "decoupled", curvature=True, cites=("2603.00541",)),
+        _entrywise("sophia", "decoupled", curvature=True, caveat=_CURVED, cites=("2603.00541",)),
         ADAFACTOR,
-        _entrywise("adafactor-fixed", "decoupled", caveat="scale_parameter=False"),
+        _entrywise("adafactor-fixed", "decoupled", eps_degree=2, caveat="scale_parameter=False; eps is added to the squared gradient"),
         _entrywise("lamb", "normalised", **_FROBENIUS),
         _entrywise("lars", "coupled", eps=(_IN * _OUT) ** "1/2", **_FROBENIUS),
         _orthogonal("muon", ONE, "nothing"),

@@ -35,7 +35,7 @@ def printed(value: Powers) -> str:
 
 def _factor(name: str, exponent: Fraction) -> str:
     simple = {Fraction(1): name, Fraction(1, 2): f"√{name}", Fraction(2): f"{name}²"}
-    return simple.get(exponent, f"{name}^{exponent}")
+    return simple.get(exponent, f"{name}^({exponent})")
 
 
 def latex(value: Powers) -> str:

@@ -39,12 +39,15 @@ class Powers:
         return powers(**{name: own * Fraction(exponent) for name, own in self.exponents})
 
     def evaluate(self, ratios: Mapping[str, Ratio]) -> float:
-        """The value at these ratios (target over base); exactly 1.0 where every ratio is 1.
+        """The value at these ratios (target over base); exactly 1.0 where every ratio is 1, or where equal ratios cancel.
 
         Raises:
             KeyError: a ratio that the product needs is not given.
         """
-        return math.prod((float(ratios[name]) ** float(exponent) for name, exponent in self.exponents), start=1.0)
+        totals: dict[Ratio, Fraction] = {}
+        for name, exponent in self.exponents:
+            totals[ratios[name]] = totals.get(ratios[name], Fraction(0)) + exponent
+        return math.prod((float(ratio) ** float(exponent) for ratio, exponent in totals.items()), start=1.0)
 
     def substitute(self, **names: str | None) -> Powers:
         """Rename ratios, or set one to 1 with None: `substitute(fan_in="n", fan_out=None)`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from .._errors import MutransferError
 from ._abc import Quantities
@@ -15,24 +16,33 @@ from ._roles import Place, Role
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What a choice may depend on: the tensor's role, law and place, its optimizer, and the branch's factors.
-
-    Attributes:
-        moves: What a residual branch's output should change by in a step, over one outside the branches.
-        branch: The branch's multiplier.
-    """
+    """What a choice may depend on: the tensor's role, law and place, its optimizer, and the rule's residual exponent."""
 
     role: Role
     law: Law
     place: Place
     optimizer: Family
-    moves: Powers = ONE
-    branch: Powers = ONE
+    alpha: Fraction | None = None
 
     @property
     def inside(self) -> bool:
-        """Whether the tensor stands in a residual branch."""
-        return self.place != Place.OUTSIDE
+        """Whether the tensor stands in a residual branch that is multiplied."""
+        return self.place != Place.OUTSIDE and self.alpha is not None
+
+    @property
+    def branch(self) -> Powers:
+        """What residual branches are multiplied by."""
+        return ONE if self.alpha is None else powers(depth=-self.alpha)
+
+    @property
+    def moves(self) -> Powers:
+        """What the layer's output should change by in a step, over one outside the branches."""
+        return powers(depth=self.alpha - 1) if self.inside and self.alpha is not None else ONE
+
+    @property
+    def gradient(self) -> Powers:
+        """RMS of an entry of the gradient."""
+        return self.law.gradient * (self.branch if self.inside else ONE)
 
 
 def _nowhere(situation: Situation) -> bool:
@@ -80,6 +90,12 @@ def _adaptive(s: Situation) -> bool:
     return s.optimizer.degree == 0
 
 
+def _faster(q: Quantities, s: Situation, factor: Powers) -> Quantities:
+    """Another rate; decay still shrinks the tensor by the same fraction a step."""
+    keeps = s.optimizer.decay == "independent" or s.optimizer.normalises_decay
+    return replace(q, lr=q.lr * factor, decay=q.decay if keeps else q.decay / factor)
+
+
 def _no_alignment(q: Quantities, s: Situation) -> Quantities:
     if not s.law.sums_over_width:
         return q
@@ -88,8 +104,7 @@ def _no_alignment(q: Quantities, s: Situation) -> Quantities:
             f"alignment=none is not defined for {s.optimizer.name}: how much its update changes an unaligned input is no product of powers "
             "(2407.05872 treats entrywise updates); use alignment=full"
         )
-    more = s.optimizer.gain / s.optimizer.unaligned
-    return replace(q, lr=q.lr * more, decay=q.decay / more)
+    return _faster(q, s, s.optimizer.gain / s.optimizer.unaligned)
 
 
 def _constant_depth_rate(q: Quantities, s: Situation) -> Quantities:
@@ -101,7 +116,7 @@ def _constant_vector_rate(q: Quantities, s: Situation) -> Quantities:
 
 
 def _embedding_rate(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, lr=q.lr * powers(fan_out="-1/2")) if _adaptive(s) and s.role in _TABLES else q
+    return _faster(q, s, powers(fan_out="-1/2")) if _adaptive(s) and s.role in _TABLES else q
 
 
 def _embedding_eps(factor: Callable[[Quantities, Situation], Powers]) -> Effect:
@@ -121,17 +136,18 @@ def _root_decay(q: Quantities, s: Situation) -> Quantities:
 
 
 def _inverse_width_decay(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, decay=q.decay / powers(**{"fan_in" if s.law.sums_over_width else "fan_out": 1}))
+    return replace(q, decay=q.decay / powers(fan_in=1)) if s.role in _FEATURE_MATRICES else q
 
 
 def _smaller_branch_end(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, init=q.init * powers(depth="-1/2")) if s.place == Place.BRANCH_END and s.role not in VECTORS else q
+    return replace(q, init=q.init * powers(depth="-1/2")) if s.place == Place.BRANCH_END and s.role in _FEATURE_MATRICES else q
 
 
 def _random_router(q: Quantities, s: Situation) -> Quantities:
     return replace(q, init=powers(fan_in="-1/2")) if s.role == Role.ROUTER else q
 
 
+# Effects act in this order: what changes a rate comes before what sets a decay.
 DISAGREEMENTS = {
     each.name: each
     for each in (
@@ -188,6 +204,17 @@ DISAGREEMENTS = {
             concerns=lambda s: s.inside and s.role in VECTORS and s.optimizer.eps is not None,
         ),
         Disagreement(
+            name="alignment",
+            quantity="how update and input are aligned",
+            default="full",
+            sides={
+                "full": "as after many steps: they add up over fan-in. Tensor Programs V (2203.03466), Table 3",
+                "none": "as independent ones: over sqrt(fan_in). 2407.05872",
+            },
+            effects={"none": _no_alignment},
+            concerns=lambda s: s.law.sums_over_width and s.optimizer.unaligned is not None,
+        ),
+        Disagreement(
             name="decay",
             quantity="weight decay over width, as the number given to the optimizer",
             default="fixed-fraction",
@@ -195,7 +222,7 @@ DISAGREEMENTS = {
                 "fixed-fraction": "rate x decay is constant in width: CompleteP (2505.01618), microsoft/mup, 2603.00541, 2510.19093",
                 "constant": "hidden matrices keep the number: nanoGPT-mup, Megatron-LM, one reading of Tensor Programs V, Appendix B.3",
                 "sqrt": "hidden matrices times sqrt(width): 2510.15262, for AdamW (decay nothing but matrices)",
-                "inverse-width": "rate x decay falls as 1/width, where data grow with width: 2512.05620",
+                "inverse-width": "rate x decay of hidden matrices falls as 1/width, where data grow with width: 2512.05620",
             },
             effects={"constant": _constant_decay, "sqrt": _root_decay, "inverse-width": _inverse_width_decay},
             concerns=lambda s: s.role in _FEATURE_MATRICES,
@@ -209,7 +236,7 @@ DISAGREEMENTS = {
                 "sqrt-depth": "times depth^-1/2 more, as GPT-2: nanoGPT-mup, Megatron-LM; not where the model does it itself",
             },
             effects={"sqrt-depth": _smaller_branch_end},
-            concerns=lambda s: s.place == Place.BRANCH_END and s.role not in VECTORS,
+            concerns=lambda s: s.place == Place.BRANCH_END and s.role in _FEATURE_MATRICES,
         ),
         Disagreement(
             name="bias_rate",
@@ -268,17 +295,6 @@ DISAGREEMENTS = {
                 "per module": "a base rate for each kind of module, tuned at base size: 2407.05872, 2512.22382",
             },
             where="plan.param_groups(modules=...)",
-        ),
-        Disagreement(
-            name="alignment",
-            quantity="how update and input are aligned",
-            default="full",
-            sides={
-                "full": "as after many steps: they add up over fan-in. Tensor Programs V (2203.03466), Table 3",
-                "none": "as independent ones: over sqrt(fan_in). 2407.05872",
-            },
-            effects={"none": _no_alignment},
-            concerns=lambda s: s.law.sums_over_width and s.optimizer.unaligned is not None,
         ),
     )
 }

@@ -98,6 +98,7 @@ class Parametrization:
         Raises:
             MutransferError: there is no such option or side, or alpha is no number.
         """
+        self._check_changeable()
         made = self
         for name, value in options.items():
             made = made._with_alpha(value) if name == "alpha" else made._with_option(name, str(value))
@@ -117,6 +118,7 @@ class Parametrization:
         Raises:
             MutransferError: there is no such factor.
         """
+        self._check_changeable()
         known = (*_FACTORS, *Role)
         for factor in factors:
             if factor not in known:
@@ -153,8 +155,8 @@ class Parametrization:
             own = standard
         else:
             own = self._derived(situation)
-            for name, value in self.options.items():
-                if effect := _OPTIONS[name].effects.get(value):
+            for name, each in _OPTIONS.items():
+                if effect := each.effects.get(self.options.get(name, each.default)):
                     own = effect(own, situation)
         if form == "plain" and place == Place.BRANCH_END:
             carries = carries * self.branch_multiplier
@@ -188,29 +190,29 @@ class Parametrization:
         if self.one_rate:
             return [f"{self.source}: one rate, eps and decay for all tensors, and the model's own initial law"]
         situation = self._situation(role, optimizer, place)
-        found = self.quantities(role, optimizer, place)
-        change, law = situation.law.change * situation.moves, situation.law
+        own, found = self._derived(situation), self.quantities(role, optimizer, place)
+        change = situation.law.change * situation.moves
         sentences = [
             f"{self.source}",
-            f"init {found.init}: the law of the role {role}",
-            f"lr {found.lr}: the output should change by {change} a step, and a unit rate of {optimizer.name} changes it by "
+            f"init {own.init}: the law of the role {role}",
+            f"lr {own.lr}: the output should change by {change} a step, and a unit rate of {optimizer.name} changes it by "
             f"{_response(situation)}",
-            f"decay {found.decay}: {optimizer.decay}, it should shrink the tensor by {_shrink(situation, found)} a step "
+            f"decay {own.decay}: {optimizer.decay}, it should shrink the tensor by {_shrink(situation, own)} a step "
             "(2603.00541, Section 4)",
         ]
         if optimizer.eps is not None:
-            sentences.append(f"eps {found.eps}: entries of the gradient are {law.gradient * situation.branch}")
+            sentences.append(f"eps {own.eps}: entries of the gradient are {situation.gradient}")
+        if changes := [f"{q} {getattr(found, q)}" for q in QUANTITIES if getattr(found, q) != getattr(own, q)]:
+            said = [*(f"{name}={value}" for name, value in self.options.items()), *(f"without {factor}" for factor in sorted(self.off))]
+            sentences.append(f"then {', '.join(changes)}, because the rule is taken with {', '.join(said)}")
         return [*sentences, *([optimizer.caveat] if optimizer.caveat else [])]
 
     def _situation(self, role: Role, optimizer: Family, place: Place) -> Situation:
-        moves = branch = ONE
-        if place != Place.OUTSIDE and self.alpha is not None:
-            moves, branch = powers(depth=self.alpha - 1), powers(depth=-self.alpha)
-        return Situation(role=role, law=self.law(role), place=place, optimizer=optimizer, moves=moves, branch=branch)
+        return Situation(role=role, law=self.law(role), place=place, optimizer=optimizer, alpha=self.alpha)
 
     def _derived(self, s: Situation) -> Quantities:
         """The quantities by the principle, without any multiplier."""
-        optimizer, gradient = s.optimizer, s.law.gradient * s.branch
+        optimizer, gradient = s.optimizer, s.gradient
         lr = s.law.change * s.moves / _response(s)
         eps = ONE if optimizer.eps is None else gradient**optimizer.eps_degree * optimizer.eps
         own = Quantities(init=s.law.init, lr=lr, eps=eps)
@@ -218,14 +220,16 @@ class Parametrization:
         decay = _shrink(s, own) / lr * beside[optimizer.decay]
         return replace(own, decay=decay / s.law.init if optimizer.normalises_decay else decay)
 
+    def _check_changeable(self) -> None:
+        if self.one_rate:
+            raise MutransferError(f"rule {self.name!r} scales nothing: it has no options, and nothing to switch off")
+
     def _with_alpha(self, value: Exponent) -> Parametrization:
         alpha = _rational("alpha", value)
         if not Fraction(1, 2) <= alpha <= 1:
             raise MutransferError(
                 f"alpha is {alpha}: features are stable and faithful only for alpha from 1/2 to 1 (Tensor Programs VI, Claims 7.1 to 7.3)"
             )
-        if self.one_rate:
-            raise MutransferError(f"rule {self.name!r} leaves residual branches as they are: it has no alpha")
         return replace(self, alpha=alpha)
 
     def _with_option(self, name: str, value: str) -> Parametrization:
@@ -239,14 +243,14 @@ class Parametrization:
 def _rational(name: str, value: Exponent) -> Fraction:
     try:
         return Fraction(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise MutransferError(f"{name} is {value!r}, which is no rational number; give one such as 1, '1/2' or '3/4'") from None
 
 
 def _response(s: Situation) -> Powers:
     """What a unit rate changes the layer's output by."""
     gain = s.optimizer.gain if s.law.sums_over_width else s.optimizer.gain.substitute(fan_in=None)
-    return gain * (s.law.gradient * s.branch) ** s.optimizer.degree * s.law.init ** int(s.optimizer.relative)
+    return gain * s.gradient**s.optimizer.degree * s.law.init ** int(s.optimizer.relative)
 
 
 def _shrink(s: Situation, own: Quantities) -> Powers:
@@ -258,7 +262,6 @@ _TP5 = "Tensor Programs V (2203.03466), Table 3"
 _DEEP = Fraction(1)
 _SHALLOW = Fraction(1, 2)
 _LAZY = laws(readout="1/2", change=powers(fan_out="-1/2"))
-_UNIT_SCALED = {**laws(), Role.EMBEDDING: Law(gradient=powers(fan_out=-1), change=powers(fan_out="-1/2"))}
 
 PARAMETRIZATIONS = {
     each.name: each
@@ -327,8 +330,8 @@ PARAMETRIZATIONS = {
             title="unit-scaled muP: branches times depth^-1/2, embedding rate times 1/sqrt(width)",
             source="u-muP (2407.17465), Table 2 and Appendix G",
             cites=("2407.17465", "2203.03466"),
-            laws=_UNIT_SCALED,
             alpha=_SHALLOW,
+            options={"embedding_rate": "sqrt"},
         ),
     )
 }
@@ -339,7 +342,7 @@ DEFAULT = "default"
 
 def is_default(name: str | Parametrization | None) -> bool:
     """Whether the rule is to be chosen by the model: none is named, or "default", with whatever changes after a comma."""
-    return name is None or (isinstance(name, str) and name.split(",")[0].strip() == DEFAULT)
+    return name is None or (isinstance(name, str) and name.split(",")[0].strip().lower() == DEFAULT)
 
 
 def parametrization(name: str | Parametrization | None, default: Parametrization | None = None) -> Parametrization:
