@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mutransfer.plan import plan
 
 HEAD, VOCABULARY, CONTEXT, FEATURES = 8, 12, 8, 3
-SEEDS, LR, TRAINED = 3, 0.01, 2
+SEEDS, LR, TRAINED = 6, 0.01, 2
 SIZES = {
     "width": [{"width": n, "depth": 1, "shared": 2} for n in (32, 64, 128, 256)],
     "width, keys grow": [{"width": n, "depth": 1, "shared": n // 16} for n in (32, 64, 128, 256)],
@@ -123,10 +123,10 @@ class Everything(nn.Module):
         ]
         self.blocks = nn.ModuleList(make() for _ in range(depth) for make in makers)
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, VOCABULARY, bias=False)
-        nn.init.normal_(self.head.weight, std=0.5 * width**-0.5)
+        nn.init.normal_(self.head.weight, std=0.25 * width**-0.5)
         if tied:
             self.head.weight = self.token.weight
-            nn.init.normal_(self.token.weight, std=0.1)
+            nn.init.normal_(self.token.weight, std=0.05)
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
         x = self.token(tokens) + self.position(torch.arange(tokens.shape[1], device=tokens.device)) + self.input(features)
@@ -166,6 +166,7 @@ def exponents(axis: str, rule: str, dense: bool = False) -> Exponents:
     sizes = [{**size, "dense": dense} for size in SIZES[axis]]
     lengths = [float(size[GROWS.get(axis, "width")]) for size in sizes]
     roles: dict[str, str] = {}
+    factors: dict[str, float] = {}
     wanted: dict[str, list[float]] = {}
     found: dict[tuple[str, int], list[float]] = {}
     for seed in range(SEEDS):
@@ -180,9 +181,10 @@ def exponents(axis: str, rule: str, dense: bool = False) -> Exponents:
             own = plan(model, base, rule=rule, roles=ROLES, axes=AXES, example_inputs=inputs)
             own.initialize(model)
             for name, tensor in own.tensors.items():
-                if name == tensor.run[0]:
-                    roles[pattern(name)] = tensor.role
-                    wanted.setdefault(pattern(name), []).append(tensor.factor("eps"))
+                roles[pattern(name)] = tensor.role
+                factors[pattern(name)] = tensor.factor("eps")
+            for kind, factor in factors.items():
+                wanted.setdefault(kind, []).append(factor)
             groups = own.param_groups(model, LR, eps=1e-12, weight_decay=0.0)
             optimizer = torch.optim.AdamW(groups)
             for step in range(TRAINED + 1):

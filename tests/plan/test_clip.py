@@ -134,18 +134,18 @@ def test_at_base_it_is_torchs_function(name: str, max_norm: float, rule: str | N
 
 
 RULES = {
-    "completep": 1 / 2,
-    "completep, alpha=3/4": 4**-0.25,
-    "completep, alpha=1/2": 1,
-    "completep, clip=constant": 1,
-    "depth-mup": 1,
+    "completep": 1,
+    "completep, clip=derived": 1 / 2,
+    "completep, alpha=3/4, clip=derived": 4**-0.25,
+    "completep, alpha=1/2, clip=derived": 1,
+    "depth-mup, clip=derived": 1,
     "u-mup": 1,
     "sqrt-depth": 1,
     "mup": 1,
     "spectral": 1,
     "sp": 1,
-    "default": 1 / 2,
-    "default, clip=constant": 1,
+    "default": 1,
+    "default, clip=derived": 1 / 2,
 }
 
 
@@ -227,6 +227,7 @@ def slope(sizes: list[int], norms: list[float]) -> float:
 def test_the_norm_of_a_network_grows_as_the_threshold(rule: str, block: type[nn.Module], exponent: float) -> None:
     """Over seeds, the norm grows as depth^(1/2 - alpha) and not with width."""
     depths, widths, seeds = [2, 4, 8, 16, 32], [32, 64, 128, 256], range(3)
+    rule += ", clip=derived"
     deep = {(d, s): measured(128, d, block, rule, s) for d, s in product(depths, seeds)}
     wide = {(w, s): measured(w, 4, block, rule, s)[0] for w, s in product(widths, seeds)}
     in_depth = [slope(depths, [deep[d, s][0] for d in depths]) for s in seeds]

@@ -103,7 +103,7 @@ REFUSED = {
     "mup, without heads": "no factor 'heads' to switch off; choose one of init, lr, eps, decay, branch, attention, input",
     "completep, alpha=1/3": "alpha is 1/3: features are stable",
     "completep, alpha=half": "alpha is 'half', which is no rational number",
-    "sp, alpha=1": "rule 'sp' leaves residual branches as they are",
+    "sp, alpha=1": "rule 'sp' scales nothing",
     "default, alpha=2": "alpha is 2: features",
     "mup, muon_scale=muon": "no option 'muon_scale'",
 }

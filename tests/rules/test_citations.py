@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mutransfer import rules
+from mutransfer import MutransferError, rules
 from mutransfer.rules import FAMILIES, PARAMETRIZATIONS
 
 CITED = sorted({key for each in [*PARAMETRIZATIONS.values(), *FAMILIES.values()] for key in each.cites})
@@ -52,5 +52,10 @@ def test_each_paper_once_in_the_order_given() -> None:
 
 @pytest.mark.parametrize("key", ["0000.00000", "", "yang2022tp5"])
 def test_an_unknown_paper(key: str) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(MutransferError, match="no BibTeX is known for"):
         rules.bibtex(["2203.03466", key])
+
+
+def test_an_entry_of_ones_own() -> None:
+    own = "@misc{me, title = {Mine}}"
+    assert rules.bibtex([own, "2203.03466", own]).startswith(own + "\n\n@misc{yang2022tp5")

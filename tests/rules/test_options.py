@@ -95,7 +95,7 @@ EFFECTS = [
     ("branch_end_init", "sqrt-depth", "completep", "adamw sgd", MATRICES, {Place.BRANCH_END}, times(init=ONE / ROOT)),
     ("router", "hidden", "completep", "adamw muon", {Role.ROUTER}, EVERYWHERE, become(init=FAN_IN ** "-1/2")),
     ("alignment", "none", "completep", "adamw lion sgdw", SUMS, EVERYWHERE, times(lr=FAN_IN ** "1/2", decay=FAN_IN ** "-1/2")),
-    ("clip", "constant", "completep", "adamw", ALL_ROLES, NOWHERE, None),
+    ("clip", "derived", "completep", "adamw", ALL_ROLES, NOWHERE, None),
 ]
 
 
@@ -122,9 +122,10 @@ def test_every_side_is_tried() -> None:
 
 
 def test_the_threshold_of_the_gradient_norm() -> None:
-    thresholds = {name: parametrization(name).clip for name in ("mup", "depth-mup", "completep", "completep, alpha=3/4")}
+    names = ("mup", "depth-mup", "completep", "completep, alpha=3/4")
+    thresholds = {name: parametrization(name).using(clip="derived").clip for name in names}
     assert thresholds == {"mup": ONE, "depth-mup": ONE, "completep": ONE / ROOT, "completep, alpha=3/4": DEPTH ** "-1/4"}
-    assert parametrization("completep, clip=constant").clip == ONE
+    assert parametrization("completep").clip == ONE
 
 
 def test_alpha_leads_from_one_rule_for_depth_to_the_other() -> None:
@@ -148,7 +149,7 @@ def test_defaults() -> None:
         "muon_scale": "muon",
         "horizon": "none",
         "router": "readout",
-        "clip": "derived",
+        "clip": "constant",
         "modules": "global",
         "alignment": "full",
     }

@@ -103,11 +103,11 @@ def param_groups(plan: Plan, model: nn.Module, settings: Settings, optimizer: st
     own = _asked_for(plan, optimizer)
     defaults = _defaults(own, settings)
     found = {name: p for name, p in _planned(plan, model).items() if plan[name].optimizer == own.name and plan[name].role != Role.FROZEN}
-    _check_patterns(settings, found, plan)
+    _check_patterns(settings, plan)
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for name, parameter in found.items():
         tensor = plan[name]
-        values = {k: _scaled(k, value, tensor) for k, value in defaults.items()}
+        values = {k: _scaled(k, value, tensor, parameter.dtype) for k, value in defaults.items()}
         if not settings.decays(name, tensor.role):
             values["weight_decay"] = 0.0
         factor = tensor.factor("lr") * settings.module_factor(name)
@@ -147,8 +147,9 @@ def _defaults(optimizer: Family, settings: Settings) -> dict[str, Any]:
     values = {"weight_decay": own.get("weight_decay", 0.0) if settings.weight_decay is None else settings.weight_decay}
     if optimizer.eps is not None:
         values["eps"] = own.get("eps") if settings.eps is None else settings.eps
-        if isinstance(values["eps"], tuple):
-            values["eps"] = tuple(torch.finfo(torch.float32).eps if each is None else each for each in values["eps"])
+        pair = isinstance(own.get("eps"), tuple)
+        if values["eps"] is not None and isinstance(values["eps"], tuple) != pair:
+            raise MutransferError(f"{optimizer.name}'s eps is {'a pair' if pair else 'one number'}, not {values['eps']!r}")
     if optimizer.curvature:
         values["rho"] = settings.rho
     for name, value in values.items():
@@ -159,18 +160,22 @@ def _defaults(optimizer: Family, settings: Settings) -> dict[str, Any]:
     return values
 
 
-def _scaled(name: str, value: Any, tensor: TensorPlan) -> Any:
-    """A hyperparameter at base size, scaled for a tensor. Adafactor's second eps is a floor of the tensor's own size."""
+def _scaled(name: str, value: Any, tensor: TensorPlan, dtype: torch.dtype) -> Any:
+    """A hyperparameter at base size, scaled for a tensor.
+
+    Of Adafactor's eps, the first is torch's default for the tensor's type where it is None, the second a floor of the tensor's own size.
+    """
     if isinstance(value, tuple):
-        return value[0] * tensor.factor("eps"), value[1] * tensor.factor("init")
+        first = torch.finfo(dtype).eps if value[0] is None else value[0]
+        return first * tensor.factor("eps"), value[1] * tensor.factor("init")
     if name == "rho":
         return value / tensor.factor("eps")
     return value * tensor.factor({"eps": "eps", "weight_decay": "decay"}[name])
 
 
-def _check_patterns(settings: Settings, found: Mapping[str, nn.Parameter], plan: Plan) -> None:
+def _check_patterns(settings: Settings, plan: Plan) -> None:
     for pattern in settings.modules:
-        if not any(fnmatchcase(name, pattern) for name in found):
+        if not any(fnmatchcase(name, pattern) for name in plan.tensors):
             raise MutransferError(f"modules={{{pattern!r}: ...}} matches no parameter")
     for key in settings.undecayed:
         if key not in set(Role) and not any(fnmatchcase(name, key) for name in plan.tensors):
@@ -179,7 +184,7 @@ def _check_patterns(settings: Settings, found: Mapping[str, nn.Parameter], plan:
 
 def clip_grad_norm_(plan: Plan, model: nn.Module, max_norm: float) -> Tensor:
     """See `Plan.clip_grad_norm_`."""
-    found = _planned(plan, model)
+    found = {name: p for name, p in _planned(plan, model).items() if plan[name].role != Role.FROZEN}
     explicit = {name: plan[name].factor("multiplier") for name in plan.tensors}
     norms = [p.grad.norm() * explicit[name] for name, p in found.items() if p.grad is not None]
     if not norms:

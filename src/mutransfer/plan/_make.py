@@ -15,7 +15,7 @@ from ._apply import rms
 from ._axes import Axes, canonical
 from ._optimizer import assigned, recognised
 from ._plan import Plan, TensorPlan
-from ._read import Match, match, parameters_of
+from ._read import Match, check_explained, match, parameters_of
 from ._trace import Attention, Trace, trace
 
 
@@ -82,6 +82,8 @@ def plan(
     scales = {run: rms([values[name] for name in run]) for run in {m.base_run for m in matches.values()}}
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
     declared = _declared_roles(matches, roles or {})
+    if not chosen.one_rate:
+        check_explained(matches, declared.keys() | {name for each in own.attention for name in each.key_value})
     found = {name: declared.get(name) or _role(m, own, width) for name, m in matches.items()}
     trained = assigned(optimizer, {name: (role, len(matches[name].parameter.shape)) for name, role in found.items()})
     tensors = {
@@ -296,7 +298,7 @@ class _Reading(NamedTuple):
             "fan_in": m.ratio("in"),
             "fan_out": m.ratio("out"),
             "depth": self.depth,
-            "experts": m.ratio("out") if self.role == Role.ROUTER else m.ratio("expert"),
+            "experts": m.ratio("expert") * (m.ratio("out") if self.role == Role.ROUTER else 1),
             "expansion": max(Fraction(1), Fraction(fan_out, fan_in)) / max(Fraction(1), Fraction(base_out, base_in)),
             "fan_max": Fraction(max(fan_in, fan_out), max(base_in, base_out)),
         }
@@ -322,7 +324,12 @@ def _tensor(own: _Reading, rule: Parametrization, optimizer: Family, carried: li
         raise MutransferError(
             f"{own.match.parameter.name}: the rule of {optimizer.name} needs the ratio {min(unknown)}, which is not read off a model"
         )
-    branch = rule.branch_multiplier if own.place == Place.BRANCH_END else ONE
+    made = carries * (rule.branch_multiplier if own.place == Place.BRANCH_END else ONE)
+    if own.role == Role.FROZEN and made.evaluate(ratios) != 1:
+        raise MutransferError(
+            f"{own.match.parameter.name} is declared frozen, but would have to carry the multiplier {made} of a signal it makes: "
+            "leave it trainable, or put a learned gain after it"
+        )
     return TensorPlan(
         name=own.match.parameter.name,
         role=own.role,
@@ -336,7 +343,7 @@ def _tensor(own: _Reading, rule: Parametrization, optimizer: Family, carried: li
         lr=quantities.lr,
         eps=quantities.eps,
         decay=quantities.decay,
-        multiplier=carries * branch * rule.multiplier(own.role, "table8"),
+        multiplier=made * rule.multiplier(own.role, "table8"),
         base_rms=scale,
         reasons=tuple(reasons),
     )

@@ -31,7 +31,7 @@ _MUON_SCALES = {None: "muon-original", "original": "muon-original", "match_rms_a
 
 def torch_class(optimizer: Family) -> type[torch.optim.Optimizer] | None:
     """The class of torch that belongs to a family, or None where it has none."""
-    name = {"muon-match-rms": "muon-original", "amsgrad": "adam", "nadamw": "nadam"}.get(optimizer.name, optimizer.name)
+    name = {"muon-match-rms": "muon-original", "amsgrad": "adam", "nadamw": "nadam", "radamw": "radam"}.get(optimizer.name, optimizer.name)
     return TORCH.get(name)
 
 
@@ -48,7 +48,7 @@ def recognised(optimizer: Any) -> Family:
         optimizer, settings = optimizer.func, optimizer.keywords
     if isinstance(optimizer, torch.optim.Optimizer):
         optimizer, settings = type(optimizer), optimizer.defaults
-    if optimizer not in _NAMES:
+    if not isinstance(optimizer, type) or optimizer not in _NAMES:
         what = getattr(optimizer, "__name__", repr(optimizer))
         raise MutransferError(
             f"no scaling rule is known for {what}, which is not one of torch's own optimizers: name its family, such as optimizer='lion', "
@@ -79,6 +79,10 @@ def assigned(optimizer: Any, tensors: Mapping[str, tuple[Role, int]]) -> dict[st
     if not isinstance(optimizer, Mapping):
         optimizer = {"*": optimizer}
     families = {key: recognised(value) for key, value in optimizer.items()}
+    if len(set(families.values())) != len({each.name for each in families.values()}):
+        raise MutransferError(
+            f"two optimizer families that differ share a name among {[each.name for each in families.values()]}: rename one"
+        )
     found: dict[str, Family] = {}
     for name, (role, dimensions) in tensors.items():
         key = next((key for key in families if key == role or fnmatchcase(name, key)), None)

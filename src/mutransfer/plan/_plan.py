@@ -140,6 +140,8 @@ class Plan:
         Raises:
             MutransferError: the model is not the planned one, or the optimizer has no such hyperparameter.
         """
+        if isinstance(undecayed, str):
+            raise MutransferError(f"undecayed is {undecayed!r}: give a list, such as [{undecayed!r}]")
         settings = _apply.Settings(lr=lr, eps=eps, weight_decay=weight_decay, rho=rho, modules=modules or {}, undecayed=tuple(undecayed))
         return _apply.param_groups(self, model, settings, optimizer)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -132,7 +132,6 @@ def match(target: Mapping[str, Parameter], base: Mapping[str, Parameter]) -> dic
         for parameter in own:
             axes = _grown_axes(parameter, theirs[0])
             matches[parameter.name] = Match(parameter=parameter, base=theirs[0], run=names, base_run=base_names, axes=axes)
-    _check_explained(matches)
     return {name: matches[name] for name in target}
 
 
@@ -204,18 +203,25 @@ def _grown_axes(own: Parameter, base: Parameter) -> Axes:
     return own.axes
 
 
-def _check_explained(matches: Mapping[str, Match]) -> None:
+def check_explained(matches: Mapping[str, Match], known_roles: Collection[str]) -> None:
     """A dimension is a width only if some layer puts it out and another takes it in.
 
     A number of features or classes that differs is only ever one of the two: it did not grow, it is another task.
+
+    Args:
+        matches: The parameters of the model.
+        known_roles: Names of those whose role is known otherwise, so that their dimensions need no other layer.
+
+    Raises:
+        MutransferError: naming a parameter of which a dimension grew for no reason.
     """
     matrices = [m for m in matches.values() if m.parameter.kind in {"matrix", "embedding"}]
     for axis, other, what in (("in", "out", "inputs"), ("out", "in", "outputs")):
-        known = {m.ratio(each) for m in matrices for each in (other, "expert")}
+        known = {m.ratio(other) for m in matrices}
         for m in matrices:
-            if m.ratio(axis) != 1 and m.ratio(axis) not in known:
+            if m.ratio(axis) != 1 and m.ratio(axis) not in known and m.parameter.name not in known_roles:
                 raise MutransferError(
                     f"{m.parameter.name}: its number of {what} is {m.ratio(axis)} times that of the base, but no layer's "
                     f"number of {'outputs' if what == 'inputs' else 'inputs'} grew by that much, so it is no width; "
-                    "build base and model for the same data"
+                    "build base and model for the same data, or say what it is with roles= (a router of more experts)"
                 )

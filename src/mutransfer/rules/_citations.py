@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .._errors import MutransferError
+
 _PAPERS = {
     "1804.06561": (
         "mei2018mean",
@@ -82,11 +84,19 @@ _PAPERS = {
 def bibtex(keys: Iterable[str]) -> str:
     """BibTeX entries of these papers, each once, in the order given.
 
+    Args:
+        keys: arXiv numbers of known papers, or whole BibTeX entries of one's own.
+
     Raises:
-        KeyError: a paper is not known.
+        MutransferError: a paper is not known.
     """
     entries = []
     for arxiv in dict.fromkeys(keys):
+        if arxiv.startswith("@"):
+            entries.append(arxiv)
+            continue
+        if arxiv not in _PAPERS:
+            raise MutransferError(f"no BibTeX is known for {arxiv!r}: give the whole entry, beginning with @, in its place")
         key, title, author, year = _PAPERS[arxiv]
         fields = {"title": title, "author": author, "year": year, "eprint": arxiv, "archivePrefix": "arXiv"}
         body = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())

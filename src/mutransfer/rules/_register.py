@@ -283,8 +283,11 @@ DISAGREEMENTS = {
         Disagreement(
             name="clip",
             quantity="threshold of the global gradient norm, with the readout's multiplier 1/fan_in explicit",
-            default="derived",
-            sides={"derived": "times depth^(1/2-alpha), as the norm itself", "constant": "Tensor Programs V, Appendix B.3, and all code"},
+            default="constant",
+            sides={
+                "constant": "Tensor Programs V, Appendix B.3, and all code; as measured where embedding and readout have most of the norm",
+                "derived": "times depth^(1/2-alpha), as the norm itself where hidden matrices have most of it: large width, many layers",
+            },
         ),
         Disagreement(
             name="modules",

@@ -28,7 +28,7 @@ class Parametrization:
         name: Its name, and after a comma each option and each factor that is switched off.
         title: One line for people.
         source: Where the rule comes from.
-        cites: Keys of the papers to cite.
+        cites: arXiv numbers of the papers to cite, or BibTeX entries of one's own.
         laws: What it says about each role.
         alpha: A residual branch is multiplied by depth^-alpha; None leaves branches as they are.
         attention: The attention logits q·k are multiplied by head_dim^-attention.
@@ -72,11 +72,11 @@ class Parametrization:
 
     @property
     def clip(self) -> Powers:
-        """Threshold of the global gradient norm where multipliers are explicit (Table 8).
+        """Threshold of the global gradient norm where multipliers are explicit (Table 8): constant, or as hidden matrices have it.
 
-        Hidden matrices dominate it: depth · n² entries of size depth^-alpha / n.
+        These have depth · n² entries of size depth^-alpha / n.
         """
-        derived = self.alpha is not None and self.options.get("clip") != "constant"
+        derived = self.alpha is not None and self.options.get("clip") == "derived"
         return powers(depth=Fraction(1, 2) - self.alpha) if derived and self.alpha is not None else ONE
 
     def law(self, role: Role) -> Law:
