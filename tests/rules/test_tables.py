@@ -203,7 +203,8 @@ def sheet(alpha: Fraction) -> list[tuple[Role, Place, str, tuple[Powers, ...]]]:
         *[
             (role, place, "table8", (ONE, ONE, rate, eps, ONE))
             for role in (Role.SCALAR, Role.HEAD_GAIN, Role.ATTENTION_SCALE)
-            for place, rate, eps in [(outside, ONE, ONE), (inside, moves, branch)]
+            # a factor of all heads has a gradient that only the features' change makes add up
+            for place, rate, eps in [(outside, ONE, ONE), (inside, moves, branch if role == Role.SCALAR else branch * moves)]
         ],
     ]
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from .._errors import MutransferError
-from ..rules import ONE, Family, Parametrization, Place, Powers, Role, is_default, matrix_role, parametrization, powers
+from ..rules import ONE, Family, Parametrization, Place, Role, is_default, parametrization
 from ._apply import rms
 from ._axes import Axes, canonical
+from ._carry import Carried, carried_by, places_of
 from ._optimizer import assigned, recognised
 from ._plan import Plan, TensorPlan
 from ._read import Match, check_explained, match, parameters_of
-from ._trace import Attention, Trace, trace
-
-
-class Carried(NamedTuple):
-    """A multiplier of some signal that a learned tensor carries, the ratio it is a power of, and why."""
-
-    multiplier: Powers
-    ratio: Fraction
-    why: str
+from ._roles import declared_roles, role_of
+from ._trace import Trace, trace
 
 
 def plan(
@@ -76,15 +69,15 @@ def plan(
     else:
         why = "asked for"
     ratio = Fraction(depth[1], depth[0]) if depth[0] else Fraction(1)
-    places = _places(chosen, own, ratio)
-    carried = _carried(chosen, matches, own, base_trace)
+    places = places_of(chosen, own, ratio)
+    carried = carried_by(chosen, matches, own, base_trace)
     values = {canonical(name): parameter for name, parameter in base.named_parameters()}
     scales = {run: rms([values[name] for name in run]) for run in {m.base_run for m in matches.values()}}
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
-    declared = _declared_roles(matches, roles or {})
+    declared = declared_roles(matches, roles or {})
     if not chosen.one_rate:
         check_explained(matches, declared.keys() | {name for each in own.attention for name in each.key_value})
-    found = {name: declared.get(name) or _role(m, own, width) for name, m in matches.items()}
+    found = {name: declared.get(name) or role_of(m, own, width) for name, m in matches.items()}
     trained = assigned(optimizer, {name: (role, len(matches[name].parameter.shape)) for name, role in found.items()})
     tensors = {
         name: _tensor(
@@ -104,19 +97,6 @@ def plan(
         depth=depth,
         tensors=tensors,
     )
-
-
-def _declared_roles(matches: Mapping[str, Match], roles: Mapping[str, Role | str]) -> dict[str, Role]:
-    """The role of each tensor whose name a declared pattern matches; the first counts."""
-    for pattern, role in roles.items():
-        if role not in set(Role):
-            raise MutransferError(f"roles={{{pattern!r}: {role!r}}}: there is no such role; choose one of {', '.join(Role)}")
-        if not any(fnmatchcase(name, pattern) for name in matches):
-            raise MutransferError(
-                f"roles={{{pattern!r}: ...}} matches no parameter of the model; its parameters begin with {[*matches][:5]}"
-            )
-    pairs = ((name, next((role for pattern, role in roles.items() if fnmatchcase(name, pattern)), None)) for name in matches)
-    return {name: Role(role) for name, role in pairs if role is not None}
 
 
 def _default_rule(own: Trace, depth: tuple[int, int]) -> tuple[Parametrization, str]:
@@ -148,39 +128,6 @@ def _check_depth(matches: Mapping[str, Match], own: Trace, base: Trace) -> None:
         raise MutransferError(f"a residual branch has {deep} matrices in series, in the base {base_deep}: keep the branches as deep")
 
 
-def _role(m: Match, own: Trace, width: bool) -> Role:
-    """What the tensor is to its network: by which axes grew, or by its place where no width grew at all."""
-    kind, name = m.parameter.kind, m.parameter.name
-    if kind == "embedding":
-        return Role.TIED if name in own.feeds else Role.EMBEDDING
-    if kind == "gain" and width and m.ratio("out") == 1:
-        return Role.HEAD_GAIN
-    if kind != "matrix":
-        return Role(kind)
-    if not width:
-        return matrix_role(name not in own.first, name not in own.final)
-    if m.parameter.axes is None:
-        if name in own.feeds and m.ratio("out") != 1:
-            raise MutransferError(
-                f"{name}: signals are multiplied by it, and no rule says which dimension is its fan-in; "
-                f"say so with axes={{{name!r}: ('in', 'out')}}"
-            )
-        return Role.VECTOR
-    if "expert" in m.axes:
-        return Role.EXPERT
-    if "in" not in m.axes and len(m.axes) > 2:
-        return Role.DEPTHWISE
-    if m.ratio("in") != m.ratio("out") and any(name in attention.key_value for attention in own.attention):
-        return Role.KEY_VALUE
-    role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
-    if role == Role.READOUT and any(name in branch.tensors for branch in own.branches):
-        raise MutransferError(
-            f"{name}: its fan-in grows and its fan-out does not, yet it lies in a residual branch, so it is no readout; say what it is "
-            f"with roles={{{name!r}: ...}}: a router, lora-a, key-value, or hidden for a bottleneck"
-        )
-    return role
-
-
 def _check_attention_modules(model: nn.Module, base: nn.Module) -> None:
     """torch's own attention module keeps 1/sqrt(head_dim) to itself, where no trace sees it."""
     sizes = [{m.head_dim for m in each.modules() if isinstance(m, nn.MultiheadAttention)} for each in (model, base)]
@@ -189,97 +136,6 @@ def _check_attention_modules(model: nn.Module, base: nn.Module) -> None:
             f"the head dimension of nn.MultiheadAttention grows from {sorted(sizes[1])} to {sorted(sizes[0])}, "
             "and its scale cannot be read: grow the number of heads instead"
         )
-
-
-def _carried(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace) -> dict[str, list[Carried]]:
-    """The multipliers that each tensor carries for a signal it makes, but for those of residual branches."""
-    parts = (_head_inputs(rule, matches, own), _queries(rule, own, base))
-    return {name: [part[name] for part in parts if name in part] for name in matches}
-
-
-def _places(rule: Parametrization, own: Trace, depth: Fraction) -> dict[str, Place]:
-    """Where the tensors of residual branches stand; the last ones carry the branch's multiplier, so deeper branches need some."""
-    places = {name: Place.BRANCH for branch in own.branches for name in branch.tensors}
-    if rule.branch_multiplier == ONE or depth == 1:
-        return places | {name: Place.BRANCH_END for branch in own.branches for name in branch.last or ()}
-    if own.post_norm:
-        raise MutransferError(
-            "a normalisation follows the residual joins (post-norm), and no rule is known for its depth (2203.03466, Table 1); "
-            'keep the depth, or scale width alone with rule="mup"'
-        )
-    for number, branch in enumerate(own.branches):
-        if branch.last is None:
-            raise MutransferError(
-                f"residual branch {number + 1} of {len(own.branches)} (with {min(branch.tensors)}) does not end in learned tensors "
-                f"that could carry its multiplier {rule.branch_multiplier}: end it with a linear layer or an affine norm"
-            )
-        places |= dict.fromkeys(branch.last, Place.BRANCH_END)
-    return places
-
-
-def _head_inputs(rule: Parametrization, matches: Mapping[str, Match], own: Trace) -> dict[str, Carried]:
-    """The tensors that feed tied heads."""
-    inputs = dict[str, Carried]()
-    for name, m in matches.items():
-        if m.parameter.kind != "embedding" or name not in own.feeds or m.ratio("out") == 1:
-            continue
-        feeds = own.feeds[name]
-        if feeds is None:
-            raise MutransferError(
-                f"{name} is also the head, and its input is not made by learned tensors that could carry "
-                "the logits' multiplier 1/fan_in: put a norm with a gain before the head, or untie it"
-            )
-        multiplier = rule.logit_multiplier.substitute(fan_in="head_fan_in")
-        inputs |= dict.fromkeys(
-            feeds, Carried(multiplier, m.ratio("out"), f"feeds the tied head {name} and carries the logits' multiplier")
-        )
-    return inputs
-
-
-def _queries(rule: Parametrization, own: Trace, base: Trace) -> dict[str, Carried]:
-    """The tensors that make queries of growing heads."""
-    queries = dict[str, Carried]()
-    for own_attention, base_attention in _paired(own.attention, base.attention):
-        ratio = Fraction(own_attention.head_dim, base_attention.head_dim)
-        missing = _missing_scale(rule, own_attention, base_attention, ratio)
-        if missing == ONE:
-            continue
-        if own_attention.query is None:
-            raise MutransferError(
-                f"the head dimension grows from {base_attention.head_dim} to {own_attention.head_dim} and no learned tensor can carry "
-                f"the factor {missing} of the attention logits: grow the number of heads instead, "
-                "or give scale=1/head_dim to scaled_dot_product_attention"
-            )
-        what = Carried(missing, ratio, "makes the queries and carries what the attention logits lack to 1/head_dim")
-        queries |= dict.fromkeys(own_attention.query, what)
-    return queries
-
-
-def _paired(own: tuple[Attention, ...], base: tuple[Attention, ...]) -> list[tuple[Attention, Attention]]:
-    if len(own) == len(base):
-        return list(zip(own, base, strict=True))
-    if len({(a.head_dim, a.scale) for a in base}) != 1:
-        raise MutransferError("depth grows and the base's attentions have several head sizes or scales: give all layers the same")
-    return [(a, base[0]) for a in own]
-
-
-def _missing_scale(rule: Parametrization, own: Attention, base: Attention, head_dim: Fraction) -> Powers:
-    """What the model's own attention scale lacks, as a power of the head dimension's ratio."""
-    if head_dim == 1:
-        return ONE
-    if own.scale is None or base.scale is None:
-        raise MutransferError(
-            f"the head dimension grows from {base.head_dim} to {own.head_dim} in an attention written out by hand, "
-            "whose scale cannot be read: use scaled_dot_product_attention, or grow the number of heads instead"
-        )
-    change = own.scale / base.scale
-    for exponent in ("0", "-1/2", "-1"):
-        if abs(change - powers(head_dim=exponent).evaluate({"head_dim": head_dim})) < 1e-9:
-            return rule.attention_scale / powers(head_dim=exponent)
-    raise MutransferError(
-        f"the attention scale changes by {change:g} while the head dimension grows {head_dim} times: "
-        "neither constant, 1/sqrt(head_dim) nor 1/head_dim"
-    )
 
 
 class _Reading(NamedTuple):

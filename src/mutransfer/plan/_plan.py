@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._errors import MutransferError
 from ..rules import Family, Place, Powers, Role, bibtex, powers
-from . import _apply
+from . import _apply, _groups
 from ._show import explanation, table
 
 _POWERS = ("init", "lr", "eps", "decay", "multiplier")
@@ -142,8 +142,8 @@ class Plan:
         """
         if isinstance(undecayed, str):
             raise MutransferError(f"undecayed is {undecayed!r}: give a list, such as [{undecayed!r}]")
-        settings = _apply.Settings(lr=lr, eps=eps, weight_decay=weight_decay, rho=rho, modules=modules or {}, undecayed=tuple(undecayed))
-        return _apply.param_groups(self, model, settings, optimizer)
+        settings = _groups.Settings(lr=lr, eps=eps, weight_decay=weight_decay, rho=rho, modules=modules or {}, undecayed=tuple(undecayed))
+        return _groups.param_groups(self, model, settings, optimizer)
 
     def clip_grad_norm_(self, model: nn.Module, max_norm: float) -> Tensor:
         """Clip the gradients' global norm at base size's threshold, whatever the model's size and the rule's form; like torch's function.

@@ -19,20 +19,25 @@ class Law:
         gradient: RMS of an entry of the gradient.
         change: Wanted change of the layer's output in a step.
         sums_over_width: Whether the output sums over a growing fan-in; an input has a finite one, a bias or a gain none.
+        learned: Whether the gradient is a sum over features that only their change in training makes add up; inside a residual branch
+            it then has the size of that change, too.
     """
 
     init: Powers = ONE
     gradient: Powers = ONE
     change: Powers = ONE
     sums_over_width: bool = False
+    learned: bool = False
 
 
 def laws(*, readout: Exponent = 1, change: Powers = ONE) -> Mapping[Role, Law]:
     """The laws of all roles that follow from how the readout starts.
 
     Features are used with the readout's weights, so their gradient has the readout's size; everything that makes features sees it. A
-    tensor that all features go through at once, such as a router, collects it over the width. The keys' and values' matrix of
-    grouped-query attention collects it over the heads that share it, which at first are independent.
+    tensor that all features go through at once (a router, an adapter's first matrix, a factor of all heads) collects it over the width:
+    what is given is the size that it soon has in training, when features have moved together; at first it is smaller by the root of the
+    width. The keys' and values' matrix of grouped-query attention collects it over the heads that share it: what is given is the size
+    that it has at first, when these are independent.
 
     Args:
         readout: The readout starts with standard deviation fan_in^-readout: 1 is maximal update, 1/2 the standard and the NTK's.
@@ -56,14 +61,14 @@ def laws(*, readout: Exponent = 1, change: Powers = ONE) -> Mapping[Role, Law]:
         Role.DEPTHWISE: Law(init=fan, gradient=back, change=change),
         Role.ROUTER: Law(init=powers(fan_in=-1), gradient=collected * each, sums_over_width=True),
         Role.EXPERT: Law(init=fan, gradient=back * each, change=change, sums_over_width=True),
-        Role.LORA_A: Law(init=fan, gradient=collected, sums_over_width=True),
+        Role.LORA_A: Law(init=fan, gradient=collected, sums_over_width=True, learned=True),
         Role.LORA_B: vector,
         Role.BIAS: vector,
         Role.GAIN: vector,
-        Role.HEAD_GAIN: Law(),
+        Role.HEAD_GAIN: Law(learned=True),
         Role.LAYER_SCALE: vector,
         Role.VECTOR: vector,
-        Role.ATTENTION_SCALE: Law(),
+        Role.ATTENTION_SCALE: Law(learned=True),
         Role.SCALAR: Law(),
         Role.FROZEN: Law(),
     }

@@ -162,6 +162,7 @@ def soap(*, left: bool = True, right: bool = True, blocked: bool = False) -> Fam
         eps=rotated,
         decay="decoupled",
         matrices=True,
+        caveat="noise in directions that the gradient lacks is amplified more the wider the matrix (2512.05620, Section 3.2)",
         cites=("2512.05620",),
     )
 
@@ -188,7 +189,10 @@ _FLOORED = (
 ADAFACTOR = _entrywise("adafactor", "decoupled", relative=True, caveat=_FLOORED)
 _RECTIFIED = "its first steps are plain momentum and answer to the gradient's scale (2203.03466, B.3)"
 _CURVED = "exact for the Gauss-Newton-Bartlett estimate; Hutchinson's noise for all tensors at once mixes their scales"
-_FROBENIUS: dict[str, Any] = {"relative": True, "caveat": "a tensor that starts at zero moves as if its norm were 1"}
+_FROBENIUS: dict[str, Any] = {
+    "relative": True,
+    "caveat": "a tensor that starts at zero moves as if its norm were 1; an implementation must not clamp the norm",
+}
 
 FAMILIES = {
     each.name: each

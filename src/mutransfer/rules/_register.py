@@ -42,7 +42,8 @@ class Situation:
     @property
     def gradient(self) -> Powers:
         """RMS of an entry of the gradient."""
-        return self.law.gradient * (self.branch if self.inside else ONE)
+        inside = self.branch * (self.moves if self.law.learned else ONE)
+        return self.law.gradient * (inside if self.inside else ONE)
 
 
 def _nowhere(situation: Situation) -> bool:
