@@ -206,8 +206,12 @@ def rules(
     """
     from .rules import DISAGREEMENTS, bibtex, family, parametrization
 
+    if json + latex + cite + disagreements > 1:
+        raise MutransferError("--json, --latex, --cite and --disagreements exclude each other: give one")
     if disagreements:
         print("\n".join(map(str, DISAGREEMENTS.values())))
+    elif not name and (json or latex or cite):
+        raise MutransferError("name a rule, such as mup; mutransfer rules lists them")
     elif not name:
         _list_rules()
     elif cite:
@@ -232,8 +236,9 @@ def _print_table(rule: Any, optimizer: Any, form: str, style: str) -> None:
     paper = [] if form == "plain" or rule.one_rate else paper_table(rule, optimizer, form)
     if style == "json":
         table = {row.label: {q: getattr(row.quantities, q).to_json() for q in QUANTITIES} for row in rows}
-        table |= {place: {"multiplier": multiplier.to_json()} for place, multiplier in signals(rule, form).items()}
-        print(json_module.dumps(table, indent=1))
+        multipliers = {what: multiplier.to_json() for what, multiplier in signals(rule, form).items()}
+        about = {"rule": rule.name, "source": rule.source, "optimizer": optimizer.name, "form": form}
+        print(json_module.dumps(about | {"roles": table, "multipliers": multipliers}, indent=1))
     elif style == "latex" and paper:
         cells = [[name, *(f"${latex(own)}$" for own, _ in row)] for name, row in paper]
         print(latex_table(["", *(column.replace("&", r"\&") for column in COLUMNS)], cells))

@@ -49,6 +49,10 @@ STUDY = "import mutransfer as mt\nfrom mutransfer.tasks import mlp\nstudy = mt.S
         (("swep",), "", "unknown verb 'swep'; choose one of demo, plan, sweep"),
         (("rules", "mupp"), "", "unknown rule 'mupp'; choose one of sp, sp-layerwise"),
         (("rules", "mup, sqrt"), "", "'sqrt' changes no rule"),
+        (("rules", "default"), "", "'default' is chosen by a model's residual branches; choose one of sp"),
+        (("rules", "mup, decay=sqrt, decay=constant"), "", "'decay' stands twice"),
+        (("rules", "--cite"), "", "name a rule"),
+        (("rules", "mup", "--json", "--latex"), "", "exclude each other"),
         (("rules", "mup", "--optimizer", "lbfgs"), "", "unknown optimizer 'lbfgs'"),
         (("rules", "mup", "--form", "table1"), "", "unknown form 'table1'; choose one of plain, table3"),
         ((*PLAN, "--rule", "mupp"), "", "unknown rule 'mupp'"),
@@ -116,10 +120,11 @@ def test_a_rules_table_has_a_row_for_every_role(command: Command, arguments: tup
 
 
 def test_rules_as_json_are_the_table(command: Command) -> None:
-    data = json.loads(command("rules", "mup", "--json").out)
+    answer = json.loads(command("rules", "mup", "--json").out)
+    assert (answer["rule"], answer["optimizer"], answer["form"]) == ("mup", "adamw", "plain")
+    assert answer["multipliers"].keys() == {"attention logits", "logits of a tied head"}
+    data = answer["roles"]
     assert data["hidden"]["lr"] == {"fan_in": "-1"} and data["readout"]["init"] == {"fan_in": "-1"}
-    signals = {"attention logits", "logits of a tied head"}
-    assert all(data.pop(signal).keys() == {"multiplier"} for signal in signals)
     assert all(row.keys() == {"init", "multiplier", "lr", "eps", "decay"} for row in data.values())
     assert data.keys() == {line.split()[0] for line in command("rules", "mup").out.split("\n\n")[1].splitlines()[1:]}
 

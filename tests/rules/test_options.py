@@ -89,9 +89,11 @@ EFFECTS = [
     ("embedding_eps", "constant", "completep", "lion sgd", ALL_ROLES, NOWHERE, None),
     ("vector_eps", "constant", "completep", "adamw", VECTORS, IN_BRANCHES, become(eps=ONE)),
     ("vector_eps", "constant", "completep", "lion sgd", ALL_ROLES, NOWHERE, None),
-    ("decay", "constant", "completep", "adamw lion sgd muon", MATRICES, EVERYWHERE, become(decay=ONE)),
+    ("decay", "constant", "completep", "adamw lion muon", MATRICES, EVERYWHERE, become(decay=ONE)),
     ("decay", "sqrt", "completep", "adamw", MATRICES, EVERYWHERE, become(decay=FAN_IN ** "1/2")),
     ("decay", "inverse-width", "completep", "adamw muon", MATRICES, EVERYWHERE, times(decay=ONE / FAN_IN)),
+    ("decay", "sqrt", "mup", "muon", MATRICES, EVERYWHERE, times(decay=FAN_IN ** "-1/2")),
+    ("branch_decay", "constant", "depth-mup", "adamw sgd muon", ALL_ROLES, IN_BRANCHES, times(decay=ROOT)),
     ("branch_end_init", "sqrt-depth", "completep", "adamw sgd", MATRICES, {Place.BRANCH_END}, times(init=ONE / ROOT)),
     ("router", "hidden", "completep", "adamw muon", {Role.ROUTER}, EVERYWHERE, become(init=FAN_IN ** "-1/2")),
     ("alignment", "none", "completep", "adamw lion sgdw", SUMS, EVERYWHERE, times(lr=FAN_IN ** "1/2", decay=FAN_IN ** "-1/2")),
@@ -144,6 +146,7 @@ def test_defaults() -> None:
         "embedding_eps": "gradient",
         "vector_eps": "gradient",
         "decay": "fixed-fraction",
+        "branch_decay": "in-proportion",
         "branch_end_init": "same",
         "bias_rate": "derived",
         "muon_scale": "muon",
@@ -166,7 +169,7 @@ def test_a_disagreement_has_sides_and_a_default_among_them(name: str) -> None:
     assert all(f"  {value}" in text and title in text for value, title in each.sides.items())
 
 
-TAKEN = {"sqrt-depth": {"depth_rate": "constant", "bias_rate": "constant"}, "u-mup": {"embedding_rate": "sqrt"}}
+TAKEN = {"sqrt-depth": {"depth_rate": "constant", "bias_rate": "constant"}, "u-mup": {"embedding_rate": "sqrt", "branch_decay": "constant"}}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,8 @@ def test_defaults_change_only_the_name(name: str, option: str) -> None:
 @pytest.mark.parametrize(("option", "value"), [each for each in SIDES if each[0] != "clip"])
 def test_what_an_option_changes_is_listed_as_disputed(option: str, value: str) -> None:
     unlisted = []
-    for name, optimizer in itertools.product(["ntk", "sqrt-depth", "completep"], ["adamw", "sgd", "lamb"]):
+    optimizers = ["adamw", "muon"] if option == "decay" else ["adamw", "sgd", "lamb"]
+    for name, optimizer in itertools.product(["ntk", "sqrt-depth", "completep"], optimizers):
         rule, family = parametrization(name), rules.family(optimizer)
         if option == "alpha" and rule.alpha is None:
             continue
@@ -211,9 +215,9 @@ def test_what_is_disputed_about_some_tensors() -> None:
     inside, outside, end = Place.BRANCH, Place.OUTSIDE, Place.BRANCH_END
     assert named("completep", Role.HIDDEN, inside, "adamw") == {"alpha", "decay", "alignment"}
     assert named("completep", Role.HIDDEN, end, "adamw") == {"alpha", "decay", "alignment", "branch_end_init"}
-    assert named("depth-mup", Role.HIDDEN, inside, "muon") == {"alpha", "depth_rate", "decay", "muon_scale"}
-    assert named("mup", Role.HIDDEN, inside, "sgd") == {"decay", "alignment"}
-    assert named("depth-mup", Role.GAIN, inside, "adamw") == {"alpha", "bias_rate", "vector_eps"}
+    assert named("depth-mup", Role.HIDDEN, inside, "muon") == {"alpha", "depth_rate", "decay", "branch_decay", "muon_scale"}
+    assert named("mup", Role.HIDDEN, inside, "sgd") == {"alignment"}
+    assert named("depth-mup", Role.GAIN, inside, "adamw") == {"alpha", "bias_rate", "vector_eps", "branch_decay"}
     assert {"embedding_rate", "embedding_eps"} <= named("completep", Role.EMBEDDING, outside, "adamw")
     assert not {"embedding_rate", "embedding_eps"} & named("completep", Role.EMBEDDING, outside, "sgd")
     assert "router" in named("mup", Role.ROUTER, outside, "adamw")
@@ -276,12 +280,12 @@ def test_the_order_of_options_does_not_matter(one: tuple[str, str], other: tuple
         ({"alpha": 2}, "alpha is 2: features"),
         ({"alpha": "1001/1000"}, "alpha is 1001/1000: features"),
         ({"alpha": -1}, "alpha is -1: features"),
-        ({"alpha": "nan"}, "alpha is 'nan', which is no rational number"),
-        ({"alpha": float("nan")}, "alpha is nan, which is no rational number"),
+        ({"alpha": "nan"}, "alpha is 'nan', which is no exact rational number"),
+        ({"alpha": float("nan")}, "alpha is nan, which is no exact rational number"),
         ({"alpha": float("inf")}, "alpha is inf"),
-        ({"alpha": "x"}, "alpha is 'x', which is no rational number"),
-        ({"alpha": "1/0"}, "alpha is '1/0', which is no rational number"),
-        ({"alpha": None}, "alpha is None, which is no rational number"),
+        ({"alpha": "x"}, "alpha is 'x', which is no exact rational number"),
+        ({"alpha": "1/0"}, "alpha is '1/0', which is no exact rational number"),
+        ({"alpha": None}, "alpha is None, which is no exact rational number"),
     ],
     ids=str,
 )
@@ -312,12 +316,15 @@ BASE = {"init": None, "lr": ONE, "eps": ONE, "decay": ONE}
 @pytest.mark.parametrize("quantity", BASE)
 @pytest.mark.parametrize("name", ["mup", "depth-mup", "completep"])
 def test_a_quantity_is_switched_off(name: str, quantity: str, form: str) -> None:
-    """It stays as in plain PyTorch, whatever was folded into the tensor; the other quantities do not move."""
-    rule = parametrization(name)
-    standard = table(parametrization("sp"), form=form)
-    expected = {cell: replace(row, **{quantity: getattr(standard[cell], quantity)}) for cell, row in table(rule, form=form).items()}
-    assert table(rule.without(quantity), form=form) == expected
-    assert BASE[quantity] is None or {getattr(row, quantity) for row in expected.values()} == {BASE[quantity]}
+    """With explicit multipliers it stays as in plain PyTorch and the others do not move; every form is the same training."""
+    rule, adamw = parametrization(name), rules.family("adamw")
+    off, standard = rule.without(quantity), table(parametrization("sp"))
+    explicit = {cell: replace(row, **{quantity: getattr(standard[cell], quantity)}) for cell, row in table(rule, form="table8").items()}
+    assert BASE[quantity] is None or {getattr(row, quantity) for row in explicit.values()} == {BASE[quantity]}
+    for (role, place), row in table(off, form=form).items():
+        carried = rule.branch_multiplier if form == "plain" and place == Place.BRANCH_END else ONE
+        theta = rule.multiplier(role, form) / rule.multiplier(role, "table8") / carried
+        assert row == replace(explicit[role, place].rescale(theta, adamw), multiplier=row.multiplier), (role, place)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -349,7 +356,7 @@ def test_several_factors_are_switched_off() -> None:
     off = parametrization("mup").without("lr", "eps").without("embedding")
     assert off.name == "mup, without lr, without eps, without embedding"
     assert off.off == {"lr", "eps", Role.EMBEDDING}
-    assert {(row.lr, row.eps) for row in table(off).values()} == {(ONE, ONE)}
+    assert {(row.lr, row.eps) for row in table(off, form="table8").values()} == {(ONE, ONE)}
 
 
 @pytest.mark.parametrize("factor", ["multiplier", "weight", "", "LR", "lr eps"])
@@ -410,8 +417,10 @@ def test_default_rules() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "unknown rule 'default'; choose one of sp, "),
-        (None, "unknown rule 'default'; choose one of sp, "),
+        ("", "unknown rule ''; choose one of sp, "),
+        (None, "'default' is chosen by a model's residual branches; choose one of sp, "),
+        (3, "a rule is named by text or given as a Parametrization, not as 3"),
+        ("mup, decay=sqrt, decay=constant", "'decay' stands twice"),
         ("nope, without eps", "unknown rule 'nope'; choose one of sp, "),
         ("mup,", "'' changes no rule; say for example 'decay=sqrt' or 'without eps'"),
         ("mup, eps", "'eps' changes no rule"),
@@ -421,7 +430,7 @@ def test_default_rules() -> None:
         ("mup, nothing=sqrt", "rules have no option 'nothing'"),
         ("mup, =sqrt", "rules have no option ''"),
         ("mup, alpha=2", "alpha is 2: "),
-        ("completep, alpha=", "alpha is '', which is no rational number"),
+        ("completep, alpha=", "alpha is '', which is no exact rational number"),
     ],
 )
 def test_text_that_names_no_rule(text: str | None, message: str) -> None:
@@ -480,7 +489,8 @@ def stated(sentences: list[str]) -> dict[str, str]:
     "text", [*SIZED, "completep, without hidden", "completep, without lr", "mup, decay=constant", "mup, alignment=none"]
 )
 def test_derivations_state_the_numbers(text: str) -> None:
-    for optimizer in ("adamw", "sgd", "lion") if "alignment" in text else ("adamw", "sgd", "muon", "lion"):
+    undefined = {"mup, alignment=none": "muon", "mup, decay=constant": "sgd"}
+    for optimizer in {"adamw", "sgd", "muon", "lion"} - {undefined.get(text)}:
         rule, family = parametrization(text), rules.family(optimizer)
         own, sentences = rule.quantities(Role.HIDDEN, family, Place.BRANCH), rule.derivation(Role.HIDDEN, family, Place.BRANCH)
         assert sentences[0] == rule.source

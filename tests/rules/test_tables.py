@@ -83,11 +83,17 @@ def test_tensor_programs_v(form: str, rule: str, quantity: str, input_and_biases
 
 @pytest.mark.parametrize("optimizer", FAMILIES)
 def test_parametrizations_that_differ_only_in_form(optimizer: str) -> None:
-    """Mean-field is muP with unit scales, and the spectral condition gives muP (2310.17813, Section 4)."""
+    """Mean-field is muP with unit scales, and the spectral condition gives muP (2310.17813, Section 4), but for narrowing matrices."""
     for role in Role:
-        assert quantities("mean-field", role, optimizer) == quantities("spectral", role, optimizer) == quantities("mup", role, optimizer), (
-            role
-        )
+        assert quantities("mean-field", role, optimizer) == quantities("mup", role, optimizer), role
+        assert (quantities("spectral", role, optimizer) == quantities("mup", role, optimizer)) == (role != Role.KEY_VALUE), role
+
+
+def test_the_spectral_condition_for_narrowing_matrices() -> None:
+    """2310.17813, Condition 1: initial norms √(n_out/n_in), for n_out below n_in; rates n_out/n_in (SGD) and 1/n_in (Adam)."""
+    sgd, adam = (quantities("spectral", Role.KEY_VALUE, optimizer) for optimizer in ("sgd", "adam"))
+    assert sgd.init == adam.init == FAN_OUT ** "1/2" / FAN_IN
+    assert (sgd.lr, adam.lr) == (FAN_OUT / FAN_IN, ONE / FAN_IN)
 
 
 FULL, HALVED = powers(head_dim=-1), powers(head_dim="-1/2")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ..rules import Family, Role
+from ..rules import Family, Role, covers
 from ._apply import planned
 from ._optimizer import torch_class
 
@@ -37,7 +37,7 @@ class Settings:
 
     def decays(self, name: str, role: Role) -> bool:
         """Whether the tensor gets weight decay."""
-        return not any(key == role or fnmatchcase(name, key) for key in self.undecayed)
+        return not any(covers(key, role) or fnmatchcase(name, key) for key in self.undecayed)
 
 
 def param_groups(plan: Plan, model: nn.Module, settings: Settings, optimizer: str | None) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from .._errors import MutransferError
-from ..rules import Family, Role, family
+from ..rules import Family, Role, covers, family
 
 TORCH: Mapping[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -46,13 +47,20 @@ def recognised(optimizer: Any) -> Family:
     settings: Mapping[str, Any] = {}
     if isinstance(optimizer, partial):
         optimizer, settings = optimizer.func, optimizer.keywords
-    if isinstance(optimizer, torch.optim.Optimizer):
-        optimizer, settings = type(optimizer), optimizer.defaults
+    elif isinstance(optimizer, torch.optim.Optimizer):
+        usual = inspect.signature(type(optimizer)).parameters
+        settings = {k: v for k, v in optimizer.defaults.items() if k != "lr" and k in usual and v != usual[k].default}
+        optimizer = type(optimizer)
     if not isinstance(optimizer, type) or optimizer not in _NAMES:
         what = getattr(optimizer, "__name__", repr(optimizer))
         raise MutransferError(
-            f"no scaling rule is known for {what}, which is not one of torch's own optimizers: name its family, such as optimizer='lion', "
-            "or declare how its update answers to the gradient's scale with mutransfer.rules.Family"
+            f"no scaling rule is known for {what}: give one of torch's classes {', '.join(cls.__name__ for cls in _NAMES)}, or name its "
+            "family, such as optimizer='lion', or declare how its update answers to the gradient's scale with mutransfer.rules.Family"
+        )
+    if lost := settings.keys() & {"lr", "eps", "weight_decay"}:
+        raise MutransferError(
+            f"{optimizer.__name__} was given {', '.join(sorted(lost))}, which the plan's parameter groups set for each tensor: "
+            "give the plan the class alone, and these values to param_groups"
         )
     name = _NAMES[optimizer]
     if name == "muon-original":
@@ -85,7 +93,7 @@ def assigned(optimizer: Any, tensors: Mapping[str, tuple[Role, int]]) -> dict[st
         )
     found: dict[str, Family] = {}
     for name, (role, dimensions) in tensors.items():
-        key = next((key for key in families if key == role or fnmatchcase(name, key)), None)
+        key = next((key for key in families if covers(key, role) or fnmatchcase(name, key)), None)
         if key is None:
             raise MutransferError(f"no optimizer was given for {name} ({role}): add one to optimizer={{...}}, with '*' for the rest")
         found[name] = families[key]
@@ -95,6 +103,6 @@ def assigned(optimizer: Any, tensors: Mapping[str, tuple[Role, int]]) -> dict[st
                 f"their own, such as optimizer={{'hidden': '{families[key].name}', '*': 'adamw'}}"
             )
     for key in families:
-        if not any(key == role or fnmatchcase(name, key) for name, (role, _) in tensors.items()):
+        if not any(covers(key, role) or fnmatchcase(name, key) for name, (role, _) in tensors.items()):
             raise MutransferError(f"optimizer={{{key!r}: ...}} matches no role and no tensor of the model")
     return found

@@ -11,11 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ..rules import Family, Place, Powers, Role, bibtex, powers
+from ..rules import QUANTITIES, Family, Place, Powers, Role, bibtex, powers
 from . import _apply, _groups
 from ._show import explanation, table
-
-_POWERS = ("init", "lr", "eps", "decay", "multiplier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +186,7 @@ class Plan:
         """The whole plan as JSON text; powers and ratios are exact."""
 
         def plain(tensor: TensorPlan) -> dict[str, Any]:
-            data = asdict(tensor) | {q: getattr(tensor, q).to_json() for q in _POWERS}
+            data = asdict(tensor) | {q: getattr(tensor, q).to_json() for q in QUANTITIES}
             return data | {"ratios": {name: str(ratio) for name, ratio in tensor.ratios.items()}}
 
         head = {name: getattr(self, name) for name in ("rule", "title", "why", "cites", "rescales", "clip", "depth")}
@@ -208,14 +206,16 @@ class Plan:
             optimizers = [Family.from_json(fields) for fields in data.pop("optimizers")]
             lists = {"depth": tuple(data["depth"]), "cites": tuple(data["cites"])}
             return cls(**data | lists, optimizers={f.name: f for f in optimizers}, tensors={t.name: t for t in tensors})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise MutransferError(f"this is not a plan written by Plan.to_json: {error}") from error
 
 
 def _tensor(fields: dict[str, Any]) -> TensorPlan:
-    exact = {q: powers(**fields[q]) for q in _POWERS}
+    exact = {q: powers(**fields[q]) for q in QUANTITIES}
     lists = {q: tuple(fields[q]) for q in ("shape", "base_shape", "run", "reasons")}
     ratios = {name: Fraction(ratio) for name, ratio in fields["ratios"].items()}
+    for power in exact.values():
+        power.evaluate(ratios)
     return TensorPlan(**fields | exact | lists | {"role": Role(fields["role"]), "place": Place(fields["place"]), "ratios": ratios})
 
 

@@ -33,19 +33,21 @@ def role_of(m: Match, own: Trace, width: bool) -> Role:
         return Role.HEAD_GAIN
     if kind != "matrix":
         return Role(kind)
+    if m.parameter.axes is None and name not in own.feeds:
+        return Role.VECTOR
+    if "expert" in m.axes:
+        return Role.EXPERT
+    if m.parameter.axes is not None and "in" not in m.axes and len(m.axes) > 2:
+        return Role.DEPTHWISE
     if not width:
         return matrix_role(name not in own.first, name not in own.final)
     if m.parameter.axes is None:
-        if name in own.feeds and m.ratio("out") != 1:
+        if m.ratio("out") != 1:
             raise MutransferError(
                 f"{name}: signals are multiplied by it, and no rule says which dimension is its fan-in; "
                 f"say so with axes={{{name!r}: ('in', 'out')}}"
             )
         return Role.VECTOR
-    if "expert" in m.axes:
-        return Role.EXPERT
-    if "in" not in m.axes and len(m.axes) > 2:
-        return Role.DEPTHWISE
     if m.ratio("in") != m.ratio("out") and any(name in attention.key_value for attention in own.attention):
         return Role.KEY_VALUE
     role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)

@@ -35,6 +35,7 @@ from ._paper import paper_table as paper_table
 from ._paper import printed as printed
 from ._powers import ONE as ONE
 from ._powers import Powers as Powers
+from ._powers import exact as exact
 from ._powers import powers as powers
 from ._register import DISAGREEMENTS as DISAGREEMENTS
 from ._register import Disagreement as Disagreement
@@ -45,6 +46,7 @@ from ._residual import tau as tau
 from ._residual import weighted as weighted
 from ._roles import Place as Place
 from ._roles import Role as Role
+from ._roles import covers as covers
 from ._roles import matrix_role as matrix_role
 from ._tables import DEFAULT as DEFAULT
 from ._tables import PARAMETRIZATIONS as PARAMETRIZATIONS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .._errors import MutransferError
-from ._powers import Exponent, powers
+from ._powers import Exponent, exact, powers
 
 _HALF = Fraction(1, 2)
 
@@ -287,7 +287,7 @@ def classify_depth(alpha: Exponent, gamma: Exponent) -> DepthClassification:
     Raises:
         MutransferError: an exponent is no rational number.
     """
-    alpha, gamma = _exact("alpha", alpha), _exact("gamma", gamma)
+    alpha, gamma = exact("alpha", alpha), exact("gamma", gamma)
     stable_at_init = alpha >= _HALF
     stable_in_training = stable_at_init and alpha + gamma >= 1
     trivial = stable_in_training and alpha + gamma > 1
@@ -340,19 +340,10 @@ def _along_depth(alpha: Fraction, gamma: Fraction) -> Iterator[str]:
         yield "the most diverse that is possible. This is Depth-muP, the only such choice."
 
 
-def _exact(name: str, value: Exponent) -> Fraction:
-    if isinstance(value, (int, Fraction, str)) and not isinstance(value, bool):
-        try:
-            return Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            pass
-    raise MutransferError(f'{name} is {value!r}, which is no exact rational number; give an int, a Fraction or text such as "-1/2"')
-
-
 def _sequence(name: str, values: Sequence[Exponent]) -> tuple[Fraction, ...]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise MutransferError(f"{name} is {values!r}; give a list of exponents, one a layer")
-    return tuple(_exact(f"{name} of layer {layer}", value) for layer, value in enumerate(values, start=1))
+    return tuple(exact(f"{name} of layer {layer}", value) for layer, value in enumerate(values, start=1))
 
 
 def _as_long(name: str, values: tuple[Fraction, ...], a: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
@@ -363,7 +354,7 @@ def _as_long(name: str, values: tuple[Fraction, ...], a: tuple[Fraction, ...]) -
 
 def _spread(name: str, value: Exponent | Sequence[Exponent], a: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
     if isinstance(value, (int, Fraction, str)) or not isinstance(value, Sequence):
-        return (_exact(name, value),) * len(a)
+        return (exact(name, value),) * len(a)
     return _as_long(name, _sequence(name, value), a)
 
 

@@ -21,6 +21,7 @@ well. Laws for rate or batch as absolute numbers (2503.04715, 2601.05049), rules
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -58,6 +59,7 @@ class HorizonRule:
         one_minus_beta: What 1 - beta is multiplied by.
         half_life: Beta2 alone changes, to beta2^one_minus_beta, so that its half-life in tokens is kept exactly; otherwise both change.
         smallest_beta2: What beta2 may not fall below.
+        largest_beta2: What it may not rise above.
         min_steps: Fewest steps of either run.
     """
 
@@ -75,6 +77,7 @@ class HorizonRule:
     one_minus_beta: Powers = ONE
     half_life: bool = False
     smallest_beta2: float = 0.0
+    largest_beta2: float = 1.0
     min_steps: int = 0
 
 
@@ -97,7 +100,7 @@ LINEAR = HorizonRule(
     name="linear",
     title="SGD: the rate is proportional to the batch",
     source="1706.02677, Section 2.1",
-    optimizers=("sgd",),
+    optimizers=("sgd", "sgdw"),
     assumptions=(
         "the same number of tokens, so the same schedule in epochs",
         "gradients change little over as many small steps as one large step replaces, hence a warm-up",
@@ -180,7 +183,7 @@ MARIN = HorizonRule(
     optimizers=("adamh",),
     assumptions=(
         "Adam with matrices of a fixed Frobenius norm, without weight decay; a linear schedule, 10% warm-up and 20% decay",
-        "the rate is that of the matrices: the recipe gives other tensors a rate in proportion to sqrt(batch/tokens)",
+        "the rate, at most 0.01, is that of the matrices: the recipe gives other tensors a rate in proportion to sqrt(batch/tokens)",
         "beta1 stays; at most 250 tokens per parameter",
     ),
     batch=(1 / 8, 128.0),
@@ -191,12 +194,13 @@ MARIN = HorizonRule(
     one_minus_beta=powers(batch=1),
     half_life=True,
     smallest_beta2=0.9,
+    largest_beta2=0.9999,
 )
 NANOCHAT = HorizonRule(
     name="nanochat",
     title="Muon and AdamW: square root of the batch, decay keeps its fraction of the run",
     source="github.com/karpathy/nanochat, scripts/base_train.py, after 2405.13698",
-    optimizers=("muon", "adamw"),
+    optimizers=("muon", "muon-spectral", "muon-original", "muon-match-rms", "adamw"),
     assumptions=(
         "tokens grow in proportion to the parameters, and the batch about as tokens^0.383",
         "the decay is that of Muon's matrices; that Muon follows AdamW's rule is assumed there, not studied",
@@ -299,6 +303,9 @@ def horizon(
     Raises:
         MutransferError: there is no rule of this name, an argument is not the number it should be, or the rule does not cover the change.
     """
+    for what, name in {"rule": rule, "optimizer": optimizer or ""}.items():
+        if not isinstance(name, str):
+            raise MutransferError(f"{what} is {name!r}: give a name, such as {'sde' if what == 'rule' else 'adamw'!r}")
     found = HORIZON_RULES.get(rule.lower())
     if found is None:
         raise MutransferError(f"unknown horizon rule {rule!r}; choose one of {', '.join(HORIZON_RULES)}")
@@ -397,6 +404,8 @@ def _check_steps(rule: HorizonRule, factor: float, steps: int | None) -> None:
 
 
 def _new_betas(rule: HorizonRule, betas: tuple[float, float], factor: float) -> tuple[float, float]:
+    if not isinstance(betas, Sequence) or len(betas) != 2:
+        raise MutransferError(f"betas is {betas!r}: give both betas of the base run, such as (0.9, 0.95)")
     for name, beta in zip(("beta1", "beta2"), betas, strict=True):
         if not isinstance(beta, Real) or not 0 < beta < 1:
             raise MutransferError(f"{name} is {beta!r}, not a number between 0 and 1: give both betas of the base run")
@@ -404,10 +413,11 @@ def _new_betas(rule: HorizonRule, betas: tuple[float, float], factor: float) -> 
     if factor == 1:
         return beta1, beta2
     result = (beta1, beta2**factor) if rule.half_life else (1 - (1 - beta1) * factor, 1 - (1 - beta2) * factor)
-    for name, old, new, least in zip(("beta1", "beta2"), betas, result, (0.0, rule.smallest_beta2), strict=True):
-        if new != old and not least < new < 1:
+    ranges = ((0.0, 1.0), (rule.smallest_beta2, rule.largest_beta2))
+    for name, old, new, (least, most) in zip(("beta1", "beta2"), betas, result, ranges, strict=True):
+        if new != old and not least < new < most:
             raise MutransferError(
-                f"horizon rule {rule.name!r} makes {name} {new:g} from {old:g}, outside {least:g} to 1 ({rule.source}): "
-                f"its memory would be shorter than the rule allows; change the batch less or tune {name} anew"
+                f"horizon rule {rule.name!r} makes {name} {new:g} from {old:g}, outside {least:g} to {most:g} ({rule.source}): "
+                f"change the batch less or tune {name} anew"
             )
     return result

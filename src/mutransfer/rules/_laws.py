@@ -59,7 +59,7 @@ def laws(*, readout: Exponent = 1, change: Powers = ONE) -> Mapping[Role, Law]:
         Role.READOUT: Law(init=powers(fan_in=-start), sums_over_width=True),
         Role.TIED: vector,
         Role.DEPTHWISE: Law(init=fan, gradient=back, change=change),
-        Role.ROUTER: Law(init=powers(fan_in=-1), gradient=collected * each, sums_over_width=True),
+        Role.ROUTER: Law(init=powers(fan_in=-start), gradient=collected * each, sums_over_width=True),
         Role.EXPERT: Law(init=fan, gradient=back * each, change=change, sums_over_width=True),
         Role.LORA_A: Law(init=fan, gradient=collected, sums_over_width=True, learned=True),
         Role.LORA_B: vector,

@@ -153,6 +153,8 @@ def soap(*, left: bool = True, right: bool = True, blocked: bool = False) -> Fam
         right: Whether columns are rotated.
         blocked: Whether the gradient is cut into blocks; their sizes are then the ratios `block_out` and `block_in`.
     """
+    if not (left or right):
+        raise MutransferError("soap without rows and columns rotated is Adam: use family('adamw')")
     out, into = (powers(block_out=1), powers(block_in=1)) if blocked else (_OUT, _IN)
     rotated = out ** Fraction(left, 2) * into ** Fraction(right, 2)
     return Family(
@@ -184,14 +186,18 @@ ADAM = _entrywise("adam", "coupled")
 ADAMW = _entrywise("adamw", "decoupled")
 _FLOORED = (
     "scale_parameter=True, as torch.optim.Adafactor, which also floors the mean squared gradient at eps itself: the rule holds where "
-    "gradients are larger than the root of eps"
+    "gradients are larger than the root of eps; it also cuts every rate at 1/sqrt(step), in all groups alike, so keep the base's below that"
 )
 ADAFACTOR = _entrywise("adafactor", "decoupled", relative=True, caveat=_FLOORED)
 _RECTIFIED = "its first steps are plain momentum and answer to the gradient's scale (2203.03466, B.3)"
 _CURVED = "exact for the Gauss-Newton-Bartlett estimate; Hutchinson's noise for all tensors at once mixes their scales"
+_SIZELESS = (
+    "a tensor that starts at zero has no size to be relative to: its first steps are LAMB's of size rate, LARS's plain SGD; and an "
+    "implementation must not clamp the norm"
+)
 _FROBENIUS: dict[str, Any] = {
     "relative": True,
-    "caveat": "a tensor that starts at zero moves as if its norm were 1; an implementation must not clamp the norm",
+    "caveat": _SIZELESS,
 }
 
 FAMILIES = {

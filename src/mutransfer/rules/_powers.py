@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from .._errors import MutransferError
+
 Exponent = int | Fraction | str
 Ratio = int | float | Fraction
 
@@ -67,6 +69,20 @@ class Powers:
 
 
 _ORDER = ("fan_in", "fan_out", "depth", "head_dim")
+
+
+def exact(name: str, value: Exponent) -> Fraction:
+    """A number as an exact fraction; text such as "-1/2" is taken as it is written, and floats are refused.
+
+    Raises:
+        MutransferError: it is no rational number.
+    """
+    if isinstance(value, (int, Fraction, str)) and not isinstance(value, bool):
+        try:
+            return Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            pass
+    raise MutransferError(f"{name} is {value!r}, which is no exact rational number; give one such as 1, '1/2' or '-3/4'")
 
 
 def powers(**exponents: Exponent) -> Powers:

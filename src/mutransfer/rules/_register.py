@@ -128,16 +128,24 @@ def _constant_vector_eps(q: Quantities, s: Situation) -> Quantities:
     return replace(q, eps=ONE) if s.inside and s.role in VECTORS else q
 
 
-def _constant_decay(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, decay=ONE) if s.role in _FEATURE_MATRICES else q
+def _width_decay(value: Callable[[Quantities], Powers]) -> Effect:
+    """Another decay of the matrices between features, for optimizers whose decay shrinks them by rate x decay."""
+
+    def effect(q: Quantities, s: Situation) -> Quantities:
+        if s.role not in _FEATURE_MATRICES:
+            return q
+        if s.optimizer.decay != "decoupled" or s.optimizer.relative:
+            raise MutransferError(
+                f"another width rule for decay is known for decoupled decay alone (AdamW, Muon), not for {s.optimizer.name}: use "
+                "decay=fixed-fraction"
+            )
+        return replace(q, decay=value(q))
+
+    return effect
 
 
-def _root_decay(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, decay=powers(fan_in="1/2")) if s.role in _FEATURE_MATRICES else q
-
-
-def _inverse_width_decay(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, decay=q.decay / powers(fan_in=1)) if s.role in _FEATURE_MATRICES else q
+def _constant_branch_decay(q: Quantities, s: Situation) -> Quantities:
+    return q if s.optimizer.normalises_decay else replace(q, decay=q.decay / s.moves)
 
 
 def _smaller_branch_end(q: Quantities, s: Situation) -> Quantities:
@@ -222,11 +230,26 @@ DISAGREEMENTS = {
             sides={
                 "fixed-fraction": "rate x decay is constant in width: CompleteP (2505.01618), microsoft/mup, 2603.00541, 2510.19093",
                 "constant": "hidden matrices keep the number: nanoGPT-mup, Megatron-LM, one reading of Tensor Programs V, Appendix B.3",
-                "sqrt": "hidden matrices times sqrt(width): 2510.15262, for AdamW (decay nothing but matrices)",
+                "sqrt": "rate x decay of hidden matrices falls as 1/sqrt(width): 2510.15262, for AdamW (decay nothing but matrices)",
                 "inverse-width": "rate x decay of hidden matrices falls as 1/width, where data grow with width: 2512.05620",
             },
-            effects={"constant": _constant_decay, "sqrt": _root_decay, "inverse-width": _inverse_width_decay},
-            concerns=lambda s: s.role in _FEATURE_MATRICES,
+            effects={
+                "constant": _width_decay(lambda q: ONE),
+                "sqrt": _width_decay(lambda q: q.decay / powers(fan_in="1/2")),
+                "inverse-width": _width_decay(lambda q: q.decay / powers(fan_in=1)),
+            },
+            concerns=lambda s: s.role in _FEATURE_MATRICES and s.optimizer.decay == "decoupled" and not s.optimizer.relative,
+        ),
+        Disagreement(
+            name="branch_decay",
+            quantity="what decay shrinks tensors by in a branch where alpha is below 1",
+            default="in-proportion",
+            sides={
+                "in-proportion": "depth^(alpha-1) a step, as their updates: 2603.00541 Table 12",
+                "constant": "the same fraction a step at every depth: u-muP (2407.17465)",
+            },
+            effects={"constant": _constant_branch_decay},
+            concerns=lambda s: s.inside and s.moves != ONE and not s.optimizer.normalises_decay,
         ),
         Disagreement(
             name="branch_end_init",

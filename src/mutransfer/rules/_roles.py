@@ -53,6 +53,18 @@ class Role(StrEnum):
     """Declared to stay as it is: neither drawn afresh nor trained, as a pretrained matrix under an adapter."""
 
 
+_PARTS = {Role.HIDDEN: {Role.KEY_VALUE, Role.EXPERT}, Role.GAIN: {Role.HEAD_GAIN}}
+
+
+def covers(key: str, role: Role) -> bool:
+    """Whether a role that a user names means a tensor of this role.
+
+    A role may be finer where width grows than at base size, and what is chosen by role has to be the same at both: hidden matrices
+    include those of keys, values and experts, gains those of single heads.
+    """
+    return key == role or any(key == whole and role in parts for whole, parts in _PARTS.items())
+
+
 class Place(StrEnum):
     """Where a tensor stands in a residual network."""
 

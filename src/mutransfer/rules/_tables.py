@@ -10,7 +10,7 @@ from .._errors import MutransferError
 from ._abc import FORMS, QUANTITIES, Quantities
 from ._laws import Law, laws
 from ._optimizers import Family
-from ._powers import ONE, Exponent, Powers, powers
+from ._powers import ONE, Exponent, Powers, exact, powers
 from ._register import DISAGREEMENTS, Disagreement, Situation
 from ._roles import Place, Role
 
@@ -50,10 +50,9 @@ class Parametrization:
     off: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        exact = {"alpha": self.alpha, "attention": self.attention}
-        for name, value in exact.items():
+        for name, value in {"alpha": self.alpha, "attention": self.attention}.items():
             if value is not None:
-                object.__setattr__(self, name, _rational(name, value))
+                object.__setattr__(self, name, exact(name, value))
 
     @property
     def branch_multiplier(self) -> Powers:
@@ -102,15 +101,16 @@ class Parametrization:
         made = self
         for name, value in options.items():
             made = made._with_alpha(value) if name == "alpha" else made._with_option(name, str(value))
-            made = replace(made, name=f"{made.name}, {name}={value}")
+            made = replace(made, name=_named(made.name, f"{name}={value}"))
         return made
 
     def without(self, *factors: str) -> Parametrization:
         """The same rule with factors switched off, for experiments; the other factors stay as they are.
 
-        A quantity ("init", "lr", "eps", "decay") is then left at its base value for every tensor as it finally stands, after all folding;
-        a role ("embedding") is treated as under standard parametrization; "branch" is the branches' multiplier, "attention" the scale
-        of the attention logits.
+        A quantity ("lr", "eps", "decay") is then what an implementation with explicit multipliers (Table 8) would leave at its base value;
+        in the other forms it follows by the abc symmetry, so that they remain one training. "init" is the standard initial scale there. A
+        role ("embedding") is treated as under standard parametrization; "branch" is the branches' multiplier, "attention" the scale of
+        the attention logits.
 
         >>> print(parametrization("mup").without("eps").name)
         mup, without eps
@@ -123,8 +123,7 @@ class Parametrization:
         for factor in factors:
             if factor not in known:
                 raise MutransferError(f"a rule has no factor {factor!r} to switch off; choose one of {', '.join(known)}")
-        named = "".join(f", without {factor}" for factor in factors)
-        return replace(self, name=self.name + named, off=self.off | frozenset(factors))
+        return replace(self, name=_named(self.name, *(f"without {factor}" for factor in factors)), off=self.off | frozenset(factors))
 
     def quantities(
         self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE, *, form: str = "table3", carries: Powers = ONE
@@ -150,18 +149,10 @@ class Parametrization:
             MutransferError: there is no form of this name, or the rule says nothing about the role.
         """
         theta = self.multiplier(role, form)
-        situation, standard = self._situation(role, optimizer, place), Quantities(init=_STANDARD[role].init)
-        if self.one_rate or role in self.off:
-            own = standard
-        else:
-            own = self._derived(situation)
-            for name, each in _OPTIONS.items():
-                if effect := each.effects.get(self.options.get(name, each.default)):
-                    own = effect(own, situation)
+        own = self._chosen(self._situation(role, optimizer, place))[0]
         if form == "plain" and place == Place.BRANCH_END:
             carries = carries * self.branch_multiplier
-        own = own.fold(carries, optimizer).rescale(theta, optimizer)
-        return replace(own, **{name: getattr(standard, name) for name in self.off & set(QUANTITIES)})
+        return own.fold(carries, optimizer).rescale(theta, optimizer)
 
     def multiplier(self, role: Role, form: str) -> Powers:
         """The multiplier that a tensor of this role has in this form.
@@ -190,7 +181,7 @@ class Parametrization:
         if self.one_rate:
             return [f"{self.source}: one rate, eps and decay for all tensors, and the model's own initial law"]
         situation = self._situation(role, optimizer, place)
-        own, found = self._derived(situation), self.quantities(role, optimizer, place)
+        own, (found, said) = self._derived(situation), self._chosen(situation)
         change = situation.law.change * situation.moves
         sentences = [
             f"{self.source}",
@@ -203,12 +194,30 @@ class Parametrization:
         if optimizer.eps is not None:
             sentences.append(f"eps {own.eps}: entries of the gradient are {situation.gradient}")
         if changes := [f"{q} {getattr(found, q)}" for q in QUANTITIES if getattr(found, q) != getattr(own, q)]:
-            said = [*(f"{name}={value}" for name, value in self.options.items()), *(f"without {factor}" for factor in sorted(self.off))]
-            sentences.append(f"then {', '.join(changes)}, because the rule is taken with {', '.join(said)}")
+            sentences.append(f"then {', '.join(changes)}, because of {', '.join(said)}")
         return [*sentences, *([optimizer.caveat] if optimizer.caveat else [])]
 
     def _situation(self, role: Role, optimizer: Family, place: Place) -> Situation:
         return Situation(role=role, law=self.law(role), place=place, optimizer=optimizer, alpha=self.alpha)
+
+    def _chosen(self, s: Situation) -> tuple[Quantities, list[str]]:
+        """The quantities without any multiplier after options and ablations, and which of these mattered."""
+        standard, said = Quantities(init=_STANDARD[s.role].init), list[str]()
+        if self.one_rate or s.role in self.off:
+            return standard, [f"without {s.role}"]
+        own = self._derived(s)
+        for name, each in _OPTIONS.items():
+            value = self.options.get(name, each.default)
+            changed = each.effects[value](own, s) if value in each.effects else own
+            said += [f"{name}={value}"] if changed != own else []
+            own = changed
+        explicit = self.multiplier(s.role, "table8")
+        for factor in sorted(self.off & set(QUANTITIES)):
+            shown = own.rescale(explicit, s.optimizer)
+            changed = replace(shown, **{factor: getattr(standard, factor)}).rescale(ONE / explicit, s.optimizer)
+            said += [f"without {factor}"] if changed != own else []
+            own = changed
+        return own, said
 
     def _derived(self, s: Situation) -> Quantities:
         """The quantities by the principle, without any multiplier."""
@@ -225,26 +234,29 @@ class Parametrization:
             raise MutransferError(f"rule {self.name!r} scales nothing: it has no options, and nothing to switch off")
 
     def _with_alpha(self, value: Exponent) -> Parametrization:
-        alpha = _rational("alpha", value)
+        alpha = exact("alpha", value)
         if not Fraction(1, 2) <= alpha <= 1:
             raise MutransferError(
                 f"alpha is {alpha}: features are stable and faithful only for alpha from 1/2 to 1 (Tensor Programs VI, Claims 7.1 to 7.3)"
             )
-        return replace(self, alpha=alpha)
+        return replace(self, alpha=alpha, title=f"{self.title.split(';')[0]}; residual branches times {powers(depth=-alpha)}")
 
     def _with_option(self, name: str, value: str) -> Parametrization:
         if name not in _OPTIONS:
-            raise MutransferError(f"rules have no option {name!r}; choose one of {', '.join(_OPTIONS)}")
+            elsewhere = f"{name} is chosen by {DISAGREEMENTS[name].where}; " if name in DISAGREEMENTS else ""
+            raise MutransferError(f"rules have no option {name!r}; {elsewhere}choose one of {', '.join(_OPTIONS)}")
         if value not in _OPTIONS[name].sides:
             raise MutransferError(f"{name}={value} is no side of that disagreement; choose one of {', '.join(_OPTIONS[name].sides)}")
         return replace(self, options={**self.options, name: value})
 
 
-def _rational(name: str, value: Exponent) -> Fraction:
-    try:
-        return Fraction(value)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        raise MutransferError(f"{name} is {value!r}, which is no rational number; give one such as 1, '1/2' or '3/4'") from None
+def _named(name: str, *changes: str) -> str:
+    """The name with changes after it, each once; a side that is taken anew replaces the one before."""
+    base, *parts = name.split(", ")
+    for change in changes:
+        option = change.partition("=")[0]
+        parts = [part for part in parts if part.partition("=")[0] != option] + [change]
+    return ", ".join([base, *parts])
 
 
 def _response(s: Situation) -> Powers:
@@ -261,6 +273,7 @@ def _shrink(s: Situation, own: Quantities) -> Powers:
 _TP5 = "Tensor Programs V (2203.03466), Table 3"
 _DEEP = Fraction(1)
 _SHALLOW = Fraction(1, 2)
+_NARROW = Law(init=powers(fan_in=-1, fan_out="1/2"), gradient=powers(fan_out=-1), sums_over_width=True)
 _LAZY = laws(readout="1/2", change=powers(fan_out="-1/2"))
 
 PARAMETRIZATIONS = {
@@ -276,7 +289,7 @@ PARAMETRIZATIONS = {
         ),
         Parametrization(
             name="sp-layerwise",
-            title="standard parametrization with a rate for each kind of layer",
+            title="standard parametrization with a rate for each kind of layer; its output's first changes grow with width",
             source="Scaling Exponents Across Parameterizations and Optimizers (2407.05872)",
             cites=("2407.05872",),
             laws=_STANDARD,
@@ -284,7 +297,7 @@ PARAMETRIZATIONS = {
         ),
         Parametrization(
             name="ntk",
-            title="neural tangent parametrization: features stop moving as width grows (kernel regime)",
+            title="neural tangent parametrization: features stop moving as width grows (kernel regime), under Adam, too",
             source="Neural Tangent Kernel (1806.07572); Tensor Programs IV (2011.14522)",
             cites=("1806.07572", "2011.14522"),
             laws=_LAZY,
@@ -299,9 +312,10 @@ PARAMETRIZATIONS = {
         Parametrization(name="mup", title="maximal update parametrization: transfers in width", source=_TP5, cites=("2203.03466",)),
         Parametrization(
             name="spectral",
-            title="muP from a condition on spectral norms, in the fans of each matrix itself",
+            title="muP from a condition on spectral norms; other than muP for matrices whose fan-out grows less than their fan-in",
             source="A Spectral Condition for Feature Learning (2310.17813), Condition 1; in depth 2603.00541",
             cites=("2310.17813", "2603.00541"),
+            laws={**laws(), Role.KEY_VALUE: _NARROW},
         ),
         Parametrization(
             name="depth-mup",
@@ -331,7 +345,7 @@ PARAMETRIZATIONS = {
             source="u-muP (2407.17465), Table 2 and Appendix G",
             cites=("2407.17465", "2203.03466"),
             alpha=_SHALLOW,
-            options={"embedding_rate": "sqrt"},
+            options={"embedding_rate": "sqrt", "branch_decay": "constant"},
         ),
     )
 }
@@ -362,10 +376,16 @@ def parametrization(name: str | Parametrization | None, default: Parametrization
     """
     if isinstance(name, Parametrization):
         return name
-    base, *changes = (part.strip() for part in (name or DEFAULT).split(","))
+    if not isinstance(name, str | None):
+        raise MutransferError(f"a rule is named by text or given as a Parametrization, not as {name!r}")
+    base, *changes = (part.strip() for part in (DEFAULT if name is None else name).split(","))
     rule = default if is_default(name) else PARAMETRIZATIONS.get(base.lower())
     if rule is None:
-        raise MutransferError(f"unknown rule {base!r}; choose one of {', '.join(PARAMETRIZATIONS)}")
+        what = f"{base!r} is chosen by a model's residual branches" if is_default(name) else f"unknown rule {base!r}"
+        raise MutransferError(f"{what}; choose one of {', '.join(PARAMETRIZATIONS)}")
+    options = [change.partition("=")[0].strip() for change in changes]
+    if twice := [option for option in options if options.count(option) > 1]:
+        raise MutransferError(f"{twice[0]!r} stands twice in {name!r}")
     for change in changes:
         option, equals, value = (part.strip() for part in change.partition("="))
         if change.startswith("without "):
