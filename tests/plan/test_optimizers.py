@@ -496,3 +496,18 @@ def test_json_keeps_mixes_and_families(optimizer: Any) -> None:
 def test_powers_of_a_family_survive_json() -> None:
     again = Family.from_json(MINE.to_json())
     assert again == MINE and isinstance(again.gain, Powers) and again.eps == powers(fan_in=1, fan_out="1/2") != ONE
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        partial(optim.AdamW, weight_decay=0.3),
+        partial(optim.AdamW, eps=1e-5),
+        partial(optim.SGD, lr=0.1),
+        optim.AdamW([torch.nn.Parameter(torch.zeros(1))], weight_decay=0.3),
+    ],
+    ids=["decay", "eps", "rate", "object"],
+)
+def test_hyperparameters_that_the_groups_would_override_are_refused(optimizer: Any) -> None:
+    with pytest.raises(MutransferError, match="which the plan's parameter groups set for each tensor: give the plan the class alone"):
+        plan(mlp(16), mlp(8), optimizer=optimizer)

@@ -481,3 +481,27 @@ def test_layer_scales_end_their_branches() -> None:
     assert own["gammas.3"].place == "ending a branch"
     assert factors(own, "gammas.3") == pytest.approx([1 / 2, 1 / 2, 1 / 4, 2])
     assert own["blocks.3.o_proj.weight"].place == "in a branch"
+
+
+def test_what_is_chosen_by_role_is_the_same_at_base_and_target() -> None:
+    """Keys and values are hidden matrices, and gains of heads gains, whether or not width grew."""
+    base, model = (attention(width, shared=1, normed=True) for width in (WIDTH, 4 * WIDTH))
+    roles = {f"blocks.*.{name}.weight": "key-value" for name in ("k_proj", "v_proj")}
+    optimizer = {"hidden": "muon", "*": "adamw"}
+    small, large = (
+        plan(each, base, optimizer=optimizer, example_inputs=SEQUENCES, roles=own) for each, own in ((base, None), (model, roles))
+    )
+    assert large["blocks.0.k_proj.weight"].role == Role.KEY_VALUE and large["blocks.0.q_norm.weight"].role == Role.HEAD_GAIN
+    assert {name: tensor.optimizer for name, tensor in small.tensors.items()} == {
+        name: tensor.optimizer for name, tensor in large.tensors.items()
+    }
+    undecayed = [
+        {
+            name
+            for group in own.param_groups(each, 0.1, weight_decay=0.1, optimizer="adamw", undecayed=["gain"])
+            if not group["weight_decay"]
+            for name in group["names"]
+        }
+        for own, each in ((small, base), (large, model))
+    ]
+    assert undecayed[0] == undecayed[1] and "blocks.0.q_norm.weight" in undecayed[0]
