@@ -240,7 +240,7 @@ def _print_table(rule: Any, optimizer: Any, form: str, style: str) -> None:
         about = {"rule": rule.name, "source": rule.source, "optimizer": optimizer.name, "form": form}
         print(json_module.dumps(about | {"roles": table, "multipliers": multipliers}, indent=1))
     elif style == "latex" and paper:
-        cells = [[name, *(f"${latex(own)}$" for own, _ in row)] for name, row in paper]
+        cells = [[name, *(f"${latex(a)}$" + ("" if a == sp else f" (${latex(sp)}$)") for a, sp in row)] for name, row in paper]
         print(latex_table(["", *(column.replace("&", r"\&") for column in COLUMNS)], cells))
     elif style == "latex":
         cells = [[row.label, *(f"${latex(getattr(row.quantities, q))}$" for q in QUANTITIES)] for row in rows]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mutransfer import cli
-from mutransfer.rules import PARAMETRIZATIONS
+from mutransfer.rules import DISAGREEMENTS, PARAMETRIZATIONS
 
 Command = Callable[..., Any]
 VERBS = ("demo", "plan", "sweep", "transfer", "report", "rules")
@@ -205,3 +205,29 @@ def test_a_closed_pipe_is_no_error() -> None:
         child.stdout.close()
         assert child.stderr.read() == ""
     assert child.returncode == 0
+
+
+def test_rules_in_the_forms_of_the_paper(command: Command) -> None:
+    out = command("rules", "mup", "--optimizer", "adam", "--form", "table9").out
+    rows = [re.split("  +", line.strip()) for line in out.splitlines()]
+    assert ["init. var.", "1/fan_out (1/fan_in)", "1/fan_in", "1/fan_in"] in rows
+    assert ["Adam LR", "1/√fan_out (1)", "1/√fan_in (1)", "1/fan_in (1)"] in rows
+    assert "from table3:" in out and "output weights: theta = 1/√fan_in; init × √fan_in" in out
+
+
+def test_rules_in_latex(command: Command) -> None:
+    lines = command("rules", "mup", "--form", "table3", "--latex").out.splitlines()
+    assert lines[0] == r"\begin{tabular}{llll}" and lines[-1] == r"\end{tabular}"
+    assert r"init. var. & $\mathrm{fan\_in}^{-1}$ & $\mathrm{fan\_in}^{-2}$ ($\mathrm{fan\_in}^{-1}$) & $\mathrm{fan\_in}^{-1}$ \\" in lines
+    assert r"hidden & $\mathrm{fan\_in}^{-1/2}$" in command("rules", "mup", "--latex").out
+
+
+def test_citations_and_disagreements_are_printed(command: Command) -> None:
+    assert command("rules", "completep", "--optimizer", "muon", "--cite").out.count("@misc{") == 3
+    out = command("rules", "--disagreements").out
+    assert all(f"{name}: " in out for name in DISAGREEMENTS)
+
+
+def test_an_optimizer_of_matrices_has_rows_for_these_alone(command: Command) -> None:
+    assert command("rules", "mup", "--json").out.count('"bias"') == 1
+    assert '"bias"' not in command("rules", "mup", "--optimizer", "muon", "--json").out

@@ -11,6 +11,10 @@ from ._roles import Place, Role
 from ._tables import Parametrization
 
 _NEVER_INSIDE = (Role.EMBEDDING, Role.POSITION, Role.INPUT, Role.READOUT, Role.TIED)
+_NO_MATRICES = (
+    *(Role.BIAS, Role.GAIN, Role.HEAD_GAIN, Role.LAYER_SCALE, Role.VECTOR, Role.ATTENTION_SCALE, Role.SCALAR),
+    *(Role.POSITION, Role.DEPTHWISE),
+)
 _NEVER_LAST = (Role.KEY_VALUE, Role.ROUTER, Role.LORA_A, Role.HEAD_GAIN, Role.ATTENTION_SCALE)
 
 
@@ -31,6 +35,8 @@ class Row:
 def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> list[Row]:
     """Every role's quantities; roles inside residual branches have rows of their own where depth changes them.
 
+    An optimizer of matrices has rows for these alone.
+
     Args:
         rule: The parametrization.
         optimizer: The family that trains the tensors.
@@ -40,7 +46,7 @@ def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> li
     Raises:
         MutransferError: there is no form of this name.
     """
-    roles = [role for role in Role if role in rule.laws and role != Role.FROZEN]
+    roles = [role for role in Role if role in rule.laws and role != Role.FROZEN and not (optimizer.matrices and role in _NO_MATRICES)]
     rows = [Row(role, Place.OUTSIDE, rule.quantities(role, optimizer, form=form)) for role in roles]
     for role in roles:
         if rule.alpha is None or role in _NEVER_INSIDE:
