@@ -333,10 +333,6 @@ UNREADABLE: dict[str, tuple[Callable[[], Plan], str]] = {
         lambda: plan(Stack(64, [Bottleneck(64)]), Stack(16, [Bottleneck(16)])),
         "blocks.0.1.weight: .*so it is no readout.*hidden for a bottleneck",
     ),
-    "keys behind a norm": (
-        lambda: plan(attention(64, shared=2, normed=True), attention(16, shared=2, normed=True), example_inputs=SEQUENCES),
-        "blocks.0.k_proj.weight: .*roles=.*key-value",
-    ),
     "one pattern is not enough": (
         lambda: plan(mixture(64), mixture(16), axes=STACKS, roles={"*.experts": "expert"}),
         "blocks.0.router.weight",
@@ -505,3 +501,9 @@ def test_what_is_chosen_by_role_is_the_same_at_base_and_target() -> None:
         for own, each in ((small, base), (large, model))
     ]
     assert undecayed[0] == undecayed[1] and "blocks.0.q_norm.weight" in undecayed[0]
+
+
+def test_keys_behind_a_norm_are_read_too() -> None:
+    own = plan(attention(64, shared=2, normed=True), attention(16, shared=2, normed=True), example_inputs=SEQUENCES)
+    assert {own[f"blocks.0.{name}_proj.weight"].role for name in "kv"} == {Role.KEY_VALUE}
+    assert {own[f"blocks.0.{name}_norm.weight"].role for name in "qk"} == {Role.HEAD_GAIN}

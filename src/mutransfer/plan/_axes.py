@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from torch import nn
+from torch import Tensor, nn
 
 from .._errors import MutransferError
 
@@ -44,12 +44,32 @@ def axes_of(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
         parameter: The parameter's own name, such as "weight".
         dimensions: How many dimensions it has.
     """
+    if (own := _mixture(module, parameter, dimensions)) is not None:
+        return own
     for kind, axes in _TABLES:
         if isinstance(module, kind):
             if parameter in axes:
                 return _grouped(module, axes[parameter])
             break
     return ("out",) * dimensions if dimensions == 1 or is_norm(module) else None
+
+
+def is_router(module: nn.Module) -> bool:
+    """Whether the module scores the experts of a mixture, as Hugging Face's routers do: a bare matrix with a row for each expert."""
+    weight = getattr(module, "weight", None)
+    mixture = hasattr(module, "top_k") and hasattr(module, "num_experts") and not list(module.children())
+    return mixture and isinstance(weight, Tensor) and weight.dim() == 2 and weight.shape[0] == module.num_experts
+
+
+def _mixture(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
+    """The axes of Hugging Face's stacks of experts and of their routers, and of its Conv1D, a linear layer with a transposed weight."""
+    if is_router(module):
+        return ("out", "in") if dimensions == 2 else ("out",)
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
+        return ("in", "out") if dimensions == 2 else ("out",)
+    if hasattr(module, "is_transposed") and hasattr(module, "num_experts"):
+        return {3: ("expert", "in", "out") if module.is_transposed else ("expert", "out", "in"), 2: ("expert", "out")}.get(dimensions)
+    return None
 
 
 def _grouped(module: nn.Module, axes: Axes) -> Axes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 Node = Any
@@ -25,7 +26,7 @@ _VIEWS = {
     "Slice",
 }
 _NORMS = {"NativeLayerNorm", "NativeBatchNorm", "NativeGroupNorm", "FusedRmsNorm", "CudnnBatchNorm"}
-_PRODUCTS = {"Mm", "Addmm", "Bmm", "Baddbmm", "Linear", "Convolution", "Embedding", "Mul", *_NORMS}
+_PRODUCTS = {"Mm", "Addmm", "Bmm", "Baddbmm", "GroupedMm", "Linear", "Convolution", "Embedding", "Mul", *_NORMS}
 _HOMOGENEOUS = _VIEWS | {
     *("Add", "Sub", "Neg", "Mul", "Div", "Cat", "Stack", "Select", "Mean", "Sum", "NativeDropout", "Index"),
     *("Relu", "LeakyRelu", "Abs", "MaxPool2DWithIndices", "AvgPool2D", "AdaptiveAvgPool2D"),
@@ -45,6 +46,7 @@ class Graph:
         self.index = {node: i for i, node in enumerate(self.order)}
         self.consumers: dict[Node, list[Node]] = {node: [] for node in self.order}
         self.ancestors: dict[Node, int] = {}
+        self.elsewhere: dict[Node, int] = {}
         for node in self.order:
             mask = 0
             for parent in _inputs(node):
@@ -66,8 +68,9 @@ class Graph:
                 if self._leaves_stream(stream, end, found):
                     found[node] = (stream, end)
                     break
-        inner = 0
+        inner, joins = 0, sum(1 << self.index[node] for node in found)
         for skip, end in found.values():
+            self.elsewhere[end] = self._other_streams(self._mask(skip, end), end, joins)
             inner |= self._mask(skip, end)
         return {node: pair for node, pair in found.items() if not inner >> self.index[node] & 1}
 
@@ -84,16 +87,26 @@ class Graph:
 
     def between(self, skip: Node, end: Node) -> list[Node]:
         """The nodes that make the end of a branch but not its stream, each after its inputs."""
-        mask = self._mask(skip, end)
-        nodes = []
+        return list(self._nodes(self._mask(skip, end)))
+
+    def _nodes(self, mask: int) -> Iterator[Node]:
         while mask:
             low = mask & -mask
-            nodes.append(self.order[low.bit_length() - 1])
+            yield self.order[low.bit_length() - 1]
             mask ^= low
-        return nodes
 
     def _mask(self, skip: Node, end: Node) -> int:
-        return (self.ancestors[end] | (1 << self.index[end])) & ~(self.ancestors[skip] | (1 << self.index[skip]))
+        made = self.ancestors[end] | (1 << self.index[end])
+        return made & ~(self.ancestors[skip] | (1 << self.index[skip]) | self.elsewhere.get(end, 0))
+
+    def _other_streams(self, mask: int, end: Node, joins: int) -> int:
+        """What a branch takes in from a residual stream of its own that others take in, too, as an encoder's in a decoder."""
+        found = 0
+        for node in self._nodes(mask & ~(1 << self.index[end])):
+            shared = any(not mask >> self.index[user] & 1 for user in self.consumers[node])
+            if shared and (self.ancestors[node] | 1 << self.index[node]) & mask & joins:
+                found |= self.ancestors[node] | 1 << self.index[node]
+        return found
 
     def learned(self, nodes: Iterable[Node]) -> frozenset[str]:
         """Names of the learned tensors among these nodes."""
@@ -157,9 +170,21 @@ class Graph:
                 found.update(direct)
             elif kind in _HOMOGENEOUS and _homogeneous(node):
                 stack.extend(_inputs(node))
+            elif kind == "Mul" and len(_inputs(node)) == 2 and (factor := self._factor(node)) is not None:
+                walked |= factor[0]
+                found |= factor[1]
             else:
                 return walked, set()
         return walked, found
+
+    def _factor(self, product: Node) -> tuple[set[Node], set[str]] | None:
+        """The walk behind one of two signals that are multiplied, where the other, such as a gate, owes nothing to what is found."""
+        for parent, other in permutations(_inputs(product)):
+            walked, found = self._walk(parent, {product})
+            made = {*walked, *(self.leaves[name] for name in found)}
+            if found and not any((self.ancestors[other] | 1 << self.index[other]) >> self.index[node] & 1 for node in made):
+                return walked, found
+        return None
 
     def _uses(self, leaf: Node) -> Iterator[Node]:
         """The operations that use a learned tensor, seen through transposes and views."""
@@ -168,6 +193,20 @@ class Graph:
                 yield from self._uses(user)
             else:
                 yield user
+
+    def makers(self, signal: Node) -> frozenset[str]:
+        """The learned matrices nearest behind a signal, whatever else it has gone through since."""
+        stack, seen, found = [signal], set[Node](), set[str]()
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            direct = [name for parent in _inputs(node) if (name := self._parameter(parent)) is not None and self._is_matrix(name)]
+            found.update(direct if _kind(node) in _PRODUCTS else ())
+            if not direct:
+                stack.extend(_inputs(node))
+        return frozenset(found)
 
     def contracted(self, scores: Node) -> int:
         """The dimension that a product of two signals sums over to make these scores; 0 where they are none."""
@@ -187,7 +226,7 @@ class Graph:
         signals: dict[str, list[tuple[Node, set[Node]]]] = {}
         first = set[str]()
         for node in self.order:
-            if _kind(node) not in {"Mm", "Addmm", "Bmm", "Linear", "Convolution"}:
+            if _kind(node) not in {"Mm", "Addmm", "Bmm", "GroupedMm", "Linear", "Convolution"}:
                 continue
             inputs = [parent for parent in _inputs(node) if self._parameter(parent) is None]
             names = {name for parent in _inputs(node) if (name := self._parameter(parent)) is not None}

@@ -11,7 +11,7 @@ from fractions import Fraction
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ._axes import Axes, axes_of, canonical, check_declared, declared_axes, is_norm
+from ._axes import Axes, axes_of, canonical, check_declared, declared_axes, is_norm, is_router
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,8 @@ def _kind(module: nn.Module, parameter: str, tensor: Tensor) -> str:
         return "embedding"
     if tensor.dim() == 0:
         return "scalar"
+    if is_router(module) and tensor.dim() == 2:
+        return "router"
     if parameter.endswith("bias"):
         return "bias"
     if is_norm(module):

@@ -70,25 +70,54 @@ def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
 
     Args:
         model: Any module; its parameters may live on any device, also meta.
-        example_inputs: A tensor or a tuple of positional arguments; guessed from the first layer where it is not given.
+        example_inputs: A tensor, a tuple of positional or a mapping of keyword arguments. Where they are not given, they are guessed from
+            the first layer, or are the model's own `dummy_inputs`.
 
     Raises:
         MutransferError: the forward pass failed, or the inputs cannot be guessed.
     """
-    inputs = guess_inputs(model) if example_inputs is None else example_inputs
-    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-    leaves = {name: _leaf(p) for name, p in model.named_parameters()}
-    buffers = {name: torch.empty_like(b, device="meta") for name, b in model.named_buffers()}
-    recorder = _AttentionRecorder()
+    tries = [example_inputs] if example_inputs is not None else _own_inputs(model)
+    failed: Exception | None = None
+    for inputs in tries:
+        for dtype in (None, torch.bfloat16):  # some kernels know only the second, on the meta device, too
+            try:
+                return _traced(model, inputs, dtype)
+            except Exception as error:
+                failed = failed or error
+    if failed is None:
+        guess_inputs(model)
+    raise MutransferError(
+        f"the forward pass of {type(model).__name__} failed while its residual branches were read ({type(failed).__name__}: {failed}); "
+        "give inputs it accepts with example_inputs="
+    ) from failed
+
+
+def _own_inputs(model: nn.Module) -> list[Any]:
+    """What the model may take: a guess, and what it says itself, as models of Hugging Face do."""
     try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"), recorder:
-            meta = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), arguments)
-            output = torch.func.functional_call(model, {**leaves, **buffers}, meta)
-    except Exception as error:
-        raise MutransferError(
-            f"the forward pass of {type(model).__name__} failed while its residual branches were read ({type(error).__name__}: {error}); "
-            "give inputs it accepts with example_inputs="
-        ) from error
+        guesses: list[Any] = [guess_inputs(model)]
+    except MutransferError:
+        guesses = []
+    dummy = getattr(model, "dummy_inputs", None)
+    if isinstance(dummy, Mapping):  # masks would be looked into, which the meta device cannot
+        guesses.append({name: value for name, value in dummy.items() if "mask" not in name})
+    return guesses
+
+
+def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
+    """The trace of one forward pass, its floating tensors of this type where one is given."""
+
+    def meta(tensor: Tensor) -> Tensor:
+        return torch.empty_like(tensor, device="meta", dtype=dtype if tensor.is_floating_point() else None)
+
+    leaves = {name: meta(p).requires_grad_(p.is_floating_point()) for name, p in model.named_parameters()}
+    buffers = {name: meta(b) for name, b in model.named_buffers()}
+    recorder = _AttentionRecorder()
+    given = pytree.tree_map_only(Tensor, meta, inputs)
+    named = dict(given) if isinstance(given, Mapping) else {}
+    arguments = () if named else given if isinstance(given, tuple) else (given,)
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"), recorder:
+        output = torch.func.functional_call(model, {**leaves, **buffers}, arguments, named)
     roots = [t.grad_fn for t in pytree.tree_leaves(output) if isinstance(t, Tensor) and t.grad_fn is not None]
     return _read(Graph(roots, {id(leaf): canonical(name) for name, leaf in leaves.items()}), roots, recorder.calls)
 
@@ -107,26 +136,17 @@ def _read(graph: Graph, roots: list[Node], calls: list[_Call]) -> Trace:
 
 
 def _attention(graph: Graph, calls: list[_Call]) -> tuple[Attention, ...]:
-    query = _made(graph, [call.query for call in calls])
-    others = _made(graph, [node for call in calls for node in call.key_value])
+    known = [call.query for call in calls if call.query in graph.index]
+    query = dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
     found = []
     for call in calls:
         if call.head_dim:
-            key_value = frozenset[str]().union(*(others.get(node) or () for node in call.key_value))
+            makers = [graph.makers(node) for node in call.key_value if node in graph.index]
+            key_value = frozenset[str]().union(*makers) - (graph.makers(call.query) if call.query in graph.index else frozenset())
             found.append(Attention(call.head_dim, call.scale, query.get(call.query), key_value))
         elif call.scores in graph.index and (size := graph.contracted(call.scores)):
             found.append(Attention(size, None, None))
     return tuple(found)
-
-
-def _made(graph: Graph, signals: list[Node]) -> dict[Node, frozenset[str] | None]:
-    """The learned tensors that could carry one factor of all these signals."""
-    known = [node for node in signals if node in graph.index]
-    return dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
-
-
-def _leaf(parameter: Tensor) -> Tensor:
-    return torch.empty_like(parameter, device="meta").requires_grad_(parameter.is_floating_point())
 
 
 def guess_inputs(model: nn.Module) -> Tensor:
