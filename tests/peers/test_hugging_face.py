@@ -1,0 +1,228 @@
+"""Architectures of Hugging Face, built from small configurations: planned without a hint, every tensor with the role it should have."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+import mutransfer as mt
+from mutransfer.plan import Plan
+from mutransfer.rules import Place, Role
+
+HEAD, VOCABULARY = 8, 64
+Make = Callable[[int, int], nn.Module]
+
+
+def built(name: str, *, config: str = "", **settings: object) -> Make:
+    """The class `<name>` from its own configuration; settings may be functions of width and depth."""
+    model = getattr(transformers, name)
+    kind = getattr(transformers, config or re.sub(r"(For|LMHead).*", "", name) + "Config")
+
+    def make(width: int, depth: int) -> nn.Module:
+        values = {k: v(width, depth) if callable(v) else v for k, v in settings.items()}
+        torch.manual_seed(0)
+        return model(kind(**values))
+
+    return make
+
+
+def WIDTH(n: int, d: int) -> int:
+    return n
+
+
+def TWICE(n: int, d: int) -> int:
+    return 2 * n
+
+
+def DEPTH(n: int, d: int) -> int:
+    return d
+
+
+def HEADS(n: int, d: int) -> int:
+    return n // HEAD
+
+
+SIZES = {"hidden_size": WIDTH, "intermediate_size": TWICE, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS}
+LANGUAGE = {**SIZES, "vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+VISION = {**SIZES, "image_size": 32, "patch_size": 8, "num_labels": 10}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of sizes, how many residual branches a layer has, and the roles of some of its tensors."""
+
+    make: Make
+    branches: int
+    roles: dict[str, Role]
+    deep: bool = True
+
+
+BLOCK = {
+    "*q_proj.weight": Role.HIDDEN,
+    "*o_proj.weight": Role.HIDDEN,
+    "*down_proj.weight": Role.HIDDEN,
+    "*.embed_tokens.weight": Role.EMBEDDING,
+}
+SHARED = BLOCK | {"*k_proj.weight": Role.KEY_VALUE, "*v_proj.weight": Role.KEY_VALUE}
+OWN = BLOCK | {"*k_proj.weight": Role.HIDDEN, "*v_proj.weight": Role.HIDDEN}
+UNTIED, TIED = {"lm_head.weight": Role.READOUT}, {"*.embed_tokens.weight": Role.TIED}
+BERT = {"*.word_embeddings.weight": Role.TIED, "*.query.weight": Role.HIDDEN, "*.position_embeddings.weight": Role.EMBEDDING}
+GPT2 = {"*.wte.weight": Role.TIED, "*.wpe.weight": Role.EMBEDDING, "*.c_attn.weight": Role.HIDDEN, "*.mlp.c_proj.weight": Role.HIDDEN}
+VIT = {"*.patch_embeddings.projection.weight": Role.INPUT, "classifier.weight": Role.READOUT}
+T5 = {"shared.weight": Role.TIED, "*Attention.?.weight": Role.HIDDEN, "*.wo.weight": Role.HIDDEN}
+MIXTRAL = {"*.gate.weight": Role.ROUTER, "*.experts.gate_up_proj": Role.EXPERT, "*.experts.down_proj": Role.EXPERT}
+NEOX = {"*.query_key_value.weight": Role.HIDDEN, "*.embed_in.weight": Role.EMBEDDING, "lm_head.weight": Role.READOUT}
+CONVNEXT = {"*.dwconv.weight": Role.DEPTHWISE, "*.pwconv?.weight": Role.HIDDEN, "classifier.weight": Role.READOUT}
+
+ARCHITECTURES = {
+    "Llama": Architecture(built("LlamaForCausalLM", **LANGUAGE), 2, OWN | UNTIED),
+    "Llama, tied": Architecture(built("LlamaForCausalLM", **LANGUAGE, tie_word_embeddings=True), 2, OWN | TIED),
+    "Llama, grouped queries": Architecture(built("LlamaForCausalLM", **LANGUAGE, num_key_value_heads=2), 2, SHARED | UNTIED),
+    "Mistral": Architecture(built("MistralForCausalLM", **LANGUAGE, num_key_value_heads=HEADS), 2, OWN | UNTIED),
+    "Qwen2": Architecture(built("Qwen2ForCausalLM", **LANGUAGE, num_key_value_heads=2), 2, SHARED | UNTIED),
+    "Qwen3": Architecture(
+        built("Qwen3ForCausalLM", **LANGUAGE, num_key_value_heads=2, head_dim=HEAD),
+        2,
+        SHARED | UNTIED | {"*.q_norm.weight": Role.HEAD_GAIN, "*.k_norm.weight": Role.HEAD_GAIN},
+    ),
+    "Phi-3": Architecture(built("Phi3ForCausalLM", **LANGUAGE), 2, {"*.qkv_proj.weight": Role.HIDDEN} | UNTIED),
+    "OLMo 2": Architecture(built("Olmo2ForCausalLM", **LANGUAGE), 2, OWN | UNTIED),
+    "GPT-2": Architecture(
+        built(
+            "GPT2LMHeadModel",
+            n_embd=WIDTH,
+            n_layer=DEPTH,
+            n_head=HEADS,
+            vocab_size=VOCABULARY,
+            n_positions=32,
+            bos_token_id=0,
+            eos_token_id=0,
+        ),
+        2,
+        GPT2,
+    ),
+    "GPT-NeoX": Architecture(built("GPTNeoXForCausalLM", **LANGUAGE), 1, NEOX),
+    "OPT": Architecture(
+        built(
+            "OPTForCausalLM",
+            hidden_size=WIDTH,
+            ffn_dim=TWICE,
+            num_hidden_layers=DEPTH,
+            num_attention_heads=HEADS,
+            word_embed_proj_dim=WIDTH,
+            vocab_size=VOCABULARY,
+            max_position_embeddings=32,
+        ),
+        2,
+        {"*.embed_tokens.weight": Role.TIED, "*.fc2.weight": Role.HIDDEN},
+    ),
+    "BLOOM": Architecture(
+        built("BloomForCausalLM", hidden_size=WIDTH, n_layer=DEPTH, n_head=HEADS, vocab_size=VOCABULARY),
+        2,
+        {"*.word_embeddings.weight": Role.TIED, "*.query_key_value.weight": Role.HIDDEN},
+    ),
+    "Mixtral": Architecture(built("MixtralForCausalLM", **LANGUAGE, num_key_value_heads=HEADS, num_local_experts=4), 2, MIXTRAL | UNTIED),
+    "BERT": Architecture(built("BertForMaskedLM", **LANGUAGE), 2, BERT, deep=False),
+    "T5": Architecture(
+        built("T5ForConditionalGeneration", d_model=WIDTH, d_ff=TWICE, num_layers=DEPTH, num_heads=HEADS, d_kv=HEAD, vocab_size=VOCABULARY),
+        5,
+        T5,
+    ),
+    "ViT": Architecture(built("ViTForImageClassification", **VISION), 2, VIT),
+    "DINOv2": Architecture(
+        built("Dinov2ForImageClassification", **{k: v for k, v in VISION.items() if k != "intermediate_size"}),
+        2,
+        {"classifier.weight": Role.READOUT, "*.projection.weight": Role.INPUT},
+    ),
+    "CLIP vision": Architecture(
+        built("CLIPVisionModelWithProjection", config="CLIPVisionConfig", **VISION, projection_dim=12),
+        2,
+        {"visual_projection.weight": Role.READOUT},
+    ),
+    "ConvNeXt": Architecture(
+        built(
+            "ConvNextForImageClassification",
+            hidden_sizes=lambda n, d: [n, 2 * n],
+            depths=lambda n, d: [d, d],
+            num_stages=2,
+            image_size=32,
+            num_labels=10,
+        ),
+        2,
+        CONVNEXT,
+    ),
+}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    yield
+    transformers.logging.set_verbosity(level)
+
+
+def planned(name: str, wider: int, deeper: int) -> Plan:
+    make = ARCHITECTURES[name].make
+    with quiet():
+        return mt.plan(make(32 * wider, 2 * deeper), make(32, 2))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_planned_in_width_and_depth_without_a_hint(name: str) -> None:
+    own = planned(name, 2, 3 if ARCHITECTURES[name].deep else 1)
+    each = ARCHITECTURES[name].branches * 2
+    assert own.depth == (each, 3 * each if ARCHITECTURES[name].deep else each)
+    assert own.rule == ("completep" if ARCHITECTURES[name].deep else "mup")
+    for pattern, role in ARCHITECTURES[name].roles.items():
+        found = [
+            tensor.role
+            for tensor in own.tensors.values()
+            if re.fullmatch(pattern.replace(".", r"\.").replace("*", ".*").replace("?", "."), tensor.name)
+        ]
+        assert found and set(found) == {role}, pattern
+    assert any(tensor.place == Place.BRANCH_END for tensor in own.tensors.values())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["BERT"])
+def test_depth_after_post_norm_is_refused(name: str) -> None:
+    with pytest.raises(mt.MutransferError, match="a normalisation follows the residual joins"):
+        planned(name, 1, 2)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Gemma2", "Gemma3"])
+def test_a_gain_that_counts_from_one_carries_no_multiplier(name: str) -> None:
+    """Gemma's norms multiply by 1 + weight, so that no learned tensor can carry the branch's multiplier."""
+    make = built(
+        f"{name}ForCausalLM", config="Gemma3TextConfig" if name == "Gemma3" else "", **LANGUAGE, num_key_value_heads=HEADS, head_dim=HEAD
+    )
+    with quiet(), pytest.raises(mt.MutransferError, match=r"residual branch 1 of .* does not end in learned tensors"):
+        mt.plan(make(32, 4), make(32, 2))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Llama, grouped queries", "GPT-2", "Mixtral"])
+def test_it_trains(name: str) -> None:
+    make = ARCHITECTURES[name].make
+    with quiet():
+        model, base = make(64, 4), make(32, 2)
+    own = mt.plan(model, base)
+    own.initialize(model)
+    optimizer = torch.optim.AdamW(own.param_groups(model, lr=1e-2))
+    tokens = torch.randint(VOCABULARY, (4, 16), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for _ in range(12):
+        loss = model(input_ids=tokens, labels=tokens).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
