@@ -1,18 +1,27 @@
-"""Architectures of Hugging Face, built from small configurations: planned without a hint, every tensor with the role it should have."""
+"""Architectures of Hugging Face, built from small configurations.
 
+They are planned without a hint, every tensor with the role it should have, and the plain form trains as the explicit multipliers do that
+are put by hand where the papers put them: residual branches times 1/depth (CompleteP, 2505.01618, Table 1), logits times 1/fan_in (Tensor
+Programs V, 2203.03466, Table 8), as hooks on modules, with every tensor at the scale, rate, eps and decay of Table 8's form.
+"""
+
+import copy
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import mutransfer as mt
 from mutransfer.plan import Plan
-from mutransfer.rules import Place, Role
+from mutransfer.rules import Place, Quantities, Role, family, parametrization
 
 HEAD, VOCABULARY = 8, 64
 Make = Callable[[int, int], nn.Module]
@@ -129,7 +138,16 @@ ARCHITECTURES = {
     "Mixtral": Architecture(built("MixtralForCausalLM", **LANGUAGE, num_key_value_heads=HEADS, num_local_experts=4), 2, MIXTRAL | UNTIED),
     "BERT": Architecture(built("BertForMaskedLM", **LANGUAGE), 2, BERT, deep=False),
     "T5": Architecture(
-        built("T5ForConditionalGeneration", d_model=WIDTH, d_ff=TWICE, num_layers=DEPTH, num_heads=HEADS, d_kv=HEAD, vocab_size=VOCABULARY),
+        built(
+            "T5ForConditionalGeneration",
+            d_model=WIDTH,
+            d_ff=TWICE,
+            num_layers=DEPTH,
+            num_heads=HEADS,
+            d_kv=HEAD,
+            vocab_size=VOCABULARY,
+            decoder_start_token_id=0,
+        ),
         5,
         T5,
     ),
@@ -226,3 +244,109 @@ def test_it_trains(name: str) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+STEPS, WIDER, DEEPER = 10, 3, 3
+LR, EPS, DECAY = 5e-3, 1e-4, 0.1
+TOKENS = torch.randint(VOCABULARY, (2, 12), generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+TEXT = {"input_ids": TOKENS, "labels": TOKENS}
+CASES = {
+    # name: modules that end a branch, data
+    "Llama": (("*.o_proj", "*.down_proj"), TEXT),
+    "Llama, tied": (("*.o_proj", "*.down_proj"), TEXT),
+    "Llama, grouped queries": (("*.o_proj", "*.down_proj"), TEXT),
+    "Qwen3": (("*.o_proj", "*.down_proj"), TEXT),
+    "GPT-2": (("*.c_proj",), TEXT),
+    "GPT-NeoX": (("*.attention.dense", "*.dense_4h_to_h"), TEXT),
+    "OLMo 2": (("*.post_attention_layernorm", "*.post_feedforward_layernorm"), TEXT),
+    "T5": (("*Attention.o", "*.wo"), TEXT),
+    "ViT": (("*.o_proj", "*.fc2"), {"pixel_values": IMAGES, "labels": torch.arange(4)}),
+}
+LOGITS = ("lm_head", "classifier")
+
+
+def plain(name: str) -> tuple[Plan, nn.Module]:
+    make = ARCHITECTURES[name].make
+    with quiet():
+        model, base = make(32 * WIDER, 2 * DEEPER), make(32, 2)
+    own = mt.plan(model, base)
+    own.initialize(model)
+    return own, model.double().eval()
+
+
+def table8(own: Plan, name: str) -> Quantities:
+    tensor = own[name]
+    return parametrization(own.rule).quantities(tensor.role, family("adamw"), tensor.place, form="table8")
+
+
+def explicit(own: Plan, model: nn.Module, ends: tuple[str, ...], *, branch: float = 1 / DEEPER) -> nn.Module:
+    """The model with its multipliers in the forward pass, and its tensors without them."""
+    other = copy.deepcopy(model)
+    for name, parameter in other.named_parameters():
+        parameter.data /= own[name].factor("multiplier")
+
+    def times(factor: float) -> Callable[..., Any]:
+        return lambda module, inputs, output: output * factor
+
+    for name, module in other.named_modules():
+        if any(fnmatchcase(name, end) for end in ends):
+            module.register_forward_hook(times(branch))
+        if name in LOGITS:
+            module.register_forward_pre_hook(lambda module, inputs: (inputs[0] / WIDER,))
+    return other
+
+
+def train(model: nn.Module, groups: list[dict[str, Any]], data: dict[str, Tensor]) -> Tensor:
+    optimizer, outputs = torch.optim.AdamW(groups), []
+    with sdpa_kernel(SDPBackend.MATH):
+        for _ in range(STEPS):
+            found = model(**data)
+            outputs.append(found.logits.detach())
+            optimizer.zero_grad()
+            found.loss.backward()
+            optimizer.step()
+    return torch.stack(outputs)
+
+
+def groups8(own: Plan, model: nn.Module) -> list[dict[str, Any]]:
+    def group(name: str, parameter: Tensor) -> dict[str, Any]:
+        q, ratios = table8(own, name), {"head_dim": 1, **own[name].ratios}
+        values = {"lr": (LR, q.lr), "eps": (EPS, q.eps), "weight_decay": (DECAY, q.decay)}
+        return {"params": [parameter]} | {key: base * power.evaluate(ratios) for key, (base, power) in values.items()}
+
+    return [group(name, parameter) for name, parameter in model.named_parameters()]
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    return ((a - b).norm() / (a - a[0]).norm()).item()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_the_plain_form_trains_as_explicit_multipliers(name: str) -> None:
+    ends, data = CASES[name]
+    own, model = plain(name)
+    other = explicit(own, model, ends)
+    trained = train(other, groups8(own, other), data)
+    assert difference(trained, train(model, own.param_groups(model, LR, eps=EPS, weight_decay=DECAY), data)) < 1e-11
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Llama", "T5"])
+def test_a_branch_without_its_multiplier_is_seen(name: str) -> None:
+    ends, data = CASES[name]
+    own, model = plain(name)
+    other = explicit(own, model, ends, branch=1.0)
+    trained = train(other, groups8(own, other), data)
+    assert difference(trained, train(model, own.param_groups(model, LR, eps=EPS, weight_decay=DECAY), data)) > 1e-2
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_tensors_start_at_the_scale_that_table_8_says(name: str) -> None:
+    own, model = plain(name)
+    for tensor in own.tensors.values():
+        start = torch.cat([(model.get_parameter(each) / own[each].factor("multiplier")).flatten() for each in tensor.run])
+        wanted = (tensor.base_rms or 0.0) * table8(own, tensor.name).init.evaluate(tensor.ratios)
+        assert start.square().mean().sqrt().item() == pytest.approx(wanted, rel=1e-5), tensor.name
