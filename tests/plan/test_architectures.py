@@ -180,3 +180,49 @@ def test_inputs_are_guessed_in_the_models_type(dtype: torch.dtype) -> None:
         each(torch.zeros(1, 3, 32, 32))
         each.to(dtype)
     assert plan(model, base)["0.weight"].role == Role.INPUT
+
+
+def layers(kind: str, width: int, groups: int = 1) -> nn.Module:
+    """A stem, one layer over features, and a readout."""
+    make = {
+        "grouped": lambda: nn.Conv2d(width, width, 3, groups=groups, padding=1),
+        "transposed, depthwise": lambda: nn.ConvTranspose2d(width, width, 3, groups=width),
+        "transposed, grouped": lambda: nn.ConvTranspose2d(width, width, 3, groups=groups),
+    }
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3), nn.ReLU(), make[kind](), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "groups", "role", "init", "lr"),
+    [
+        ("grouped", (4, 4), Role.HIDDEN, 1 / 2, 1 / 4),  # wider groups
+        ("grouped", (16, 4), Role.INPUT, 1, 1),  # more groups of one size
+        ("transposed, depthwise", (1, 1), Role.DEPTHWISE, 1, 1),
+    ],
+)
+def test_convolutions_in_groups(kind: str, groups: tuple[int, int], role: Role, init: float, lr: float) -> None:
+    own = plan(layers(kind, 32, groups[0]), layers(kind, 8, groups[1]))
+    assert own["2.weight"].role == role
+    assert (own["2.weight"].factor("init"), own["2.weight"].factor("lr")) == pytest.approx((init, lr))
+
+
+def test_a_transposed_convolution_in_groups_is_refused() -> None:
+    with pytest.raises(MutransferError, match=r"4 groups over (8|32) channels.*say its axes with axes="):
+        plan(layers("transposed, grouped", 32, 4), layers("transposed, grouped", 8, 4))
+
+
+class Paired(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.left, self.right, self.both = nn.Linear(5, width), nn.Linear(5, width), nn.Bilinear(width, width, width)
+        self.readout = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.both(self.left(x), self.right(x)))
+
+
+def test_a_bilinear_layer_sums_over_both_its_inputs() -> None:
+    own = plan(Paired(32), Paired(16))["both.weight"]
+    assert own.role == Role.HIDDEN and own.ratios["fan_in"] == 4 and own.ratios["fan_out"] == 2

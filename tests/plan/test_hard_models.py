@@ -338,11 +338,15 @@ READ: dict[str, Case] = {
     "lstm": Case(
         make=recurrent(nn.LSTM),
         inputs=SEQUENCES,
-        axes={"cell.weight_*": ("out", "in")},
         right=lambda own: factors(own, "cell.weight_hh_l0") == (0.5, 0.25) and factors(own, "cell.weight_ih_l0") == (1, 1),
         refuse=False,
     ),
-    "lstm without axes": Case(make=recurrent(nn.LSTM), inputs=SEQUENCES, right=never),
+    "gru": Case(
+        make=recurrent(nn.GRU),
+        inputs=SEQUENCES,
+        right=lambda own: factors(own, "cell.weight_hh_l0") == (0.5, 0.25) and factors(own, "cell.weight_ih_l0") == (1, 1),
+        refuse=False,
+    ),
     "experts": Case(
         make=experts,
         inputs=ROWS,
@@ -354,14 +358,11 @@ READ: dict[str, Case] = {
     "torch's encoder, heads grow": Case(
         make=encoder(8),
         inputs=SEQUENCES,
-        axes={"*.in_proj_weight": ("out", "in")},
         grow=(4, 2),
         right=lambda own: own.depth == (4, 8) and factors(own, "1.layers.3.linear2.weight") == (0.25, 0.125),
         refuse=False,
     ),
-    "torch's encoder, post-norm": Case(
-        make=encoder(8, norm_first=False), inputs=SEQUENCES, axes={"*.in_proj_weight": ("out", "in")}, grow=DEEPER, right=never
-    ),
+    "torch's encoder, post-norm": Case(make=encoder(8, norm_first=False), inputs=SEQUENCES, grow=DEEPER, right=never),
     "blocks under checkpoint": Case(make=residual(lambda _, x, one: x + remat(one, x)), grow=DEEPER, right=halves_as, refuse=False),
     "whole blocks under checkpoint": Case(
         make=residual(lambda _, x, one: remat(lambda y: y + one(y), x)),
@@ -384,10 +385,8 @@ READ: dict[str, Case] = {
 TRAPS: dict[str, Case] = {
     # Attention
     "attention by hand": Case(make=attention(by_hand), inputs=SEQUENCES, right=carries_missing_scale("query.weight", "key.weight")),
-    "torch's attention": Case(make=torch_attention, inputs=SEQUENCES, axes={"*.in_proj_weight": ("out", "in")}, right=never),
-    "torch's encoder, head dimension grows": Case(
-        make=encoder(None), inputs=SEQUENCES, axes={"*.in_proj_weight": ("out", "in")}, right=never
-    ),
+    "torch's attention": Case(make=torch_attention, inputs=SEQUENCES, right=never),
+    "torch's encoder, head dimension grows": Case(make=encoder(None), inputs=SEQUENCES, right=never),
     "one attention applied twice": Case(make=attention(library, times=2), inputs=SEQUENCES, right=QUERY_CARRIES),
     "one query in two attentions": Case(
         make=attention(lambda m, q, k, v: library(m, q, k, v) + library(m, q, v, k)),

@@ -123,7 +123,6 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: plan(TiedToActivation(32), TiedToActivation(8)),
         "token.weight is also the head.*put a norm with a gain before the head, or untie it",
     ),
-    "grouped convolution": (lambda: plan(conv(32, 4), conv(8, 4)), "4 groups over (8|32) channels.*say its axes with axes="),
     "several head sizes": (lambda: plan(split_heads(32, 3), split_heads(32, 2)), "base's attentions have several head sizes.*the same"),
     "several ranks": (
         lambda: plan(nn.Sequential(nn.Conv1d(3, 8, 1)), nn.Sequential(nn.Linear(3, 8))),

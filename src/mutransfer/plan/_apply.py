@@ -21,8 +21,14 @@ def rms(tensors: list[Tensor]) -> float | None:
     """Root of the mean square entry of several tensors together; None where they have no values."""
     if any(t.is_meta for t in tensors):
         return None
-    total = sum(float(t.detach().double().square().sum()) for t in tensors)
+    total = sum(float(_whole(t.detach().double().square().sum())) for t in tensors)
     return math.sqrt(total / sum(t.numel() for t in tensors))
+
+
+def _whole(value: Tensor) -> Tensor:
+    """A sum or norm over all shards, where its tensor is sharded (a DTensor, whose class would take a second to import)."""
+    whole: Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return whole
 
 
 def planned(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -41,7 +47,9 @@ def planned(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
 def _own_name(plan: Plan, name: str) -> str:
     """The planned name of a parameter whose model torch.compile or DDP may have wrapped."""
     name = canonical(name)
-    return name.removeprefix("module.") if name not in plan.tensors else name
+    while name not in plan.tensors and name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
 
 
 def initialize(plan: Plan, model: nn.Module) -> None:
@@ -50,7 +58,7 @@ def initialize(plan: Plan, model: nn.Module) -> None:
     if plan.at_base or not plan.rescales:
         return
     drawn = [tensor for tensor in plan.tensors.values() if tensor.role != Role.FROZEN]
-    factors = {run: _init_factor(plan, run, found) for run in {tensor.run for tensor in drawn}}
+    factors = {run: _init_factor(plan, run, found) for run in dict.fromkeys(tensor.run for tensor in drawn)}
     with torch.no_grad():
         for tensor in drawn:
             found[tensor.name].mul_(factors[tensor.run])
@@ -78,7 +86,7 @@ def clip_grad_norm_(plan: Plan, model: nn.Module, max_norm: float) -> Tensor:
     """See `Plan.clip_grad_norm_`."""
     found = {name: p for name, p in planned(plan, model).items() if plan[name].role != Role.FROZEN}
     explicit = {name: plan[name].factor("multiplier") for name in plan.tensors}
-    norms = [p.grad.norm() * explicit[name] for name, p in found.items() if p.grad is not None]
+    norms = [_whole(p.grad.norm()) * explicit[name] for name, p in found.items() if p.grad is not None]
     if not norms:
         return torch.tensor(0.0)
     total: Tensor = torch.stack([norm.to(norms[0].device) for norm in norms]).norm()

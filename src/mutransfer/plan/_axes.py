@@ -21,14 +21,22 @@ _TABLES: tuple[tuple[type[nn.Module], Mapping[str, Axes]], ...] = (
     (nn.ConvTranspose2d, {"weight": ("in", "out", "finite", "finite"), "bias": ("out",)}),
     (nn.ConvTranspose3d, {"weight": ("in", "out", "finite", "finite", "finite"), "bias": ("out",)}),
     (nn.Embedding, {"weight": ("finite", "out")}),
+    (nn.EmbeddingBag, {"weight": ("finite", "out")}),
+    (nn.Bilinear, {"weight": ("out", "in", "in"), "bias": ("out",)}),
+    (
+        nn.MultiheadAttention,
+        dict.fromkeys(("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"), ("out", "in"))
+        | dict.fromkeys(("bias_k", "bias_v"), ("finite", "finite", "out")),
+    ),
 )
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 def canonical(name: str) -> str:
-    """The parameter's own name, without what torch.compile puts into it."""
-    return name.replace("_orig_mod.", "")
+    """The parameter's own name, without what torch.compile and checkpoints of activations put into it."""
+    return name.replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -51,6 +59,8 @@ def axes_of(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
             if parameter in axes:
                 return _grouped(module, axes[parameter])
             break
+    if isinstance(module, RECURRENT) and dimensions == 2:
+        return ("out", "in")
     return ("out",) * dimensions if dimensions == 1 or is_norm(module) else None
 
 
@@ -73,16 +83,19 @@ def _mixture(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
 
 
 def _grouped(module: nn.Module, axes: Axes) -> Axes:
-    """A depthwise convolution sums over its kernel alone: its axis of inputs is finite."""
-    groups = getattr(module, "groups", 1)
+    """A convolution in groups has the fan-in of one group; a depthwise one sums over its kernel alone, so that its fan-in is finite."""
+    groups, transposed = getattr(module, "groups", 1), getattr(module, "transposed", False)
     if groups == 1 or "in" not in axes:
         return axes
-    if groups == module.in_channels and not getattr(module, "transposed", False):
-        return tuple("finite" if axis == "in" else axis for axis in axes)
-    raise MutransferError(
-        f"a convolution with {groups} groups over {module.in_channels} channels is neither dense nor depthwise: "
-        'say its axes with axes={"pattern": ("out", "in", ...)}'
-    )
+    if groups == module.in_channels:
+        channels, other = ("in", "out") if transposed else ("out", "in")
+        return tuple({channels: "out", other: "finite"}.get(axis, axis) for axis in axes)
+    if transposed:
+        raise MutransferError(
+            f"a transposed convolution with {groups} groups over {module.in_channels} channels is neither dense nor depthwise: "
+            'say its axes with axes={"pattern": ("in", "out", ...)}'
+        )
+    return axes
 
 
 def declared_axes(name: str, declared: Mapping[str, Axes]) -> Axes | None:

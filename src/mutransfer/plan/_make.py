@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from .._errors import MutransferError
 from ..rules import ONE, Family, Parametrization, Place, Role, is_default, parametrization
@@ -18,6 +19,7 @@ from ._plan import Plan, TensorPlan
 from ._read import Match, check_explained, match, parameters_of
 from ._roles import declared_roles, role_of
 from ._trace import Trace, trace
+from ._warnings import warnings_of
 
 
 def plan(
@@ -54,6 +56,7 @@ def plan(
     """
     if not isinstance(optimizer, Mapping):
         recognised(optimizer)
+    _check_bare(model, base)
     chosen = None if is_default(rule) else parametrization(rule)
     matches = match(parameters_of(model, axes or {}), parameters_of(base, axes or {}))
     if chosen is not None and chosen.one_rate:
@@ -72,7 +75,7 @@ def plan(
     places = places_of(chosen, own, ratio)
     carried = carried_by(chosen, matches, own, base_trace)
     values = {canonical(name): parameter for name, parameter in base.named_parameters()}
-    scales = {run: rms([values[name] for name in run]) for run in {m.base_run for m in matches.values()}}
+    scales = {run: rms([values[name] for name in run]) for run in dict.fromkeys(m.base_run for m in matches.values())}
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
     declared = declared_roles(matches, roles or {})
     if not chosen.one_rate:
@@ -96,7 +99,18 @@ def plan(
         optimizers=optimizers,
         depth=depth,
         tensors=tensors,
+        warnings=warnings_of(chosen, tensors, own, depth),
     )
+
+
+def _check_bare(*models: nn.Module) -> None:
+    """Refuse models that were wrapped or sharded, whose names and forward passes are no longer their own."""
+    for each in models:
+        name = type(each).__name__
+        if isinstance(each, nn.parallel.DistributedDataParallel | nn.DataParallel | AveragedModel):
+            raise MutransferError(f"{name} wraps the model: plan the model before, its names are those of the base")
+        if name.startswith("FSDP"):
+            raise MutransferError("fully_shard has cut the model's tensors: plan the model before sharding; the plan holds after it")
 
 
 def _default_rule(own: Trace, depth: tuple[int, int]) -> tuple[Parametrization, str]:

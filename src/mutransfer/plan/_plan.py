@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .._errors import MutransferError
 from ..rules import QUANTITIES, Family, Place, Powers, Role, bibtex, powers
-from . import _apply, _groups
+from . import _apply, _audit, _groups
 from ._show import explanation, table
+from ._warnings import PlanWarning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class Plan:
         optimizers: The optimizer families by name.
         depth: Number of residual branches in the base and in the model.
         tensors: What is planned for each parameter.
+        warnings: What the plan cannot promise.
     """
 
     rule: str
@@ -87,6 +90,7 @@ class Plan:
     optimizers: Mapping[str, Family]
     depth: tuple[int, int]
     tensors: Mapping[str, TensorPlan]
+    warnings: tuple[PlanWarning, ...] = ()
 
     @property
     def optimizer(self) -> str:
@@ -160,6 +164,51 @@ class Plan:
         """
         return _apply.clip_grad_norm_(self, model, max_norm)
 
+    def audit(self, model: nn.Module, *optimizers: torch.optim.Optimizer, modules: Mapping[str, float] | None = None) -> _audit.Audit:
+        """Whether the optimizers train the model as planned, asked at any step: schedules and loops can silently switch the scaling off.
+
+        Every planned tensor that trains has to be in just one group, of an optimizer of its family, at rates, eps and weight decays that
+        stand in the planned ratios, whatever common rate a schedule has reached. A weight decay of zero is taken as meant. Values of
+        parameters are not read.
+
+        Args:
+            model: The planned model, also wrapped by torch.compile or DDP.
+            optimizers: All optimizers that train it.
+            modules: What `param_groups` was given.
+
+        Raises:
+            MutransferError: the model is not the planned one, or no optimizer was given.
+        """
+        return _audit.audit(self, _audit.expectations(self, modules or {}), model, optimizers)
+
+    def guard(self, model: nn.Module, *optimizers: torch.optim.Optimizer, modules: Mapping[str, float] | None = None) -> _audit.Guard:
+        """Audit now and before each step of the optimizers, and raise at the first that is not as planned.
+
+        Step the schedulers of several optimizers after all of them. A rate that is a tensor on a device is read at each step.
+
+        Args:
+            model: The planned model, also wrapped by torch.compile or DDP.
+            optimizers: All optimizers that train it.
+            modules: What `param_groups` was given.
+
+        Returns:
+            What ends it, with `remove()` or as a context manager.
+
+        Raises:
+            MutransferError: with all findings of the audit.
+        """
+        return _audit.guard(self, model, optimizers, modules or {})
+
+    def per_group(self, optimizer: torch.optim.Optimizer, value: float) -> list[float]:
+        """A rate at base size, scaled for each group, for schedulers that set rates: OneCycleLR(max_lr=plan.per_group(optimizer, 0.1)).
+
+        Also CyclicLR's base_lr and max_lr, ReduceLROnPlateau's min_lr and SWALR's swa_lr.
+
+        Raises:
+            MutransferError: a group has no factor, so it is not of `param_groups`.
+        """
+        return _audit.per_group(optimizer, value)
+
     def cite(self) -> str:
         """BibTeX of the papers that the rule and the optimizers' rules come from."""
         return bibtex(self.cites)
@@ -191,6 +240,7 @@ class Plan:
 
         head = {name: getattr(self, name) for name in ("rule", "title", "why", "cites", "rescales", "clip", "depth")}
         optimizers = [each.to_json() for each in self.optimizers.values()]
+        head["warnings"] = [asdict(warning) for warning in self.warnings]
         return json.dumps(head | {"optimizers": optimizers, "tensors": [plain(t) for t in self.tensors.values()]}, indent=1)
 
     @classmethod
@@ -205,6 +255,7 @@ class Plan:
             tensors = [_tensor(fields) for fields in data.pop("tensors")]
             optimizers = [Family.from_json(fields) for fields in data.pop("optimizers")]
             lists = {"depth": tuple(data["depth"]), "cites": tuple(data["cites"])}
+            lists["warnings"] = tuple(PlanWarning(**fields) for fields in data["warnings"])
             return cls(**data | lists, optimizers={f.name: f for f in optimizers}, tensors={t.name: t for t in tensors})
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise MutransferError(f"this is not a plan written by Plan.to_json: {error}") from error

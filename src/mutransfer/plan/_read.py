@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from .._errors import MutransferError
 from ._axes import Axes, axes_of, canonical, check_declared, declared_axes, is_norm, is_router
@@ -44,11 +45,13 @@ class Match:
     axes: Axes
 
     def ratio(self, axis: str) -> Fraction:
-        """Size of this axis, target over base."""
-        grown = Fraction(1)
-        for name, own, base in zip(self.axes, self.parameter.shape, self.base.shape, strict=True):
-            grown *= Fraction(own, base) if name == axis else 1
-        return grown
+        """Size of this axis, target over base; the product where several dimensions are of it."""
+        return math.prod(self.each_ratio(axis), start=Fraction(1))
+
+    def each_ratio(self, axis: str) -> list[Fraction]:
+        """Size of each dimension that is of this axis, target over base."""
+        sizes = zip(self.axes, self.parameter.shape, self.base.shape, strict=True)
+        return [Fraction(own, base) for name, own, base in sizes if name == axis]
 
     def fans(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Fan-in and fan-out of a tensor of this shape; kernels and indices count for neither."""
@@ -75,6 +78,8 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
 def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes]) -> Parameter:
     """A learned tensor as the module sees it that owns it; an embedding's table is one even where a head shares it."""
     owners = {name: model.get_submodule(name.rpartition(".")[0]) for name in names}
+    if not any(declared_axes(canonical(name), declared) for name in names):
+        _check_plain(owners)
     owner = next((name for name in names if isinstance(owners[name], nn.Embedding)), names[0])
     module, own = owners[owner], owner.rpartition(".")[2]
     tensor, name = model.get_parameter(owner), canonical(names[0])
@@ -84,6 +89,18 @@ def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes])
         raise MutransferError(f"{name} has shape {tuple(tensor.shape)}, but {len(axes)} axes were declared for it: {axes}")
     layer = tuple(tuple(p.shape) for p in module.parameters(recurse=False))
     return Parameter(name=name, shape=tuple(tensor.shape), axes=axes, kind=_kind(module, own, tensor), layer=layer)
+
+
+def _check_plain(owners: Mapping[str, nn.Module]) -> None:
+    """A weight that is computed from a parameter has a scale of its own, which no factor of the parameter sets."""
+    for name, module in owners.items():
+        stem, _, end = name.rpartition(".")[2].rpartition("_")
+        computed = end in {"orig", "g", "v"} and isinstance(getattr(module, stem or end, None), Tensor)
+        if computed or isinstance(module, ParametrizationList):
+            raise MutransferError(
+                f"{canonical(name)} is not the weight itself, which is computed from it (weight_norm, spectral_norm, pruning), so that its "
+                "scale is not the weight's: plan the model without that, or say its axes with axes="
+            )
 
 
 def _kind(module: nn.Module, parameter: str, tensor: Tensor) -> str:
@@ -219,9 +236,9 @@ def check_explained(matches: Mapping[str, Match], known_roles: Collection[str]) 
     """
     matrices = [m for m in matches.values() if m.parameter.kind in {"matrix", "embedding"}]
     for axis, other, what in (("in", "out", "inputs"), ("out", "in", "outputs")):
-        known = {m.ratio(other) for m in matrices}
+        known = {Fraction(1)} | {m.ratio(other) for m in matrices}
         for m in matrices:
-            if m.ratio(axis) != 1 and m.ratio(axis) not in known and m.parameter.name not in known_roles:
+            if not known.issuperset(m.each_ratio(axis)) and m.parameter.name not in known_roles:
                 raise MutransferError(
                     f"{m.parameter.name}: its number of {what} is {m.ratio(axis)} times that of the base, but no layer's "
                     f"number of {'outputs' if what == 'inputs' else 'inputs'} grew by that much, so it is no width; "

@@ -46,7 +46,7 @@ def table(plan: Plan) -> str:
     base, own = plan.depth
     branches = f"residual branches: {base} in the base, {own} in the model" if plan.rescales else "residual branches: not read"
     head = f"{plan.rule}: {plan.title} ({plan.why})\n{plan.optimizer}; {branches}; factors over the base\n\n"
-    return head + _render(grid).removesuffix("\n")
+    return "\n".join([head + _render(grid).removesuffix("\n"), *map(str, plan.warnings)])
 
 
 def explanation(plan: Plan, tensor: TensorPlan) -> str:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from .._errors import MutransferError
-from ._axes import canonical
+from ._axes import RECURRENT, canonical
 from ._graph import Graph, Node
 
 
@@ -55,6 +55,7 @@ class Trace:
         post_norm: Whether a normalisation follows a residual join on the stream.
         first: Names of the matrices that take in data rather than features.
         final: Names of the tensors that make the output.
+        recurrent: Names of modules that use their tensors once a time step.
     """
 
     branches: tuple[Branch, ...] = ()
@@ -63,6 +64,7 @@ class Trace:
     post_norm: bool = False
     first: frozenset[str] = frozenset()
     final: frozenset[str] = frozenset()
+    recurrent: tuple[str, ...] = ()
 
 
 def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
@@ -82,6 +84,8 @@ def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
         for dtype in (None, torch.bfloat16):  # some kernels know only the second, on the meta device, too
             try:
                 return _traced(model, inputs, dtype)
+            except MutransferError:
+                raise
             except Exception as error:
                 failed = failed or error
     if failed is None:
@@ -116,10 +120,19 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
     given = pytree.tree_map_only(Tensor, meta, inputs)
     named = dict(given) if isinstance(given, Mapping) else {}
     arguments = () if named else given if isinstance(given, tuple) else (given,)
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"), recorder:
+    eager = torch.compiler.set_stance("force_eager")
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"), eager, recorder:
         output = torch.func.functional_call(model, {**leaves, **buffers}, arguments, named)
     roots = [t.grad_fn for t in pytree.tree_leaves(output) if isinstance(t, Tensor) and t.grad_fn is not None]
-    return _read(Graph(roots, {id(leaf): canonical(name) for name, leaf in leaves.items()}), roots, recorder.calls)
+    recurrent = tuple(canonical(name) for name, module in model.named_modules() if isinstance(module, RECURRENT))
+    graph = Graph(roots, {id(leaf): canonical(name) for name, leaf in leaves.items()})
+    if any("CheckpointFunction" in node.name() for node in graph.order):
+        raise MutransferError(
+            f"the forward pass of {type(model).__name__} goes through reentrant gradient checkpoints, which hide the graph from the plan: "
+            "use checkpoint(..., use_reentrant=False), or plan the model before"
+        )
+    found = _read(graph, roots, recorder.calls)
+    return replace(found, recurrent=recurrent)
 
 
 def _read(graph: Graph, roots: list[Node], calls: list[_Call]) -> Trace:

@@ -1,0 +1,79 @@
+"""What a plan cannot promise: warnings with an id, each explained on its own in docs/warnings.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..rules import Parametrization, Role
+from ._trace import Trace
+
+if TYPE_CHECKING:
+    from ._plan import TensorPlan
+
+SMALLEST_WIDTH, SMALLEST_DEPTH = 256, 4
+"""What Tensor Programs V (2203.03466) found to be needed of a proxy."""
+
+_UNPROVEN = {
+    Role.KEY_VALUE: "keys and values that several queries share (2605.15290 proposes another rule)",
+    Role.ROUTER: "routers of experts (sources disagree on initial scale and eps)",
+    Role.EXPERT: "experts of a mixture (rules hold for a declared way of growing only)",
+}
+
+
+@dataclass(frozen=True)
+class PlanWarning:
+    """Something that a plan cannot promise.
+
+    Attributes:
+        id: Its name, the heading of its section in docs/warnings.md.
+        text: What it is in this plan, in a sentence.
+    """
+
+    id: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"warning [{self.id}]: {self.text}"
+
+
+def warnings_of(rule: Parametrization, tensors: Mapping[str, TensorPlan], own: Trace, depth: tuple[int, int]) -> tuple[PlanWarning, ...]:
+    """The warnings of a plan that is about to be made."""
+    if rule.one_rate or all(ratio == 1 for tensor in tensors.values() for ratio in tensor.ratios.values()):
+        return ()
+    return tuple(_warnings(rule, tensors, own, depth))
+
+
+def _warnings(rule: Parametrization, tensors: Mapping[str, TensorPlan], own: Trace, depth: tuple[int, int]) -> Iterator[PlanWarning]:
+    widths = [min(t.base_shape) for t in tensors.values() if t.role == Role.HIDDEN and t.ratios["fan_in"] != 1]
+    if widths and min(widths) < SMALLEST_WIDTH:
+        yield PlanWarning("small-width", f"the base is {min(widths)} wide where it is narrowest; proxies below {SMALLEST_WIDTH} drift more")
+    if depth[0] != depth[1]:
+        deepest = max(branch.matrices for branch in own.branches)
+        if depth[0] < SMALLEST_DEPTH:
+            yield PlanWarning("small-depth", f"the base has {depth[0]} residual branches; proxies below {SMALLEST_DEPTH} drift more")
+        if rule.alpha is not None and rule.alpha < 1 and deepest > 1:
+            yield PlanWarning(
+                "alpha-below-1",
+                f"branches have {deepest} matrices in series and alpha is {rule.alpha}: inside a branch features stop learning",
+            )
+        if rule.alpha is None:
+            yield PlanWarning(
+                "no-depth-rule", f"depth grows from {depth[0]} to {depth[1]} branches, and rule {rule.name} says nothing about it"
+            )
+    for role, what in _UNPROVEN.items():
+        if named := [name for name, tensor in tensors.items() if tensor.role == role]:
+            yield PlanWarning(f"unproven-{role}", f"{len(named)} tensors such as {named[0]} are {what}")
+    if own.recurrent:
+        yield PlanWarning(
+            "unproven-recurrent", f"{own.recurrent[0]} is used once a time step: the rules are derived for one use a forward pass"
+        )
+    decays = {tensor.factor("decay") for tensor in tensors.values()}
+    if decays != {1.0}:
+        side = rule.options.get("decay", "fixed-fraction")
+        yield PlanWarning(
+            "decay-mode", f"weight decay is scaled by {min(decays):.4g} to {max(decays):.4g} (decay={side}), and sources disagree"
+        )
+    if scales := sorted({tensor.optimizer for tensor in tensors.values() if tensor.optimizer.startswith("muon")}):
+        yield PlanWarning("muon-scale", f"rates are those of {scales[0]}: an implementation that scales its updates otherwise needs others")

@@ -1,0 +1,76 @@
+"""Every warning has a plan that it is for, a twin that it is not for, and a section in the documentation."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mutransfer.plan import Plan, plan
+from mutransfer.tasks._models import gpt
+
+PAGE = (Path(__file__).parents[2] / "docs" / "warnings.md").read_text()
+SECTIONS = re.findall(r"^## (\S+)$", PAGE, re.MULTILINE)
+
+
+def meta(make: Callable[..., nn.Module], **sizes: Any) -> nn.Module:
+    with torch.device("meta"):
+        return make(**sizes)
+
+
+def planned(wide: int = 256, deep: int = 4, wider: int = 2, deeper: int = 1, **options: Any) -> Plan:
+    model, base = meta(gpt, width=wide * wider, depth=deep * deeper), meta(gpt, width=wide, depth=deep)
+    return plan(model, base, **options)
+
+
+class Last(nn.Module):
+    """What a recurrent layer says at the end."""
+
+    def forward(self, x: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return x[0][:, -1]
+
+
+def recurrent(kind: type[nn.RNNBase] | None) -> Plan:
+    def make(width: int) -> nn.Module:
+        layers = [nn.Linear(width, width)] if kind is None else [kind(width, width, batch_first=True), Last()]
+        return nn.Sequential(nn.Linear(5, width), *layers, nn.Linear(width, 3))
+
+    return plan(make(512), make(256), example_inputs=torch.zeros(2, 4, 5))
+
+
+CASES: dict[str, tuple[Callable[[], Plan], Callable[[], Plan]]] = {
+    "small-width": (lambda: planned(wide=128), lambda: planned(wide=256)),
+    "small-depth": (lambda: planned(deep=1, deeper=2), lambda: planned(deep=2, deeper=2)),
+    "alpha-below-1": (lambda: planned(deeper=2, rule="depth-mup"), lambda: planned(deeper=2)),
+    "no-depth-rule": (lambda: planned(deeper=2, rule="mup"), lambda: planned(deeper=1, rule="mup")),
+    "unproven-key-value": (lambda: planned(roles={"*.key.weight": "key-value"}), lambda: planned()),
+    "unproven-router": (lambda: planned(roles={"*.up.weight": "router"}), lambda: planned()),
+    "unproven-expert": (lambda: planned(roles={"*.up.weight": "expert"}), lambda: planned()),
+    "unproven-recurrent": (lambda: recurrent(nn.GRU), lambda: recurrent(None)),
+    "decay-mode": (lambda: planned(), lambda: planned(rule="mup, without decay", roles={"head.weight": "hidden"})),
+    "muon-scale": (lambda: planned(optimizer={"hidden": "muon", "*": "adamw"}), lambda: planned()),
+}
+
+
+def ids(own: Plan) -> set[str]:
+    return {warning.id for warning in own.warnings}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_warning_is_given_where_it_is_due_and_not_elsewhere(name: str) -> None:
+    faulty, clean = (make() for make in CASES[name])
+    assert name in ids(faulty) and name not in ids(clean)
+    assert f"\nwarning [{name}]: " in str(faulty)
+    assert Plan.from_json(faulty.to_json()).warnings == faulty.warnings
+
+
+def test_every_warning_has_its_section() -> None:
+    assert list(CASES) == SECTIONS
+
+
+@pytest.mark.parametrize("make", [lambda: planned(wide=16, wider=1), lambda: planned(wide=16, rule="sp")], ids=["base", "sp"])
+def test_there_is_nothing_to_warn_of(make: Callable[[], Plan]) -> None:
+    assert make().warnings == ()
