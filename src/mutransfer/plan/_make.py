@@ -65,17 +65,15 @@ def plan(
         own, base_trace = trace(model, example_inputs), trace(base, example_inputs)
         _check_depth(matches, own, base_trace)
         _check_attention_modules(model, base)
+    scales = _scales(base, matches)
     depth = len(base_trace.branches), len(own.branches)
+    why = "asked for"
     if chosen is None:
-        chosen, why = _default_rule(own, depth)
-        chosen = parametrization(rule, default=chosen)
-    else:
-        why = "asked for"
+        default, why = _default_rule(own, depth)
+        chosen = parametrization(rule, default=default)
     ratio = Fraction(depth[1], depth[0]) if depth[0] else Fraction(1)
     places = places_of(chosen, own, ratio)
     carried = carried_by(chosen, matches, own, base_trace)
-    values = {canonical(name): parameter for name, parameter in base.named_parameters()}
-    scales = {run: rms([values[name] for name in run]) for run in dict.fromkeys(m.base_run for m in matches.values())}
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
     declared = declared_roles(matches, roles or {})
     if not chosen.one_rate:
@@ -93,7 +91,7 @@ def plan(
         rule=chosen.name,
         title=chosen.title,
         why=why,
-        cites=tuple(dict.fromkeys((*chosen.cites, *(key for each in optimizers.values() for key in each.cites)))),
+        cites=_cites(chosen, optimizers),
         rescales=not chosen.one_rate,
         clip=chosen.clip.evaluate({"depth": ratio}),
         optimizers=optimizers,
@@ -101,6 +99,17 @@ def plan(
         tensors=tensors,
         warnings=warnings_of(chosen, tensors, own, depth),
     )
+
+
+def _scales(base: nn.Module, matches: Mapping[str, Match]) -> dict[tuple[str, ...], float | None]:
+    """The initial RMS of each run of equal layers of the base."""
+    values = {canonical(name): parameter for name, parameter in base.named_parameters()}
+    return {run: rms([values[name] for name in run]) for run in dict.fromkeys(m.base_run for m in matches.values())}
+
+
+def _cites(rule: Parametrization, optimizers: Mapping[str, Family]) -> tuple[str, ...]:
+    """The papers of the rule and of the optimizers, each once."""
+    return tuple(dict.fromkeys((*rule.cites, *(key for each in optimizers.values() for key in each.cites))))
 
 
 def _check_bare(*models: nn.Module) -> None:
