@@ -67,6 +67,17 @@ def test_a_warning_is_given_where_it_is_due_and_not_elsewhere(name: str) -> None
     assert Plan.from_json(faulty.to_json()).warnings == faulty.warnings
 
 
+def test_a_kernel_is_no_width() -> None:
+    def make(width: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, width, 3), nn.Conv2d(width, width, 3), nn.Flatten(), nn.LazyLinear(2))
+
+    model, base = make(16), make(8)
+    for each in (model, base):
+        each(torch.zeros(1, 3, 32, 32))
+    (warning,) = [each for each in plan(model, base).warnings if each.id == "small-width"]
+    assert "the base is 8 wide" in warning.text
+
+
 def test_every_warning_has_its_section() -> None:
     assert list(CASES) == SECTIONS
 

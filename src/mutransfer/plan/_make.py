@@ -97,7 +97,7 @@ def plan(
         optimizers=optimizers,
         depth=depth,
         tensors=tensors,
-        warnings=warnings_of(chosen, tensors, own, depth),
+        warnings=warnings_of(chosen, tensors, matches, own, depth),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..rules import Parametrization, Role
+from ._read import Match
 from ._trace import Trace
 
 if TYPE_CHECKING:
@@ -38,17 +39,22 @@ class PlanWarning:
         return f"warning [{self.id}]: {self.text}"
 
 
-def warnings_of(rule: Parametrization, tensors: Mapping[str, TensorPlan], own: Trace, depth: tuple[int, int]) -> tuple[PlanWarning, ...]:
+def warnings_of(
+    rule: Parametrization, tensors: Mapping[str, TensorPlan], matches: Mapping[str, Match], own: Trace, depth: tuple[int, int]
+) -> tuple[PlanWarning, ...]:
     """The warnings of a plan that is about to be made."""
     if rule.one_rate or all(ratio == 1 for tensor in tensors.values() for ratio in tensor.ratios.values()):
         return ()
-    return tuple(_warnings(rule, tensors, own, depth))
+    grown = [matches[t.name] for t in tensors.values() if t.role == Role.HIDDEN and t.ratios["fan_in"] != 1]
+    width = min((size for m in grown for size in m.fans(m.base.shape)), default=SMALLEST_WIDTH)
+    return tuple(_warnings(rule, tensors, width, own, depth))
 
 
-def _warnings(rule: Parametrization, tensors: Mapping[str, TensorPlan], own: Trace, depth: tuple[int, int]) -> Iterator[PlanWarning]:
-    widths = [min(t.base_shape) for t in tensors.values() if t.role == Role.HIDDEN and t.ratios["fan_in"] != 1]
-    if widths and min(widths) < SMALLEST_WIDTH:
-        yield PlanWarning("small-width", f"the base is {min(widths)} wide where it is narrowest; proxies below {SMALLEST_WIDTH} drift more")
+def _warnings(
+    rule: Parametrization, tensors: Mapping[str, TensorPlan], width: int, own: Trace, depth: tuple[int, int]
+) -> Iterator[PlanWarning]:
+    if width < SMALLEST_WIDTH:
+        yield PlanWarning("small-width", f"the base is {width} wide where it is narrowest; proxies below {SMALLEST_WIDTH} drift more")
     if depth[0] != depth[1]:
         deepest = max(branch.matrices for branch in own.branches)
         if depth[0] < SMALLEST_DEPTH:
