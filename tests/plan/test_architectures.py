@@ -168,9 +168,10 @@ def test_a_gate_made_of_what_it_lets_through_is_refused() -> None:
 
 
 def test_a_transposed_linear_layer() -> None:
-    own = plan(*(nn.Sequential(nn.Linear(5, w), Conv1D(3 * w, w), nn.ReLU(), nn.Linear(3 * w, 3)) for w in (32, 16)))
-    assert own["1.weight"].role == Role.HIDDEN and factors(own, "1.weight") == pytest.approx((2**-0.5, 1 / 2, 1 / 2, 2))
-    assert own["1.weight"].shape == (32, 96)
+    """Its fan-in comes first in the shape: it grows twice here, and the fan-out four times."""
+    own = plan(*(nn.Sequential(nn.Linear(5, w), Conv1D(w * w, w), nn.ReLU(), nn.Linear(w * w, 3)) for w in (16, 8)))
+    assert own["1.weight"].role == Role.HIDDEN and own["1.weight"].shape == (16, 256)
+    assert factors(own, "1.weight") == pytest.approx((2**-0.5, 1 / 2, 1 / 4, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

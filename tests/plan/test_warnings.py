@@ -67,6 +67,26 @@ def test_a_warning_is_given_where_it_is_due_and_not_elsewhere(name: str) -> None
     assert Plan.from_json(faulty.to_json()).warnings == faulty.warnings
 
 
+class Shallow(nn.Module):
+    """Residual branches with one matrix each."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.stem, self.readout = nn.Linear(5, 256), nn.Linear(256, 3)
+        self.branches = nn.ModuleList(nn.Linear(256, 256) for _ in range(depth))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for branch in self.branches:
+            x = x + branch(x.relu())
+        return self.readout(x)
+
+
+def test_alpha_below_1_is_right_for_branches_with_one_matrix() -> None:
+    own = plan(Shallow(8), Shallow(4))
+    assert own.rule == "depth-mup" and "alpha-below-1" not in ids(own)
+
+
 def test_a_kernel_is_no_width() -> None:
     def make(width: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(3, width, 3), nn.Conv2d(width, width, 3), nn.Flatten(), nn.LazyLinear(2))
