@@ -12,7 +12,7 @@ from torch import nn
 from .._errors import MutransferError
 from ..plan import Plan, TensorPlan
 from ..plan._read import pattern
-from ..rules import Place, Role
+from ..rules import QUANTITIES, Place, Role
 
 _PROGRAM = '''"""Initial values and parameter groups of one model, by name. Needs torch alone.
 
@@ -200,7 +200,6 @@ def _row(row: Mapping[str, Any]) -> str:
     return f'    {{\n        {values},\n        "names": [\n' + "".join(f"            {name},\n" for name in names) + "        ],\n    },\n"
 
 
-_QUANTITIES = ("init", "lr", "eps", "decay", "multiplier")
 _AS_VECTORS = {Role.EMBEDDING, Role.POSITION, Role.READOUT, Role.BIAS, Role.GAIN, Role.HEAD_GAIN}
 
 
@@ -273,7 +272,7 @@ def _differences(tensor: TensorPlan, width: float, skipped: set[str]) -> Iterato
         "decay": tensor.factor("decay") * own,
         "multiplier": own,
     }
-    theirs = dict.fromkeys(_QUANTITIES, 1.0)
+    theirs = dict.fromkeys(QUANTITIES, 1.0)
     if _carries_attention(tensor):
         theirs["multiplier"] = float(tensor.ratios["head_dim"]) ** -0.5
     if tensor.role in (Role.HIDDEN, Role.KEY_VALUE):
@@ -285,6 +284,6 @@ def _differences(tensor: TensorPlan, width: float, skipped: set[str]) -> Iterato
     elif tensor.role not in _AS_VECTORS:
         yield f"{tensor.name} is for the role {tensor.role}, whose scaling in Megatron-LM is not known here"
         return
-    for name in _QUANTITIES:
+    for name in QUANTITIES:
         if name not in skipped and not math.isclose(planned[name], theirs[name], rel_tol=1e-9):
             yield f"{tensor.name}: {name} at {planned[name]:.6g} times the base's is planned, and Megatron-LM has {theirs[name]:.6g}"
