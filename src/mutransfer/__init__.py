@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._errors import MutransferError as MutransferError
     from .plan import Plan as Plan
+    from .plan import Reading as Reading
     from .plan import cite as cite
     from .plan import plan as plan
+    from .plan import read as read
     from .rules import ABC as ABC
     from .rules import classify as classify
     from .rules import classify_depth as classify_depth
@@ -38,7 +40,9 @@ _HOMES = {
     "MutransferError": "_errors",
     "Plan": "plan",
     "cite": "plan",
+    "Reading": "plan",
     "plan": "plan",
+    "read": "plan",
     "ABC": "rules",
     "classify": "rules",
     "classify_depth": "rules",

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from mutransfer._errors import MutransferError
 from mutransfer.plan import plan, trace
+from mutransfer.plan._graph import Signal
 from mutransfer.plan._trace import Attention
 from mutransfer.tasks._models import gpt, mlp
 
@@ -150,13 +151,13 @@ def test_branches(model: nn.Module, number: int, tensors: set[str], last: set[st
     branches = trace(model).branches
     assert len(branches) == number
     assert branches[0].tensors == {f"blocks.0.{name}" for name in tensors}
-    assert branches[0].last == (None if last is None else {f"blocks.0.{name}" for name in last})
+    assert branches[0].end.tensors == (None if last is None else {f"blocks.0.{name}" for name in last})
     assert {branch.matrices for branch in branches} == {matrices}
 
 
 def test_the_second_of_two_parallel_branches() -> None:
     second = trace(Stack(parallel_in_turn, **ABC)).branches[1]
-    assert second.last == {"blocks.0.c.weight", "blocks.0.c.bias"}
+    assert second.end.tensors == {"blocks.0.c.weight", "blocks.0.c.bias"}
 
 
 def test_a_model_without_branches() -> None:
@@ -202,7 +203,7 @@ def test_a_positively_homogeneous_end_folds_the_multiplier(activation: Callable[
     for factor in (1, 3):
         torch.manual_seed(0)
         with torch.no_grad():
-            for name in branch.last or ():
+            for name in branch.end.tensors or ():
                 model.get_parameter(name).mul_(factor)
             model(x)
     torch.testing.assert_close(ends[1], 3 * ends[0])
@@ -212,10 +213,12 @@ def test_attention_of_a_gpt() -> None:
     model = gpt(32, 2, heads=4, tied=True)
     read = trace(model)
     made = [[frozenset(f"blocks.{i}.{name}.weight" for name in names) for names in (("query",), ("key", "value"))] for i in range(2)]
-    assert read.attention == tuple(Attention(8, 8**-0.5, query, key_value) for query, key_value in made)
+    assert read.attention == tuple(
+        Attention(8, 8**-0.5, Signal(query, f"blocks.{i}.query"), key_value) for i, (query, key_value) in enumerate(made)
+    )
     assert len(read.branches) == 4 and [branch.matrices for branch in read.branches] == [2] * 4
-    assert read.branches[0].last == {"blocks.0.out.weight"} and read.branches[3].last == {"blocks.1.down.weight"}
-    assert read.feeds["token.weight"] == {"norm.weight", "norm.bias"}
+    assert read.branches[0].end.tensors == {"blocks.0.out.weight"} and read.branches[3].end.tensors == {"blocks.1.down.weight"}
+    assert read.feeds["token.weight"].tensors == {"norm.weight", "norm.bias"}
 
 
 class Attending(nn.Module):
@@ -256,7 +259,7 @@ QUERIES: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], set[str] | None]
 @pytest.mark.parametrize(("query", "tensors"), QUERIES.values(), ids=QUERIES)
 def test_what_makes_the_queries(query: Callable, tensors: set[str] | None) -> None:
     (attention,) = trace(Attending(query)).attention
-    assert attention.query == tensors
+    assert attention.query.tensors == tensors
 
 
 @pytest.mark.parametrize(("scale", "read"), [(None, WIDTH**-0.5), (1.0, 1.0), (0.25, 0.25)])
@@ -290,7 +293,7 @@ FEEDS: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], set[str] | None]] 
 
 @pytest.mark.parametrize(("feed", "tensors"), FEEDS.values(), ids=FEEDS)
 def test_what_feeds_a_tied_head(feed: Callable, tensors: set[str] | None) -> None:
-    assert trace(Fed(feed)).feeds["token.weight"] == tensors
+    assert trace(Fed(feed)).feeds["token.weight"].tensors == tensors
 
 
 def test_inputs_are_guessed_or_given() -> None:

@@ -6,5 +6,7 @@ from ._make import plan as plan
 from ._plan import Plan as Plan
 from ._plan import TensorPlan as TensorPlan
 from ._plan import cite as cite
+from ._reading import Reading as Reading
+from ._reading import read as read
 from ._trace import trace as trace
 from ._warnings import PlanWarning as PlanWarning

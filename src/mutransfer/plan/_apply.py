@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._errors import MutransferError
 from ..rules import Role
-from ._axes import canonical
+from ._forward import check_attached, own_name
 
 if TYPE_CHECKING:
     from ._plan import Plan
@@ -32,8 +32,8 @@ def _whole(value: Tensor) -> Tensor:
 
 
 def planned(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
-    """The model's parameters by canonical name, if they are just the planned ones."""
-    found = {_own_name(plan, name): parameter for name, parameter in model.named_parameters()}
+    """The model's parameters by canonical name, if they are just the planned ones and the forward pass has the planned multipliers."""
+    found = {own_name(plan.tensors, name): parameter for name, parameter in model.named_parameters()}
     for name, parameter in found.items():
         if tuple(parameter.shape) != plan[name].shape:
             raise MutransferError(
@@ -41,15 +41,8 @@ def planned(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
             )
     if missing := plan.tensors.keys() - found.keys():
         raise MutransferError(f"the model has no {min(missing)}, which the plan has: plan this model")
+    check_attached(plan, model)
     return found
-
-
-def _own_name(plan: Plan, name: str) -> str:
-    """The planned name of a parameter whose model torch.compile or DDP may have wrapped."""
-    name = canonical(name)
-    while name not in plan.tensors and name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
 
 
 def initialize(plan: Plan, model: nn.Module) -> None:

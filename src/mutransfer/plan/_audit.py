@@ -139,8 +139,7 @@ def expectations(plan: Plan, modules: Mapping[str, float]) -> dict[str, _Expecte
 
 def audit(plan: Plan, expected: Mapping[str, _Expected], model: nn.Module, optimizers: Iterable[_Optimizer]) -> Audit:
     """See `Plan.audit`."""
-    optimizers = tuple(optimizers)
-    _check_optimizers(optimizers)
+    optimizers = _bare(optimizers)
     own = planned(plan, model)
     groups, strangers = _sorted_out(own, optimizers)
     trained = [_Group(optimizer=g.optimizer, values=g.values, names=tuple(n for n in g.names if not expected[n].frozen)) for g in groups]
@@ -159,7 +158,7 @@ def audit(plan: Plan, expected: Mapping[str, _Expected], model: nn.Module, optim
 
 def guard(plan: Plan, model: nn.Module, optimizers: tuple[_Optimizer, ...], modules: Mapping[str, float]) -> Guard:
     """See `Plan.guard`."""
-    _check_optimizers(optimizers)
+    optimizers = _bare(optimizers)
     expected = expectations(plan, modules)
     passed: list[Any] = []
     families: dict[str, list[dict[str, Any]]] = {}
@@ -179,9 +178,15 @@ def guard(plan: Plan, model: nn.Module, optimizers: tuple[_Optimizer, ...], modu
     return Guard(tuple(optimizer.register_step_pre_hook(check) for optimizer in optimizers))
 
 
-def _check_optimizers(optimizers: tuple[Any, ...]) -> None:
-    if not optimizers or not all(hasattr(each, "param_groups") for each in optimizers):
+def _bare(optimizers: Iterable[Any]) -> tuple[_Optimizer, ...]:
+    """The optimizers themselves, out of what Accelerate and Lightning wrap them in."""
+    found = list(optimizers)
+    for i, each in enumerate(found):
+        while isinstance(each, _Optimizer) and isinstance(inner := getattr(each, "optimizer", None), _Optimizer):
+            found[i] = each = inner
+    if not found or not all(hasattr(each, "param_groups") for each in found):
         raise MutransferError("an audit needs the optimizers that train the model: plan.audit(model, optimizer), or several of them")
+    return tuple(found)
 
 
 def _all_but_rates(model: nn.Module, optimizers: tuple[_Optimizer, ...]) -> list[Any]:

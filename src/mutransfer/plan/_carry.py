@@ -1,87 +1,146 @@
-"""Which learned tensors carry which multipliers, so that the forward pass needs none."""
+"""Which learned tensors carry which multipliers, so that the forward pass needs none; where none can, which module's output does."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 from .._errors import MutransferError
 from ..rules import ONE, Parametrization, Place, Powers, powers
-from ._read import Match
-from ._trace import Attention, Trace
+from ._graph import NOTHING, Signal
+from ._read import Match, pattern
+from ._trace import Attention, Branch, Trace
 
 
 class Carried(NamedTuple):
-    """A multiplier of some signal that a learned tensor carries, the ratio it is a power of, and why."""
+    """A multiplier of some signal, the ratios it is a power of, and why."""
 
     multiplier: Powers
-    ratio: Fraction
+    ratios: Mapping[str, Fraction]
     why: str
 
 
-def carried_by(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace) -> dict[str, list[Carried]]:
-    """The multipliers that each tensor carries for a signal it makes, but for those of residual branches."""
-    parts = (_head_inputs(rule, matches, own), _queries(rule, own, base))
-    return {name: [part[name] for part in parts if name in part] for name in matches}
+@dataclass(frozen=True, kw_only=True)
+class Multipliers:
+    """Where the multipliers of a model's signals go.
+
+    Attributes:
+        tensors: What each learned tensor carries, but for what it carries as the end of a residual branch.
+        modules: What the outputs of modules are multiplied by in the forward pass, where no learned tensor can carry it.
+        places: Where the tensors of residual branches stand.
+    """
+
+    tensors: Mapping[str, list[Carried]]
+    modules: Mapping[str, list[Carried]]
+    places: Mapping[str, Place]
 
 
-def places_of(rule: Parametrization, own: Trace, depth: Fraction) -> dict[str, Place]:
-    """Where the tensors of residual branches stand; the last ones carry the branch's multiplier, so deeper branches need some."""
-    places = {name: Place.BRANCH for branch in own.branches for name in branch.tensors}
-    if rule.branch_multiplier == ONE or depth == 1:
-        return places | {name: Place.BRANCH_END for branch in own.branches for name in branch.last or ()}
-    if own.post_norm:
+class _Wanted(NamedTuple):
+    """A signal that wants a multiplier, and what to say where nothing can carry it."""
+
+    signal: Signal
+    carried: Carried
+    refusal: str
+
+
+def multipliers(
+    rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace, depth: Fraction, *, hooks: bool
+) -> Multipliers:
+    """Give every multiplier that the rule wants to the tensors that can carry it.
+
+    Args:
+        rule: The parametrization.
+        matches: The model's parameters beside the base's.
+        own: What was read off the model.
+        base: What was read off its base.
+        depth: Ratio of the numbers of residual branches.
+        hooks: Whether the output of a module may be multiplied where no tensor can carry a multiplier.
+
+    Raises:
+        MutransferError: nothing can carry a multiplier.
+    """
+    tensors: dict[str, list[Carried]] = {name: [] for name in matches}
+    modules: dict[str, list[Carried]] = {}
+    places = _places(rule, own, depth)
+    for wanted in (*_head_inputs(rule, matches, own), *_queries(rule, own, base), *_own_factors(matches, own, base)):
+        if wanted.signal.tensors is None:
+            _hook(modules, wanted, hooks)
+        for name in wanted.signal.tensors or ():
+            tensors[name].append(wanted.carried)
+    if rule.branch_multiplier != ONE and depth != 1:
+        for wanted in _bare_ends(rule, own.branches, depth):
+            _hook(modules, wanted, hooks)
+    return Multipliers(tensors=tensors, modules=modules, places=places)
+
+
+def _hook(modules: dict[str, list[Carried]], wanted: _Wanted, hooks: bool) -> None:
+    """Give a multiplier to the module that puts the signal out."""
+    module = wanted.signal.module
+    if module is None or not hooks:
+        offer = f"; or let {module} have a forward hook that multiplies its output, with hooks=True" if module else ""
+        raise MutransferError(wanted.refusal + offer)
+    modules.setdefault(module, []).append(wanted.carried)
+
+
+def _places(rule: Parametrization, own: Trace, depth: Fraction) -> dict[str, Place]:
+    """Where the tensors of residual branches stand; the last ones carry the branch's multiplier."""
+    if rule.branch_multiplier != ONE and depth != 1 and own.post_norm:
         raise MutransferError(
             "a normalisation follows the residual joins (post-norm), and no rule is known for its depth (2203.03466, Table 1); "
             'keep the depth, or scale width alone with rule="mup"'
         )
-    for number, branch in enumerate(own.branches):
-        if branch.last is None:
-            raise MutransferError(
-                f"residual branch {number + 1} of {len(own.branches)} (with {min(branch.tensors)}) does not end in learned tensors "
-                f"that could carry its multiplier {rule.branch_multiplier}: end it with a linear layer or an affine norm"
+    places = {name: Place.BRANCH for branch in own.branches for name in branch.tensors}
+    return places | {name: Place.BRANCH_END for branch in own.branches for name in branch.end.tensors or ()}
+
+
+def _bare_ends(rule: Parametrization, branches: Sequence[Branch], depth: Fraction) -> Iterator[_Wanted]:
+    """The residual branches that do not end in learned tensors."""
+    multiplier = rule.branch_multiplier
+    for number, branch in enumerate(branches):
+        if branch.end.tensors is None:
+            refusal = (
+                f"residual branch {number + 1} of {len(branches)} (with {min(branch.tensors)}) does not end in learned tensors "
+                f"that could carry its multiplier {multiplier}: end it with a linear layer or an affine norm"
             )
-        places |= dict.fromkeys(branch.last, Place.BRANCH_END)
-    return places
+            yield _Wanted(branch.end, Carried(multiplier, {"depth": depth}, "ends a residual branch, with its multiplier"), refusal)
 
 
-def _head_inputs(rule: Parametrization, matches: Mapping[str, Match], own: Trace) -> dict[str, Carried]:
-    """The tensors that feed tied heads."""
-    inputs = dict[str, Carried]()
+def _head_inputs(rule: Parametrization, matches: Mapping[str, Match], own: Trace) -> Iterator[_Wanted]:
+    """What feeds tied heads."""
     for name, m in matches.items():
         if m.parameter.kind != "embedding" or name not in own.feeds or m.ratio("out") == 1:
             continue
-        feeds = own.feeds[name]
-        if feeds is None:
-            raise MutransferError(
-                f"{name} is also the head, and its input is not made by learned tensors that could carry "
-                "the logits' multiplier 1/fan_in: put a norm with a gain before the head, or untie it"
-            )
-        multiplier = rule.logit_multiplier.substitute(fan_in="head_fan_in")
-        inputs |= dict.fromkeys(
-            feeds, Carried(multiplier, m.ratio("out"), f"feeds the tied head {name} and carries the logits' multiplier")
+        carried = Carried(
+            rule.logit_multiplier.substitute(fan_in="head_fan_in"),
+            {"head_fan_in": m.ratio("out")},
+            f"feeds the tied head {name} and carries the logits' multiplier",
         )
-    return inputs
+        refusal = (
+            f"{name} is also the head, and its input is not made by learned tensors that could carry "
+            "the logits' multiplier 1/fan_in: put a norm with a gain before the head, or untie it"
+        )
+        yield _Wanted(own.feeds[name], carried, refusal)
 
 
-def _queries(rule: Parametrization, own: Trace, base: Trace) -> dict[str, Carried]:
-    """The tensors that make queries of growing heads."""
-    queries = dict[str, Carried]()
+def _queries(rule: Parametrization, own: Trace, base: Trace) -> Iterator[_Wanted]:
+    """The queries of growing heads."""
+    seen = set[Signal]()
     for own_attention, base_attention in _paired(own.attention, base.attention):
         ratio = Fraction(own_attention.head_dim, base_attention.head_dim)
         missing = _missing_scale(rule, own_attention, base_attention, ratio)
-        if missing == ONE:
+        if missing == ONE or (own_attention.query.tensors is not None and own_attention.query in seen):
             continue
-        if own_attention.query is None:
-            raise MutransferError(
-                f"the head dimension grows from {base_attention.head_dim} to {own_attention.head_dim} and no learned tensor can carry "
-                f"the factor {missing} of the attention logits: grow the number of heads instead, "
-                "or give scale=1/head_dim to scaled_dot_product_attention"
-            )
-        what = Carried(missing, ratio, "makes the queries and carries what the attention logits lack to 1/head_dim")
-        queries |= dict.fromkeys(own_attention.query, what)
-    return queries
+        seen.add(own_attention.query)
+        carried = Carried(missing, {"head_dim": ratio}, "makes the queries and carries what the attention logits lack to 1/head_dim")
+        refusal = (
+            f"the head dimension grows from {base_attention.head_dim} to {own_attention.head_dim} and no learned tensor can carry "
+            f"the factor {missing} of the attention logits: grow the number of heads instead, "
+            "or give scale=1/head_dim to scaled_dot_product_attention"
+        )
+        yield _Wanted(own_attention.query, carried, refusal)
 
 
 def _paired(own: tuple[Attention, ...], base: tuple[Attention, ...]) -> list[tuple[Attention, Attention]]:
@@ -109,3 +168,44 @@ def _missing_scale(rule: Parametrization, own: Attention, base: Attention, head_
         f"the attention scale changes by {change:g} while the head dimension grows {head_dim} times: "
         "neither constant, 1/sqrt(head_dim) nor 1/head_dim"
     )
+
+
+def _own_factors(matches: Mapping[str, Match], own: Trace, base: Trace) -> Iterator[_Wanted]:
+    """The numbers that the model itself multiplies signals by, such as sqrt(width) behind its embedding, undone where they changed."""
+    kinds = {name: m.base_run[0] for m in matches.values() for name in m.base_run}
+    base_values = _by_kind(base.factors, kinds)
+    own_values = _by_kind(own.factors, {name: m.base_run[0] for name, m in matches.items()})
+    for kind in own_values.keys() | base_values.keys():
+        theirs = [value for _, value in base_values.get(kind, [(NOTHING, 1.0)])]
+        for signal, value in own_values.get(kind, [(NOTHING, 1.0)]):
+            if not any(math.isclose(value, other, rel_tol=1e-6) for other in theirs):
+                yield _undone(signal, value, theirs)
+
+
+def _by_kind(factors: Sequence[tuple[float, Signal]], kinds: Mapping[str, str]) -> dict[frozenset[str], list[tuple[Signal, float]]]:
+    """Signals of one kind, such as those of all layers, each with the product of its factors; those that nothing makes one by one."""
+    totals: dict[Signal, float] = {}
+    found: dict[frozenset[str], list[tuple[Signal, float]]] = {}
+    for value, signal in factors:
+        if signal == NOTHING:
+            found.setdefault(frozenset(), []).append((signal, value))
+        else:
+            totals[signal] = totals.get(signal, 1.0) * value
+    for signal, value in totals.items():
+        kind = {pattern(signal.module or "")} if signal.tensors is None else {kinds[name] for name in signal.tensors}
+        found.setdefault(frozenset(kind), []).append((signal, value))
+    return found
+
+
+def _undone(signal: Signal, value: float, theirs: Sequence[float]) -> _Wanted:
+    """What undoes a factor that is another in the base."""
+    several = sorted(set(theirs))
+    where = f" what {' and '.join(sorted(signal.tensors))} make" if signal.tensors else f" the output of {signal.module}"
+    what = f"the model multiplies{where if signal != NOTHING else ' a signal'} by {value:.6g}, the base by "
+    what += " or ".join(f"{each:.6g}" for each in several)
+    ratio = (value / several[0]) ** 2
+    exact = Fraction(ratio).limit_denominator(10**4) if ratio > 1 else 1 / Fraction(1 / ratio).limit_denominator(10**4)
+    clear = len(several) == 1 and value / several[0] > 0
+    refusal = f"{what}, and nothing learned can undo this: multiply by the same number at all sizes"
+    carried = Carried(powers(own_factor="-1/2"), {"own_factor": exact}, f"{what}: undone by")
+    return _Wanted(signal if clear else NOTHING, carried, refusal)

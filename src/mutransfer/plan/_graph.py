@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
@@ -36,11 +38,36 @@ _SUMS = {"Add", "Sub", "Cat", "Stack"}
 _NORMALISING = _NORMS | {"Rsqrt", "Sqrt", "Pow", "LinalgVectorNorm", "Norm", "Std", "Var"}
 
 
-class Graph:
-    """The autograd graph with what is asked of it: order, ancestors, consumers, learned tensors."""
+@dataclass(frozen=True)
+class Signal:
+    """A signal that may have to be multiplied by a factor, and what could do it.
 
-    def __init__(self, roots: list[Node], names: Mapping[int, str]) -> None:
+    Attributes:
+        tensors: Names of the learned tensors that it is linear in, one factor of each product; None where there are none, or where they
+            make something else, too.
+        module: Name of the module that puts it out, for nothing else and once a forward pass; None where there is none.
+    """
+
+    tensors: frozenset[str] | None = None
+    module: str | None = None
+
+
+NOTHING = Signal()
+"""A signal that nothing could multiply."""
+
+
+class Graph:
+    """The autograd graph with what is asked of it: order, ancestors, consumers, learned tensors.
+
+    Args:
+        roots: The nodes that make the model's outputs.
+        names: The learned tensors' names by the identity of their leaves.
+        modules: The modules' names by the nodes that make their outputs.
+    """
+
+    def __init__(self, roots: list[Node], names: Mapping[int, str], modules: Mapping[Node, str]) -> None:
         self.names = names
+        self.modules = modules
         self.order = _topological(roots)
         self.leaves = {name: node for node in self.order if (name := self._leaf_name(node)) is not None}
         self.index = {node: i for i, node in enumerate(self.order)}
@@ -137,23 +164,50 @@ class Graph:
             node = _inputs(node)[0]
         return self._leaf_name(node)
 
-    def carriers(self, signals: Sequence[tuple[Node, set[Node]]]) -> list[frozenset[str] | None]:
-        """For each signal, the learned tensors that it is jointly linear in, one factor of each product; None where there are none.
+    def signals(self, signals: Sequence[tuple[Node, set[Node]]]) -> list[Signal]:
+        """What could multiply each of these signals, all of them by one factor.
 
-        All the signals are to be multiplied by one factor. A tensor cannot carry it if it, or what it makes, is used anywhere else.
+        A tensor cannot carry it if it, or what it makes, is used anywhere else.
 
         Args:
             signals: The node that makes each signal, and the nodes that may use it.
         """
         walks = [self._walk(end, users) for end, users in signals]
         walked = set[Node]().union(*(nodes for nodes, _ in walks), *(users for _, users in signals))
-        result: list[frozenset[str] | None] = []
-        for nodes, found in walks:
+        result: list[Signal] = []
+        for (end, users), (nodes, found) in zip(signals, walks, strict=True):
             made = [node for node in nodes if self._parameter(node) is None]
             elsewhere = any(user not in walked for node in made for user in self.consumers[node])
             elsewhere |= any(user not in walked for name in found for user in self._uses(self.leaves[name]))
-            result.append(None if elsewhere or not found else frozenset(found))
+            result.append(Signal(None if elsewhere or not found else frozenset(found), self._module(end, users)))
         return result
+
+    def _module(self, node: Node, users: set[Node]) -> str | None:
+        """The module whose output is this signal, but for views of it and factors."""
+        while users.issuperset(self.consumers[node]):
+            parents = _inputs(node)
+            if node in self.modules:
+                return self.modules[node]
+            if len(parents) != 1 or _kind(node) not in _HOMOGENEOUS or not _homogeneous(node):
+                return None
+            node, users = parents[0], {node}
+        return None
+
+    def factors(self) -> list[tuple[float, Signal]]:
+        """The numbers that the model itself multiplies signals by, not 1, and these signals."""
+        return [(value, self.signals([(at, users)])[0]) for node in self.order for value, at, users in self._numbers(node)]
+
+    def _numbers(self, node: Node) -> Iterator[tuple[float, Node, set[Node]]]:
+        """The number that a node multiplies or divides by, if it is known, the signal that it multiplies, and what uses that."""
+        parents, kind = _inputs(node), node.name()
+        if kind in {"MulBackward0", "DivBackward0"} and len(parents) == 1 and _homogeneous(node):
+            other = node._saved_other
+            if other is not None and other.dim() == 0 and not other.is_meta and not other.is_complex():
+                value = float(other)
+                if value and math.isfinite(value):
+                    yield (value if kind == "MulBackward0" else 1 / value), node, set(self.consumers[node])
+        elif kind in {"AddBackward0", "SubBackward0"} and len(parents) == 2 and node._saved_alpha not in {0, 1}:
+            yield float(node._saved_alpha), parents[1], {node}
 
     def _walk(self, end: Node, users: set[Node]) -> tuple[set[Node], set[str]]:
         """Back from a signal through homogeneous operations to learned tensors; none of them where something else is met."""
@@ -221,8 +275,8 @@ class Graph:
             stack.extend(_inputs(node))
         return 0
 
-    def feeds(self) -> tuple[dict[str, frozenset[str] | None], frozenset[str]]:
-        """For each matrix, what its inputs are linear in, as `carriers` tells; and which matrices take in data alone."""
+    def feeds(self) -> tuple[dict[str, Signal], frozenset[str]]:
+        """For each matrix, its inputs; and which matrices take in data alone."""
         signals: dict[str, list[tuple[Node, set[Node]]]] = {}
         first = set[str]()
         for node in self.order:
@@ -233,7 +287,7 @@ class Graph:
             for name in names:
                 signals.setdefault(name, []).extend((parent, {node}) for parent in inputs)
             first |= set() if inputs else names
-        return {name: _union(self.carriers(each)) for name, each in signals.items()}, frozenset(first)
+        return {name: _union(self.signals(each)) for name, each in signals.items()}, frozenset(first)
 
     def matrices(self, nodes: list[Node]) -> int:
         """The longest chain of products with a learned matrix among these nodes."""
@@ -263,9 +317,12 @@ def _homogeneous(node: Node) -> bool:
     return True
 
 
-def _union(carriers: list[frozenset[str] | None]) -> frozenset[str] | None:
-    known = [each for each in carriers if each is not None]
-    return frozenset[str]().union(*known) if known and len(known) == len(carriers) else None
+def _union(signals: list[Signal]) -> Signal:
+    """What could multiply all of these signals."""
+    tensors, modules = [each.tensors for each in signals], {each.module for each in signals}
+    known = [each for each in tensors if each is not None]
+    joint = frozenset[str]().union(*known) if known and len(known) == len(tensors) else None
+    return Signal(joint, modules.pop() if len(modules) == 1 else None)
 
 
 def _topological(roots: list[Node]) -> list[Node]:

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from .._errors import MutransferError
 from ..rules import ONE, Family, Parametrization, Place, Role, is_default, parametrization
-from ._apply import rms
-from ._axes import Axes, canonical
-from ._carry import Carried, carried_by, places_of
+from ._axes import Axes
+from ._carry import Carried, multipliers
+from ._forward import ForwardMultiplier
 from ._optimizer import assigned, recognised
 from ._plan import Plan, TensorPlan
-from ._read import Match, check_explained, match, parameters_of
+from ._read import Match, check_explained, match
+from ._reading import Branches, Reading, reading
 from ._roles import declared_roles, role_of
-from ._trace import Trace, trace
+from ._trace import Trace
 from ._warnings import warnings_of
 
 
 def plan(
     model: nn.Module,
-    base: nn.Module,
+    base: nn.Module | Callable[[], nn.Module] | Reading,
     *,
     rule: str | Parametrization | None = None,
     optimizer: Any = "adamw",
     example_inputs: Any = None,
     axes: Mapping[str, Axes] | None = None,
     roles: Mapping[str, Role | str] | None = None,
+    branches: Branches | None = None,
+    hooks: bool = False,
 ) -> Plan:
     """Plan how to initialise and train a model so that its base's hyperparameters stay right.
 
@@ -39,7 +43,7 @@ def plan(
 
     Args:
         model: The model to train; its values are not touched, and it may live on the meta device.
-        base: The same architecture at the size where the hyperparameters were found.
+        base: The same architecture at the size where the hyperparameters were found; a model, what builds one, or what `read` read of one.
         rule: A parametrization or the name of one, with options and ablations after commas: "mup", "completep, decay=sqrt, without eps";
             `mutransfer rules` lists them. By default, which "default" names too, muP in width and, where depth grows, alpha = 1/2 for
             residual branches with one matrix (Depth-muP) and alpha = 1 for deeper ones (CompleteP).
@@ -48,6 +52,10 @@ def plan(
         example_inputs: What the forward pass takes, a tensor or a tuple; guessed from the first layer by default.
         axes: Axes of parameters that no rule knows, by name pattern: {"experts.*.weight": ("out", "in")}; also "finite", and "expert" for
             the index of an expert where the number of experts grows, and of active ones with it.
+        branches: Residual branches of a model that cannot be traced, because it branches on the values of its data: patterns of the modules
+            that end a branch, each with patterns of all tensors in its branch; a star is the number of a layer. {} if there are none.
+        hooks: Whether a multiplier that no learned tensor can carry may become a forward hook on a module, which `Plan.attach` puts there.
+            Without, such a model is refused.
         roles: Roles that cannot be read off the model, by name pattern: {"*.gate.weight": "router", "*.lora_A.*": "lora-a"}.
 
     Raises:
@@ -56,35 +64,43 @@ def plan(
     """
     if not isinstance(optimizer, Mapping):
         recognised(optimizer)
-    _check_bare(model, base)
     chosen = None if is_default(rule) else parametrization(rule)
-    matches = match(parameters_of(model, axes or {}), parameters_of(base, axes or {}))
-    if chosen is not None and chosen.one_rate:
-        own = base_trace = Trace()
-    else:
-        own, base_trace = trace(model, example_inputs), trace(base, example_inputs)
+    traced = chosen is None or not chosen.one_rate
+    target, source = (
+        each if isinstance(each, Reading) else reading(each, example_inputs, axes, branches, traced=traced) for each in (model, base)
+    )
+    own, base_trace = target.trace, source.trace
+    matches = match(target.parameters, source.parameters)
+    if traced:
         _check_depth(matches, own, base_trace)
-        _check_attention_modules(model, base)
-    scales = _scales(base, matches)
+        _check_attention_modules(target, source)
     depth = len(base_trace.branches), len(own.branches)
     why = "asked for"
     if chosen is None:
         default, why = _default_rule(own, depth)
         chosen = parametrization(rule, default=default)
     ratio = Fraction(depth[1], depth[0]) if depth[0] else Fraction(1)
-    places = places_of(chosen, own, ratio)
-    carried = carried_by(chosen, matches, own, base_trace)
+    given = multipliers(chosen, matches, own, base_trace, ratio, hooks=hooks)
     width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
     declared = declared_roles(matches, roles or {})
     if not chosen.one_rate:
-        check_explained(matches, declared.keys() | {name for each in own.attention for name in each.key_value})
+        known = declared.keys() | {name for each in own.attention for name in each.key_value}
+        check_explained(matches, known | {name for name in matches if name.startswith(tuple(f"{each}." for each in own.state_space))})
     found = {name: declared.get(name) or role_of(m, own, width) for name, m in matches.items()}
     trained = assigned(optimizer, {name: (role, len(matches[name].parameter.shape)) for name, role in found.items()})
     tensors = {
         name: _tensor(
-            _Reading(m, found[name], places.get(name, Place.OUTSIDE), ratio), chosen, trained[name], carried[name], scales[m.base_run]
+            _Growth(m, found[name], given.places.get(name, Place.OUTSIDE), ratio),
+            chosen,
+            trained[name],
+            given.tensors[name],
+            source.scale(m.base_run),
         )
         for name, m in matches.items()
+    }
+    tensors = {
+        name: replace(t, run=tuple(o for o in t.run if (tensors[o].init, tensors[o].role) == (t.init, t.role)))
+        for name, t in tensors.items()
     }
     optimizers = {each.name: each for each in trained.values()}
     return Plan(
@@ -97,29 +113,14 @@ def plan(
         optimizers=optimizers,
         depth=depth,
         tensors=tensors,
-        warnings=warnings_of(chosen, tensors, matches, own, depth),
+        forward={name: _forward(name, each) for name, each in given.modules.items()},
+        warnings=warnings_of(chosen, optimizers, tensors, matches, own, depth),
     )
-
-
-def _scales(base: nn.Module, matches: Mapping[str, Match]) -> dict[tuple[str, ...], float | None]:
-    """The initial RMS of each run of equal layers of the base."""
-    values = {canonical(name): parameter for name, parameter in base.named_parameters()}
-    return {run: rms([values[name] for name in run]) for run in dict.fromkeys(m.base_run for m in matches.values())}
 
 
 def _cites(rule: Parametrization, optimizers: Mapping[str, Family]) -> tuple[str, ...]:
     """The papers of the rule and of the optimizers, each once."""
     return tuple(dict.fromkeys((*rule.cites, *(key for each in optimizers.values() for key in each.cites))))
-
-
-def _check_bare(*models: nn.Module) -> None:
-    """Refuse models that were wrapped or sharded, whose names and forward passes are no longer their own."""
-    for each in models:
-        name = type(each).__name__
-        if isinstance(each, nn.parallel.DistributedDataParallel | nn.DataParallel | AveragedModel):
-            raise MutransferError(f"{name} wraps the model: plan the model before, its names are those of the base")
-        if name.startswith("FSDP"):
-            raise MutransferError("fully_shard has cut the model's tensors: plan the model before sharding; the plan holds after it")
 
 
 def _default_rule(own: Trace, depth: tuple[int, int]) -> tuple[Parametrization, str]:
@@ -151,17 +152,26 @@ def _check_depth(matches: Mapping[str, Match], own: Trace, base: Trace) -> None:
         raise MutransferError(f"a residual branch has {deep} matrices in series, in the base {base_deep}: keep the branches as deep")
 
 
-def _check_attention_modules(model: nn.Module, base: nn.Module) -> None:
+def _check_attention_modules(own: Reading, base: Reading) -> None:
     """torch's own attention module keeps 1/sqrt(head_dim) to itself, where no trace sees it."""
-    sizes = [{m.head_dim for m in each.modules() if isinstance(m, nn.MultiheadAttention)} for each in (model, base)]
-    if sizes[0] != sizes[1]:
+    if own.head_dims != base.head_dims:
         raise MutransferError(
-            f"the head dimension of nn.MultiheadAttention grows from {sorted(sizes[1])} to {sorted(sizes[0])}, "
+            f"the head dimension of nn.MultiheadAttention grows from {list(base.head_dims)} to {list(own.head_dims)}, "
             "and its scale cannot be read: grow the number of heads instead"
         )
 
 
-class _Reading(NamedTuple):
+def _forward(module: str, carried: list[Carried]) -> ForwardMultiplier:
+    """What a module's output is multiplied by."""
+    return ForwardMultiplier(
+        module=module,
+        multiplier=math.prod((each.multiplier for each in carried), start=ONE),
+        ratios={name: ratio for each in carried for name, ratio in each.ratios.items()},
+        reasons=tuple(f"{each.why} {each.multiplier}" for each in carried),
+    )
+
+
+class _Growth(NamedTuple):
     """What was read off the models about one tensor."""
 
     match: Match
@@ -183,14 +193,14 @@ class _Reading(NamedTuple):
         }
 
 
-def _tensor(own: _Reading, rule: Parametrization, optimizer: Family, carried: list[Carried], scale: float | None) -> TensorPlan:
+def _tensor(own: _Growth, rule: Parametrization, optimizer: Family, carried: list[Carried], scale: float | None) -> TensorPlan:
     reasons = rule.derivation(own.role, optimizer, own.place)
     ratios, carries = own.ratios(), ONE
     if own.place == Place.BRANCH_END and rule.branch_multiplier != ONE:
         reasons.append(f"ends a residual branch and carries the branch's multiplier {rule.branch_multiplier}")
-    for multiplier, ratio, why in carried:
+    for multiplier, known, why in carried:
         carries *= multiplier
-        ratios |= {name: ratio for name, _ in multiplier.exponents}
+        ratios |= known
         reasons.append(f"{why} {multiplier}")
     for each in rule.disagreements(own.role, optimizer, own.place):
         side = rule.side(each, optimizer)

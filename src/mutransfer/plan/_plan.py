@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from .._errors import MutransferError
 from ..rules import QUANTITIES, Family, Place, Powers, Role, bibtex, powers
-from . import _apply, _audit, _groups
+from . import _apply, _audit, _forward, _groups
+from ._forward import ForwardMultiplier
 from ._show import explanation, table
 from ._warnings import PlanWarning
 
@@ -27,7 +28,7 @@ class TensorPlan:
         role: What it is to the network.
         shape: Its shape in the model.
         base_shape: The shape of its counterpart in the base.
-        run: Names of the tensors that are its equals in the model; their initial scale is measured together.
+        run: Names of its equals in the model, of one shape and factor; their initial scale is measured together.
         place: Where it stands in the residual network.
         optimizer: Name of the family that trains it.
         ratios: The ratios that the powers are evaluated at, target over base.
@@ -78,6 +79,7 @@ class Plan:
         optimizers: The optimizer families by name.
         depth: Number of residual branches in the base and in the model.
         tensors: What is planned for each parameter.
+        forward: What the outputs of modules are multiplied by, where no learned tensor can carry it; mostly empty.
         warnings: What the plan cannot promise.
     """
 
@@ -90,6 +92,7 @@ class Plan:
     optimizers: Mapping[str, Family]
     depth: tuple[int, int]
     tensors: Mapping[str, TensorPlan]
+    forward: Mapping[str, ForwardMultiplier] = field(default_factory=dict)
     warnings: tuple[PlanWarning, ...] = ()
 
     @property
@@ -101,6 +104,17 @@ class Plan:
     def at_base(self) -> bool:
         """Whether the model is its own base, so that the plan changes nothing."""
         return all(ratio == 1 for tensor in self.tensors.values() for ratio in tensor.ratios.values())
+
+    def attach(self, model: nn.Module) -> None:
+        """Put the forward multipliers on their modules, as hooks; nothing happens where the plan has none, as mostly.
+
+        They are part of the model: call it after every building, before `initialize`, training and inference. They survive deepcopy,
+        torch.compile, torch.export, sharding and pickling of the model, and leave its state_dict alone.
+
+        Raises:
+            MutransferError: the model is not the planned one.
+        """
+        _forward.attach(self, model)
 
     def initialize(self, model: nn.Module) -> None:
         """Rescale the model's own initial draw in place, so that each tensor's RMS is the base's times the planned power.
@@ -239,6 +253,10 @@ class Plan:
             return data | {"ratios": {name: str(ratio) for name, ratio in tensor.ratios.items()}}
 
         head = {name: getattr(self, name) for name in ("rule", "title", "why", "cites", "rescales", "clip", "depth")}
+        head["forward"] = [
+            {**asdict(each), "multiplier": each.multiplier.to_json(), "ratios": {k: str(v) for k, v in each.ratios.items()}}
+            for each in self.forward.values()
+        ]
         optimizers = [each.to_json() for each in self.optimizers.values()]
         head["warnings"] = [asdict(warning) for warning in self.warnings]
         return json.dumps(head | {"optimizers": optimizers, "tensors": [plain(t) for t in self.tensors.values()]}, indent=1)
@@ -256,9 +274,17 @@ class Plan:
             optimizers = [Family.from_json(fields) for fields in data.pop("optimizers")]
             lists = {"depth": tuple(data["depth"]), "cites": tuple(data["cites"])}
             lists["warnings"] = tuple(PlanWarning(**fields) for fields in data["warnings"])
-            return cls(**data | lists, optimizers={f.name: f for f in optimizers}, tensors={t.name: t for t in tensors})
+            forward = {fields["module"]: _forward_multiplier(fields) for fields in data.pop("forward")}
+            return cls(**data | lists, forward=forward, optimizers={f.name: f for f in optimizers}, tensors={t.name: t for t in tensors})
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise MutransferError(f"this is not a plan written by Plan.to_json: {error}") from error
+
+
+def _forward_multiplier(fields: dict[str, Any]) -> ForwardMultiplier:
+    exact = {"multiplier": powers(**fields["multiplier"]), "reasons": tuple(fields["reasons"])}
+    made = ForwardMultiplier(**fields | exact | {"ratios": {name: Fraction(ratio) for name, ratio in fields["ratios"].items()}})
+    made.multiplier.evaluate(made.ratios)
+    return made
 
 
 def _tensor(fields: dict[str, Any]) -> TensorPlan:

@@ -51,6 +51,8 @@ def role_of(m: Match, own: Trace, width: bool) -> Role:
     if m.ratio("in") != m.ratio("out") and any(name in attention.key_value for attention in own.attention):
         return Role.KEY_VALUE
     role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
+    if role == Role.READOUT and name.startswith(tuple(f"{each}." for each in own.state_space)):
+        return Role.HIDDEN
     if role == Role.READOUT and any(name in branch.tensors for branch in own.branches):
         raise MutransferError(
             f"{name}: its fan-in grows and its fan-out does not, yet it lies in a residual branch, so it is no readout; say what it is "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -46,7 +47,13 @@ def table(plan: Plan) -> str:
     base, own = plan.depth
     branches = f"residual branches: {base} in the base, {own} in the model" if plan.rescales else "residual branches: not read"
     head = f"{plan.rule}: {plan.title} ({plan.why})\n{plan.optimizer}; {branches}; factors over the base\n\n"
-    return "\n".join([head + _render(grid).removesuffix("\n"), *map(str, plan.warnings)])
+    return "\n".join([head + _render(grid).removesuffix("\n"), *_forward(plan), *map(str, plan.warnings)])
+
+
+def _forward(plan: Plan) -> list[str]:
+    """A line for the modules of one pattern whose outputs are multiplied alike."""
+    counts = Counter((pattern(name), octaves(each.factor)) for name, each in plan.forward.items())
+    return [f"forward hook (plan.attach): output of {name} times {factor} ({n})" for (name, factor), n in counts.items()]
 
 
 def explanation(plan: Plan, tensor: TensorPlan) -> str:

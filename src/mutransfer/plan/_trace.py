@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
 
 from .._errors import MutransferError
 from ._axes import RECURRENT, canonical
-from ._graph import Graph, Node
+from ._graph import NOTHING, Graph, Node, Signal
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A residual branch: the learned tensors in it, and the last ones before it joins the stream.
+    """A residual branch.
 
     Attributes:
         tensors: Names of all learned tensors in the branch.
-        last: Names of the tensors that its output is linear in; None where something else ends the branch, such as an activation.
+        end: Its output, before it joins the stream.
         matrices: How many weight matrices stand in series in it (the block depth of Tensor Programs VI).
     """
 
     tensors: frozenset[str]
-    last: frozenset[str] | None
+    end: Signal
     matrices: int
 
 
 @dataclass(frozen=True)
 class Attention:
-    """One softmax attention: size of a head, factor on the logits, and the tensors that make queries, and keys and values.
+    """One softmax attention: size of a head, factor on the logits, its queries, and the tensors that make keys and values.
 
     Where it is written out by hand, scale, query and key_value are unknown.
     """
 
     head_dim: int
     scale: float | None
-    query: frozenset[str] | None
+    query: Signal = NOTHING
     key_value: frozenset[str] = frozenset()
 
 
@@ -51,20 +55,28 @@ class Trace:
     Attributes:
         branches: The outermost residual branches, in the order of the forward pass.
         attention: Every softmax attention, in the order of the forward pass.
-        feeds: For each matrix, the last learned tensors that its inputs are linear in; None where there are none to fold a factor into.
+        feeds: The inputs of each matrix.
+        factors: The numbers that the model multiplies signals by, and these signals.
         post_norm: Whether a normalisation follows a residual join on the stream.
         first: Names of the matrices that take in data rather than features.
         final: Names of the tensors that make the output.
         recurrent: Names of modules that use their tensors once a time step.
+        state_space: Names of modules that are state-space layers, such as Mamba's.
+        unused: Names of learned tensors that the output does not depend on.
+        declared: Whether the branches were declared, and nothing else is known.
     """
 
     branches: tuple[Branch, ...] = ()
     attention: tuple[Attention, ...] = ()
-    feeds: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    feeds: Mapping[str, Signal] = field(default_factory=dict)
+    factors: tuple[tuple[float, Signal], ...] = ()
     post_norm: bool = False
     first: frozenset[str] = frozenset()
     final: frozenset[str] = frozenset()
     recurrent: tuple[str, ...] = ()
+    state_space: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    declared: bool = False
 
 
 def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
@@ -92,7 +104,8 @@ def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
         guess_inputs(model)
     raise MutransferError(
         f"the forward pass of {type(model).__name__} failed while its residual branches were read ({type(failed).__name__}: {failed}); "
-        "give inputs it accepts with example_inputs="
+        "give inputs it accepts with example_inputs=, or, where it branches on the values of its data, declare its residual branches with "
+        'branches={"blocks.*.attention.out": ("blocks.*.norm1.*", "blocks.*.attention.*"), ...}, or branches={} if there are none'
     ) from failed
 
 
@@ -112,53 +125,93 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
     """The trace of one forward pass, its floating tensors of this type where one is given."""
 
     def meta(tensor: Tensor) -> Tensor:
+        if tensor.dim() == 0 and not isinstance(tensor, nn.Parameter):
+            known = tensor.detach() if tensor.is_meta else tensor.detach().cpu()
+            return known.clone()  # it may be a factor, such as the square root of a width
         return torch.empty_like(tensor, device="meta", dtype=dtype if tensor.is_floating_point() else None)
 
     leaves = {name: meta(p).requires_grad_(p.is_floating_point()) for name, p in model.named_parameters()}
     buffers = {name: meta(b) for name, b in model.named_buffers()}
-    recorder = _AttentionRecorder()
+    recorder, outputs = _AttentionRecorder(), _Outputs(model)
     given = pytree.tree_map_only(Tensor, meta, inputs)
     named = dict(given) if isinstance(given, Mapping) else {}
     arguments = () if named else given if isinstance(given, tuple) else (given,)
     eager = torch.compiler.set_stance("force_eager")
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"), eager, recorder:
-        output = torch.func.functional_call(model, {**leaves, **buffers}, arguments, named)
+    originals = [*model.named_parameters(), *model.named_buffers()]
+    stand_ins = {id(tensor): {**leaves, **buffers}[name] for name, tensor in originals}
+    with (
+        _substituted(model, stand_ins),
+        torch.enable_grad(),
+        torch.random.fork_rng(devices=[]),
+        torch.device("meta"),
+        eager,
+        recorder,
+        outputs,
+    ):
+        output = model(*arguments, **named)
     roots = [t.grad_fn for t in pytree.tree_leaves(output) if isinstance(t, Tensor) and t.grad_fn is not None]
     recurrent = tuple(canonical(name) for name, module in model.named_modules() if isinstance(module, RECURRENT))
-    graph = Graph(roots, {id(leaf): canonical(name) for name, leaf in leaves.items()})
+    graph = Graph(roots, {id(leaf): canonical(name) for name, leaf in leaves.items()}, outputs.modules())
     if any("CheckpointFunction" in node.name() for node in graph.order):
         raise MutransferError(
             f"the forward pass of {type(model).__name__} goes through reentrant gradient checkpoints, which hide the graph from the plan: "
             "use checkpoint(..., use_reentrant=False), or plan the model before"
         )
+    unused = tuple(canonical(name) for name, leaf in leaves.items() if leaf.requires_grad and canonical(name) not in graph.leaves)
     found = _read(graph, roots, recorder.calls)
-    return replace(found, recurrent=recurrent)
+    return replace(found, recurrent=recurrent, state_space=_state_space(model), unused=unused)
+
+
+@contextmanager
+def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
+    """Put other tensors into a model for a while, by the identity of its own.
+
+    torch.func.functional_call would leave a module that stands in the model under two names with the substitutes.
+    """
+    before: list[tuple[dict[str, Any], str, Any]] = []
+    for module in model.modules():
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        before += [(table, name, tensor) for table in tables for name, tensor in table.items() if id(tensor) in stand_ins]
+        if isinstance(module, RECURRENT) and "_flat_weights" in vars(module):
+            before.append((vars(module), "_flat_weights", module._flat_weights))
+    try:
+        for table, name, own in before:
+            table[name] = [stand_ins.get(id(each), each) for each in own] if isinstance(own, list) else stand_ins[id(own)]
+        yield
+    finally:
+        for table, name, own in before:
+            table[name] = own
+
+
+def _state_space(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modules that have a matrix of state transitions, under the name that Mamba and its kin give it."""
+    return tuple(canonical(name) for name, module in model.named_modules() if isinstance(getattr(module, "A_log", None), Tensor))
 
 
 def _read(graph: Graph, roots: list[Node], calls: list[_Call]) -> Trace:
     joins = graph.joins()
-    last = graph.carriers([(end, {join}) for join, (_, end) in joins.items()])
+    ends = graph.signals([(end, {join}) for join, (_, end) in joins.items()])
     branches = []
-    for (stream, end), carriers in zip(joins.values(), last, strict=True):
+    for (stream, end), signal in zip(joins.values(), ends, strict=True):
         nodes = graph.between(stream, end)
-        branches.append(Branch(graph.learned(nodes), carriers, graph.matrices(nodes)))
+        branches.append(Branch(graph.learned(nodes), signal, graph.matrices(nodes)))
     feeds, first = graph.feeds()
-    final = frozenset[str]().union(*(carriers or () for carriers in graph.carriers([(root, {root}) for root in roots])))
+    final = frozenset[str]().union(*(signal.tensors or () for signal in graph.signals([(root, {root}) for root in roots])))
     norms = any(graph.normalised(stream, joins) for stream, _ in joins.values())
-    return Trace(tuple(branches), _attention(graph, calls), feeds, norms, first, final)
+    return Trace(tuple(branches), _attention(graph, calls), feeds, tuple(graph.factors()), norms, first, final)
 
 
 def _attention(graph: Graph, calls: list[_Call]) -> tuple[Attention, ...]:
     known = [call.query for call in calls if call.query in graph.index]
-    query = dict(zip(known, graph.carriers([(node, set(graph.consumers[node])) for node in known]), strict=True))
+    query = dict(zip(known, graph.signals([(node, set(graph.consumers[node])) for node in known]), strict=True))
     found = []
     for call in calls:
         if call.head_dim:
             makers = [graph.makers(node) for node in call.key_value if node in graph.index]
             key_value = frozenset[str]().union(*makers) - (graph.makers(call.query) if call.query in graph.index else frozenset())
-            found.append(Attention(call.head_dim, call.scale, query.get(call.query), key_value))
+            found.append(Attention(call.head_dim, call.scale, query.get(call.query, NOTHING), key_value))
         elif call.scores in graph.index and (size := graph.contracted(call.scores)):
-            found.append(Attention(size, None, None))
+            found.append(Attention(size, None))
     return tuple(found)
 
 
@@ -185,6 +238,36 @@ def guess_inputs(model: nn.Module) -> Tensor:
             case _:
                 continue
     raise MutransferError(f"the inputs of {type(model).__name__} cannot be guessed from its first layer; give some with example_inputs=")
+
+
+class _Outputs:
+    """Notes which node makes the output of which module, while it is entered."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._handles: list[RemovableHandle] = []
+        self._calls: list[tuple[str, Node]] = []
+
+    def __enter__(self) -> None:
+        for name, module in self._model.named_modules():
+            self._handles.append(module.register_forward_hook(partial(self._note, canonical(name))))
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _note(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.grad_fn is not None:
+            self._calls.append((name, output.grad_fn))
+
+    def modules(self) -> dict[Node, str]:
+        """The innermost module whose output each node makes, but for modules that were called more than once."""
+        times = Counter(name for name, _ in self._calls)
+        found = dict[Node, str]()
+        for name, node in self._calls:
+            if times[name] == 1:
+                found.setdefault(node, name)
+        return found
 
 
 _SOFTMAX = (nn.functional.softmax, torch.softmax, Tensor.softmax)

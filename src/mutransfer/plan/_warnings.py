@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..rules import Parametrization, Role
+from ..rules import Family, Parametrization, Role
 from ._read import Match
 from ._trace import Trace
 
@@ -40,18 +40,35 @@ class PlanWarning:
 
 
 def warnings_of(
-    rule: Parametrization, tensors: Mapping[str, TensorPlan], matches: Mapping[str, Match], own: Trace, depth: tuple[int, int]
+    rule: Parametrization,
+    optimizers: Mapping[str, Family],
+    tensors: Mapping[str, TensorPlan],
+    matches: Mapping[str, Match],
+    own: Trace,
+    depth: tuple[int, int],
 ) -> tuple[PlanWarning, ...]:
     """The warnings of a plan that is about to be made."""
     if rule.one_rate or all(ratio == 1 for tensor in tensors.values() for ratio in tensor.ratios.values()):
         return ()
     grown = [matches[t.name] for t in tensors.values() if t.role == Role.HIDDEN and t.ratios["fan_in"] != 1]
     width = min((size for m in grown for size in m.fans(m.base.shape)), default=SMALLEST_WIDTH)
-    return tuple(_warnings(rule, tensors, width, own, depth))
+    return tuple(_warnings(rule, optimizers, tensors, width, own, depth))
+
+
+def _grows_beside_gradient(rule: Parametrization, tensor: TensorPlan, optimizer: Family) -> bool:
+    """Whether the tensor's eps becomes larger than in proportion to its gradient."""
+    scaled = replace(rule, off=rule.off - {"eps"}, options={k: v for k, v in rule.options.items() if not k.endswith("_eps")})
+    own, right = (each.quantities(tensor.role, optimizer, tensor.place).eps for each in (rule, scaled))
+    return own != right and (own / right).evaluate(tensor.ratios) > 1
 
 
 def _warnings(
-    rule: Parametrization, tensors: Mapping[str, TensorPlan], width: int, own: Trace, depth: tuple[int, int]
+    rule: Parametrization,
+    optimizers: Mapping[str, Family],
+    tensors: Mapping[str, TensorPlan],
+    width: int,
+    own: Trace,
+    depth: tuple[int, int],
 ) -> Iterator[PlanWarning]:
     if width < SMALLEST_WIDTH:
         yield PlanWarning("small-width", f"the base is {width} wide where it is narrowest; proxies below {SMALLEST_WIDTH} drift more")
@@ -75,6 +92,21 @@ def _warnings(
         yield PlanWarning(
             "unproven-recurrent", f"{own.recurrent[0]} is used once a time step: the rules are derived for one use a forward pass"
         )
+    if own.state_space:
+        yield PlanWarning(
+            "unproven-state-space",
+            f"{own.state_space[0]} is a state-space layer: its matrices are planned as hidden ones, which may not make its features learn",
+        )
+    if own.unused:
+        yield PlanWarning("unused", f"{len(own.unused)} tensors such as {own.unused[0]} are not used in the forward pass that was read")
+    if own.declared:
+        yield PlanWarning(
+            "declared-branches", "residual branches were declared: attention scales, tied heads and the model's own factors were not read"
+        )
+    if undone := sorted({reason for tensor in tensors.values() for reason in tensor.reasons if "own_factor" in reason}):
+        yield PlanWarning("own-factor", f"{undone[0]}" + (f", and {len(undone) - 1} others" if undone[1:] else ""))
+    if floors := [name for name, tensor in tensors.items() if _grows_beside_gradient(rule, tensor, optimizers[tensor.optimizer])]:
+        yield PlanWarning("eps-floor", f"eps of {len(floors)} tensors such as {floors[0]} does not shrink as their gradients do")
     decays = {tensor.factor("decay") for tensor in tensors.values()}
     if decays != {1.0}:
         side = rule.options.get("decay", "fixed-fraction")

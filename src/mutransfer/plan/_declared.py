@@ -1,0 +1,56 @@
+"""Residual branches that were declared, for models whose forward pass cannot be traced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from .._errors import MutransferError
+from ._axes import canonical
+from ._graph import NOTHING, Signal
+from ._trace import Branch, Trace
+
+
+def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> Trace:
+    """What is known of a model whose branches were declared: no attention, no number of its own, no input of any matrix.
+
+    Args:
+        model: The model.
+        branches: Patterns of the modules that end a branch with learned tensors, each with the patterns of the tensors in its branch.
+
+    Raises:
+        MutransferError: a pattern matches nothing.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(canonical(name))
+    own = [aliases[0] for aliases in names.values()]
+    matrices = {canonical(name) for name, parameter in model.named_parameters() if parameter.dim() > 1}
+    found = []
+    for ending, inside in branches.items():
+        stars = re.compile(re.escape(ending).replace(r"\*", "([^.]+)"))
+        ends = [(name, match.groups()) for name, _ in model.named_modules() if (match := stars.fullmatch(canonical(name)))]
+        if not ends:
+            raise MutransferError(f"branches={{{ending!r}: ...}} matches no module of {type(model).__name__}")
+        for end, layer in ends:
+            last = frozenset(name for name in own if name.rpartition(".")[0] == canonical(end))
+            tensors = last.union(*(_inside(own, pattern, layer) for pattern in inside))
+            if not last:
+                raise MutransferError(f"{end} ends a branch, as declared, but has no learned tensors that could carry a multiplier")
+            found.append(Branch(tensors, Signal(last), len(tensors & matrices)))
+    return Trace(
+        branches=tuple(found), feeds=dict.fromkeys((aliases[0] for aliases in names.values() if len(aliases) > 1), NOTHING), declared=True
+    )
+
+
+def _inside(names: Sequence[str], pattern: str, layer: Sequence[str]) -> list[str]:
+    """The tensors of one branch: the first stars of the pattern stand for what those of its end stood for."""
+    for value in layer:
+        pattern = pattern.replace("*", value, 1)
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        raise MutransferError(f"a declared branch contains {pattern!r}, which matches no parameter")
+    return found
