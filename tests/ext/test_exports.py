@@ -90,6 +90,48 @@ def test_the_program_gives_bitwise_the_plans_values_and_groups(name: str) -> Non
     assert_same(snippet(plan, RATE, **decay), plan, make, **decay)
 
 
+class OnePlus(nn.Module):
+    """A gain that counts from one, as Gemma's, which can carry no multiplier."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (1 + self.weight)
+
+
+class Sandwich(nn.Module):
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(5, width), nn.Linear(width, 3)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, width), nn.RMSNorm(width, elementwise_affine=False), OnePlus(width)) for _ in range(depth)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+def test_the_program_has_the_hooks_of_the_plan() -> None:
+    plan = mt.plan(drawn(Sandwich), Sandwich(16, 2), hooks=True)
+    space = executed(snippet(plan, RATE))
+    ours, theirs = drawn(Sandwich), drawn(Sandwich)
+    with pytest.raises(ValueError, match="call attach"):
+        space["initialize"](theirs)
+    for model, attach, initialize in ((ours, plan.attach, plan.initialize), (theirs, space["attach"], space["initialize"])):
+        attach(model)
+        initialize(model)
+    x = torch.randn(4, 5)
+    assert torch.equal(ours(x), theirs(x))
+    assert [group["lr"] for group in space["param_groups"](theirs)] == [group["lr"] for group in plan.param_groups(ours, RATE)]
+    with pytest.raises(mt.MutransferError, match=r"Megatron-LM cannot multiply the output of blocks\.0"):
+        megatron_flags(plan, RATE, base_head_dim=8)
+
+
 def test_the_program_takes_what_param_groups_takes() -> None:
     make = MODELS["gpt"][0]
     plan = planned(make, optimizer={"hidden": "muon-match-rms", "*": "adamw"})

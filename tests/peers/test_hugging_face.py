@@ -168,6 +168,32 @@ ARCHITECTURES = {
         2,
         {"visual_projection.weight": Role.READOUT},
     ),
+    "Mamba": Architecture(
+        built("MambaForCausalLM", hidden_size=WIDTH, num_hidden_layers=DEPTH, vocab_size=VOCABULARY, state_size=4),
+        1,
+        {"*_proj.weight": Role.HIDDEN, "*.A_log": Role.VECTOR, "*.conv1d.weight": Role.DEPTHWISE, "*.embeddings.weight": Role.TIED},
+    ),
+    "Mamba 2": Architecture(
+        built(
+            "Mamba2ForCausalLM",
+            hidden_size=WIDTH,
+            num_hidden_layers=DEPTH,
+            vocab_size=VOCABULARY,
+            state_size=4,
+            num_heads=lambda n, d: 2 * n // HEAD,
+            head_dim=HEAD,
+            n_groups=1,
+            chunk_size=8,
+        ),
+        1,
+        {"*_proj.weight": Role.HIDDEN, "*.A_log": Role.VECTOR, "*.conv1d.weight": Role.DEPTHWISE} | UNTIED,
+    ),
+    "ResNet": Architecture(
+        built("ResNetForImageClassification", embedding_size=WIDTH, hidden_sizes=lambda n, d: [n, 2 * n], depths=[2, 3], num_labels=10),
+        2,
+        {"*.embedder.embedder.convolution.weight": Role.INPUT, "classifier.1.weight": Role.READOUT},
+        deep=False,
+    ),
     "ConvNeXt": Architecture(
         built(
             "ConvNextForImageClassification",
@@ -277,6 +303,8 @@ CASES = {
     "Gemma 2": (SANDWICH, TEXT),
     "Gemma 3": (SANDWICH, TEXT),
     "T5": (("*Attention.o", "*.wo"), TEXT),
+    "Mamba": (("*.out_proj",), TEXT),
+    "Mamba 2": (("*.out_proj",), TEXT),
     "ViT": (("*.o_proj", "*.fc2"), {"pixel_values": IMAGES, "labels": torch.arange(4)}),
 }
 LOGITS = ("lm_head", "classifier")

@@ -1,10 +1,11 @@
 """Multipliers that no learned tensor can carry become forward hooks, which are part of the model whatever is done to it.
 
-This file run as a script is one of two processes that shard the model.
+This file run as a script is the two processes that shard the model.
 """
 
 import copy
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from mutransfer._errors import MutransferError
 from mutransfer.plan import Plan, plan
 from mutransfer.rules import family, parametrization
-from mutransfer.tasks._models import gpt, mlp
+from mutransfer.tasks._models import gpt
 
 TOKENS = torch.randint(11, (4, 6), generator=torch.Generator().manual_seed(0))
 SHARED = nn.GELU()
@@ -34,8 +35,6 @@ LINES = ("norm times 2^-1 (1)", "blocks.*.query_norm times 2^-0.5 (4)", "blocks.
 
 
 class OnePlus(nn.Module):
-    """A norm whose gain counts from one."""
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(width))
@@ -78,8 +77,6 @@ class Model(nn.Module):
 
 
 class Residual(nn.Sequential):
-    """Ends in a module, or in a function where it has none."""
-
     def forward(self, x: Tensor) -> Tensor:
         return x + (super().forward(x) if len(self) == 2 else F.gelu(self[0](x)))
 
@@ -158,8 +155,9 @@ def test_each_multiplier_stands_on_the_module_that_puts_the_signal_out_and_in_th
     layers = {f"blocks.{i}.{end}": 2**-0.5 for i in range(4) for end in ("query_norm", "end", "act")}
     assert {name: each.factor for name, each in own().forward.items()} == pytest.approx({"norm": 0.5} | layers)
     assert all(each.module == name and each.reasons for name, each in own().forward.items())
-    lines = {line for line in str(own()).splitlines() if line.startswith("forward hook")}
-    assert lines == {f"forward hook (plan.attach): output of {each}" for each in LINES}
+    assert {line for line in str(own()).splitlines() if line.startswith("forward hook")} == {
+        f"forward hook (plan.attach): output of {each}" for each in LINES
+    }
 
 
 @pytest.mark.parametrize("what", ["initialize", "param_groups", "clip_grad_norm_", "audit"])
@@ -204,7 +202,6 @@ def checkpointed(model: nn.Module) -> nn.Module:
     return model
 
 
-compiled = partial(torch.compile, fullgraph=True, backend="aot_eager")
 KEEP: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {
     "deepcopy": copy.deepcopy,
     "pickle": lambda model: pickle.loads(pickle.dumps(model)),
@@ -213,7 +210,8 @@ KEEP: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {
     "functional_call": lambda model: lambda x: functional_call(model, dict(model.named_parameters()), (x,)),
     "export": lambda model: torch.export.export(model, (TOKENS,)).module(),
 }
-WRAP = {"compile": compiled, "EMA": AveragedModel, "data parallel": nn.DataParallel, "checkpointing": checkpointed}
+COMPILE = partial(torch.compile, fullgraph=True, backend="aot_eager")
+WRAP = {"compile": COMPILE, "EMA": AveragedModel, "data parallel": nn.DataParallel, "checkpointing": checkpointed}
 
 
 @pytest.mark.parametrize("operation", (KEEP | WRAP).values(), ids=KEEP | WRAP)
@@ -256,9 +254,8 @@ def test_training_with_hooks_is_training_with_multipliers_put_by_hand() -> None:
     assert all((train(*each) - expected).norm() > 1e-2 * moved for each in wrong)
 
 
-@pytest.mark.parametrize("make", [lambda n: gpt(16 * n, n, heads=2, vocabulary=11, context=6, tied=True), lambda n: mlp(8 * n)])
-def test_hooks_take_nothing_from_tensors_that_can_carry_it(make: Callable[[int], nn.Module]) -> None:
-    model, base = make(2), make(1)
+def test_hooks_take_nothing_from_tensors_that_can_carry_it() -> None:
+    model, base = (gpt(16 * n, n, heads=2, vocabulary=11, context=6, tied=True) for n in (2, 1))
     found = plan(model, base, hooks=True)
     assert found == plan(model, base) and found.forward == {}
     found.initialize(model)
@@ -266,12 +263,9 @@ def test_hooks_take_nothing_from_tensors_that_can_carry_it(make: Callable[[int],
 
 
 def main(rank: int, folder: str) -> None:
-    """Attaches before or after sharding, and trains on half of the data."""
-    from torch.distributed.fsdp import fully_shard
-
     def sharded(model: nn.Module) -> None:
         for part in (*model.blocks, model):
-            fully_shard(part)
+            torch.distributed.fsdp.fully_shard(part)
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=20))
@@ -288,8 +282,7 @@ def main(rank: int, folder: str) -> None:
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs torch.distributed with gloo")
 def test_sharded_training_is_unsharded_training(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(own().to_json())
-    started = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
-    assert [process.wait(timeout=60) for process in started] == [0, 0]
+    subprocess.run([sys.executable, __file__, str(tmp_path)], check=True, timeout=60)
     model = attached()
     own().initialize(model)
     expected = train(model, adamw(model), steps=3)
@@ -299,4 +292,8 @@ def test_sharded_training_is_unsharded_training(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    import torch.distributed.fsdp
+
+    child = os.fork()
+    main(int(child == 0), sys.argv[1])
+    sys.exit(os.waitpid(child, 0)[1] if child else 0)

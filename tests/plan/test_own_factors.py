@@ -140,7 +140,7 @@ CARRIED = {
 
 
 @given(st.sampled_from(sorted(CARRIED)), *(st.integers(1, 99) for _ in range(2)), st.integers(1, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_carrying_tensors_undo_it_exactly(where: str, own: int, base: int, denominator: int) -> None:
     assume(own != base)
     number, other = Fraction(own, denominator), Fraction(base, denominator)
@@ -155,9 +155,10 @@ def planned_with(number: float, where: str, how: str, hooks: bool = False) -> Pl
     return plan(built(LARGE, number, where, how), built(BASE, number, where, how), hooks=hooks)
 
 
-@pytest.mark.parametrize(
-    ("where", "how"), [(w, h) for w in ("branch", "embedding", "logits", "function") for h in TIMES] + [("alpha", h) for h in ADD]
-)
+SAME = [*(("branch", how) for how in TIMES), *(("alpha", how) for how in ADD), ("embedding", "times"), ("function", "times")]
+
+
+@pytest.mark.parametrize(("where", "how"), SAME)
 def test_a_number_that_is_equal_at_all_sizes_changes_nothing(where: str, how: str) -> None:
     own, without = planned_with(0.7, where, how), planned_with(0.7, "nowhere", "times")
     assert own.forward == {}

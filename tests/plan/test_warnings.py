@@ -41,6 +41,63 @@ def recurrent(kind: type[nn.RNNBase] | None) -> Plan:
     return plan(make(512), make(256), example_inputs=torch.zeros(2, 4, 5))
 
 
+class Scan(nn.Module):
+    """A running mean over time with a rate for each feature, as the transitions of a state-space layer."""
+
+    def __init__(self, width: int, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.register_parameter(name, nn.Parameter(torch.zeros(width)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        decay = getattr(self, self.name).sigmoid()
+        state, states = torch.zeros_like(x[:, 0]), []
+        for step in x.unbind(1):
+            state = decay * state + step
+            states.append(state)
+        return torch.stack(states, 1)
+
+
+def scanned(name: str) -> Plan:
+    def make(width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(5, width), Scan(width, name), nn.Linear(width, 3))
+
+    return plan(make(512), make(256), example_inputs=torch.zeros(2, 4, 5))
+
+
+class Spared(nn.Module):
+    def __init__(self, width: int, spare: bool) -> None:
+        super().__init__()
+        self.spare = spare
+        self.stem, self.inner, self.head = nn.Linear(5, width), nn.Linear(width, width), nn.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.head(x if self.spare else self.inner(x))
+
+
+def spared(spare: bool) -> Plan:
+    return plan(Spared(512, spare), Spared(256, spare))
+
+
+class Scaled(nn.Module):
+    def __init__(self, width: int, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        self.stem, self.head = nn.Linear(5, width), nn.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * self.head(self.stem(x))
+
+
+def scaled(factor: Callable[[int], float]) -> Plan:
+    return plan(Scaled(512, factor(512)), Scaled(256, factor(256)))
+
+
+DECLARED = {
+    "blocks.*.out": ("blocks.*.attention_norm.*", "blocks.*.query.*", "blocks.*.key.*", "blocks.*.value.*"),
+    "blocks.*.down": ("blocks.*.mlp_norm.*", "blocks.*.up.*"),
+}
 CASES: dict[str, tuple[Callable[[], Plan], Callable[[], Plan]]] = {
     "small-width": (lambda: planned(wide=128), lambda: planned(wide=256)),
     "small-depth": (lambda: planned(deep=1, deeper=2), lambda: planned(deep=2, deeper=2)),
@@ -50,6 +107,11 @@ CASES: dict[str, tuple[Callable[[], Plan], Callable[[], Plan]]] = {
     "unproven-router": (lambda: planned(roles={"*.up.weight": "router"}), lambda: planned()),
     "unproven-expert": (lambda: planned(roles={"*.up.weight": "expert"}), lambda: planned()),
     "unproven-recurrent": (lambda: recurrent(nn.GRU), lambda: recurrent(None)),
+    "unproven-state-space": (lambda: scanned("A_log"), lambda: scanned("decay")),
+    "unused": (lambda: spared(True), lambda: spared(False)),
+    "declared-branches": (lambda: planned(branches=DECLARED), lambda: planned()),
+    "own-factor": (lambda: scaled(lambda width: width**-0.5), lambda: scaled(lambda width: 3.0)),
+    "eps-floor": (lambda: planned(rule="mup, without eps"), lambda: planned(rule="mup")),
     "decay-mode": (lambda: planned(), lambda: planned(rule="mup, without decay", roles={"head.weight": "hidden"})),
     "muon-scale": (lambda: planned(optimizer={"hidden": "muon", "*": "adamw"}), lambda: planned()),
 }

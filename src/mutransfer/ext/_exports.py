@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ SHAPES = {shapes}
 INITIAL = {initial}
 
 GROUPS = {groups}
-
+{forward}
 
 def found(table, name):
     """The entry of a tensor: under its own name, or under its pattern."""
@@ -39,7 +40,7 @@ def found(table, name):
 
 def checked(model):
     """The model's parameters by name, if they are the {count} that this was written for."""
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters()){hooked}
     for name, parameter in parameters.items():
         if found(SHAPES, name) != tuple(parameter.shape):
             raise ValueError(f"{{name}} has shape {{tuple(parameter.shape)}}, and this was written for {{found(SHAPES, name)}}")
@@ -74,9 +75,37 @@ def param_groups(model):
     return groups
 
 
-# initialize(model)
+{attach}# initialize(model)
 # optimizer = {call}
 '''
+
+_FORWARD = '''
+# What the outputs of modules are multiplied by, in training and inference.
+FORWARD = {{
+{factors}}}
+
+
+class Times:
+    """A forward hook that multiplies the output of its module."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, module, inputs, output):
+        return output * self.factor
+
+
+def attach(model):
+    """Put the forward multipliers on their modules, once after the model is built, also before inference."""
+    for name, factor in FORWARD.items():
+        model.get_submodule(name).register_forward_hook(Times(factor))
+
+'''
+
+_HOOKED = """
+    hooks = {name: [hook.factor for hook in m._forward_hooks.values() if isinstance(hook, Times)] for name, m in model.named_modules()}
+    if any(hooks.get(name) != [factor] for name, factor in FORWARD.items()):
+        raise ValueError("call attach(model) first, once")"""
 
 _LINE = 120
 _CLASSES = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
@@ -121,7 +150,7 @@ def snippet(
     Raises:
         MutransferError: the plan's base had no values though initial scales follow the rule, or the optimizer has no such hyperparameter.
     """
-    groups = plan.param_groups(
+    groups = replace(plan, forward={}).param_groups(
         _Shapes(plan), float(lr), weight_decay=weight_decay, eps=eps, rho=rho, optimizer=optimizer, modules=modules, undecayed=undecayed
     )
     if any(isinstance(group.get("eps"), tuple) for group in groups) and (not isinstance(eps, tuple) or None in eps):
@@ -134,12 +163,16 @@ def snippet(
     for row, names in zip(rows, _starred([row["names"] for row in rows], plan), strict=True):
         row["names"] = names
     family = optimizer or plan.optimizer
+    factors = "".join(f'    "{name}": {each.factor!r},\n' for name, each in plan.forward.items())
     return _PROGRAM.format(
         rule=plan.rule,
         optimizer=plan.optimizer,
         shapes=_mapping(_shapes(plan)),
         initial=_rows(rows),
         groups=_rows(groups),
+        forward=_FORWARD.format(factors=factors) if plan.forward else "",
+        hooked=_HOOKED if plan.forward else "",
+        attach="# attach(model)\n" if plan.forward else "",
         count=len(plan.tensors),
         call=f"{_CLASSES.get(family, f'<your {family}>')}(param_groups(model))",
     )
@@ -237,6 +270,8 @@ def megatron_flags(
         raise MutransferError(f"the plan is for {plan.optimizer}, and flags of Megatron-LM are known here for adam and adamw")
     if isinstance(ignore, str) or set(ignore) - {"init", "lr", "eps", "decay"}:
         raise MutransferError(f'ignore is {ignore!r}: give a list of "init", "lr", "eps", "decay"')
+    if plan.forward:
+        raise MutransferError(f"Megatron-LM cannot multiply the output of {next(iter(plan.forward))}, as planned")
     readouts = [tensor for tensor in plan.tensors.values() if tensor.role == Role.READOUT]
     if len(readouts) != 1 or len(readouts[0].shape) != 2:
         raise MutransferError(

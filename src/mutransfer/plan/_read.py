@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from .._errors import MutransferError
-from ._axes import Axes, axes_of, canonical, check_declared, declared_axes, is_norm, is_router
+from ._axes import RECURRENT, Axes, axes_of, canonical, check_declared, declared_axes, is_norm, is_router
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def _kind(module: nn.Module, parameter: str, tensor: Tensor) -> str:
         return "scalar"
     if is_router(module) and tensor.dim() == 2:
         return "router"
-    if parameter.endswith("bias"):
+    if parameter.endswith("bias") or (isinstance(module, RECURRENT) and parameter.startswith("bias")):
         return "bias"
     if is_norm(module):
         return "gain"
