@@ -297,3 +297,39 @@ if __name__ == "__main__":
     child = os.fork()
     main(int(child == 0), sys.argv[1])
     sys.exit(os.waitpid(child, 0)[1] if child else 0)
+
+
+class Branches(nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(5, 16), nn.Linear(16, 3)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(16, 16), nn.GELU()) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+def test_hooks_of_a_plan_are_no_factors_of_the_model() -> None:
+    model, base = Branches(4), Branches(1)
+    first = plan(model, base, hooks=True)
+    first.attach(model)
+    assert plan(model, base, hooks=True).forward == first.forward
+    first.param_groups(model, 0.1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_that_ran_gets_its_hooks() -> None:
+    model, x = Branches(4), torch.randn(3, 5)
+    own, compiled = plan(model, Branches(1), hooks=True), torch.compile(model, backend="eager")
+    before = compiled(x)
+    own.attach(compiled)
+    assert torch.equal(compiled(x), model(x)) and not torch.equal(compiled(x), before)
+
+
+def test_an_exported_model_takes_no_hooks() -> None:
+    model = Branches(4)
+    with pytest.raises(MutransferError, match=r"before torch\.export"):
+        plan(model, Branches(1), hooks=True).attach(torch.export.export(model, (torch.randn(3, 5),)).module())

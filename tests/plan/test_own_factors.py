@@ -222,3 +222,23 @@ def test_the_explanation_says_it() -> None:
 def test_json_keeps_it() -> None:
     own, _ = pair("branch", 0.25, 0.5)
     assert Plan.from_json(own.to_json()) == own
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        lambda x, width: torch.tensor(width**0.5) * x,
+        lambda x, width: x * torch.tensor(width**0.5, dtype=x.dtype),
+        lambda x, width: torch.scalar_tensor(width**0.5) * x,
+    ],
+)
+def test_a_number_made_in_the_forward_pass_or_on_the_left_is_seen(times: Callable[[Tensor, int], Tensor]) -> None:
+    class Multiplied(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.width, self.stem, self.head = width, nn.Linear(5, width), nn.Linear(width, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(times(self.stem(x), self.width))
+
+    assert plan(Multiplied(64), Multiplied(16))["stem.weight"].factor("init") == 0.5

@@ -203,9 +203,17 @@ def _undone(signal: Signal, value: float, theirs: Sequence[float]) -> _Wanted:
     where = f" what {' and '.join(sorted(signal.tensors))} make" if signal.tensors else f" the output of {signal.module}"
     what = f"the model multiplies{where if signal != NOTHING else ' a signal'} by {value:.6g}, the base by "
     what += " or ".join(f"{each:.6g}" for each in several)
-    ratio = (value / several[0]) ** 2
-    exact = Fraction(ratio).limit_denominator(10**4) if ratio > 1 else 1 / Fraction(1 / ratio).limit_denominator(10**4)
     clear = len(several) == 1 and value / several[0] > 0
     refusal = f"{what}, and nothing learned can undo this: multiply by the same number at all sizes"
-    carried = Carried(powers(own_factor="-1/2"), {"own_factor": exact}, f"{what}: undone by")
+    carried = Carried(powers(own_factor="-1/2"), {"own_factor": _squared(value / several[0])}, f"{what}: undone by")
     return _Wanted(signal if clear else NOTHING, carried, refusal)
+
+
+def _squared(ratio: float) -> Fraction:
+    """The square of a ratio of two numbers, exactly if it or its root is one of small numbers, but for rounding in double or single."""
+    inverse = abs(ratio) < 1
+    size = 1 / abs(ratio) if inverse else abs(ratio)
+    simple = (Fraction(size**2).limit_denominator(10**4), Fraction(size).limit_denominator(10**4) ** 2)
+    close = (each for tolerance in (1e-12, 1e-6) for each in simple if math.isclose(each, size**2, rel_tol=tolerance))
+    found = next(close, Fraction(size**2))
+    return 1 / found if inverse else found

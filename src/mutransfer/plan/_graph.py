@@ -201,7 +201,7 @@ class Graph:
         """The number that a node multiplies or divides by, if it is known, the signal that it multiplies, and what uses that."""
         parents, kind = _inputs(node), node.name()
         if kind in {"MulBackward0", "DivBackward0"} and len(parents) == 1 and _homogeneous(node):
-            other = node._saved_other
+            other = node._saved_self if node.next_functions[0][0] is None else node._saved_other
             if other is not None and other.dim() == 0 and not other.is_meta and not other.is_complex():
                 value = float(other)
                 if value and math.isfinite(value):

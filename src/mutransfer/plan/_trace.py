@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .._errors import MutransferError
 from ._axes import RECURRENT, canonical
+from ._forward import detached
 from ._graph import NOTHING, Graph, Node, Signal
 
 
@@ -140,6 +141,7 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
     originals = [*model.named_parameters(), *model.named_buffers()]
     stand_ins = {id(tensor): {**leaves, **buffers}[name] for name, tensor in originals}
     with (
+        detached(model),
         _substituted(model, stand_ins),
         torch.enable_grad(),
         torch.random.fork_rng(devices=[]),
@@ -285,7 +287,7 @@ class _Call:
 
 
 class _AttentionRecorder(TorchFunctionMode):
-    """Notes every call of scaled_dot_product_attention and every softmax."""
+    """Notes every call of scaled_dot_product_attention and every softmax, and keeps numbers off the meta device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -295,6 +297,8 @@ class _AttentionRecorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func in (torch.tensor, torch.scalar_tensor) and isinstance(args[0] if args else None, int | float):
+            kwargs.setdefault("device", "cpu")  # a number, which would be lost on the meta device
         if func is nn.functional.scaled_dot_product_attention:
             names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
             named = dict(zip(names, args, strict=False)) | kwargs
