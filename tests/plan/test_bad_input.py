@@ -74,7 +74,7 @@ def lstm(width: int, layers: int = 1) -> nn.Module:
 FAMILIES: dict[str, tuple[Callable[[], Any], str]] = {
     "linear and convolution": (
         lambda: mt.plan(layers(nn.Linear(3, 8), nn.Linear(8, 2)), layers(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))),
-        r"0\.weight has shape \(8, 3\), 0\.weight of the base \(4, 3, 1, 1\): they are not one family",
+        r"0\.weight is of a Linear in the model and of a Conv2d in the base: they are not one family",
     ),
     "another kernel": (
         lambda: mt.plan(layers(nn.Conv2d(3, 8, 5), nn.Conv2d(8, 2, 3)), layers(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))),
@@ -103,10 +103,9 @@ def test_models_of_two_families_are_refused(call: Callable[[], Any], message: st
         call()
 
 
-@pytest.mark.parametrize("base", ["mlp", None, 3, type(mlp()), lambda width: mlp(width)], ids=repr)
-@pytest.mark.xfail(raises=TypeError, reason="bug: what is neither module, Reading nor builder without arguments is called all the same")
+@pytest.mark.parametrize("base", ["mlp", None, 3, type(mlp()), lambda width: mlp(width)], ids=["text", "none", "number", "class", "builder"])
 def test_a_base_that_is_none_is_refused(base: Any) -> None:
-    with refused("is no model|give a"):
+    with refused("is no model|give the base itself"):
         mt.plan(mlp(16), base)
 
 
@@ -232,7 +231,6 @@ def test_a_looped_block_of_growing_width_has_the_factors_of_one_used_once(own: i
 
 @pytest.mark.parametrize("own", [0, 2])
 @pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.xfail(raises=pytest.fail.Exception, reason="bug: a number of loops that grows goes unnoticed, without a warning")
 def test_a_growing_number_of_loops_is_refused(own: int, residual: bool) -> None:
     with refused("block"):
         mt.plan(looped(16, 6, own, residual), looped(16, 3, own, residual))
@@ -240,11 +238,10 @@ def test_a_growing_number_of_loops_is_refused(own: int, residual: bool) -> None:
 
 @pytest.mark.parametrize("times", [(2, 2), (2, 4)])
 def test_a_looped_block_beside_growing_depth_is_refused(times: tuple[int, int]) -> None:
-    with refused(r"residual branch 5 of 5 \(with block\..*multiplier depth\^-1"):
+    with refused(r"residual branch 5 of 5 \(with block\..*multiplier depth\^-1|is used 4 times in a forward pass, in the base 2 times"):
         mt.plan(looped(16, times[1], own=4), looped(16, times[0], own=2))
 
 
-@pytest.mark.xfail(raises=AttributeError, reason="bug: branches= that is no mapping is not checked")
 def test_branches_without_their_tensors_are_refused() -> None:
     with refused("branches"):
         mt.plan(gpt(32), gpt(16), branches=["blocks.*.out", "blocks.*.down"])  # type: ignore[arg-type]

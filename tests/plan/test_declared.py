@@ -150,7 +150,7 @@ def test_a_model_without_branches() -> None:
 
 
 def test_depth_that_grows_in_a_model_declared_without_branches_is_refused() -> None:
-    with pytest.raises(mt.MutransferError, match=r"2 times as many layers like blocks..*depth without residual branches"):
+    with pytest.raises(mt.MutransferError, match=r"2 times as many layers like blocks..*no declared branch has them"):
         mt.plan(Residual(by_sign, 16, 4), Residual(by_sign, 16, 2), branches={})
 
 
@@ -211,7 +211,6 @@ class Scaled(Residual):
         return self.readout(x)
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="bug: a number that a declared base was not asked for counts as 1")
 def test_numbers_of_a_traced_model_are_not_undone_against_a_declared_base() -> None:
     model, base = Scaled(plain, 64, 2), Scaled(plain, 16, 2)
     expected = mt.plan(model, base)["stem.weight"].factor("init")
@@ -222,13 +221,11 @@ def test_numbers_of_a_traced_model_are_not_undone_against_a_declared_base() -> N
     assert own["stem.weight"].factor("init") == expected
 
 
-@pytest.mark.xfail(raises=pytest.fail.Exception, reason="bug: layers that grow in number outside every declared branch go unnoticed")
 def test_a_kind_of_branch_that_was_forgotten_is_refused_where_depth_grows() -> None:
     with pytest.raises(mt.MutransferError):
         mt.plan(Language(by_sign, 16, 4), Language(by_sign, 16, 2), branches={"gpt.blocks.*.out": ATTENTION})
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="bug: where depth alone grows, stem and readout of a declared model are hidden")
 def test_depth_alone_leaves_the_roles_of_the_traced_twin() -> None:
     own = mt.plan(Residual(by_sign, 16, 4), Residual(by_sign, 16, 2), branches=BRANCHES)
     assert roles(own) == roles(mt.plan(Residual(plain, 16, 4), Residual(plain, 16, 2)))

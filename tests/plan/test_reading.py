@@ -103,10 +103,7 @@ def test_every_form_of_a_base_gives_one_plan(make: Make, deeper: int, options: d
     assert saved.to_json() == read.to_json() == built.to_json()
 
 
-SP = pytest.param("sp", marks=pytest.mark.xfail(raises=AssertionError, reason="bug: under sp, depth is read of the base alone"))
-
-
-@pytest.mark.parametrize("rule", [SP, "mup", "depth-mup", "completep", "spectral"])
+@pytest.mark.parametrize("rule", ["sp", "mup", "depth-mup", "completep", "spectral"])
 def test_a_reading_is_good_for_every_rule(rule: str) -> None:
     model, base = gpt(32, 4, tied=True), gpt(16, 2, tied=True)
     assert mt.plan(model, mt.Reading.from_json(mt.read(base).to_json()), rule=rule) == mt.plan(model, base, rule=rule)
@@ -141,7 +138,7 @@ def test_a_reading_holds_no_weights() -> None:
 
 def test_a_builder_that_returns_no_module_is_refused() -> None:
     for nothing in (None, "mlp", mlp):
-        with pytest.raises(mt.MutransferError, match=r"is no model: give a torch\.nn.Module, what builds one, or a Reading"):
+        with pytest.raises(mt.MutransferError, match=r"is no model: give a torch\.nn.Module, what builds one without arguments, or a Reading"):
             mt.plan(mlp(16), lambda nothing=nothing: nothing)
 
 
@@ -193,14 +190,12 @@ UNSEEN = {
 }
 
 
-@pytest.mark.xfail(raises=(TypeError, AttributeError), reason="bug: from_json lets wrong types through to plan")
 @pytest.mark.parametrize("path", UNSEEN)
 def test_a_reading_with_a_wrong_type_inside_is_refused(path: str) -> None:
     with pytest.raises(mt.MutransferError):
         mt.plan(Numbers(32, 4), mt.Reading.from_json(damaged(path, UNSEEN[path])))
 
 
-@pytest.mark.xfail(raises=(StopIteration, ValueError), reason="bug: a reading from JSON is taken for a model, of which it knows too little")
 @pytest.mark.parametrize("depth", [2, 4])
 def test_a_saved_reading_in_place_of_the_model_is_refused(depth: int) -> None:
     with pytest.raises(mt.MutransferError):
@@ -289,7 +284,6 @@ class Caching(nn.Module):
         return self.readout(self.stem(x * self.cosines))
 
 
-@pytest.mark.xfail(raises=RuntimeError, reason="bug: what a forward pass keeps in the model stays on the meta device")
 @pytest.mark.parametrize("buffer", [False, True])
 def test_a_model_that_caches_in_its_forward_pass_runs_after_planning(buffer: bool) -> None:
     model = Caching(buffer, 32)

@@ -112,6 +112,8 @@ def check_declared(names: list[str], declared: Mapping[str, Axes]) -> None:
     for pattern, axes in declared.items():
         if not any(fnmatchcase(name, pattern) for name in names):
             raise MutransferError(f"axes={{{pattern!r}: ...}} matches no parameter of the model; its parameters begin with {names[:5]}")
+        if isinstance(axes, str):
+            raise MutransferError(f'axes of {pattern!r} are {axes!r}: give one word for each dimension, such as ("out", "in")')
         if unknown := set(axes) - {"out", "in", "finite", "expert"}:
             raise MutransferError(
                 f'axes of {pattern!r}: {sorted(unknown)} are no axes; say "out", "in", "finite" or "expert" for each dimension'

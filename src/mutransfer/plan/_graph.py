@@ -248,6 +248,10 @@ class Graph:
             else:
                 yield user
 
+    def uses(self) -> dict[str, int]:
+        """How many operations use each learned tensor."""
+        return {name: sum(1 for _ in self._uses(leaf)) for name, leaf in self.leaves.items()}
+
     def makers(self, signal: Node) -> frozenset[str]:
         """The learned matrices nearest behind a signal, whatever else it has gone through since."""
         stack, seen, found = [signal], set[Node](), set[str]()

@@ -66,12 +66,16 @@ def plan(
         recognised(optimizer)
     chosen = None if is_default(rule) else parametrization(rule)
     traced = chosen is None or not chosen.one_rate
-    target, source = (
-        each if isinstance(each, Reading) else reading(each, example_inputs, axes, branches, traced=traced) for each in (model, base)
-    )
-    own, base_trace = target.trace, source.trace
+    if not isinstance(model, nn.Module):
+        raise MutransferError(
+            f"the model is a {type(model).__name__}: give the torch.nn.Module itself; only a base may be a Reading or a builder"
+        )
+    target = reading(model, example_inputs, axes, branches, traced=traced)
+    source = base if isinstance(base, Reading) else reading(base, example_inputs, axes, branches, traced=traced)
+    own, base_trace = (each.trace if traced else Trace() for each in (target, source))
     matches = match(target.parameters, source.parameters)
     if traced:
+        _check_uses(matches, own, base_trace)
         _check_depth(matches, own, base_trace)
         _check_attention_modules(target, source)
     depth = len(base_trace.branches), len(own.branches)
@@ -131,6 +135,22 @@ def _default_rule(own: Trace, depth: tuple[int, int]) -> tuple[Parametrization, 
     return parametrization("completep"), "depth grows, and residual branches have two matrices or more in series"
 
 
+def _check_uses(matches: Mapping[str, Match], own: Trace, base: Trace) -> None:
+    """Refuse a growing number of uses of one tensor, as in a looped block, and a declared model beside a traced one."""
+    if own.declared != base.declared:
+        raise MutransferError(
+            f"the branches of the {'model' if own.declared else 'base'} were declared and those of the other were traced: "
+            "give branches= to both (mutransfer.read takes it, too), or to neither"
+        )
+    for name, m in matches.items():
+        uses = {base.uses.get(each, 0) for each in m.base_run}
+        if m.parameter.kind == "matrix" and not own.declared and own.uses.get(name, 0) not in uses:
+            raise MutransferError(
+                f"{name} is used {own.uses.get(name, 0)} times in a forward pass, in the base {min(uses)} times: no rule is known for a "
+                "growing number of loops or uses; keep it, and grow width or the number of blocks that have tensors of their own"
+            )
+
+
 def _check_depth(matches: Mapping[str, Match], own: Trace, base: Trace) -> None:
     """Refuse a depth that grew in a way that the residual branches do not tell."""
     count, base_count = len(own.branches), len(base.branches)
@@ -142,6 +162,12 @@ def _check_depth(matches: Mapping[str, Match], own: Trace, base: Trace) -> None:
             "the base must have at least one and not more than the model"
         )
     ratio = Fraction(count, base_count) if base_count else Fraction(1)
+    outside = {name: Fraction(len(m.run), len(m.base_run)) for name, m in matches.items() if name not in inside}
+    if own.declared and (forgotten := [name for name, grown in outside.items() if grown != 1]):
+        raise MutransferError(
+            f"there are {outside[forgotten[0]]} times as many layers like {forgotten[0]} as in the base, and no declared branch has them: "
+            "name all tensors of every residual branch in branches="
+        )
     if (len(layers) == 1 or ratio == 1) and {ratio} != layers.keys():
         grown, name = next((r, n) for r, n in layers.items() if r != ratio)
         raise MutransferError(

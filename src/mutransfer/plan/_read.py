@@ -17,13 +17,14 @@ from ._axes import RECURRENT, Axes, axes_of, canonical, check_declared, declared
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A learned tensor of one model: its name, shape and axes, what it is, and the shapes of all tensors of its layer."""
+    """A learned tensor of one model: its name, shape and axes, what it is, its layer's shapes and class."""
 
     name: str
     shape: tuple[int, ...]
     axes: Axes | None
     kind: str
     layer: tuple[tuple[int, ...], ...]
+    module: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
     """
     every: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
+        if isinstance(parameter, nn.UninitializedParameter):
+            raise MutransferError(f"{name} has no shape yet, as its layer is a lazy one: run one batch through the model, then plan it")
         every.setdefault(id(parameter), []).append(name)
     check_declared([canonical(name) for names in every.values() for name in names], declared)
     if not every:
@@ -88,7 +91,9 @@ def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes])
     if axes is not None and len(axes) != tensor.dim():
         raise MutransferError(f"{name} has shape {tuple(tensor.shape)}, but {len(axes)} axes were declared for it: {axes}")
     layer = tuple(tuple(p.shape) for p in module.parameters(recurse=False))
-    return Parameter(name=name, shape=tuple(tensor.shape), axes=axes, kind=_kind(module, own, tensor), layer=layer)
+    return Parameter(
+        name=name, shape=tuple(tensor.shape), axes=axes, kind=_kind(module, own, tensor), layer=layer, module=type(module).__name__
+    )
 
 
 def _check_plain(owners: Mapping[str, nn.Module]) -> None:
@@ -147,6 +152,11 @@ def match(target: Mapping[str, Parameter], base: Mapping[str, Parameter]) -> dic
             raise refusal from None
     matches = {}
     for own, theirs in pairs:
+        kinds = own[0].module, theirs[0].module
+        if kinds[0] != kinds[1]:
+            raise MutransferError(
+                f"{own[0].name} is of a {kinds[0]} in the model and of a {kinds[1]} in the base: they are not one family of sizes"
+            )
         names, base_names = tuple(p.name for p in own), tuple(p.name for p in theirs)
         for parameter in own:
             axes = _grown_axes(parameter, theirs[0])

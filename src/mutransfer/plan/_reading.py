@@ -54,7 +54,8 @@ class Reading:
         branches = [branch.matrices for branch in read.branches]
         attention = [[each.head_dim, each.scale] for each in read.attention]
         data = {"name": self.name, "tensors": tensors, "branches": branches, "attention": attention, "factors": factors}
-        return json.dumps(data | {"head_dims": self.head_dims}, indent=1)
+        about = {"uses": dict(read.uses), "declared": read.declared, "head_dims": self.head_dims}
+        return json.dumps(data | about, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Reading:
@@ -65,6 +66,7 @@ class Reading:
         """
         try:
             data = json.loads(text)
+            _check_types(data)
             scales = {fields["name"]: fields.pop("scale") for fields in data["tensors"]}
             tuples = [
                 {"shape": tuple(f["shape"]), "axes": f["axes"] and tuple(f["axes"]), "layer": _tuples(f["layer"])} for f in data["tensors"]
@@ -78,10 +80,12 @@ class Reading:
                     branches=tuple(Branch(frozenset(), NOTHING, matrices) for matrices in data["branches"]),
                     attention=tuple(Attention(size, scale) for size, scale in data["attention"]),
                     factors=tuple((value, Signal(names and frozenset(names), module)) for value, names, module in data["factors"]),
+                    uses=data["uses"],
+                    declared=data["declared"],
                 ),
                 head_dims=tuple(data["head_dims"]),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise MutransferError(f"this is not a reading written by Reading.to_json: {error}") from error
 
 
@@ -115,20 +119,33 @@ def reading(
     traced: bool,
 ) -> Reading:
     """See `read`; without a trace where none is wanted."""
-    own = model if isinstance(model, nn.Module) else model()
-    if not isinstance(own, nn.Module):
-        raise MutransferError(f"{own!r} is no model: give a torch.nn.Module, what builds one, or a Reading of one")
+    own = model if isinstance(model, nn.Module) else _built(model)
     _check_bare(own)
+    parameters = parameters_of(own, axes or {})
     found = Trace()
     if traced:
         found = trace(own, example_inputs) if branches is None else declared_trace(own, branches)
     return Reading(
         name=type(own).__name__,
-        parameters=parameters_of(own, axes or {}),
+        parameters=parameters,
         scales={canonical(name): rms([parameter]) for name, parameter in own.named_parameters()},
         trace=found,
         head_dims=tuple(sorted({m.head_dim for m in own.modules() if isinstance(m, nn.MultiheadAttention)})),
     )
+
+
+def _built(build: Any) -> nn.Module:
+    made = build
+    if callable(build):
+        try:
+            made = build()
+        except TypeError as error:
+            raise MutransferError(
+                f"{build!r} cannot be called without arguments ({error}): give the base itself, or lambda: ..."
+            ) from error
+    if not isinstance(made, nn.Module):
+        raise MutransferError(f"{made!r} is no model: give a torch.nn.Module, what builds one without arguments, or a Reading of one")
+    return made
 
 
 def _check_bare(model: nn.Module) -> None:
@@ -138,6 +155,22 @@ def _check_bare(model: nn.Module) -> None:
         raise MutransferError(f"{name} wraps the model: plan the model before, its names are those of the base")
     if name.startswith("FSDP"):
         raise MutransferError("fully_shard has cut the model's tensors: plan the model before sharding; the plan holds after it")
+
+
+def _check_types(data: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError where the text holds what no reading does."""
+    number, names = (int, float), (list, type(None))
+    rows: list[tuple[Any, Any]] = [(data["name"], str), (data["declared"], bool), *((size, int) for size in data["head_dims"])]
+    for fields in data["tensors"]:
+        rows += [(fields[key], str) for key in ("name", "kind", "module")] + [(size, int) for size in fields["shape"]]
+        rows += [(fields["shape"], list), (fields["scale"], (*number, type(None))), (fields["axes"], names)]
+        if (fields["scale"] or 0) < 0 or not {"out", "in", "finite", "expert"}.issuperset(fields["axes"] or ()):
+            raise ValueError(f"{fields['name']} has the scale {fields['scale']} and the axes {fields['axes']}")
+    rows += [(matrices, int) for matrices in data["branches"]] + [(uses, int) for uses in data["uses"].values()]
+    rows += [row for size, scale in data["attention"] for row in ((size, int), (scale, (*number, type(None))))]
+    rows += [row for value, tensors, module in data["factors"] for row in ((value, number), (tensors, names), (module, (str, type(None))))]
+    if wrong := [value for value, kind in rows if not isinstance(value, kind)]:
+        raise TypeError(f"{wrong[0]!r} is of another type")
 
 
 def _listed(names: frozenset[str] | None) -> list[str] | None:

@@ -63,7 +63,7 @@ class Trace:
         final: Names of the tensors that make the output.
         recurrent: Names of modules that use their tensors once a time step.
         state_space: Names of modules that are state-space layers, such as Mamba's.
-        unused: Names of learned tensors that the output does not depend on.
+        uses: How many operations use each learned tensor.
         declared: Whether the branches were declared, and nothing else is known.
     """
 
@@ -76,7 +76,7 @@ class Trace:
     final: frozenset[str] = frozenset()
     recurrent: tuple[str, ...] = ()
     state_space: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
+    uses: Mapping[str, int] = field(default_factory=dict)
     declared: bool = False
 
 
@@ -159,18 +159,22 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
             f"the forward pass of {type(model).__name__} goes through reentrant gradient checkpoints, which hide the graph from the plan: "
             "use checkpoint(..., use_reentrant=False), or plan the model before"
         )
-    unused = tuple(canonical(name) for name, leaf in leaves.items() if leaf.requires_grad and canonical(name) not in graph.leaves)
+    used = graph.uses()
     found = _read(graph, roots, recorder.calls)
-    return replace(found, recurrent=recurrent, state_space=_state_space(model), unused=unused)
+    return replace(found, recurrent=recurrent, state_space=_state_space(model), uses=used)
 
 
 @contextmanager
 def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
-    """Put other tensors into a model for a while, by the identity of its own.
+    """Put other tensors into a model for a while, by the identity of its own; what its forward pass keeps in it goes again.
 
     torch.func.functional_call would leave a module that stands in the model under two names with the substitutes.
     """
     before: list[tuple[dict[str, Any], str, Any]] = []
+    kept: list[tuple[Any, Any]] = []
+    for module in model.modules():
+        live: tuple[Any, ...] = (vars(module), module._buffers, module._non_persistent_buffers_set)
+        kept += [(each, each.copy()) for each in live]
     for module in model.modules():
         tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         before += [(table, name, tensor) for table in tables for name, tensor in table.items() if id(tensor) in stand_ins]
@@ -183,6 +187,9 @@ def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[
     finally:
         for table, name, own in before:
             table[name] = own
+        for each, saved in kept:
+            each.clear()
+            each.update(saved)
 
 
 def _state_space(model: nn.Module) -> tuple[str, ...]:

@@ -97,8 +97,8 @@ def _warnings(
             "unproven-state-space",
             f"{own.state_space[0]} is a state-space layer: its matrices are planned as hidden ones, which may not make its features learn",
         )
-    if own.unused:
-        yield PlanWarning("unused", f"{len(own.unused)} tensors such as {own.unused[0]} are not used in the forward pass that was read")
+    if unused := [name for name in tensors if not own.uses.get(name) and not own.declared]:
+        yield PlanWarning("unused", f"{len(unused)} tensors such as {unused[0]} are not used in the forward pass that was read")
     if own.declared:
         yield PlanWarning(
             "declared-branches", "residual branches were declared: attention scales, tied heads and the model's own factors were not read"
