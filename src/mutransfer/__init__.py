@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._errors import MutransferError as MutransferError
+    from .check import CoordinateCheck as CoordinateCheck
+    from .check import coordinate_check as coordinate_check
     from .plan import Plan as Plan
     from .plan import Reading as Reading
     from .plan import cite as cite
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "MutransferError": "_errors",
+    "CoordinateCheck": "check",
+    "coordinate_check": "check",
     "Plan": "plan",
     "cite": "plan",
     "Reading": "plan",

@@ -1,0 +1,224 @@
+"""The coordinate check: trains small networks of several sizes for a few steps and judges how their features move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._errors import MutransferError
+from ..plan import Plan, plan, read
+from ..plan._read import pattern
+from ..rules import Parametrization, parametrization
+from ..sweep import Size, built
+from ..tasks import Task
+from ..tasks import task as find_task
+from ._batch import batches
+from ._expected import Expectations, Spot, spots
+from ._measure import Network, Row, Setup, measure, sizes_of
+from ._result import CoordinateCheck
+from ._slopes import Slope, slopes
+from ._verdict import Finding, findings, judged, order_of
+
+_RATES = {"sgd": 0.1}
+_RATE = 2**-6
+_RANGE = 4
+Report = Callable[[str, int, int], None]
+
+
+def coordinate_check(
+    build: Callable[..., nn.Module],
+    *,
+    width: Sequence[int] | None = None,
+    depth: Sequence[int] | None = None,
+    rule: str | Parametrization | None = None,
+    optimizer: Any = "adamw",
+    lr: float | None = None,
+    eps: float | None = None,
+    weight_decay: float | None = None,
+    steps: int = 4,
+    seeds: int = 3,
+    task: Task | str | None = None,
+    batch: Any = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    fresh: bool = False,
+    joint: bool = False,
+    train: Callable[[Plan, nn.Module], Any] | None = None,
+    prepare: Callable[[nn.Module], nn.Module] | None = None,
+    control: bool = True,
+    report: Report | None = None,
+    **options: Any,
+) -> CoordinateCheck:
+    """Check that a model's features move by the same amount at every width and depth, and say what is wrong where they do not.
+
+    Networks of every size are trained for a few steps. Of each module it is measured how large its output is, how far it moved since
+    initialisation, and which part of that came from the module's own weight; each goes as a power of the size, and the theory says which.
+    The same under standard parametrization, the negative control, has to fail: where it does not, the check could not have seen a fault.
+
+    Args:
+        build: Makes an untrained model: `build(width=..., depth=...)`, with the axes that are checked.
+        width: Widths, ascending, at least 4 times wider in all; the first is the base.
+        depth: Depths, the same.
+        rule: A parametrization, as in `plan`.
+        optimizer: What trains it, as in `plan`.
+        lr: The learning rate at base size; 2^-6, and 0.1 for SGD, where it is not given.
+        eps: The optimizer's eps at base size.
+        weight_decay: The weight decay at base size.
+        steps: How many steps are trained, at least 1; faults in later layers show from the second.
+        seeds: How many networks of each size.
+        task: Data and loss, or the name of a task.
+        batch: What a forward pass takes (a tensor, tuple or mapping), or what makes it of seed and step; random data by default.
+        loss: Makes a scalar of the output and the batch; by default the output's own `loss`, or cross-entropy with random classes.
+        fresh: Whether every step has another batch; changes are then measured on the first.
+        joint: Whether every width is combined with every depth; otherwise one axis is varied at a time.
+        train: Makes the optimizer, or (optimizer, scheduler), of the plan and the initialised model, as your own training does.
+        prepare: What is done to a model after it is initialised, such as torch.compile or fully_shard.
+        control: Whether standard parametrization is run as negative control.
+        report: Called as report(size, done, total) after each network.
+        **options: What else `plan` takes: axes, roles, example_inputs, hooks, branches.
+
+    Returns:
+        Verdict, findings and every number.
+
+    Raises:
+        MutransferError: fewer than two sizes, or sizes too close; the base cannot be built, planned or run.
+    """
+    axes = _axes(width, depth)
+    if steps < 1 or seeds < 1:
+        raise MutransferError(f"steps is {steps} and seeds {seeds}: give at least 1 of each")
+    torch.manual_seed(0)
+    base = built(build, {axis: values[0] for axis, values in axes.items()})
+    data = batches(base, find_task(task) if isinstance(task, str) else task, batch, loss, fresh=fresh, examples=64)
+    if "example_inputs" not in options and batch is not None and not isinstance(batch, Mapping) and not callable(batch):
+        options = {**options, "example_inputs": batch}
+    reading_options = {key: options[key] for key in ("example_inputs", "axes", "branches") if key in options}
+    setup = Setup(
+        build=build,
+        axes=tuple(axes),
+        base=read(base, **reading_options),
+        rule=rule,
+        optimizer=optimizer,
+        hyperparameters={"lr": _rate(optimizer) if lr is None else lr, "eps": eps, "weight_decay": weight_decay},
+        options=options,
+        steps=steps,
+        batches=data,
+        train=train,
+        prepare=prepare,
+    )
+    sizes = list(sizes_of(axes, joint=joint))
+    plans = [(setup, size, seed) for size in sizes for seed in range(seeds)]
+    checks_sp = rule is not None and parametrization(rule).one_rate
+    if control and not checks_sp:
+        plain = Setup(**vars(setup) | {"rule": "sp", "train": None, "options": {}})
+        plans += [(plain, size, 0) for size in sizes]
+    networks, notes = _networks(plans, report)
+    own = [network for each, network in networks if each is setup]
+    largest = own[-1].plan
+    axes = {axis: tuple(sorted({getattr(size, axis) for size in _measured(own)})) for axis in axes}
+    expectations = Expectations(*_layout(setup, axes, base, largest))
+    rows = [row for network in own for row in network.rows]
+    found = judged(slopes(rows, axes, joint=joint), expectations, steps)
+    wrong = _wrong(setup, own, found, rows)
+    verdict = "fail" if wrong else _verdict(found)
+    others = [row for each, network in networks if each is not setup for row in network.rows]
+    if others and verdict == "pass" and (blind := _blind(others, axes, expectations, joint=joint)):
+        verdict, notes = "undecided", [*notes, *blind]
+    skipped = sorted({name for network in own for name in network.skipped})
+    notes += [f"{len(skipped)} modules put out no tensor and were skipped: {', '.join(skipped[:3])}"] if skipped else []
+    return CoordinateCheck(
+        rule=largest.rule,
+        why=largest.why,
+        axes=axes,
+        seeds=seeds,
+        steps=steps,
+        verdict=verdict,
+        findings=tuple(wrong),
+        notes=tuple(notes),
+        slopes=tuple(found),
+        rows=tuple(rows + others),
+        spots={name: str(spot) for name, spot in expectations.spots.items()},
+    )
+
+
+def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> dict[str, tuple[int, ...]]:
+    axes = {axis: tuple(values) for axis, values in {"width": width, "depth": depth}.items() if values is not None}
+    if not axes:
+        raise MutransferError("give widths, depths or both: coordinate_check(build, width=[64, 128, 256])")
+    for axis, values in axes.items():
+        if len(values) < 2 or sorted(set(values)) != list(values):
+            raise MutransferError(f"{axis} is {list(values)}: give at least two different sizes, ascending")
+        if values[-1] < _RANGE * values[0]:
+            raise MutransferError(
+                f"{axis} goes from {values[0]} to {values[-1]}, less than {_RANGE} times: no exponent can be told; spread them"
+            )
+    return axes
+
+
+def _rate(optimizer: Any) -> float:
+    return _RATES.get(str(getattr(optimizer, "__name__", optimizer)).lower(), _RATE)
+
+
+def _networks(plans: Sequence[tuple[Setup, Size, int]], report: Report | None) -> tuple[list[tuple[Setup, Network]], list[str]]:
+    """Every network; those of the base have to work, of other sizes what cannot be measured is left out with a note."""
+    found: list[tuple[Setup, Network]] = []
+    notes: dict[str, None] = {}
+    base = plans[0][1]
+    for done, (setup, size, seed) in enumerate(plans, 1):
+        try:
+            found.append((setup, measure(setup, size, seed)))
+        except (MutransferError, RuntimeError, ValueError, TypeError) as error:
+            if size == base:
+                raise error if isinstance(error, MutransferError) else MutransferError(f"training at {size} failed: {error}") from error
+            notes[f"{size} was left out: {str(error).splitlines()[0]}"] = None
+        if report is not None:
+            report(str(size), done, len(plans))
+    return found, list(notes)
+
+
+def _measured(networks: Sequence[Network]) -> list[Size]:
+    return [Size(width=row.width, depth=row.depth) for network in networks for row in network.rows[:1]]
+
+
+def _layout(setup: Setup, axes: Mapping[str, Sequence[int]], base: nn.Module, largest: Plan) -> tuple[dict[str, Spot], Any]:
+    """Where the modules of the base stand, and the residual exponent that is expected."""
+    own = plan(
+        base, setup.base, rule=None, optimizer="adamw", **{k: v for k, v in setup.options.items() if k in ("axes", "roles", "branches")}
+    )
+    name = largest.rule
+    alpha = parametrization(name).alpha
+    if alpha is None:
+        deep = any(branch.matrices > 1 for branch in setup.base.trace.branches)
+        alpha = parametrization("completep" if deep else "depth-mup").alpha
+    return spots(base, own, setup.base), alpha
+
+
+def _wrong(setup: Setup, networks: Sequence[Network], found: Sequence[Slope], rows: Sequence[Row]) -> list[Finding]:
+    """What the slopes say, and what the audits of the optimizers found."""
+    names = networks[-1].plan.tensors
+    weights = {pattern(name.rpartition(".")[0]): pattern(name) for name in names if name.endswith("weight")}
+    told = [each for each in found if each.kind == "tensor"]
+    wrong = findings(found, order_of(rows), weights, told)
+    audits = dict.fromkeys(text for network in networks for text in network.findings)
+    wrong += [Finding(name="", text=f"the optimizer does not train as planned: {text}") for text in list(audits)[:3]]
+    if setup.base.trace.post_norm and any(each.axis == "depth" and each.verdict == "fail" for each in found):
+        wrong.append(Finding(name="", text="a normalisation follows the residual joins (post-norm): no rule is known for its depth"))
+    return wrong
+
+
+def _verdict(found: Sequence[Slope]) -> str:
+    return "undecided" if any(each.verdict == "undecided" for each in found) else "pass"
+
+
+def _blind(rows: Sequence[Row], axes: Mapping[str, Sequence[int]], expectations: Expectations, *, joint: bool) -> list[str]:
+    """The axes in which standard parametrization passes, too."""
+    last = max(row.step for row in rows)
+    found = judged(slopes(rows, axes, joint=joint), expectations, last)
+    seen = {each.axis for each in found if each.verdict == "fail"}
+    return [
+        f"standard parametrization does not fail in {axis}, so this check could not have seen a fault: take a larger learning rate, "
+        f"more steps (at least {max(8, 2 * last)}) or a wider range of {axis}s"
+        for axis in axes
+        if axis not in seen
+    ]

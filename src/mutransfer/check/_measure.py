@@ -1,0 +1,246 @@
+"""Trains one network for a few steps and measures it at each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .._errors import MutransferError
+from ..plan import Plan, Reading, plan
+from ..plan._apply import planned
+from ..plan._optimizer import torch_class
+from ..rules import Parametrization
+from ..sweep import Size, built
+from ._batch import Batches
+from ._record import Pass, linear_part, recording, rms, whole
+
+SPECTRAL_STEPS = 8
+"""Steps of the power iteration for spectral norms; they are right to a few percent, far below what an exponent needs."""
+
+
+class Row(NamedTuple):
+    """One measured number: of which network, when, of what.
+
+    The kinds are "module" (quantities size, change, change of this step, own, through input), "tensor" (size, spectral, gradient, update,
+    update spectral, alignment, lr, eps, decay), "attention" (logits, change of logits, entropy) and "loss".
+    """
+
+    rule: str
+    width: int
+    depth: int
+    seed: int
+    step: int
+    kind: str
+    name: str
+    quantity: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What all networks of a check share."""
+
+    build: Callable[..., nn.Module]
+    axes: tuple[str, ...]
+    base: Reading
+    rule: str | Parametrization | None
+    optimizer: Any
+    hyperparameters: Mapping[str, Any]
+    options: Mapping[str, Any]
+    steps: int
+    batches: Batches
+    train: Callable[[Plan, nn.Module], Any] | None
+    prepare: Callable[[nn.Module], nn.Module] | None
+
+
+class Network(NamedTuple):
+    """A network that was measured: its plan, what it numbers, what the audits found, what was skipped."""
+
+    plan: Plan
+    rows: list[Row]
+    findings: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def measure(setup: Setup, size: Size, seed: int) -> Network:
+    """Train one network and measure it at every step.
+
+    Raises:
+        MutransferError: it cannot be built, planned or run, or its loss is not finite before the first step.
+    """
+    torch.manual_seed(seed)
+    model = built(setup.build, {axis: getattr(size, axis) for axis in setup.axes})
+    own = plan(model, setup.base, rule=setup.rule, optimizer=setup.optimizer, **setup.options)
+    right = own if own.rescales else plan(model, setup.base, optimizer=setup.optimizer, **setup.options)
+    own.attach(model)
+    own.initialize(model)
+    if setup.prepare is not None:
+        model = setup.prepare(model)
+    optimizer, schedule = _trained_by(setup, own, model)
+    measuring = _Measuring(own, right, model, size, seed, setup.steps)
+    findings: dict[str, None] = {}
+    for step in range(setup.steps + 1):
+        _calm(model)
+        batch = setup.batches.training(seed, step)
+        with recording(model) as seen:
+            output = batch.run(model)
+        loss = batch.loss(output)
+        if step == 0 and not math.isfinite(loss.item()):
+            raise MutransferError(f"the loss at {size} is {loss.item()} before the first step: check batch and loss")
+        if (probe := setup.batches.probe(seed)) is not None:
+            with recording(model) as seen, torch.no_grad():
+                probe.run(model)
+        measuring.forward(step, seen, loss.item())
+        if step == setup.steps:
+            break
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        measuring.backward(step, optimizer)
+        if any("lr_factor" in group for group in optimizer.param_groups):
+            findings |= dict.fromkeys(own.audit(model, optimizer).findings)
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+    return Network(own, measuring.rows, tuple(findings), tuple(dict.fromkeys(seen.skipped)))
+
+
+def _trained_by(setup: Setup, own: Plan, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
+    """The optimizer, and a schedule if there is one."""
+    if setup.train is not None:
+        made = setup.train(own, model)
+        return made if isinstance(made, tuple) else (made, None)
+    if len(own.optimizers) != 1 or (cls := torch_class(next(iter(own.optimizers.values())))) is None:
+        raise MutransferError(f"torch has no single optimizer for {own.optimizer}: give train=lambda plan, model: <your optimizer>")
+    build: Callable[..., torch.optim.Optimizer] = cls
+    return build(own.param_groups(model, **setup.hyperparameters)), None
+
+
+def _calm(model: nn.Module) -> None:
+    """No dropout, which would hide changes, but batch statistics as in training."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+
+
+class _Measuring:
+    """Turns forward and backward passes of one network into rows."""
+
+    def __init__(self, own: Plan, right: Plan, model: nn.Module, size: Size, seed: int, steps: int) -> None:
+        self.rows: list[Row] = []
+        self._right = right
+        self._about = (own.rule, size.width, size.depth, seed)
+        self._steps = steps
+        self._parameters = planned(own, model)
+        self._modules = dict(model.named_modules())
+        self._start = {name: whole(p.detach()).clone() for name, p in self._parameters.items()}
+        self._copies = any(getattr(module, "inplace", False) for module in model.modules())
+        self._first: Pass | None = None
+        self._last: dict[str, Tensor] = {}
+
+    def _add(self, step: int, kind: str, name: str, **values: float) -> None:
+        self.rows += [Row(*self._about, step, kind, name, quantity.replace("_", " "), value) for quantity, value in values.items()]
+
+    def forward(self, step: int, seen: Pass, loss: float) -> None:
+        """What a forward pass shows."""
+        if self._copies:
+            seen.outputs = {name: output.clone() for name, output in seen.outputs.items()}
+        first = self._first = self._first or seen
+        self._add(step, "loss", "loss", size=loss)
+        for name, output in seen.outputs.items():
+            self._add(step, "module", name, size=rms(output))
+            start, before = first.outputs.get(name), self._last.get(name)
+            if step and start is not None and before is not None and start.shape == output.shape:
+                self._add(step, "module", name, change=rms(output - start), change_of_this_step=rms(output - before))
+        for number, (logits, entropy) in enumerate(seen.logits):
+            self._add(step, "attention", str(number), logits=rms(logits), entropy=entropy)
+            if step and number < len(first.logits) and first.logits[number][0].shape == logits.shape:
+                self._add(step, "attention", str(number), change_of_logits=rms(logits - first.logits[number][0]))
+        self._last = seen.outputs
+        if step == self._steps:
+            self._parts(step, seen, first)
+            self._updates(step)
+
+    def _parts(self, step: int, seen: Pass, first: Pass) -> None:
+        """How much of a layer's change comes from its own weight, and how much through its input."""
+        weights = {id(p): name for name, p in self._parameters.items()}
+        for name, given in seen.inputs.items():
+            module = self._modules.get(name.partition("#")[0])
+            linear = None if module is None else linear_part(module)
+            weight = weights.get(id(getattr(module, "weight", None)))
+            if module is None or linear is None or weight is None or name not in first.inputs:
+                continue
+            change = whole(module.weight.detach()) - self._start[weight]
+            own = linear(given, change)
+            self._add(step, "module", name, own=rms(own))
+            if not isinstance(module, nn.Embedding):
+                self._add(
+                    step,
+                    "module",
+                    name,
+                    through_input=rms(linear(given, self._start[weight]) - linear(first.inputs[name], self._start[weight])),
+                )
+                norms = spectral_norm(change) * float(given.norm())
+                self._add(step, "tensor", weight, alignment=float(own.norm()) / norms if norms else 0.0)
+
+    def _updates(self, step: int) -> None:
+        for name, parameter in self._parameters.items():
+            start = self._start[name]
+            change = whole(parameter.detach()) - start
+            self._add(step, "tensor", name, update=rms(change))
+            if start.dim() > 1:
+                self._add(step, "tensor", name, update_spectral=spectral_norm(change), spectral=spectral_norm(start))
+
+    def _planned(self, name: str) -> dict[str, float]:
+        """The factors that are compared with what the optimizer is told; under standard parametrization those of the default rule."""
+        tensor = self._right[name]
+        found = {"lr": tensor.factor("lr"), "eps": tensor.factor("eps"), "decay": tensor.factor("lr") * tensor.factor("decay")}
+        return found | {"size": tensor.factor("init") * (tensor.base_rms or 0.0)}
+
+    def backward(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """What a backward pass shows, and what the optimizer is told."""
+        if step == 0:
+            for name, start in self._start.items():
+                self._add(step, "tensor", name, size=rms(start), **{f"planned_{key}": value for key, value in self._planned(name).items()})
+        groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+        for name, parameter in self._parameters.items():
+            if parameter.grad is not None:
+                self._add(step, "tensor", name, gradient=rms(parameter.grad))
+            if (group := groups.get(id(parameter))) is not None:
+                self._add(step, "tensor", name, **_told(group))
+
+
+def _told(group: Mapping[str, Any]) -> Mapping[str, float]:
+    """Rate, eps and decay a step of a parameter group."""
+    found = {"lr": float(group["lr"])}
+    if isinstance(eps := group.get("eps"), float):
+        found["eps"] = eps
+    if group.get("weight_decay"):
+        found["decay"] = float(group["lr"]) * float(group["weight_decay"])
+    return found
+
+
+def spectral_norm(tensor: Tensor) -> float:
+    """The largest singular value of a matrix, of kernels as matrices with a row for each output."""
+    matrix = tensor.flatten(1).float()
+    vector = torch.ones(matrix.shape[1], device=matrix.device) + torch.arange(matrix.shape[1], device=matrix.device) % 7
+    for _ in range(SPECTRAL_STEPS):
+        vector = matrix.mT @ (matrix @ vector)
+        vector = vector / vector.norm().clamp_min(1e-30)
+    return float((matrix @ vector).norm())
+
+
+def sizes_of(axes: Mapping[str, tuple[int, ...]], *, joint: bool) -> Iterator[Size]:
+    """The sizes of a check: one axis at a time from the smallest of each, or all of them together."""
+    base = {axis: values[0] for axis, values in axes.items()}
+    if joint:
+        grids = [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
+    else:
+        grids = [base, *(base | {axis: value} for axis, values in axes.items() for value in values[1:])]
+    yield from (Size(**{"width": 1, "depth": 1} | each) for each in grids)
