@@ -8,7 +8,7 @@ from types import TracebackType
 import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -90,3 +90,27 @@ def _best_line(runs: Runs) -> str:
         return "nothing finished yet"
     size, rules = list(best.items())[-1]
     return f"best at {size}: " + ", ".join(f"{rule} {rate}" for rule, rate in rules.items())
+
+
+class Counting:
+    """Shows how many of equal pieces of work are done; a context manager whose instance is called as report(what, done, total)."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=console, transient=True
+        )
+        self.title = title
+        self.task = self.bar.add_task(title, total=None)
+
+    def __enter__(self) -> Counting:
+        if self.bar.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar.console.is_terminal:
+            self.bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that so many are done."""
+        self.bar.update(self.task, completed=done, total=total, description=f"{self.title}: {what}")

@@ -91,6 +91,71 @@ def plan(
     print(made.explain(explain) if explain else made.to_json() if json else made)
 
 
+def check(
+    build: Positional[str],
+    width: tuple[int, ...] = (),
+    depth: tuple[int, ...] = (),
+    rule: str | None = None,
+    optimizer: str = "adamw",
+    lr: float | None = None,
+    task: str | None = None,
+    steps: int = 4,
+    seeds: int = 3,
+    joint: bool = False,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Check that features move by the same amount at every width and depth; say which tensor is wrong, and why.
+
+    Trains small networks for a few steps, those of standard parametrization as the negative control. Exit code 0 if the check passes,
+    1 if it fails, 3 if it cannot tell.
+
+    Try: mutransfer check mutransfer.tasks:gpt --width 64 128 256 512 --depth 4 8 16
+
+    Try: mutransfer check my_model.py:build --width 128 256 512 --out runs/check
+
+    Try: mutransfer check mutransfer.tasks:gpt --width 64 128 256 --rule sp
+
+    Args:
+        build: The function that makes the model, as FILE.py:NAME or MODULE:NAME; it is called with width= and depth= where these are given.
+        width: Widths, at least 4 times wider in all; the first is the base.
+        depth: Depths, the same.
+        rule: A rule, such as completep; chosen by the model's residual branches where it is not given.
+        optimizer: The family that trains the model: adamw, adam or sgd.
+        lr: The learning rate at base size; 2^-6, and 0.1 for sgd, where it is not given.
+        task: A task for data and loss, such as digits; random data where it is not given.
+        steps: How many steps are trained.
+        seeds: How many networks of each size.
+        joint: Combine every width with every depth, rather than one axis at a time.
+        out: Folder for the table, the figure, JSON and CSV.
+        json: Print JSON.
+    """
+    from ._live import Counting
+    from ._load import load
+    from .check import coordinate_check
+
+    with Counting(Console(stderr=json), "check") as counting:
+        found = coordinate_check(
+            load(build),
+            width=width or None,
+            depth=depth or None,
+            rule=rule,
+            optimizer=optimizer,
+            lr=lr,
+            task=task,
+            steps=steps,
+            seeds=seeds,
+            joint=joint,
+            report=counting,
+        )
+    print(found.to_json() if json else found)
+    if out is not None:
+        found.save(out)
+        print(f"\nTable, figure, JSON and CSV are in {out}", file=sys.stderr if json else sys.stdout)
+    if not found.ok:
+        raise SystemExit({"fail": 1}.get(found.verdict, 3))
+
+
 def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
     """Train every run of a study; stopped at any time, the same command finishes it.
 
@@ -282,6 +347,7 @@ def _built(builder: Any, name: str, sizes: dict[str, int]) -> Any:
 _VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "plan": plan,
+    "check": check,
     "sweep": sweep,
     "transfer": transfer,
     "report": report,
@@ -311,7 +377,7 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """The command `mutransfer`: exit code 0 when all went well, 2 for bad input, 130 when interrupted."""
+    """The command `mutransfer`: exit code 0 when all went well, 1 where a check fails, 2 for bad input, 3 undecided, 130 interrupted."""
     # Before torch is imported: threads that sleep while they wait lose little alone and much less on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

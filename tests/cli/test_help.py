@@ -14,7 +14,7 @@ from mutransfer import cli
 from mutransfer.rules import DISAGREEMENTS, PARAMETRIZATIONS
 
 Command = Callable[..., Any]
-VERBS = ("demo", "plan", "sweep", "transfer", "report", "rules")
+VERBS = ("demo", "plan", "check", "sweep", "transfer", "report", "rules")
 PLAN = ("plan", "mutransfer.tasks:mlp", "--width", 64, "--base-width", 16)
 
 
@@ -46,7 +46,7 @@ STUDY = "import mutransfer as mt\nfrom mutransfer.tasks import mlp\nstudy = mt.S
 @pytest.mark.parametrize(
     ("arguments", "content", "says"),
     [
-        (("swep",), "", "unknown verb 'swep'; choose one of demo, plan, sweep"),
+        (("swep",), "", "unknown verb 'swep'; choose one of demo, plan, check, sweep"),
         (("rules", "mupp"), "", "unknown rule 'mupp'; choose one of sp, sp-layerwise"),
         (("rules", "mup, sqrt"), "", "'sqrt' changes no rule"),
         (("rules", "default"), "", "'default' is chosen by a model's residual branches; choose one of sp"),

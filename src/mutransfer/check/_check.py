@@ -121,9 +121,15 @@ def coordinate_check(
     rows = [row for network in own for row in network.rows]
     found = judged(slopes(rows, axes, joint=joint), expectations, steps)
     wrong = _wrong(setup, own, found, rows)
-    verdict = "fail" if wrong else _verdict(found)
+    unsure = [each for each in found if each.verdict == "undecided"]
+    verdict = "fail" if wrong else "undecided" if unsure else "pass"
+    if verdict == "undecided":
+        notes.append(
+            f"{len(unsure)} exponents are too uncertain to judge, such as that of {unsure[0].name or 'the output'} in {unsure[0].axis} "
+            f"[{unsure[0].low:.2f}, {unsure[0].high:.2f}]: take more seeds or a wider range"
+        )
     others = [row for each, network in networks if each is not setup for row in network.rows]
-    if others and verdict == "pass" and (blind := _blind(others, axes, expectations, joint=joint)):
+    if others and verdict != "fail" and (blind := _blind(others, axes, expectations, joint=joint)):
         verdict, notes = "undecided", [*notes, *blind]
     skipped = sorted({name for network in own for name in network.skipped})
     notes += [f"{len(skipped)} modules put out no tensor and were skipped: {', '.join(skipped[:3])}"] if skipped else []
@@ -205,10 +211,6 @@ def _wrong(setup: Setup, networks: Sequence[Network], found: Sequence[Slope], ro
     if setup.base.trace.post_norm and any(each.axis == "depth" and each.verdict == "fail" for each in found):
         wrong.append(Finding(name="", text="a normalisation follows the residual joins (post-norm): no rule is known for its depth"))
     return wrong
-
-
-def _verdict(found: Sequence[Slope]) -> str:
-    return "undecided" if any(each.verdict == "undecided" for each in found) else "pass"
 
 
 def _blind(rows: Sequence[Row], axes: Mapping[str, Sequence[int]], expectations: Expectations, *, joint: bool) -> list[str]:
