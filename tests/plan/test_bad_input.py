@@ -103,7 +103,9 @@ def test_models_of_two_families_are_refused(call: Callable[[], Any], message: st
         call()
 
 
-@pytest.mark.parametrize("base", ["mlp", None, 3, type(mlp()), lambda width: mlp(width)], ids=["text", "none", "number", "class", "builder"])
+@pytest.mark.parametrize(
+    "base", ["mlp", None, 3, type(mlp()), lambda width: mlp(width)], ids=["text", "none", "number", "class", "builder"]
+)
 def test_a_base_that_is_none_is_refused(base: Any) -> None:
     with refused("is no model|give the base itself"):
         mt.plan(mlp(16), base)

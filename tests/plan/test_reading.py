@@ -138,7 +138,9 @@ def test_a_reading_holds_no_weights() -> None:
 
 def test_a_builder_that_returns_no_module_is_refused() -> None:
     for nothing in (None, "mlp", mlp):
-        with pytest.raises(mt.MutransferError, match=r"is no model: give a torch\.nn.Module, what builds one without arguments, or a Reading"):
+        with pytest.raises(
+            mt.MutransferError, match=r"is no model: give a torch\.nn.Module, what builds one without arguments, or a Reading"
+        ):
             mt.plan(mlp(16), lambda nothing=nothing: nothing)
 
 

@@ -94,6 +94,15 @@ def scaled(factor: Callable[[int], float]) -> Plan:
     return plan(Scaled(512, factor(512)), Scaled(256, factor(256)))
 
 
+class Squashed(Scaled):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.factor * self.stem(x).tanh())
+
+
+def squashed(factor: Callable[[int], float]) -> Plan:
+    return plan(Squashed(512, factor(512)), Squashed(256, factor(256)))
+
+
 DECLARED = {
     "blocks.*.out": ("blocks.*.attention_norm.*", "blocks.*.query.*", "blocks.*.key.*", "blocks.*.value.*"),
     "blocks.*.down": ("blocks.*.mlp_norm.*", "blocks.*.up.*"),
@@ -111,6 +120,7 @@ CASES: dict[str, tuple[Callable[[], Plan], Callable[[], Plan]]] = {
     "unused": (lambda: spared(True), lambda: spared(False)),
     "declared-branches": (lambda: planned(branches=DECLARED), lambda: planned()),
     "own-factor": (lambda: scaled(lambda width: width**-0.5), lambda: scaled(lambda width: 3.0)),
+    "own-factor-left": (lambda: squashed(lambda width: width**-0.5), lambda: squashed(lambda width: 3.0)),
     "eps-floor": (lambda: planned(rule="mup, without eps"), lambda: planned(rule="mup")),
     "decay-mode": (lambda: planned(), lambda: planned(rule="mup, without decay", roles={"head.weight": "hidden"})),
     "muon-scale": (lambda: planned(optimizer={"hidden": "muon", "*": "adamw"}), lambda: planned()),

@@ -160,7 +160,7 @@ class CoordinateCheck:
 
         other = next((each for each in self.axes if each != axis), None)
         index = 0 if axis == "width" else 1
-        own = [row for row in self.rows if row.rule != "sp" or self.rule == "sp"]
+        own = [row for row in self.rows if row.kind == "module" and (row.rule != "sp" or self.rule == "sp")]
         for (_, pattern, found, step), values in series(own).items():
             if (pattern, found) != (name, quantity):
                 continue

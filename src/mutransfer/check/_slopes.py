@@ -27,7 +27,7 @@ class Slope:
         quantity: Which quantity.
         step: After how many steps.
         slope: The fitted exponent.
-        low: Lower end of its 95% interval.
+        low: Lower end of its 95% interval; infinite where two sizes with one network each leave it open.
         high: Upper end.
         expected: The exponent of the theory; None where nothing is expected of it.
         verdict: "pass", "fail", "undecided", or "" where nothing is expected.
@@ -104,7 +104,7 @@ def _fit(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint:
     solution, *_ = np.linalg.lstsq(design, y, rcond=None)
     freedom = len(y) - design.shape[1]
     if freedom < 1:
-        return float(solution[1 + names.index(axis)]), 0.0
+        return float(solution[1 + names.index(axis)]), math.inf
     error = float(((y - design @ solution) ** 2).sum()) / freedom
     spread = math.sqrt(error * float(np.linalg.pinv(design.T @ design)[1 + names.index(axis), 1 + names.index(axis)]))
     return float(solution[1 + names.index(axis)]), spread * (_T[freedom - 1] if freedom <= len(_T) else 2.0)

@@ -10,8 +10,11 @@ from ..plan._read import pattern
 from ._expected import Expectations
 from ._slopes import Slope
 
-GROWS, SHRINKS = 0.3, 0.4
-"""How far an exponent may lie from what is expected. Changes align less in wider networks at first, so that more is allowed downwards."""
+GROWS, SHRINKS, OWN_SHRINKS = 0.3, 0.4, 0.6
+"""How far an exponent may lie above and below what is expected, and below for a layer's own part of the change.
+
+In the first steps, updates and inputs align less in wider networks, so that more is allowed downwards, and most where nothing else counts.
+"""
 
 _NOTABLE = 0.15
 """What a rate, eps, decay or initial scale may differ by from the planned exponent."""
@@ -54,7 +57,7 @@ def judged(found: Iterable[Slope], expectations: Expectations, steps: int) -> li
 
 def _verdict(slope: Slope) -> str:
     excess, half = slope.excess, slope.high - slope.slope
-    limit = GROWS if excess > 0 else SHRINKS
+    limit = GROWS if excess > 0 else OWN_SHRINKS if slope.quantity == "own" and slope.axis == "width" else SHRINKS
     if abs(excess) > limit and abs(excess) - half > limit / 2:
         return "fail"
     return "pass" if abs(excess) <= limit and half <= limit else "undecided"

@@ -182,7 +182,7 @@ def _bare(optimizers: Iterable[Any]) -> tuple[_Optimizer, ...]:
     """The optimizers themselves, out of what Accelerate and Lightning wrap them in."""
     found = list(optimizers)
     for i, each in enumerate(found):
-        while isinstance(each, _Optimizer) and isinstance(inner := getattr(each, "optimizer", None), _Optimizer):
+        while isinstance(each, _Optimizer) and isinstance(inner := getattr(each, "optimizer", None), _Optimizer) and inner is not each:
             found[i] = each = inner
     if not found or not all(hasattr(each, "param_groups") for each in found):
         raise MutransferError("an audit needs the optimizers that train the model: plan.audit(model, optimizer), or several of them")

@@ -65,7 +65,7 @@ def multipliers(
     tensors: dict[str, list[Carried]] = {name: [] for name in matches}
     modules: dict[str, list[Carried]] = {}
     places = _places(rule, own, depth)
-    for wanted in (*_head_inputs(rule, matches, own), *_queries(rule, own, base), *_own_factors(matches, own, base)):
+    for wanted in (*_head_inputs(rule, matches, own), *_queries(rule, own, base), *_own_factors(rule, matches, own, base)):
         if wanted.signal.tensors is None:
             _hook(modules, wanted, hooks)
         for name in wanted.signal.tensors or ():
@@ -73,7 +73,20 @@ def multipliers(
     if rule.branch_multiplier != ONE and depth != 1:
         for wanted in _bare_ends(rule, own.branches, depth):
             _hook(modules, wanted, hooks)
-    return Multipliers(tensors=tensors, modules=modules, places=places)
+    return Multipliers(
+        tensors={name: _merged(each) for name, each in tensors.items()},
+        modules={name: _merged(each) for name, each in modules.items()},
+        places=places,
+    )
+
+
+def _merged(carried: list[Carried]) -> list[Carried]:
+    """The same with the ratios of several factors of the model's own as one."""
+    total = math.prod((each.ratios.get("own_factor", Fraction(1)) for each in carried), start=Fraction(1))
+    own = [each for each in carried if "own_factor" in each.ratios]
+    whys = " and ".join(each.why for each in own)
+    rest = [each for each in carried if "own_factor" not in each.ratios]
+    return rest + ([own[0]._replace(ratios={"own_factor": total}, why=whys)] if own else [])
 
 
 def _hook(modules: dict[str, list[Carried]], wanted: _Wanted, hooks: bool) -> None:
@@ -170,29 +183,39 @@ def _missing_scale(rule: Parametrization, own: Attention, base: Attention, head_
     )
 
 
-def _own_factors(matches: Mapping[str, Match], own: Trace, base: Trace) -> Iterator[_Wanted]:
-    """The numbers that the model itself multiplies signals by, such as sqrt(width) behind its embedding, undone where they changed."""
-    kinds = {name: m.base_run[0] for m in matches.values() for name in m.base_run}
-    base_values = _by_kind(base.factors, kinds)
+def _own_factors(rule: Parametrization, matches: Mapping[str, Match], own: Trace, base: Trace) -> Iterator[_Wanted]:
+    """The numbers that the model itself multiplies signals by, such as sqrt(width) behind its embedding, undone where they changed.
+
+    A rule that says nothing of depth leaves those of branches as they are.
+    """
+    base_values = _by_kind(base.factors, {name: m.base_run[0] for m in matches.values() for name in m.base_run})
     own_values = _by_kind(own.factors, {name: m.base_run[0] for name, m in matches.items()})
-    for kind in own_values.keys() | base_values.keys():
+    ends = {branch.end for branch in own.branches} if rule.branch_multiplier == ONE and len(own.branches) != len(base.branches) else set()
+    for kind in dict.fromkeys([*own_values, *base_values]):
         theirs = [value for _, value in base_values.get(kind, [(NOTHING, 1.0)])]
         for signal, value in own_values.get(kind, [(NOTHING, 1.0)]):
-            if not any(math.isclose(value, other, rel_tol=1e-6) for other in theirs):
+            if kind and signal not in ends and not any(math.isclose(value, other, rel_tol=1e-6) for other in theirs):
                 yield _undone(signal, value, theirs)
 
 
+def left_factors(own: Trace, base: Trace) -> list[float]:
+    """Numbers that the model multiplies signals by and the base does not, where nothing learned makes these signals; nan if unknown."""
+    values = [sorted(value for value, signal in each.factors if signal == NOTHING and not math.isnan(value)) for each in (own, base)]
+    unknown = [value for value, _ in own.factors if math.isnan(value)]
+    if len(own.branches) == len(base.branches) and len(values[0]) == len(values[1]):
+        return [a for a, b in zip(*values, strict=True) if not math.isclose(a, b, rel_tol=1e-6)] + unknown
+    return [a for a in dict.fromkeys(values[0]) if not any(math.isclose(a, b, rel_tol=1e-6) for b in values[1])] + unknown
+
+
 def _by_kind(factors: Sequence[tuple[float, Signal]], kinds: Mapping[str, str]) -> dict[frozenset[str], list[tuple[Signal, float]]]:
-    """Signals of one kind, such as those of all layers, each with the product of its factors; those that nothing makes one by one."""
+    """Signals of one kind, such as those of all layers, each with the product of its factors."""
     totals: dict[Signal, float] = {}
     found: dict[frozenset[str], list[tuple[Signal, float]]] = {}
     for value, signal in factors:
-        if signal == NOTHING:
-            found.setdefault(frozenset(), []).append((signal, value))
-        else:
+        if signal != NOTHING and not math.isnan(value):
             totals[signal] = totals.get(signal, 1.0) * value
     for signal, value in totals.items():
-        kind = {pattern(signal.module or "")} if signal.tensors is None else {kinds[name] for name in signal.tensors}
+        kind = {pattern(signal.module or "")} if signal.tensors is None else {kinds.get(name, name) for name in signal.tensors}
         found.setdefault(frozenset(kind), []).append((signal, value))
     return found
 
@@ -205,7 +228,11 @@ def _undone(signal: Signal, value: float, theirs: Sequence[float]) -> _Wanted:
     what += " or ".join(f"{each:.6g}" for each in several)
     clear = len(several) == 1 and value / several[0] > 0
     refusal = f"{what}, and nothing learned can undo this: multiply by the same number at all sizes"
-    carried = Carried(powers(own_factor="-1/2"), {"own_factor": _squared(value / several[0])}, f"{what}: undone by")
+    carried = Carried(
+        powers(own_factor="-1/2"),
+        {"own_factor": _squared(value / several[0])},
+        f"{what}, undone by {several[0] / value:.6g},",
+    )
     return _Wanted(signal if clear else NOTHING, carried, refusal)
 
 

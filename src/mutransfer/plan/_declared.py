@@ -26,7 +26,7 @@ def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> T
     Raises:
         MutransferError: a pattern matches nothing.
     """
-    if not isinstance(branches, Mapping) or any(isinstance(each, str) or not isinstance(each, Sequence) for each in branches.values()):
+    if not isinstance(branches, Mapping) or not all(_is_declaration(*each) for each in branches.items()):
         raise MutransferError(
             f'branches is {branches!r}: give {{"blocks.*.out": ("blocks.*.norm.*", "blocks.*.up.*")}}, '
             "the module that ends each kind of branch with the patterns of all tensors in it"
@@ -59,6 +59,11 @@ def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> T
         final=frozenset(name for name in outside if shapes[name][0] not in stream),
         declared=True,
     )
+
+
+def _is_declaration(ending: object, patterns: object) -> bool:
+    inside = not isinstance(patterns, str) and isinstance(patterns, Sequence) and all(isinstance(each, str) for each in patterns)
+    return isinstance(ending, str) and inside
 
 
 def _inside(names: Sequence[str], pattern: str, layer: Sequence[str]) -> list[str]:

@@ -58,9 +58,10 @@ def attach(plan: Plan, model: nn.Module) -> None:
         raise MutransferError("the model was exported, and hooks would not be called in it: call plan.attach(model) before torch.export")
     if plan.forward and any(hasattr(module, "_orig_mod") for module in model.modules()):
         torch.compiler.reset()  # compiled code does not look whether hooks were added
-    for name, module in _modules(plan, model).items():
+    for module in model.modules():
         for key in [key for key, hook in module._forward_hooks.items() if isinstance(hook, Times)]:
             del module._forward_hooks[key]
+    for name, module in _modules(plan, model).items():
         module.register_forward_hook(Times(plan.forward[name].factor))
 
 
@@ -84,6 +85,8 @@ def check_attached(plan: Plan, model: nn.Module) -> None:
     """Refuse a model whose forward pass lacks a multiplier of the plan, or has another."""
     if isinstance(model, torch.fx.GraphModule):
         return
+    if sum(isinstance(hook, Times) for module in model.modules() for hook in module._forward_hooks.values()) > len(plan.forward):
+        raise MutransferError("the model has forward hooks of another plan: call plan.attach(model), which replaces them")
     for name, module in _modules(plan, model).items():
         factor = plan.forward[name].factor
         if [hook.factor for hook in module._forward_hooks.values() if isinstance(hook, Times)] != [factor]:

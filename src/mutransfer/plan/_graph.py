@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 from typing import Any
 
@@ -68,6 +69,7 @@ class Graph:
     def __init__(self, roots: list[Node], names: Mapping[int, str], modules: Mapping[Node, str]) -> None:
         self.names = names
         self.modules = modules
+        self.returned: set[Node] = set()
         self.order = _topological(roots)
         self.leaves = {name: node for node in self.order if (name := self._leaf_name(node)) is not None}
         self.index = {node: i for i, node in enumerate(self.order)}
@@ -80,6 +82,10 @@ class Graph:
                 self.consumers[parent].append(node)
                 mask |= self.ancestors[parent] | (1 << self.index[parent])
             self.ancestors[node] = mask
+        behind = 0
+        for root in roots:
+            behind |= self.ancestors[root]
+        self.returned = {root for root in roots if behind >> self.index[root] & 1}
 
     def joins(self) -> dict[Node, tuple[Node, Node]]:
         """Additions of a branch with learned tensors to its stream: node -> (stream, end of the branch); outermost only.
@@ -177,14 +183,14 @@ class Graph:
         result: list[Signal] = []
         for (end, users), (nodes, found) in zip(signals, walks, strict=True):
             made = [node for node in nodes if self._parameter(node) is None]
-            elsewhere = any(user not in walked for node in made for user in self.consumers[node])
+            elsewhere = not self.returned.isdisjoint(made) or any(user not in walked for node in made for user in self.consumers[node])
             elsewhere |= any(user not in walked for name in found for user in self._uses(self.leaves[name]))
             result.append(Signal(None if elsewhere or not found else frozenset(found), self._module(end, users)))
         return result
 
     def _module(self, node: Node, users: set[Node]) -> str | None:
         """The module whose output is this signal, but for views of it and factors."""
-        while users.issuperset(self.consumers[node]):
+        while users.issuperset(self.consumers[node]) and node not in self.returned:
             parents = _inputs(node)
             if node in self.modules:
                 return self.modules[node]
@@ -194,17 +200,45 @@ class Graph:
         return None
 
     def factors(self) -> list[tuple[float, Signal]]:
-        """The numbers that the model itself multiplies signals by, not 1, and these signals."""
-        return [(value, self.signals([(at, users)])[0]) for node in self.order for value, at, users in self._numbers(node)]
+        """The numbers that the model itself multiplies signals by, and these signals; nan where the number is not known."""
+        found = [each for node in self.order for each in self._numbers(node)]
+        return [(value, self.signals([(at, users)])[0]) for value, at, users in found if not self._normalises(at)]
+
+    def _normalises(self, node: Node) -> bool:
+        """Whether a number belongs to a mean or a norm written out: its signal is a sum, or was divided by a norm without a mean."""
+        while True:
+            inputs = [parent for parent in _inputs(node) if self._parameter(parent) is None]
+            if _kind(node) == "Sum":
+                return True
+            if _kind(node) == "Div" and len(inputs) == 2:
+                return self._is_length(inputs[1])
+            if _kind(node) == "Mul" and len(inputs) == 2:
+                return any(self._is_length(each) for each in inputs)
+            if len(inputs) != 1 or _kind(node) not in _HOMOGENEOUS | _NORMALISING | {"Mul", "Reciprocal", "ClampMin"}:
+                return _kind(node) in {"LinalgVectorNorm", "Norm"}
+            node = inputs[0]
+
+    def _is_length(self, node: Node) -> bool:
+        """Whether this is a norm of a signal, and no mean."""
+        for _ in range(8):
+            inputs = _inputs(node)
+            if _kind(node) in {"LinalgVectorNorm", "Norm", "Sum"}:
+                return True
+            if len(inputs) != 1 or _kind(node) == "Mean":
+                return False
+            node = inputs[0]
+        return False
 
     def _numbers(self, node: Node) -> Iterator[tuple[float, Node, set[Node]]]:
-        """The number that a node multiplies or divides by, if it is known, the signal that it multiplies, and what uses that."""
+        """The number that a node multiplies or divides by, the signal that it multiplies, and what uses that."""
         parents, kind = _inputs(node), node.name()
         if kind in {"MulBackward0", "DivBackward0"} and len(parents) == 1 and _homogeneous(node):
             other = node._saved_self if node.next_functions[0][0] is None else node._saved_other
-            if other is not None and other.dim() == 0 and not other.is_meta and not other.is_complex():
-                value = float(other)
-                if value and math.isfinite(value):
+            if other is not None and other.numel() == 1 and not other.is_complex():
+                value = math.nan if other.is_meta else float(other)
+                if value and math.isnan(value):
+                    yield value, node, set(self.consumers[node])
+                elif value and math.isfinite(value):
                     yield (value if kind == "MulBackward0" else 1 / value), node, set(self.consumers[node])
         elif kind in {"AddBackward0", "SubBackward0"} and len(parents) == 2 and node._saved_alpha not in {0, 1}:
             yield float(node._saved_alpha), parents[1], {node}
@@ -304,7 +338,12 @@ class Graph:
 
 
 def _kind(node: Node) -> str:
-    return re.sub(r"(Backward)?\d*$", "", node.name().rpartition("::")[2])
+    return _kind_of(node.name())
+
+
+@cache
+def _kind_of(name: str) -> str:
+    return re.sub(r"(Backward)?\d*$", "", name.rpartition("::")[2])
 
 
 def _inputs(node: Node) -> tuple[Node, ...]:

@@ -102,10 +102,11 @@ def plan(
         )
         for name, m in matches.items()
     }
-    tensors = {
-        name: replace(t, run=tuple(o for o in t.run if (tensors[o].init, tensors[o].role) == (t.init, t.role)))
-        for name, t in tensors.items()
-    }
+    runs: dict[tuple[object, ...], list[str]] = {}
+    for name, tensor in tensors.items():
+        runs.setdefault((tensor.run, tensor.factor("init"), tensor.role), []).append(name)
+    shared = {name: tuple(names) for names in runs.values() for name in names}
+    tensors = {name: replace(tensor, run=shared[name]) for name, tensor in tensors.items()}
     optimizers = {each.name: each for each in trained.values()}
     return Plan(
         rule=chosen.name,
@@ -118,7 +119,7 @@ def plan(
         depth=depth,
         tensors=tensors,
         forward={name: _forward(name, each) for name, each in given.modules.items()},
-        warnings=warnings_of(chosen, optimizers, tensors, matches, own, depth),
+        warnings=warnings_of(chosen, optimizers, tensors, given.modules, matches, own, base_trace, depth),
     )
 
 

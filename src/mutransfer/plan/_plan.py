@@ -103,7 +103,8 @@ class Plan:
     @property
     def at_base(self) -> bool:
         """Whether the model is its own base, so that the plan changes nothing."""
-        return all(ratio == 1 for tensor in self.tensors.values() for ratio in tensor.ratios.values())
+        ratios = [each.ratios for each in self.tensors.values()] + [each.ratios for each in self.forward.values()]
+        return all(ratio == 1 for each in ratios for ratio in each.values())
 
     def attach(self, model: nn.Module) -> None:
         """Put the forward multipliers on their modules, as hooks; nothing happens where the plan has none, as mostly.
@@ -112,7 +113,7 @@ class Plan:
         torch.compile, torch.export, sharding and pickling of the model, and leave its state_dict alone.
 
         Raises:
-            MutransferError: the model is not the planned one.
+            MutransferError: the model is not the planned one, or was exported.
         """
         _forward.attach(self, model)
 
@@ -248,8 +249,10 @@ class Plan:
     def to_json(self) -> str:
         """The whole plan as JSON text; powers and ratios are exact."""
 
+        runs = {run: i for i, run in enumerate(dict.fromkeys(tensor.run for tensor in self.tensors.values()))}
+
         def plain(tensor: TensorPlan) -> dict[str, Any]:
-            data = asdict(tensor) | {q: getattr(tensor, q).to_json() for q in QUANTITIES}
+            data = vars(tensor) | {q: getattr(tensor, q).to_json() for q in QUANTITIES} | {"run": runs[tensor.run]}
             return data | {"ratios": {name: str(ratio) for name, ratio in tensor.ratios.items()}}
 
         head = {name: getattr(self, name) for name in ("rule", "title", "why", "cites", "rescales", "clip", "depth")}
@@ -257,6 +260,7 @@ class Plan:
             {**asdict(each), "multiplier": each.multiplier.to_json(), "ratios": {k: str(v) for k, v in each.ratios.items()}}
             for each in self.forward.values()
         ]
+        head["runs"] = list(runs)
         optimizers = [each.to_json() for each in self.optimizers.values()]
         head["warnings"] = [asdict(warning) for warning in self.warnings]
         return json.dumps(head | {"optimizers": optimizers, "tensors": [plain(t) for t in self.tensors.values()]}, indent=1)
@@ -270,7 +274,8 @@ class Plan:
         """
         try:
             data = json.loads(text)
-            tensors = [_tensor(fields) for fields in data.pop("tensors")]
+            runs = [tuple(names) for names in data.pop("runs")]
+            tensors = [_tensor(fields | {"run": runs[fields["run"]]}) for fields in data.pop("tensors")]
             optimizers = [Family.from_json(fields) for fields in data.pop("optimizers")]
             lists = {"depth": tuple(data["depth"]), "cites": tuple(data["cites"])}
             lists["warnings"] = tuple(PlanWarning(**fields) for fields in data["warnings"])
@@ -289,7 +294,7 @@ def _forward_multiplier(fields: dict[str, Any]) -> ForwardMultiplier:
 
 def _tensor(fields: dict[str, Any]) -> TensorPlan:
     exact = {q: powers(**fields[q]) for q in QUANTITIES}
-    lists = {q: tuple(fields[q]) for q in ("shape", "base_shape", "run", "reasons")}
+    lists = {q: tuple(fields[q]) for q in ("shape", "base_shape", "reasons")}
     ratios = {name: Fraction(ratio) for name, ratio in fields["ratios"].items()}
     for power in exact.values():
         power.evaluate(ratios)

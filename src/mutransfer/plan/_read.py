@@ -100,7 +100,7 @@ def _check_plain(owners: Mapping[str, nn.Module]) -> None:
     """A weight that is computed from a parameter has a scale of its own, which no factor of the parameter sets."""
     for name, module in owners.items():
         stem, _, end = name.rpartition(".")[2].rpartition("_")
-        computed = end in {"orig", "g", "v"} and isinstance(getattr(module, stem or end, None), Tensor)
+        computed = end in {"orig", "g", "v"} and bool(stem) and isinstance(getattr(module, stem, None), Tensor)
         if computed or isinstance(module, ParametrizationList):
             raise MutransferError(
                 f"{canonical(name)} is not the weight itself, which is computed from it (weight_norm, spectral_norm, pruning), so that its "

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -138,11 +139,12 @@ def _built(build: Any) -> nn.Module:
     made = build
     if callable(build):
         try:
-            made = build()
+            signature(build).bind()
         except TypeError as error:
             raise MutransferError(
                 f"{build!r} cannot be called without arguments ({error}): give the base itself, or lambda: ..."
             ) from error
+        made = build()
     if not isinstance(made, nn.Module):
         raise MutransferError(f"{made!r} is no model: give a torch.nn.Module, what builds one without arguments, or a Reading of one")
     return made
@@ -169,6 +171,11 @@ def _check_types(data: Mapping[str, Any]) -> None:
     rows += [(matrices, int) for matrices in data["branches"]] + [(uses, int) for uses in data["uses"].values()]
     rows += [row for size, scale in data["attention"] for row in ((size, int), (scale, (*number, type(None))))]
     rows += [row for value, tensors, module in data["factors"] for row in ((value, number), (tensors, names), (module, (str, type(None))))]
+    known = {fields["name"] for fields in data["tensors"]}
+    if any(size < 1 for fields in data["tensors"] for size in fields["shape"]) or any(value == 0 for value, *_ in data["factors"]):
+        raise ValueError("a size or a factor is 0")
+    if unknown := {name for _, tensors, _ in data["factors"] for name in tensors or ()} - known:
+        raise ValueError(f"a factor is of {min(unknown)}, which is not among the tensors")
     if wrong := [value for value, kind in rows if not isinstance(value, kind)]:
         raise TypeError(f"{wrong[0]!r} is of another type")
 

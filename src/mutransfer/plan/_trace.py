@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -94,9 +94,9 @@ def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
     tries = [example_inputs] if example_inputs is not None else _own_inputs(model)
     failed: Exception | None = None
     for inputs in tries:
-        for dtype in (None, torch.bfloat16):  # some kernels know only the second, on the meta device, too
+        for dtype, calm in ((None, False), (torch.bfloat16, False), (None, True)):  # some kernels know only the second, on meta, too
             try:
-                return _traced(model, inputs, dtype)
+                return _traced(model, inputs, dtype, calm=calm)
             except MutransferError:
                 raise
             except Exception as error:
@@ -122,8 +122,11 @@ def _own_inputs(model: nn.Module) -> list[Any]:
     return guesses
 
 
-def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
-    """The trace of one forward pass, its floating tensors of this type where one is given."""
+def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None, *, calm: bool) -> Trace:
+    """The trace of one forward pass, its floating tensors of this type where one is given.
+
+    Calm is as in inference: in evaluation mode, with the caches of Hugging Face, without which it looks into its masks.
+    """
 
     def meta(tensor: Tensor) -> Tensor:
         if tensor.dim() == 0 and not isinstance(tensor, nn.Parameter):
@@ -143,6 +146,7 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
     with (
         detached(model),
         _substituted(model, stand_ins),
+        _calmed(model) if calm else nullcontext(),
         torch.enable_grad(),
         torch.random.fork_rng(devices=[]),
         torch.device("meta"),
@@ -165,6 +169,21 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None) -> Trace:
 
 
 @contextmanager
+def _calmed(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, with caches; its modes come back with `_substituted`."""
+    model.eval()
+    found = (getattr(module, "config", None) for module in model.modules())
+    configs: dict[int, Any] = {id(each): each for each in found if getattr(each, "use_cache", None) is False}
+    try:
+        for config in configs.values():
+            config.use_cache = True
+        yield
+    finally:
+        for config in configs.values():
+            config.use_cache = False
+
+
+@contextmanager
 def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
     """Put other tensors into a model for a while, by the identity of its own; what its forward pass keeps in it goes again.
 
@@ -174,6 +193,7 @@ def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[
     kept: list[tuple[Any, Any]] = []
     for module in model.modules():
         live: tuple[Any, ...] = (vars(module), module._buffers, module._non_persistent_buffers_set)
+        live += tuple(value for value in vars(module).values() if type(value) in (dict, list, set))
         kept += [(each, each.copy()) for each in live]
     for module in model.modules():
         tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
@@ -189,7 +209,7 @@ def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[
             table[name] = own
         for each, saved in kept:
             each.clear()
-            each.update(saved)
+            (each.extend if isinstance(each, list) else each.update)(saved)
 
 
 def _state_space(model: nn.Module) -> tuple[str, ...]:
@@ -279,6 +299,7 @@ class _Outputs:
         return found
 
 
+_NUMBERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.full)
 _SOFTMAX = (nn.functional.softmax, torch.softmax, Tensor.softmax)
 
 
@@ -304,8 +325,10 @@ class _AttentionRecorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func in (torch.tensor, torch.scalar_tensor) and isinstance(args[0] if args else None, int | float):
-            kwargs.setdefault("device", "cpu")  # a number, which would be lost on the meta device
+        if func in _NUMBERS and isinstance(args[-1] if args else None, int | float) and args[0] in ((), args[-1]):
+            kwargs["device"] = "cpu"  # a number, which would be lost on the meta device
+        elif func is Tensor.new_tensor and isinstance(args[1], int | float):
+            return torch.tensor(args[1], dtype=kwargs.get("dtype", args[0].dtype), device="cpu")
         if func is nn.functional.scaled_dot_product_attention:
             names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
             named = dict(zip(names, args, strict=False)) | kwargs

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..rules import Family, Parametrization, Role
+from ._carry import Carried, left_factors
 from ._read import Match
 from ._trace import Trace
 
@@ -43,8 +45,10 @@ def warnings_of(
     rule: Parametrization,
     optimizers: Mapping[str, Family],
     tensors: Mapping[str, TensorPlan],
+    hooked: Mapping[str, Sequence[Carried]],
     matches: Mapping[str, Match],
     own: Trace,
+    base: Trace,
     depth: tuple[int, int],
 ) -> tuple[PlanWarning, ...]:
     """The warnings of a plan that is about to be made."""
@@ -52,7 +56,7 @@ def warnings_of(
         return ()
     grown = [matches[t.name] for t in tensors.values() if t.role == Role.HIDDEN and t.ratios["fan_in"] != 1]
     width = min((size for m in grown for size in m.fans(m.base.shape)), default=SMALLEST_WIDTH)
-    return tuple(_warnings(rule, optimizers, tensors, width, own, depth))
+    return tuple(_warnings(rule, optimizers, tensors, hooked, width, own, base, depth))
 
 
 def _grows_beside_gradient(rule: Parametrization, tensor: TensorPlan, optimizer: Family) -> bool:
@@ -66,8 +70,10 @@ def _warnings(
     rule: Parametrization,
     optimizers: Mapping[str, Family],
     tensors: Mapping[str, TensorPlan],
+    hooked: Mapping[str, Sequence[Carried]],
     width: int,
     own: Trace,
+    base: Trace,
     depth: tuple[int, int],
 ) -> Iterator[PlanWarning]:
     if width < SMALLEST_WIDTH:
@@ -103,8 +109,14 @@ def _warnings(
         yield PlanWarning(
             "declared-branches", "residual branches were declared: attention scales, tied heads and the model's own factors were not read"
         )
-    if undone := sorted({reason for tensor in tensors.values() for reason in tensor.reasons if "own_factor" in reason}):
-        yield PlanWarning("own-factor", f"{undone[0]}" + (f", and {len(undone) - 1} others" if undone[1:] else ""))
+    reasons = [reason for tensor in tensors.values() for reason in tensor.reasons if "own_factor" in reason]
+    reasons += [each.why for carried in hooked.values() for each in carried if "own_factor" in each.ratios]
+    if reasons:
+        yield PlanWarning("own-factor", reasons[0].partition(", undone by")[0] + ", which is undone")
+    if left := left_factors(own, base):
+        known = [f"{value:.6g}" for value in left if not math.isnan(value)]
+        what = f"by {', '.join(known[:3])}, the base by others" if known else "by a number that is not known on the meta device"
+        yield PlanWarning("own-factor-left", f"the model multiplies a signal {what}, and this is left as it is")
     if floors := [name for name, tensor in tensors.items() if _grows_beside_gradient(rule, tensor, optimizers[tensor.optimizer])]:
         yield PlanWarning("eps-floor", f"eps of {len(floors)} tensors such as {floors[0]} does not shrink as their gradients do")
     decays = {tensor.factor("decay") for tensor in tensors.values()}

@@ -1,0 +1,303 @@
+"""What the figure of a coordinate check draws."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot, rcParams
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
+
+from mutransfer._errors import MutransferError
+from mutransfer.check import CoordinateCheck, Finding, Slope, coordinate_check
+from mutransfer.check._measure import Row
+from mutransfer.check._slopes import slopes
+from mutransfer.report._canvas import ACCENT, FAINT, INK, as_svg
+from mutransfer.tasks import mlp
+
+WIDTH = {"width": (64, 128, 256)}
+DEPTH = {"depth": (4, 8, 16)}
+EXPONENTS = {"embed": 0.0, "blocks.*.up": 0.9, "blocks.*.down": 0.35, "": -0.1}
+VERDICTS = {"embed": "pass", "blocks.*.up": "fail", "blocks.*.down": "undecided", "": "pass"}
+
+
+def rows_of(name: str, exponent: float, axes: Mapping[str, Sequence[int]], seeds: int, steps: int, rule: str) -> list[Row]:
+    """The change of one module, the same power of every axis, doubled by the control."""
+    base = {"width": 1, "depth": 1} | {axis: sizes[0] for axis, sizes in axes.items()}
+    grid = {(size["width"], size["depth"]) for axis, sizes in axes.items() for size in (base | {axis: value} for value in sizes)}
+    return [
+        Row(rule, *size, seed, step, "module", name.replace("*", "0"), "change", 0.1 * step * (1 + 0.1 * seed) * np.prod(size) ** exponent)
+        for size in sorted(grid)
+        for seed in range(seeds)
+        for step in range(1, steps + 1)
+    ]
+
+
+def made(
+    axes: Mapping[str, tuple[int, ...]],
+    exponents: Mapping[str, float] = EXPONENTS,
+    verdicts: Mapping[str, str] = VERDICTS,
+    expected: float = 0.0,
+    seeds: int = 2,
+    steps: int = 3,
+) -> CoordinateCheck:
+    """A check with planted exponents and verdicts, and a control of twice the changes."""
+    rows = [row for name, exponent in exponents.items() for row in rows_of(name, exponent, axes, seeds, steps, "default")]
+    control = [row._replace(rule="sp", value=2 * row.value) for row in rows]
+    found = [replace(each, expected=expected, verdict=verdicts[each.name] if each.step == steps else "") for each in fitted(rows, axes)]
+    return CoordinateCheck(
+        rule="default",
+        why="asked for",
+        axes=axes,
+        seeds=seeds,
+        steps=steps,
+        verdict="fail",
+        findings=(Finding(name="blocks.*.up.weight", text="is wrong"),),
+        notes=(),
+        slopes=tuple(found),
+        rows=tuple(rows + control),
+        spots=dict.fromkeys(exponents, "stream"),
+    )
+
+
+def fitted(rows: Sequence[Row], axes: Mapping[str, Sequence[int]]) -> list[Slope]:
+    return slopes(rows, axes, joint=False)
+
+
+def many(wrong: Sequence[int], count: int = 30) -> CoordinateCheck:
+    """A check of many modules, those in `wrong` failing."""
+    names = [f"part{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(count)]
+    exponents = {name: i / 100 for i, name in enumerate(names)}
+    return made(WIDTH, exponents, {name: "fail" if i in wrong else "pass" for i, name in enumerate(names)})
+
+
+def panels(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.lines]
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def heading(figure: Figure, number: int) -> list[str]:
+    return texts([axes for axes in figure.axes if not axes.axison][number])
+
+
+def titles(figure: Figure) -> list[str]:
+    return [texts(axes)[0] for axes in panels(figure)]
+
+
+def marks(axes: Axes, label: str) -> list[Line2D]:
+    return [line for line in axes.lines if str(line.get_label()).startswith(label)]
+
+
+def corner(axes: Axes) -> Annotation:
+    """The exponent in the corner of a panel."""
+    return axes.texts[2]
+
+
+def inclination(line: Line2D) -> float:
+    x, y = np.log(line.get_xdata()), np.log(line.get_ydata())
+    return float((y[-1] - y[0]) / (x[-1] - x[0]))
+
+
+@pytest.fixture(scope="module")
+def check() -> CoordinateCheck:
+    return made({**WIDTH, **DEPTH}, expected=-1.0)
+
+
+@pytest.fixture(scope="module")
+def figure(check: CoordinateCheck) -> Figure:
+    return check.figure()
+
+
+def test_every_module_has_a_panel_in_each_axis_width_first(figure: Figure) -> None:
+    assert titles(figure) == ["embed", "blocks.*.up", "blocks.*.down", "(output)"] * 2
+    ticks = [[text.get_text() for text in axes.get_xticklabels()] for axes in panels(figure)]
+    assert ticks == [["64", "128", "256"]] * 4 + [["4", "8", "16"]] * 4
+    tops = [axes.get_position().y1 for axes in panels(figure)]
+    assert min(tops[:4]) > max(tops[4:])
+
+
+def test_headings_say_what_is_shown(figure: Figure) -> None:
+    assert heading(figure, 0) == ["Coordinate check of default: fail", "3 steps, 2 seeds; wrong: blocks.*.up.weight"]
+    assert heading(figure, 1) == ["Width: change of each module's output since initialisation", "at depth 4"]
+    assert heading(figure, 2) == ["Depth: change of each module's output since initialisation", "at width 64"]
+
+
+@pytest.mark.parametrize("axes", [WIDTH, DEPTH])
+def test_one_axis_alone_can_be_drawn(axes: dict[str, tuple[int, ...]]) -> None:
+    figure = made(axes).figure()
+    assert len(panels(figure)) == 4
+    assert heading(figure, 1)[1] == ""
+    (axis,) = axes
+    assert {panel.get_xlabel() for panel in panels(figure)} == {axis}
+
+
+def test_every_step_has_a_line_of_the_geometric_means_darker_than_the_one_before(check: CoordinateCheck, figure: Figure) -> None:
+    for number, axes in enumerate(panels(figure)):
+        name, axis = list(EXPONENTS)[number % 4], list(check.axes)[number // 4]
+        lines = marks(axes, "step ")
+        drawn = {line.get_label(): line.get_xydata() for line in lines}
+        wanted = {f"step {step}": points for step, points in check.series(name, "change", axis)}
+        assert list(drawn) == list(wanted) == ["step 1", "step 2", "step 3"]
+        assert all(drawn[step] == pytest.approx(np.array(wanted[step])) for step in wanted)
+        light = [sum(to_rgb(line.get_color())) for line in lines]
+        assert all(later < earlier for earlier, later in pairwise(light))
+
+
+def test_the_control_is_not_drawn(figure: Figure) -> None:
+    last = marks(panels(figure)[0], "step 3")[0]
+    assert last.get_ydata() == pytest.approx(0.3 * np.sqrt(1.1))
+
+
+def test_single_seeds_are_dots_at_the_last_step(figure: Figure) -> None:
+    (dots,) = marks(panels(figure)[4], "_seeds")
+    drawn = np.array(sorted(map(tuple, dots.get_xydata())))
+    assert drawn == pytest.approx(np.array([(size, 0.3 * (1 + 0.1 * seed)) for size in (4, 8, 16) for seed in (0, 1)]))
+    assert not marks(panels(made(WIDTH, seeds=1).figure())[0], "_seeds")
+
+
+def test_the_reference_has_the_expected_exponent_and_goes_through_the_mean(figure: Figure) -> None:
+    for axes in panels(figure):
+        (reference,), (last,) = marks(axes, "_reference"), marks(axes, "step 3")
+        assert inclination(reference) == pytest.approx(-1)
+        x, y = np.log(reference.get_xdata()), np.log(reference.get_ydata())
+        middle = np.log(last.get_xydata()).mean(axis=0)
+        assert np.interp(middle[0], x, y) == pytest.approx(middle[1])
+
+
+def test_the_exponent_stands_in_the_corner_with_its_verdict(check: CoordinateCheck, figure: Figure) -> None:
+    half = [check.slope(name, "change").high - check.slope(name, "change").slope for name in EXPONENTS]
+    says = [corner(axes) for axes in panels(figure)[:4]]
+    assert [text.get_text() for text in says] == [
+        f"+0.00 ± {half[0]:.2f}",
+        f"+0.90 ± {half[1]:.2f} wrong",
+        f"+0.35 ± {half[2]:.2f} undecided",
+        f"\N{MINUS SIGN}0.10 ± {half[3]:.2f}",
+    ]
+    assert [to_hex(text.get_color()) for text in says] == [INK, ACCENT, FAINT, INK]
+    assert [text.get_fontweight() for text in says] == ["normal", "bold", "normal", "normal"]
+
+
+def test_what_is_expected_is_said_beside_the_spot(figure: Figure) -> None:
+    assert texts(panels(figure)[0])[1] == "stream, expected \N{MINUS SIGN}1"
+    assert texts(panels(made(WIDTH).figure())[0])[1] == "stream"
+
+
+def test_panels_of_an_axis_span_the_same_and_hold_their_lines(figure: Figure) -> None:
+    for group in (panels(figure)[:4], panels(figure)[4:]):
+        spans = [np.log10(high / low) for low, high in (axes.get_ylim() for axes in group)]
+        assert spans == pytest.approx([spans[0]] * 4)
+    for axes in panels(figure):
+        values = np.concatenate([line.get_ydata() for line in axes.lines])
+        assert axes.get_ylim()[0] < values.min() and values.max() < axes.get_ylim()[1]
+
+
+def test_a_module_that_explodes_does_not_flatten_the_others() -> None:
+    first, second = panels(made(WIDTH, {"calm": 0.0, "wild": 9.0}, {"calm": "pass", "wild": "fail"}).figure())
+    spans = [np.log10(high / low) for low, high in (first.get_ylim(), second.get_ylim())]
+    assert spans[0] < 4 < spans[1]
+
+
+def test_of_many_modules_those_that_fail_are_shown_and_others_spread() -> None:
+    check = many(wrong=(13, 14, 20))
+    figure = check.figure()
+    shown = titles(figure)
+    names = list(dict.fromkeys(each.name for each in check.slopes))
+    places = [names.index(name) for name in shown]
+    assert len(places) == 12 and places == sorted(places) and {0, 13, 14, 20, 29} <= set(places)
+    assert max(np.diff(places)) < 6
+    assert heading(figure, 1)[1] == "18 modules not shown"
+
+
+def test_it_says_how_many_wrong_ones_are_not_shown() -> None:
+    check = many(wrong=range(10, 24))
+    figure = check.figure()
+    assert titles(figure) == [each.name for each in check.slopes if each.verdict == "fail"][:12]
+    assert heading(figure, 1)[1] == "18 modules not shown, 2 of them wrong"
+
+
+def test_modules_with_another_fault_are_shown_and_repetitions_left_out() -> None:
+    check = many(wrong=())
+    own = [replace(each, quantity="own", verdict="fail") for each in check.slopes if each.verdict][7:9]
+    again = [replace(each, name="again") for each in check.slopes if each.verdict][-1:]
+    shown = titles(replace(check, slopes=(*check.slopes, *own, *again)).figure())
+    assert {each.name for each in own} <= set(shown) and "again" not in shown
+
+
+def test_titles_do_not_overlap_and_long_ones_lose_their_middle() -> None:
+    names = [f"{letter}WWWWWWWWWWWWWWWW.transformer.layers.*.attention.{letter}" for letter in "abcdefg"]
+    figure = made(WIDTH, dict.fromkeys(names, 0.1), dict.fromkeys(names, "pass")).figure()
+    FigureCanvasAgg(figure).draw()
+    boxes = [axes.texts[0].get_window_extent() for axes in panels(figure)]
+    assert all(not one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+    assert [(title[0], title[-1], "…" in title) for title in titles(figure)] == [(letter, letter, True) for letter in "abcdefg"]
+
+
+def test_headings_stay_in_the_figure() -> None:
+    findings = tuple(Finding(name=f"{letter}.a.long.name.of.a.tensor.weight", text="") for letter in "abcde")
+    figure = replace(made(WIDTH), findings=findings).figure()
+    FigureCanvasAgg(figure).draw()
+    top = figure.axes[0]
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in top.texts)
+    assert texts(top)[1].endswith("and 2 more")
+
+
+def test_many_steps_and_sizes_are_named_in_part() -> None:
+    figure = made({"width": (32, 48, 64, 96, 128, 192, 256, 384, 512)}, steps=20).figure()
+    (legend,) = figure.legends
+    steps = [text.get_text() for text in legend.get_texts() if text.get_text().startswith("step")]
+    assert (steps[0], steps[-1], len(steps)) == ("step 1", "step 20", 6)
+    assert len(marks(panels(figure)[0], "step ")) == 20
+    names = [text.get_text() for text in panels(figure)[0].get_xticklabels()]
+    assert len(names) == 9 and names[-1] == "512" and "" in names
+
+
+def test_what_vanishes_or_is_not_finite_is_left_out() -> None:
+    check = made(WIDTH)
+    spoiled = {(64, 1): 0.0, (128, 1): np.inf, (64, 2): 0.0, (128, 2): 0.0, (256, 2): 0.0}
+    rows = tuple(row._replace(value=spoiled.get((row.width, row.step), row.value)) for row in check.rows)
+    lines = marks(panels(replace(check, rows=rows).figure())[0], "step ")
+    assert [(line.get_label(), list(line.get_xdata())) for line in lines] == [("step 1", [256]), ("step 3", [64, 128, 256])]
+
+
+def test_with_nothing_judged_it_says_so() -> None:
+    figure = replace(made(WIDTH), slopes=()).figure()
+    assert not panels(figure)
+    assert heading(figure, 1)[1] == "none could be judged"
+
+
+def test_the_callers_figures_and_settings_are_left_and_without_effect(check: CoordinateCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = as_svg(check.figure())
+    pyplot.switch_backend("agg")
+    foreign = pyplot.figure()
+    monkeypatch.setitem(rcParams, "font.size", 20.0)
+    before = dict(rcParams)
+    assert as_svg(check.figure()) == plain
+    assert dict(rcParams) == before
+    assert pyplot.get_fignums() == [foreign.number]
+    pyplot.close(foreign)
+
+
+def test_without_matplotlib_it_says_what_to_install(check: CoordinateCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MutransferError, match=r"the figure needs matplotlib: pip install 'mutransfer\[plot\]'"):
+        check.figure()
+
+
+def test_a_real_check_is_drawn_and_saved(tmp_path: Path) -> None:
+    check = coordinate_check(mlp, width=[16, 64], steps=2, seeds=2, task="digits", control=False)
+    folder = check.save(tmp_path / "new" / "check")
+    assert sorted(path.name for path in folder.iterdir()) == [f"check.{kind}" for kind in ("csv", "json", "png", "svg", "txt")]
+    assert all(path.stat().st_size > 100 for path in folder.iterdir())
+    assert titles(check.figure()) == ["input", "hidden.*", "readout", "(output)"]
