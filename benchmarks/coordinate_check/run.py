@@ -81,10 +81,8 @@ def main() -> None:
     print(f"default check, {len({row[1:4] for row in check.rows})} networks and the control: {took:.1f} s of wall time", end=" ")
     print(f"({cpu:.0f} s of CPU), {'within' if took <= LIMIT else 'OVER'} {LIMIT:.0f} s; {check.verdict}", flush=True)
     found = compared()
-    print(
-        f"widths {WIDTHS} at depth {DEPTHS[0]}, {SEEDS} seeds, {STEPS + 1} recorded passes, CPU seconds on one thread: mup {found['mup']:.2f}",
-        end=", ",
-    )
+    print(f"widths {WIDTHS} at depth {DEPTHS[0]}, {SEEDS} seeds, {STEPS + 1} recorded passes, CPU seconds on one thread:", end=" ")
+    print(f"mup {found['mup']:.2f}", end=", ")
     print(f"ours {found['ours']:.2f}, ratio {found['ours'] / found['mup']:.2f};", end=" ")
     print(f"with control {found['control']:.2f}, ratio {found['control'] / found['mup']:.2f}")
 

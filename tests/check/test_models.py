@@ -97,8 +97,6 @@ class Dropped(nn.Module):
 
 
 class Words(nn.Module):
-    """Puts out no tensor."""
-
     def forward(self, x: Tensor) -> str:
         return str(x.shape)
 

@@ -20,7 +20,7 @@ from ._expected import Expectations, Spot, spots
 from ._measure import Network, Row, Setup, measure, sizes_of
 from ._result import CoordinateCheck
 from ._slopes import Slope, slopes
-from ._verdict import Finding, findings, judged, order_of
+from ._verdict import Finding, findings, judged, misled, order_of
 
 _RATES = {"sgd": 0.1}
 _RATE = 2**-6
@@ -122,8 +122,15 @@ def coordinate_check(
     found = judged(slopes(rows, axes, joint=joint), expectations, steps)
     wrong = _wrong(setup, own, found, rows)
     unsure = [each for each in found if each.verdict == "undecided"]
-    verdict = "fail" if wrong else "undecided" if unsure else "pass"
-    if verdict == "undecided":
+    verdict = "fail" if wrong else "pass"
+    if alone := [axis for axis, values in axes.items() if len(values) < 2]:
+        verdict = "fail" if wrong else "undecided"
+        notes.append(f"nothing is known of {alone[0]}: only one size could be measured")
+    if verdict == "pass" and _rounded(rows):
+        verdict = "undecided"
+        notes.append("the rate is so small that updates are lost in rounding: take a larger one")
+    if unsure and not wrong:
+        verdict = "undecided"
         notes.append(
             f"{len(unsure)} exponents are too uncertain to judge, such as that of {unsure[0].name or 'the output'} in {unsure[0].axis} "
             f"[{unsure[0].low:.2f}, {unsure[0].high:.2f}]: take more seeds or a wider range"
@@ -155,6 +162,8 @@ def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> dict[str,
     for axis, values in axes.items():
         if len(values) < 2 or sorted(set(values)) != list(values):
             raise MutransferError(f"{axis} is {list(values)}: give at least two different sizes, ascending")
+        if axis == "depth" and values[0] < 2:
+            raise MutransferError(f"depth starts at {values[0]}: one layer has no others to compare with, take 2 or more")
         if values[-1] < _RANGE * values[0]:
             raise MutransferError(
                 f"{axis} goes from {values[0]} to {values[-1]}, less than {_RANGE} times: no exponent can be told; spread them"
@@ -204,20 +213,41 @@ def _wrong(setup: Setup, networks: Sequence[Network], found: Sequence[Slope], ro
     """What the slopes say, and what the audits of the optimizers found."""
     names = networks[-1].plan.tensors
     weights = {pattern(name.rpartition(".")[0]): pattern(name) for name in names if name.endswith("weight")}
-    told = [each for each in found if each.kind == "tensor"]
-    wrong = findings(found, order_of(rows), weights, told)
+    wrong = findings(found, order_of(rows), weights)
+    if networks[-1].plan.rescales:
+        wrong += misled(found, [each.name for each in wrong])
+    wrong += _still(setup, rows)
     audits = dict.fromkeys(text for network in networks for text in network.findings)
-    wrong += [Finding(name="", text=f"the optimizer does not train as planned: {text}") for text in list(audits)[:3]]
-    if setup.base.trace.post_norm and any(each.axis == "depth" and each.verdict == "fail" for each in found):
+    wrong += [Finding(name="", text=f"the optimizer does not train as planned: {text}") for text in list(audits)[:1]]
+    if setup.base.trace.post_norm and "depth" in setup.axes:
         wrong.append(Finding(name="", text="a normalisation follows the residual joins (post-norm): no rule is known for its depth"))
     return wrong
+
+
+def _still(setup: Setup, rows: Sequence[Row]) -> list[Finding]:
+    """Tensors that do not move at all at some size, though the forward pass uses them."""
+    used = {pattern(name) for name, uses in setup.base.trace.uses.items() if uses}
+    moved: dict[tuple[str, int, int], float] = {}
+    for row in rows:
+        if row.quantity == "update" and pattern(row.name) in used:
+            key = row.name, row.width, row.depth
+            moved[key] = max(moved.get(key, 0.0), row.value)
+    still = dict.fromkeys(pattern(name) for (name, *_), value in moved.items() if value == 0)
+    return [Finding(name=name, text="it does not train: its update is 0, or that of a layer like it") for name in still]
+
+
+def _rounded(rows: Sequence[Row]) -> bool:
+    """Whether most matrices move by less than what single precision can tell well."""
+    start = {(row.name, row.width, row.depth, row.seed): row.value for row in rows if row.quantity == "size" and row.kind == "tensor"}
+    moved = [row.value / start[key] for row in rows if row.quantity == "update" and start.get(key := row[1:4] and (row.name, *row[1:4]))]
+    return bool(moved) and sorted(moved)[len(moved) // 2] < 2**-18
 
 
 def _blind(rows: Sequence[Row], axes: Mapping[str, Sequence[int]], expectations: Expectations, *, joint: bool) -> list[str]:
     """The axes in which standard parametrization passes, too."""
     last = max(row.step for row in rows)
     found = judged(slopes(rows, axes, joint=joint), expectations, last)
-    seen = {each.axis for each in found if each.verdict == "fail"}
+    seen = {each.axis for each in found if each.verdict == "fail" and each.quantity in {"change", "own"}}
     return [
         f"standard parametrization does not fail in {axis}, so this check could not have seen a fault: take a larger learning rate, "
         f"more steps (at least {max(8, 2 * last)}) or a wider range of {axis}s"

@@ -15,6 +15,10 @@ from ..plan._read import pattern
 from ..rules import Role
 
 
+GROWS, SHRINKS, OWN_SHRINKS = 0.3, 0.4, 0.6
+"""How far an exponent may lie above and below what is expected; see `Expectations.allowance`."""
+
+
 class Spot(StrEnum):
     """Where the output of a module stands in the residual network."""
 
@@ -72,11 +76,29 @@ class Expectations:
     spots: Mapping[str, Spot]
     alpha: Fraction
 
+    def spot(self, name: str) -> Spot:
+        """Where a module stands."""
+        return self.spots.get(name.partition("#")[0], Spot.UNKNOWN)
+
+    def allowance(self, axis: str, name: str, quantity: str) -> tuple[float, float]:
+        """How far an exponent may lie above and below what is expected.
+
+        In the first steps, updates and inputs align less in wider networks, so that more is allowed downwards, and most where nothing else
+        counts. Of the end of a branch, the part of the change that comes from its weight goes as 1/depth at any alpha.
+        """
+        if axis == "width" and (quantity == "own" or self.spot(name) == Spot.READOUT):
+            return GROWS, OWN_SHRINKS
+        if axis == "depth" and quantity == "change" and self.spot(name) == Spot.END:
+            return GROWS, SHRINKS + 1 - float(self.alpha)
+        return GROWS, SHRINKS
+
     def of(self, axis: str, kind: str, name: str, quantity: str, step: int) -> float | None:
         """The expected exponent; None where nothing is expected of it."""
         if kind == "attention":
-            return 0.0 if quantity == "change of logits" and step else None
-        spot = self.spots.get(name.partition("#")[0], Spot.UNKNOWN)
+            return 0.0 if (quantity == "change of logits" and step) or (quantity == "logits" and not step) else None
+        spot = self.spot(name)
+        if kind == "module" and quantity in {"input", "change of input"}:
+            return 0.0 if step or quantity == "input" else None
         if kind != "module" or quantity not in {"size", "change", "own"}:
             return None
         if quantity == "size" and (step > 0 or spot == Spot.READOUT):

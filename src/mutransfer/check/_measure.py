@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from .._errors import MutransferError
 from ..plan import Plan, Reading, plan
 from ..plan._apply import planned
 from ..plan._optimizer import torch_class
-from ..rules import Parametrization
+from ..rules import ONE, Parametrization, Place, parametrization
 from ..sweep import Size, built
 from ._batch import Batches
 from ._record import Pass, linear_part, recording, rms, whole
@@ -27,8 +27,9 @@ SPECTRAL_STEPS = 8
 class Row(NamedTuple):
     """One measured number: of which network, when, of what.
 
-    The kinds are "module" (quantities size, change, change of this step, own, through input), "tensor" (size, spectral, gradient, update,
-    update spectral, alignment, lr, eps, decay), "attention" (logits, change of logits, entropy) and "loss".
+    The kinds are "module" (quantities size, change, change of this step, own, through input, carried; of norms input and change of input),
+    "tensor" (size, spectral, gradient, update, update spectral, alignment, lr, eps, decay, and planned ones), "attention" (logits, change
+    of logits, entropy, head dim) and "loss".
     """
 
     rule: str
@@ -77,13 +78,13 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
     torch.manual_seed(seed)
     model = built(setup.build, {axis: getattr(size, axis) for axis in setup.axes})
     own = plan(model, setup.base, rule=setup.rule, optimizer=setup.optimizer, **setup.options)
-    right = own if own.rescales else plan(model, setup.base, optimizer=setup.optimizer, **setup.options)
+    right = plan(model, setup.base, rule=_whole_rule(setup.rule, own), optimizer=setup.optimizer, **setup.options)
     own.attach(model)
     own.initialize(model)
     if setup.prepare is not None:
         model = setup.prepare(model)
     optimizer, schedule = _trained_by(setup, own, model)
-    measuring = _Measuring(own, right, model, size, seed, setup.steps)
+    measuring = _Measuring(own, right, setup.rule, model, size, seed, setup.steps)
     findings: dict[str, None] = {}
     for step in range(setup.steps + 1):
         _calm(model)
@@ -110,6 +111,14 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
     return Network(own, measuring.rows, tuple(findings), tuple(dict.fromkeys(seen.skipped)))
 
 
+def _whole_rule(rule: str | Parametrization | None, own: Plan) -> str | Parametrization | None:
+    """The rule without ablations, and the default one for standard parametrization: what an optimizer should be told."""
+    if not own.rescales:
+        return None
+    chosen = rule if isinstance(rule, Parametrization) else parametrization(own.rule)
+    return replace(chosen, name=chosen.name.partition(", without")[0], off=frozenset())
+
+
 def _trained_by(setup: Setup, own: Plan, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
     """The optimizer, and a schedule if there is one."""
     if setup.train is not None:
@@ -132,9 +141,10 @@ def _calm(model: nn.Module) -> None:
 class _Measuring:
     """Turns forward and backward passes of one network into rows."""
 
-    def __init__(self, own: Plan, right: Plan, model: nn.Module, size: Size, seed: int, steps: int) -> None:
+    def __init__(self, own: Plan, right: Plan, rule: Any, model: nn.Module, size: Size, seed: int, steps: int) -> None:
         self.rows: list[Row] = []
-        self._right = right
+        self._own, self._right = own, right
+        self._rule = None if not own.rescales else rule if isinstance(rule, Parametrization) else parametrization(own.rule)
         self._about = (own.rule, size.width, size.depth, seed)
         self._steps = steps
         self._parameters = planned(own, model)
@@ -153,19 +163,34 @@ class _Measuring:
             seen.outputs = {name: output.clone() for name, output in seen.outputs.items()}
         first = self._first = self._first or seen
         self._add(step, "loss", "loss", size=loss)
+        if step == 0:
+            self._carried(seen)
+        for name, given in seen.streams.items():
+            self._add(step, "module", name, input=rms(given))
+            if step and name in first.streams and first.streams[name].shape == given.shape:
+                self._add(step, "module", name, change_of_input=rms(given - first.streams[name]))
         for name, output in seen.outputs.items():
             self._add(step, "module", name, size=rms(output))
             start, before = first.outputs.get(name), self._last.get(name)
             if step and start is not None and before is not None and start.shape == output.shape:
                 self._add(step, "module", name, change=rms(output - start), change_of_this_step=rms(output - before))
         for number, (logits, entropy) in enumerate(seen.logits):
-            self._add(step, "attention", str(number), logits=rms(logits), entropy=entropy)
+            self._add(step, "attention", str(number), logits=rms(logits), entropy=entropy, head_dim=seen.head_dims[number])
             if step and number < len(first.logits) and first.logits[number][0].shape == logits.shape:
                 self._add(step, "attention", str(number), change_of_logits=rms(logits - first.logits[number][0]))
         self._last = seen.outputs
         if step == self._steps:
             self._parts(step, seen, first)
             self._updates(step)
+
+    def _carried(self, seen: Pass) -> None:
+        """Multipliers of other signals that a module's tensors carry, so that its output goes as they do."""
+        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        for call, output in seen.outputs.items():
+            module = self._modules.get(seen.same.get(call, call).partition("#")[0])
+            name = names.get(id(getattr(module, "weight", None)))
+            if name is not None and output.numel():
+                self._add(0, "module", call, carried=carried(self._own, self._rule, name))
 
     def _parts(self, step: int, seen: Pass, first: Pass) -> None:
         """How much of a layer's change comes from its own weight, and how much through its input."""
@@ -198,7 +223,7 @@ class _Measuring:
                 self._add(step, "tensor", name, update_spectral=spectral_norm(change), spectral=spectral_norm(start))
 
     def _planned(self, name: str) -> dict[str, float]:
-        """The factors that are compared with what the optimizer is told; under standard parametrization those of the default rule."""
+        """The factors that what the optimizer is told is compared with."""
         tensor = self._right[name]
         found = {"lr": tensor.factor("lr"), "eps": tensor.factor("eps"), "decay": tensor.factor("lr") * tensor.factor("decay")}
         return found | {"size": tensor.factor("init") * (tensor.base_rms or 0.0)}
@@ -224,6 +249,15 @@ def _told(group: Mapping[str, Any]) -> Mapping[str, float]:
     if group.get("weight_decay"):
         found["decay"] = float(group["lr"]) * float(group["weight_decay"])
     return found
+
+
+def carried(own: Plan, rule: Parametrization | None, name: str) -> float:
+    """What a tensor carries beside its own multiplier and that of its branch."""
+    if rule is None:
+        return 1.0
+    tensor = own[name]
+    branch = rule.branch_multiplier if tensor.place == Place.BRANCH_END else ONE
+    return (tensor.multiplier / branch / rule.multiplier(tensor.role, "table8")).evaluate({"depth": 1} | dict(tensor.ratios))
 
 
 def spectral_norm(tensor: Tensor) -> float:

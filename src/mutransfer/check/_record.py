@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from ..plan._axes import canonical
+from ..plan._axes import canonical, is_norm
 
 
 @dataclass
@@ -25,12 +25,18 @@ class Pass:
     Attributes:
         outputs: Each call's output by "module" or, from its second call on, "module#2"; in the order of the forward pass.
         inputs: The input of each call of a layer that is linear in its weight.
+        streams: The input of each norm's call: before a branch, the residual stream.
+        same: Calls whose output is just that of another one before.
+        head_dims: Size of a head of each attention, where it is known, or 0.
         logits: Each attention's logits, 0 where masked, and mean entropy (nats).
         skipped: Modules that put out no tensor.
     """
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
     inputs: dict[str, Tensor] = field(default_factory=dict)
+    streams: dict[str, Tensor] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
+    head_dims: list[int] = field(default_factory=list)
     logits: list[tuple[Tensor, float]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -40,6 +46,7 @@ def recording(model: nn.Module) -> Iterator[Pass]:
     """Notes what the forward passes inside the `with` put out; the values are detached, the model is left as it was."""
     seen = Pass()
     calls: Counter[str] = Counter()
+    alive: dict[int, tuple[str, Tensor]] = {}
 
     def note(name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         calls[name] += 1
@@ -49,12 +56,16 @@ def recording(model: nn.Module) -> Iterator[Pass]:
             seen.skipped.append(call)
             return
         seen.outputs[call] = tensor.detach()
+        if alive.setdefault(id(tensor), (call, tensor))[0] != call:
+            seen.same[call] = alive[id(tensor)][0]
+        if is_norm(module) and given and isinstance(given[0], Tensor):
+            seen.streams[call] = given[0].detach()
         if linear_part(module) is not None and given and isinstance(given[0], Tensor):
             seen.inputs[call] = given[0].detach()
 
     handles = [module.register_forward_hook(partial(note, canonical(name))) for name, module in model.named_modules()]
     try:
-        with _Attention(seen.logits):
+        with _Attention(seen):
             yield seen
     finally:
         for handle in handles:
@@ -97,9 +108,9 @@ def whole(tensor: Tensor) -> Tensor:
 class _Attention(TorchFunctionMode):
     """Notes the logits of every call of scaled_dot_product_attention, and of every softmax over the last dimension of four."""
 
-    def __init__(self, found: list[tuple[Tensor, float]]) -> None:
+    def __init__(self, seen: Pass) -> None:
         super().__init__()
-        self.found = found
+        self.seen = seen
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -129,12 +140,13 @@ class _Attention(TorchFunctionMode):
             attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-        self._scores(scores)
+        self._scores(scores, query.shape[-1])
 
-    def _scores(self, scores: Tensor) -> None:
+    def _scores(self, scores: Tensor, head_dim: int = 0) -> None:
         masked = scores < torch.finfo(scores.dtype).min / 4
         entropy = torch.special.entr(scores.softmax(-1).nan_to_num()).sum(-1).mean()
-        self.found.append((scores.masked_fill(masked, 0.0), float(entropy)))
+        self.seen.logits.append((scores.masked_fill(masked, 0.0), float(entropy)))
+        self.seen.head_dims.append(head_dim)
 
 
 _SOFTMAX = (nn.functional.softmax, torch.softmax, Tensor.softmax)

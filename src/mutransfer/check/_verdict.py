@@ -10,20 +10,20 @@ from ..plan._read import pattern
 from ._expected import Expectations
 from ._slopes import Slope
 
-GROWS, SHRINKS, OWN_SHRINKS = 0.3, 0.4, 0.6
-"""How far an exponent may lie above and below what is expected, and below for a layer's own part of the change.
-
-In the first steps, updates and inputs align less in wider networks, so that more is allowed downwards, and most where nothing else counts.
-"""
-
 _NOTABLE = 0.15
 """What a rate, eps, decay or initial scale may differ by from the planned exponent."""
 
+_FIRST = {"size", "input", "logits"}
+"""Quantities that are judged at initialisation; the others are after the last step."""
+
 _SAID = {
     "size": "its output at initialisation",
+    "input": "its input at initialisation",
     "change": "the change of its output",
+    "change of input": "the change of its input",
     "own": "its own part of the change",
-    "change of logits": "the change of the attention logits",
+    "logits": "the size of the logits at initialisation",
+    "change of logits": "the change of the logits",
 }
 _CONTROLS = {"lr": "learning rate", "eps": "eps", "decay": "rate times weight decay", "size": "initial scale"}
 
@@ -46,92 +46,104 @@ class Finding:
 
 def judged(found: Iterable[Slope], expectations: Expectations, steps: int) -> list[Slope]:
     """The slopes with what is expected of them, and a verdict on those at initialisation and after the last step."""
+    found = list(found)
+    carried = {(each.axis, each.name): each.slope for each in found if each.quantity == "carried"}
+    heads = {each.axis: each.slope for each in found if each.quantity == "head dim" and each.step == 0}
     result = []
     for slope in found:
         expected = expectations.of(slope.axis, slope.kind, slope.name, slope.quantity, slope.step)
-        counts = expected is not None and slope.step == (0 if slope.quantity == "size" else steps)
+        if expected is not None and slope.quantity in {"size", "change", "own"}:
+            expected += carried.get((slope.axis, slope.name), 0.0)
+        if expected is not None and slope.quantity == "logits":
+            expected = -heads[slope.axis] / 2 if slope.axis in heads else None
+        counts = expected is not None and slope.step == (0 if slope.quantity in _FIRST else steps)
         slope = replace(slope, expected=expected)
-        result.append(replace(slope, verdict=_verdict(slope)) if counts else slope)
+        result.append(replace(slope, verdict=_verdict(slope, expectations)) if counts else slope)
     return result
 
 
-def _verdict(slope: Slope) -> str:
+def _verdict(slope: Slope, expectations: Expectations) -> str:
     excess, half = slope.excess, slope.high - slope.slope
-    limit = GROWS if excess > 0 else OWN_SHRINKS if slope.quantity == "own" and slope.axis == "width" else SHRINKS
+    limit = expectations.allowance(slope.axis, slope.name, slope.quantity)[excess < 0]
     if abs(excess) > limit and abs(excess) - half > limit / 2:
         return "fail"
     return "pass" if abs(excess) <= limit and half <= limit else "undecided"
 
 
-def findings(slopes: Sequence[Slope], order: Sequence[str], weights: Mapping[str, str], told: Sequence[Slope]) -> list[Finding]:
-    """The tensors at fault, by axis: those whose own part of the change fails or whose output starts wrong; else the first that changes.
+def findings(slopes: Sequence[Slope], order: Sequence[str], weights: Mapping[str, str]) -> list[Finding]:
+    """The tensors at fault: those whose own part of the change fails or whose output starts wrong; else the first module that fails.
+
+    Where some of them are also told otherwise than planned, or start so, these come alone, as others may follow from them.
 
     Args:
         slopes: Judged slopes.
         order: Patterns of the modules in the order of the forward pass.
         weights: The weight of each module that has one, by patterns.
-        told: Slopes of what the optimizer is told, and of what is planned, by tensor.
     """
-    result: list[Finding] = []
+    told = [each for each in slopes if each.kind == "tensor"]
     place = {name: i for i, name in enumerate(order)}
+    blamed: list[tuple[Slope, str | None, list[str]]] = []
     for axis in ("width", "depth"):
         failed = [slope for slope in slopes if slope.axis == axis and slope.verdict == "fail"]
         failed.sort(key=lambda slope: (place.get(slope.name, len(place)), slope.quantity))
-        roots = [
-            slope
-            for slope in failed
-            if slope.quantity in {"own", "change of logits"} or (slope.quantity == "size" and slope.name in weights)
-        ]
-        for slope in roots or failed[:1]:
-            name = weights.get(slope.name, slope.name) or ("attention" if slope.kind == "attention" else "output")
-            result.append(Finding(name=name, text=_sentence(slope, weights.get(slope.name), told)))
-    return list(dict.fromkeys(result))
+        own = [slope for slope in failed if slope.quantity == "own" or (slope.quantity == "size" and slope.name in weights)]
+        logits = [slope for slope in failed if slope.kind == "attention"]
+        rest = [slope for slope in failed if slope.kind != "attention"]
+        for slope in own or logits or rest[:1]:
+            weight = weights.get(slope.name)
+            blamed.append((slope, weight, [text for _, text in deviations(told, slope.axis, weight)] if weight else []))
+    if any(causes for *_, causes in blamed):
+        blamed = [each for each in blamed if each[2]]
+    return list(dict.fromkeys(Finding(name=weight or _name(slope), text=_sentence(slope, causes)) for slope, weight, causes in blamed))
 
 
-def _sentence(slope: Slope, weight: str | None, told: Sequence[Slope]) -> str:
+def misled(slopes: Sequence[Slope], named: Iterable[str]) -> list[Finding]:
+    """Tensors that are told otherwise than planned, or start so, beside those that are named already."""
+    told = [each for each in slopes if each.kind == "tensor"]
+    names, known = dict.fromkeys(each.name for each in told), set(named)
+    found: dict[str, list[str]] = {}
+    for axis in ("width", "depth"):
+        for name in names:
+            texts = [text for quantity, text in deviations(told, axis, name) if quantity != "eps"]
+            found.setdefault(name, []).extend(texts)
+    return [Finding(name=name, text="; ".join(texts)) for name, texts in found.items() if texts and name not in known]
+
+
+def _name(slope: Slope) -> str:
+    return "attention" if slope.kind == "attention" else slope.name or "output"
+
+
+def _sentence(slope: Slope, causes: Sequence[str]) -> str:
     verb = "grows" if slope.slope > 0 else "shrinks"
     text = f"{_SAID[slope.quantity]} {verb} as {slope.axis}^{slope.slope:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
     text += f" after {slope.step} steps" if slope.step else ""
-    text += f", expected {slope.axis}^{slope.expected:g}"
-    causes = list(_causes(slope, weight, told)) or [_guess(slope)]
-    return f"{text}: {'; '.join(causes)}"
+    text += f", expected {slope.axis}^{slope.expected:.3g}"
+    return f"{text}: {'; '.join(causes or [_guess(slope)])}"
 
 
-def _causes(slope: Slope, weight: str | None, told: Sequence[Slope]) -> Iterator[str]:
-    """What the optimizer is told, or the initial scale, where it goes otherwise than planned."""
-    if weight is None:
-        return
-    exponents = {each.quantity: each.slope for each in told if each.name == weight and each.axis == slope.axis and each.step == 0}
-    for quantity in ("size",) if slope.quantity == "size" else ("lr", "eps", "decay", "size"):
-        own, planned = exponents.get(quantity), exponents.get(f"planned {quantity}")
-        if own is not None and planned is not None and abs(own - planned) > _NOTABLE:
-            yield f"its {_CONTROLS[quantity]} goes as {slope.axis}^{own:.2f}, and {slope.axis}^{planned:.2f} is planned"
+def deviations(told: Sequence[Slope], axis: str, name: str) -> Iterator[tuple[str, str]]:
+    """What the optimizer is told of a tensor, and its initial scale, where they go otherwise than planned: which quantity, and a sentence."""
+    own = [each for each in told if each.name == name and each.axis == axis]
+    planned = {each.quantity.removeprefix("planned "): each.slope for each in own if each.quantity.startswith("planned ")}
+    for quantity, right in planned.items():
+        off = [each for each in own if each.quantity == quantity and abs(each.slope - right) > _NOTABLE]
+        if off:
+            since = f" from step {off[0].step}" if off[0].step else ""
+            yield quantity, f"its {_CONTROLS[quantity]} goes as {axis}^{off[0].slope:.2f}{since}, and {axis}^{right:.2f} is planned"
 
 
 def _guess(slope: Slope) -> str:
     """The likely cause, by the pattern of the failure alone."""
-    needed = -slope.excess
-    if slope.quantity == "change of logits":
-        scale = "1/sqrt(head_dim) where the head dimension grows, not 1/head_dim?"
-        return f"the attention's scale lacks a factor {slope.axis}^{needed:.2g}: {scale}"
+    lacks = f"lacks a factor {slope.axis}^{-slope.excess:.2g}"
+    if slope.kind == "attention":
+        return f"the attention's scale {lacks}: is it 1/sqrt(head_dim), not 1/head_dim, where the head dimension grows?"
     if slope.quantity == "size":
-        what = "the branches' multiplier" if slope.axis == "depth" else "its initial scale"
-        return f"{what} lacks a factor {slope.axis}^{needed:.2g}"
+        return f"{'the multiplier of the branch' if slope.axis == 'depth' else 'its initial scale'} {lacks}"
     if slope.quantity == "own":
-        return f"its learning rate lacks a factor {slope.axis}^{needed:.2g}" + _by_role(slope)
+        return f"its learning rate {lacks}"
     if slope.axis == "depth":
-        return (
-            f"residual branches lack a factor depth^{needed:.2g}" if slope.excess > 0 else "residual branches are too weak as depth grows"
-        )
-    return "it comes through its input" if slope.excess > 0 else "what is before it stops learning as width grows"
-
-
-def _by_role(slope: Slope) -> str:
-    if slope.axis != "width":
-        return ""
-    if slope.excess > 0.7:
-        return ": it is not divided by fan-in"
-    return ": it is divided by fan-in although its fan-in is finite?" if slope.excess < -0.7 else ""
+        return "the residual stream grows: branches " + lacks if slope.excess > 0 else "branches become too weak as depth grows"
+    return "what comes through its input grows" if slope.excess > 0 else "what is before it stops learning as width grows"
 
 
 def order_of(rows: Iterable[Any]) -> list[str]:
