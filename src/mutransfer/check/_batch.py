@@ -58,7 +58,7 @@ class Batches:
 
 
 def batches(
-    model: nn.Module, task: Task | None, batch: Any, loss: Callable[[Any, Any], Tensor] | None, *, fresh: bool, examples: int
+    model: nn.Module, task: Task | None, batch: Any, loss: Callable[[Any, Any], Tensor] | None, *, fresh: bool, examples: int, steps: int
 ) -> Batches:
     """The data of a check.
 
@@ -69,12 +69,13 @@ def batches(
         loss: Makes a loss of an output and a batch; the output's own, or cross-entropy with random classes, where it is not given.
         fresh: Whether every step has another batch.
         examples: Examples in a batch of a task.
+        steps: How many steps are trained.
 
     Raises:
         MutransferError: no random data can be made for the model.
     """
     if task is not None:
-        rows = cache(lambda seed: task.batches(seed, 64, examples))
+        rows = cache(lambda seed: task.batches(seed, steps + 1, examples))
 
         def from_task(seed: int, step: int) -> Batch:
             chosen = rows(seed)[step]
@@ -84,26 +85,27 @@ def batches(
     if fresh and batch is not None and not callable(batch):
         raise MutransferError("fresh=True needs a batch that is a function of seed and step, or a task")
     shape = None if batch is not None else guess_inputs(model)
-    classes = _vocabulary(model)
+    classes, tokens = _vocabulary(model)
 
     def made(seed: int, step: int) -> Batch:
         generator = torch.Generator().manual_seed(1000 * seed + step)
-        given = _random(shape, classes, generator) if batch is None else batch(seed, step) if callable(batch) else batch
+        given = _random(shape, classes, tokens, generator) if batch is None else batch(seed, step) if callable(batch) else batch
         chosen = torch.Generator().manual_seed(1000 * seed + step)
         return Batch(given, lambda output: loss(output, given) if loss is not None else _own_loss(output, chosen))
 
     return Batches(cache(made), fresh)
 
 
-def _vocabulary(model: nn.Module) -> int:
-    first = next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)
-    return first.num_embeddings if first is not None else 0
+def _vocabulary(model: nn.Module) -> tuple[int, int]:
+    """How many tokens there are, and how many fit into a sequence."""
+    tables = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+    return (tables[0] if tables else 0), min([TOKENS, *tables[1:]])
 
 
-def _random(like: Tensor | None, classes: int, generator: torch.Generator) -> Tensor:
+def _random(like: Tensor | None, classes: int, tokens: int, generator: torch.Generator) -> Tensor:
     assert like is not None
     if not like.is_floating_point():
-        return torch.randint(classes, (EXAMPLES, TOKENS), generator=generator)
+        return torch.randint(classes, (EXAMPLES, tokens), generator=generator)
     return torch.randn((EXAMPLES, *like.shape[1:]), generator=generator, dtype=like.dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -86,13 +87,12 @@ def coordinate_check(
         MutransferError: fewer than two sizes, or sizes too close; the base cannot be built, planned or run.
     """
     axes = _axes(width, depth)
-    if steps < 1 or seeds < 1:
-        raise MutransferError(f"steps is {steps} and seeds {seeds}: give at least 1 of each")
+    _check_arguments(steps, seeds, task, options)
     torch.manual_seed(0)
     base = built(build, {axis: values[0] for axis, values in axes.items()})
-    data = batches(base, find_task(task) if isinstance(task, str) else task, batch, loss, fresh=fresh, examples=64)
-    if "example_inputs" not in options and batch is not None and not isinstance(batch, Mapping) and not callable(batch):
-        options = {**options, "example_inputs": batch}
+    data = batches(base, find_task(task) if isinstance(task, str) else task, batch, loss, fresh=fresh, examples=64, steps=steps)
+    if batch is not None:
+        options = {"example_inputs": _inputs(batch(0, 0) if callable(batch) else batch), **options}
     reading_options = {key: options[key] for key in ("example_inputs", "axes", "branches") if key in options}
     setup = Setup(
         build=build,
@@ -111,7 +111,8 @@ def coordinate_check(
     plans = [(setup, size, seed) for size in sizes for seed in range(seeds)]
     checks_sp = rule is not None and parametrization(rule).one_rate
     if control and not checks_sp:
-        plain = Setup(**vars(setup) | {"rule": "sp", "train": None, "options": {}})
+        alone = optimizer if train is None else "adamw"
+        plain = Setup(**vars(setup) | {"rule": "sp", "train": None, "optimizer": alone, "plans": {}})
         plans += [(plain, size, 0) for size in sizes]
     networks, notes = _networks(plans, report)
     own = [network for each, network in networks if each is setup]
@@ -123,9 +124,9 @@ def coordinate_check(
     wrong = _wrong(setup, own, found, rows)
     unsure = [each for each in found if each.verdict == "undecided"]
     verdict = "fail" if wrong else "pass"
-    if alone := [axis for axis, values in axes.items() if len(values) < 2]:
+    if narrow := [axis for axis, values in axes.items() if values[-1] < _RANGE * values[0]]:
         verdict = "fail" if wrong else "undecided"
-        notes.append(f"nothing is known of {alone[0]}: only one size could be measured")
+        notes.append(f"too few sizes could be measured in {narrow[0]}, so that nothing can be told of it")
     if verdict == "pass" and _rounded(rows):
         verdict = "undecided"
         notes.append("the rate is so small that updates are lost in rounding: take a larger one")
@@ -155,8 +156,26 @@ def coordinate_check(
     )
 
 
+def _check_arguments(steps: int, seeds: int, task: object, options: Mapping[str, Any]) -> None:
+    if not (isinstance(steps, int) and isinstance(seeds, int)) or steps < 1 or seeds < 1:
+        raise MutransferError(f"steps is {steps} and seeds {seeds}: give a whole number of at least 1 for each")
+    if task is not None and not isinstance(task, str | Task):
+        raise MutransferError(f"task is a {type(task).__name__}: give a mutransfer.Task or the name of one")
+    if unknown := sorted(options.keys() - {"axes", "roles", "example_inputs", "hooks", "branches"}):
+        raise MutransferError(f"coordinate_check has no argument {unknown[0]!r}, and neither has plan")
+
+
+def _inputs(batch: Any) -> Any:
+    """A batch as inputs to trace with; labels would bring in the loss."""
+    return {name: value for name, value in batch.items() if "label" not in name} if isinstance(batch, Mapping) else batch
+
+
 def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> dict[str, tuple[int, ...]]:
-    axes = {axis: tuple(values) for axis, values in {"width": width, "depth": depth}.items() if values is not None}
+    given = {"width": width, "depth": depth}
+    for axis, values in given.items():
+        if values is not None and (not isinstance(values, Sequence) or not all(isinstance(size, int) and size > 0 for size in values)):
+            raise MutransferError(f"{axis} is {values!r}: give a list of sizes, whole numbers above 0")
+    axes = {axis: tuple(values) for axis, values in given.items() if values is not None}
     if not axes:
         raise MutransferError("give widths, depths or both: coordinate_check(build, width=[64, 128, 256])")
     for axis, values in axes.items():
@@ -183,10 +202,10 @@ def _networks(plans: Sequence[tuple[Setup, Size, int]], report: Report | None) -
     for done, (setup, size, seed) in enumerate(plans, 1):
         try:
             found.append((setup, measure(setup, size, seed)))
-        except (MutransferError, RuntimeError, ValueError, TypeError) as error:
+        except Exception as error:
             if size == base:
                 raise error if isinstance(error, MutransferError) else MutransferError(f"training at {size} failed: {error}") from error
-            notes[f"{size} was left out: {str(error).splitlines()[0]}"] = None
+            notes[f"{size} was left out: {(str(error) or type(error).__name__).splitlines()[0]}"] = None
         if report is not None:
             report(str(size), done, len(plans))
     return found, list(notes)
@@ -213,7 +232,12 @@ def _wrong(setup: Setup, networks: Sequence[Network], found: Sequence[Slope], ro
     """What the slopes say, and what the audits of the optimizers found."""
     names = networks[-1].plan.tensors
     weights = {pattern(name.rpartition(".")[0]): pattern(name) for name in names if name.endswith("weight")}
-    wrong = findings(found, order_of(rows), weights)
+    wrong = [
+        Finding(name="", text=f"training diverges at width {row.width}, depth {row.depth}: the loss is {row.value} after {row.step} steps")
+        for row in rows
+        if row.kind == "loss" and not math.isfinite(row.value)
+    ][:1]
+    wrong += findings(found, order_of(rows), weights)
     if networks[-1].plan.rescales:
         wrong += misled(found, [each.name for each in wrong])
     wrong += _still(setup, rows)

@@ -14,8 +14,7 @@ from ..plan._axes import canonical
 from ..plan._read import pattern
 from ..rules import Role
 
-
-GROWS, SHRINKS, OWN_SHRINKS = 0.3, 0.4, 0.6
+GROWS, SHRINKS, OWN_SHRINKS = 0.3, 0.4, 0.7
 """How far an exponent may lie above and below what is expected; see `Expectations.allowance`."""
 
 
@@ -84,9 +83,13 @@ class Expectations:
         """How far an exponent may lie above and below what is expected.
 
         In the first steps, updates and inputs align less in wider networks, so that more is allowed downwards, and most where nothing else
-        counts. Of the end of a branch, the part of the change that comes from its weight goes as 1/depth at any alpha.
+        counts. The stream of shallow networks is mostly their branches. Of the end of a branch, the part of the change that comes from its
+        weight goes as 1/depth at any alpha.
         """
-        if axis == "width" and (quantity == "own" or self.spot(name) == Spot.READOUT):
+        spot = self.spot(name)
+        if axis == "width" and (quantity in {"own", "change of logits"} or spot == Spot.READOUT):
+            return GROWS, OWN_SHRINKS
+        if axis == "depth" and (spot == Spot.STREAM or quantity in {"input", "change of input"}):
             return GROWS, OWN_SHRINKS
         if axis == "depth" and quantity == "change" and self.spot(name) == Spot.END:
             return GROWS, SHRINKS + 1 - float(self.alpha)

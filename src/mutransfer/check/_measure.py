@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from ..plan._optimizer import torch_class
 from ..rules import ONE, Parametrization, Place, parametrization
 from ..sweep import Size, built
 from ._batch import Batches
-from ._record import Pass, linear_part, recording, rms, whole
+from ._record import Pass, linear_part, module_name, recording, rms, whole
 
 SPECTRAL_STEPS = 8
 """Steps of the power iteration for spectral norms; they are right to a few percent, far below what an exponent needs."""
@@ -58,6 +59,7 @@ class Setup:
     batches: Batches
     train: Callable[[Plan, nn.Module], Any] | None
     prepare: Callable[[nn.Module], nn.Module] | None
+    plans: dict[Size, tuple[Plan, Plan]] = field(default_factory=dict)
 
 
 class Network(NamedTuple):
@@ -77,13 +79,12 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
     """
     torch.manual_seed(seed)
     model = built(setup.build, {axis: getattr(size, axis) for axis in setup.axes})
-    own = plan(model, setup.base, rule=setup.rule, optimizer=setup.optimizer, **setup.options)
-    right = plan(model, setup.base, rule=_whole_rule(setup.rule, own), optimizer=setup.optimizer, **setup.options)
+    own, right = _plans(setup, size, model)
     own.attach(model)
     own.initialize(model)
     if setup.prepare is not None:
         model = setup.prepare(model)
-    optimizer, schedule = _trained_by(setup, own, model)
+    optimizers, schedule = _trained_by(setup, own, model)
     measuring = _Measuring(own, right, setup.rule, model, size, seed, setup.steps)
     findings: dict[str, None] = {}
     for step in range(setup.steps + 1):
@@ -92,6 +93,8 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
         with recording(model) as seen:
             output = batch.run(model)
         loss = batch.loss(output)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise MutransferError(f"the loss is {loss!r}: it has to be a tensor with one entry")
         if step == 0 and not math.isfinite(loss.item()):
             raise MutransferError(f"the loss at {size} is {loss.item()} before the first step: check batch and loss")
         if (probe := setup.batches.probe(seed)) is not None:
@@ -100,12 +103,15 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
         measuring.forward(step, seen, loss.item())
         if step == setup.steps:
             break
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         torch.autograd.backward(loss)
-        measuring.backward(step, optimizer)
-        if any("lr_factor" in group for group in optimizer.param_groups):
-            findings |= dict.fromkeys(own.audit(model, optimizer).findings)
-        optimizer.step()
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        measuring.backward(step, groups)
+        if step in {0, setup.steps - 1} and any("lr_factor" in group for group in groups):
+            findings |= dict.fromkeys(own.audit(model, *optimizers).findings)
+        for optimizer in optimizers:
+            optimizer.step()
         if schedule is not None:
             schedule.step()
     return Network(own, measuring.rows, tuple(findings), tuple(dict.fromkeys(seen.skipped)))
@@ -119,15 +125,30 @@ def _whole_rule(rule: str | Parametrization | None, own: Plan) -> str | Parametr
     return replace(chosen, name=chosen.name.partition(", without")[0], off=frozenset())
 
 
-def _trained_by(setup: Setup, own: Plan, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
-    """The optimizer, and a schedule if there is one."""
+def _plans(setup: Setup, size: Size, model: nn.Module) -> tuple[Plan, Plan]:
+    """The plan of a size, and what an optimizer should be told; made once for all seeds."""
+    if size not in setup.plans:
+        own = plan(model, setup.base, rule=setup.rule, optimizer=setup.optimizer, **setup.options)
+        whole_rule = _whole_rule(setup.rule, own)
+        changed = whole_rule is None or (isinstance(whole_rule, Parametrization) and whole_rule.name != own.rule)
+        right = plan(model, setup.base, rule=whole_rule, optimizer=setup.optimizer, **setup.options) if changed else own
+        setup.plans[size] = own, right
+    return setup.plans[size]
+
+
+def _trained_by(setup: Setup, own: Plan, model: nn.Module) -> tuple[list[torch.optim.Optimizer], Any]:
+    """The optimizers, and a schedule if there is one."""
     if setup.train is not None:
         made = setup.train(own, model)
-        return made if isinstance(made, tuple) else (made, None)
+        several = list(made) if isinstance(made, tuple | list) else [made]
+        return [each for each in several if hasattr(each, "param_groups")], next(
+            (e for e in several if not hasattr(e, "param_groups")), None
+        )
     if len(own.optimizers) != 1 or (cls := torch_class(next(iter(own.optimizers.values())))) is None:
         raise MutransferError(f"torch has no single optimizer for {own.optimizer}: give train=lambda plan, model: <your optimizer>")
     build: Callable[..., torch.optim.Optimizer] = cls
-    return build(own.param_groups(model, **setup.hyperparameters)), None
+    fast = {"fused": True} if "fused" in signature(cls).parameters and setup.prepare is None else {}
+    return [build(own.param_groups(model, **setup.hyperparameters), **fast)], None
 
 
 def _calm(model: nn.Module) -> None:
@@ -148,9 +169,11 @@ class _Measuring:
         self._about = (own.rule, size.width, size.depth, seed)
         self._steps = steps
         self._parameters = planned(own, model)
-        self._modules = dict(model.named_modules())
+        self._modules = {module_name(name): module for name, module in model.named_modules()}
+        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        every = model.named_parameters(remove_duplicate=False)
+        self._weights = {module_name(name.rpartition(".")[0]): names[id(p)] for name, p in every if name.endswith("weight")}
         self._start = {name: whole(p.detach()).clone() for name, p in self._parameters.items()}
-        self._copies = any(getattr(module, "inplace", False) for module in model.modules())
         self._first: Pass | None = None
         self._last: dict[str, Tensor] = {}
 
@@ -159,8 +182,6 @@ class _Measuring:
 
     def forward(self, step: int, seen: Pass, loss: float) -> None:
         """What a forward pass shows."""
-        if self._copies:
-            seen.outputs = {name: output.clone() for name, output in seen.outputs.items()}
         first = self._first = self._first or seen
         self._add(step, "loss", "loss", size=loss)
         if step == 0:
@@ -169,11 +190,15 @@ class _Measuring:
             self._add(step, "module", name, input=rms(given))
             if step and name in first.streams and first.streams[name].shape == given.shape:
                 self._add(step, "module", name, change_of_input=rms(given - first.streams[name]))
+        found: dict[str, dict[str, float]] = {}
         for name, output in seen.outputs.items():
-            self._add(step, "module", name, size=rms(output))
-            start, before = first.outputs.get(name), self._last.get(name)
-            if step and start is not None and before is not None and start.shape == output.shape:
-                self._add(step, "module", name, change=rms(output - start), change_of_this_step=rms(output - before))
+            found[name] = found.get(seen.same.get(name, ""), {})
+            if not found[name]:
+                found[name] = {"size": rms(output)}
+                start, before = first.outputs.get(name), self._last.get(name)
+                if step and start is not None and before is not None and start.shape == output.shape:
+                    found[name] |= {"change": rms(output - start), "change_of_this_step": rms(output - before)}
+            self._add(step, "module", name, **found[name])
         for number, (logits, entropy) in enumerate(seen.logits):
             self._add(step, "attention", str(number), logits=rms(logits), entropy=entropy, head_dim=seen.head_dims[number])
             if step and number < len(first.logits) and first.logits[number][0].shape == logits.shape:
@@ -185,20 +210,19 @@ class _Measuring:
 
     def _carried(self, seen: Pass) -> None:
         """Multipliers of other signals that a module's tensors carry, so that its output goes as they do."""
-        names = {id(parameter): name for name, parameter in self._parameters.items()}
         for call, output in seen.outputs.items():
-            module = self._modules.get(seen.same.get(call, call).partition("#")[0])
-            name = names.get(id(getattr(module, "weight", None)))
-            if name is not None and output.numel():
-                self._add(0, "module", call, carried=carried(self._own, self._rule, name))
+            module = seen.same.get(call, call).partition("#")[0]
+            if (name := self._weights.get(module)) is not None and output.numel():
+                hook = self._own.forward.get(module)
+                beside = 1.0 if hook is None else hook.multiplier.substitute(depth=None, own_factor=None).evaluate(hook.ratios)
+                self._add(0, "module", call, carried=carried(self._own, self._rule, name) * beside)
 
     def _parts(self, step: int, seen: Pass, first: Pass) -> None:
         """How much of a layer's change comes from its own weight, and how much through its input."""
-        weights = {id(p): name for name, p in self._parameters.items()}
         for name, given in seen.inputs.items():
             module = self._modules.get(name.partition("#")[0])
             linear = None if module is None else linear_part(module)
-            weight = weights.get(id(getattr(module, "weight", None)))
+            weight = self._weights.get(name.partition("#")[0])
             if module is None or linear is None or weight is None or name not in first.inputs:
                 continue
             change = whole(module.weight.detach()) - self._start[weight]
@@ -228,14 +252,14 @@ class _Measuring:
         found = {"lr": tensor.factor("lr"), "eps": tensor.factor("eps"), "decay": tensor.factor("lr") * tensor.factor("decay")}
         return found | {"size": tensor.factor("init") * (tensor.base_rms or 0.0)}
 
-    def backward(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+    def backward(self, step: int, told: list[dict[str, Any]]) -> None:
         """What a backward pass shows, and what the optimizer is told."""
         if step == 0:
             for name, start in self._start.items():
                 self._add(step, "tensor", name, size=rms(start), **{f"planned_{key}": value for key, value in self._planned(name).items()})
-        groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+        groups = {id(p): group for group in told for p in group["params"]}
         for name, parameter in self._parameters.items():
-            if parameter.grad is not None:
+            if parameter.grad is not None and step in {0, self._steps - 1}:
                 self._add(step, "tensor", name, gradient=rms(parameter.grad))
             if (group := groups.get(id(parameter))) is not None:
                 self._add(step, "tensor", name, **_told(group))

@@ -46,7 +46,10 @@ def recording(model: nn.Module) -> Iterator[Pass]:
     """Notes what the forward passes inside the `with` put out; the values are detached, the model is left as it was."""
     seen = Pass()
     calls: Counter[str] = Counter()
-    alive: dict[int, tuple[str, Tensor]] = {}
+    alive: dict[tuple[int, int, int], tuple[str, Tensor]] = {}
+
+    copies = any(getattr(module, "inplace", False) for module in model.modules())
+    versions: dict[str, tuple[Tensor, int]] = {}
 
     def note(name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         calls[name] += 1
@@ -55,21 +58,37 @@ def recording(model: nn.Module) -> Iterator[Pass]:
         if tensor is None:
             seen.skipped.append(call)
             return
-        seen.outputs[call] = tensor.detach()
-        if alive.setdefault(id(tensor), (call, tensor))[0] != call:
-            seen.same[call] = alive[id(tensor)][0]
+        seen.outputs[call] = tensor.detach().clone() if copies else tensor.detach()
+        versions[call] = seen.outputs[call], seen.outputs[call]._version
+        place = whole(tensor.detach()).data_ptr(), tensor.numel(), tensor._version
+        if alive.setdefault(place, (call, tensor))[0] != call:
+            seen.same[call] = alive[place][0]
         if is_norm(module) and given and isinstance(given[0], Tensor):
             seen.streams[call] = given[0].detach()
         if linear_part(module) is not None and given and isinstance(given[0], Tensor):
             seen.inputs[call] = given[0].detach()
 
-    handles = [module.register_forward_hook(partial(note, canonical(name))) for name, module in model.named_modules()]
+    own = [(module_name(name), module) for name, module in model.named_modules() if not _wraps(module)]
+    handles = [module.register_forward_hook(partial(note, name)) for name, module in own]
     try:
         with _Attention(seen):
             yield seen
     finally:
         for handle in handles:
             handle.remove()
+    for call, (tensor, version) in versions.items():
+        if tensor._version != version:
+            del seen.outputs[call]
+            seen.skipped.append(f"{call} (overwritten in place)")
+
+
+def module_name(name: str) -> str:
+    """A module's own name, without what torch.compile, DDP and checkpoints put before it."""
+    return canonical(f"{name}.").removeprefix("module.").rstrip(".")
+
+
+def _wraps(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel)
 
 
 def main_tensor(output: Any) -> Tensor | None:
@@ -95,8 +114,9 @@ def linear_part(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
 
 
 def rms(tensor: Tensor) -> float:
-    """Root of the mean square entry, in double precision."""
-    return math.sqrt(float(whole(tensor).double().square().mean())) if tensor.numel() else 0.0
+    """Root of the mean square entry."""
+    single = torch.float32 if tensor.dtype in {torch.float16, torch.bfloat16} else None
+    return float(torch.linalg.vector_norm(whole(tensor), dtype=single)) / math.sqrt(tensor.numel()) if tensor.numel() else 0.0
 
 
 def whole(tensor: Tensor) -> Tensor:

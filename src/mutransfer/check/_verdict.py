@@ -122,7 +122,7 @@ def _sentence(slope: Slope, causes: Sequence[str]) -> str:
 
 
 def deviations(told: Sequence[Slope], axis: str, name: str) -> Iterator[tuple[str, str]]:
-    """What the optimizer is told of a tensor, and its initial scale, where they go otherwise than planned: which quantity, and a sentence."""
+    """What a tensor is told, and its initial scale, where these go otherwise than planned: which quantity, and a sentence."""
     own = [each for each in told if each.name == name and each.axis == axis]
     planned = {each.quantity.removeprefix("planned "): each.slope for each in own if each.quantity.startswith("planned ")}
     for quantity, right in planned.items():

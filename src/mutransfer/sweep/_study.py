@@ -200,12 +200,15 @@ def built(build: Callable[..., nn.Module], sizes: Mapping[str, int]) -> nn.Modul
         MutransferError: it failed.
     """
     try:
-        return build(**sizes)
+        made = build(**sizes)
     except MutransferError:
         raise
     except Exception as error:
         asked = ", ".join(f"{key}={value}" for key, value in sizes.items())
         raise MutransferError(f"{_builder_name(build)} failed when called with {asked}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise MutransferError(f"{_builder_name(build)} made a {type(made).__name__}, not a torch.nn.Module")
+    return made
 
 
 def _check_names(seeds: tuple[int, ...], rules: Sequence[str], optimizer: str) -> None:
