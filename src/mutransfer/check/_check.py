@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ..plan import Plan, plan, read
+from ..plan import Plan, read
 from ..plan._read import pattern
 from ..rules import Parametrization, parametrization
 from ..sweep import Size, built
@@ -118,7 +118,7 @@ def coordinate_check(
     own = [network for each, network in networks if each is setup]
     largest = own[-1].plan
     axes = {axis: tuple(sorted({getattr(size, axis) for size in _measured(own)})) for axis in axes}
-    expectations = Expectations(*_layout(setup, axes, base, largest))
+    expectations = Expectations(*_layout(setup, base, own[0].plan))
     rows = [row for network in own for row in network.rows]
     found = judged(slopes(rows, axes, joint=joint), expectations, steps)
     wrong = _wrong(setup, own, found, rows)
@@ -215,17 +215,13 @@ def _measured(networks: Sequence[Network]) -> list[Size]:
     return [Size(width=row.width, depth=row.depth) for network in networks for row in network.rows[:1]]
 
 
-def _layout(setup: Setup, axes: Mapping[str, Sequence[int]], base: nn.Module, largest: Plan) -> tuple[dict[str, Spot], Any]:
+def _layout(setup: Setup, base: nn.Module, largest: Plan) -> tuple[dict[str, Spot], Any]:
     """Where the modules of the base stand, and the residual exponent that is expected."""
-    own = plan(
-        base, setup.base, rule=None, optimizer="adamw", **{k: v for k, v in setup.options.items() if k in ("axes", "roles", "branches")}
-    )
-    name = largest.rule
-    alpha = parametrization(name).alpha
+    alpha = (setup.rule if isinstance(setup.rule, Parametrization) else parametrization(largest.rule)).alpha
     if alpha is None:
         deep = any(branch.matrices > 1 for branch in setup.base.trace.branches)
         alpha = parametrization("completep" if deep else "depth-mup").alpha
-    return spots(base, own, setup.base), alpha
+    return spots(base, largest, setup.base), alpha
 
 
 def _wrong(setup: Setup, networks: Sequence[Network], found: Sequence[Slope], rows: Sequence[Row]) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from itertools import product
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ..plan import Plan, Reading, plan
+from ..plan import Plan, Reading, TensorPlan, plan
 from ..plan._apply import planned
 from ..plan._optimizer import torch_class
 from ..rules import ONE, Parametrization, Place, parametrization
@@ -21,8 +22,8 @@ from ..sweep import Size, built
 from ._batch import Batches
 from ._record import Pass, linear_part, module_name, recording, rms, whole
 
-SPECTRAL_STEPS = 8
-"""Steps of the power iteration for spectral norms; they are right to a few percent, far below what an exponent needs."""
+SPECTRAL_STEPS = 5
+"""Steps of the power iteration for spectral norms, which are taken of the first seed: right to a few percent, enough for an exponent."""
 
 
 class Row(NamedTuple):
@@ -59,7 +60,7 @@ class Setup:
     batches: Batches
     train: Callable[[Plan, nn.Module], Any] | None
     prepare: Callable[[nn.Module], nn.Module] | None
-    plans: dict[Size, tuple[Plan, Plan]] = field(default_factory=dict)
+    plans: dict[Size, Planned] = field(default_factory=dict)
 
 
 class Network(NamedTuple):
@@ -79,18 +80,19 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
     """
     torch.manual_seed(seed)
     model = built(setup.build, {axis: getattr(size, axis) for axis in setup.axes})
-    own, right = _plans(setup, size, model)
+    own, told, beside = _planned(setup, size, model)
     own.attach(model)
     own.initialize(model)
     if setup.prepare is not None:
         model = setup.prepare(model)
     optimizers, schedule = _trained_by(setup, own, model)
-    measuring = _Measuring(own, right, setup.rule, model, size, seed, setup.steps)
+    measuring = _Measuring(Planned(own, told, beside), model, size, seed, setup.steps)
     findings: dict[str, None] = {}
     for step in range(setup.steps + 1):
         _calm(model)
         batch = setup.batches.training(seed, step)
-        with recording(model) as seen:
+        last = torch.no_grad() if step == setup.steps else nullcontext()
+        with recording(model, attention=step in {0, 1, setup.steps}) as seen, last:
             output = batch.run(model)
         loss = batch.loss(output)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -125,15 +127,39 @@ def _whole_rule(rule: str | Parametrization | None, own: Plan) -> str | Parametr
     return replace(chosen, name=chosen.name.partition(", without")[0], off=frozenset())
 
 
-def _plans(setup: Setup, size: Size, model: nn.Module) -> tuple[Plan, Plan]:
-    """The plan of a size, and what an optimizer should be told; made once for all seeds."""
+class Planned(NamedTuple):
+    """The plan of a size, what an optimizer should be told of each tensor, and what each carries beside its own multiplier."""
+
+    plan: Plan
+    told: Mapping[str, Mapping[str, float]]
+    carried: Mapping[str, float]
+
+
+def _planned(setup: Setup, size: Size, model: nn.Module) -> Planned:
+    """What is planned for a size; made once for all seeds."""
     if size not in setup.plans:
         own = plan(model, setup.base, rule=setup.rule, optimizer=setup.optimizer, **setup.options)
         whole_rule = _whole_rule(setup.rule, own)
         changed = whole_rule is None or (isinstance(whole_rule, Parametrization) and whole_rule.name != own.rule)
         right = plan(model, setup.base, rule=whole_rule, optimizer=setup.optimizer, **setup.options) if changed else own
-        setup.plans[size] = own, right
+        chosen = setup.rule if isinstance(setup.rule, Parametrization) else parametrization(own.rule)
+        told = {name: _should_be_told(right[name]) for name in own.tensors}
+        beside = {name: _carried(each, chosen) if own.rescales else 1.0 for name, each in own.tensors.items()}
+        setup.plans[size] = Planned(own, told, beside)
     return setup.plans[size]
+
+
+def _should_be_told(tensor: TensorPlan) -> dict[str, float]:
+    """What a tensor's rate, eps, decay and initial scale go as."""
+    told = {"lr": tensor.factor("lr"), "eps": tensor.factor("eps"), "decay": tensor.factor("lr") * tensor.factor("decay")}
+    told["size"] = tensor.factor("init") * (tensor.base_rms or 0.0)
+    return {f"planned_{quantity}": value for quantity, value in told.items()}
+
+
+def _carried(tensor: TensorPlan, rule: Parametrization) -> float:
+    """What a tensor carries beside its own multiplier and that of its branch."""
+    branch = rule.branch_multiplier if tensor.place == Place.BRANCH_END else ONE
+    return (tensor.multiplier / branch / rule.multiplier(tensor.role, "table8")).evaluate({"depth": 1} | dict(tensor.ratios))
 
 
 def _trained_by(setup: Setup, own: Plan, model: nn.Module) -> tuple[list[torch.optim.Optimizer], Any]:
@@ -162,13 +188,13 @@ def _calm(model: nn.Module) -> None:
 class _Measuring:
     """Turns forward and backward passes of one network into rows."""
 
-    def __init__(self, own: Plan, right: Plan, rule: Any, model: nn.Module, size: Size, seed: int, steps: int) -> None:
+    def __init__(self, own: Planned, model: nn.Module, size: Size, seed: int, steps: int) -> None:
         self.rows: list[Row] = []
-        self._own, self._right = own, right
-        self._rule = None if not own.rescales else rule if isinstance(rule, Parametrization) else parametrization(own.rule)
-        self._about = (own.rule, size.width, size.depth, seed)
+        self._planned = own
+        self._about = (own.plan.rule, size.width, size.depth, seed)
         self._steps = steps
-        self._parameters = planned(own, model)
+        self._spectral = seed == 0
+        self._parameters = planned(own.plan, model)
         self._modules = {module_name(name): module for name, module in model.named_modules()}
         names = {id(parameter): name for name, parameter in self._parameters.items()}
         every = model.named_parameters(remove_duplicate=False)
@@ -205,58 +231,56 @@ class _Measuring:
                 self._add(step, "attention", str(number), change_of_logits=rms(logits - first.logits[number][0]))
         self._last = seen.outputs
         if step == self._steps:
-            self._parts(step, seen, first)
-            self._updates(step)
+            self._parts(step, seen, first, self._updates(step))
 
     def _carried(self, seen: Pass) -> None:
         """Multipliers of other signals that a module's tensors carry, so that its output goes as they do."""
         for call, output in seen.outputs.items():
             module = seen.same.get(call, call).partition("#")[0]
             if (name := self._weights.get(module)) is not None and output.numel():
-                hook = self._own.forward.get(module)
+                hook = self._planned.plan.forward.get(module)
                 beside = 1.0 if hook is None else hook.multiplier.substitute(depth=None, own_factor=None).evaluate(hook.ratios)
-                self._add(0, "module", call, carried=carried(self._own, self._rule, name) * beside)
+                self._add(0, "module", call, carried=self._planned.carried[name] * beside)
 
-    def _parts(self, step: int, seen: Pass, first: Pass) -> None:
-        """How much of a layer's change comes from its own weight, and how much through its input."""
+    def _parts(self, step: int, seen: Pass, first: Pass, spectral: Mapping[str, float]) -> None:
+        """How much of a layer's change comes from its own weight, and how much through its input: all but that and the bias."""
         for name, given in seen.inputs.items():
             module = self._modules.get(name.partition("#")[0])
             linear = None if module is None else linear_part(module)
             weight = self._weights.get(name.partition("#")[0])
-            if module is None or linear is None or weight is None or name not in first.inputs:
+            if module is None or linear is None or weight is None or name not in first.outputs or name not in seen.outputs:
                 continue
-            change = whole(module.weight.detach()) - self._start[weight]
-            own = linear(given, change)
+            own = linear(given, whole(module.weight.detach()) - self._start[weight])
             self._add(step, "module", name, own=rms(own))
-            if not isinstance(module, nn.Embedding):
-                self._add(
-                    step,
-                    "module",
-                    name,
-                    through_input=rms(linear(given, self._start[weight]) - linear(first.inputs[name], self._start[weight])),
-                )
-                norms = spectral_norm(change) * float(given.norm())
-                self._add(step, "tensor", weight, alignment=float(own.norm()) / norms if norms else 0.0)
+            if not isinstance(module, nn.Embedding) and first.outputs[name].shape == own.shape:
+                through = seen.outputs[name] - first.outputs[name] - own
+                if (bias := getattr(module, "bias", None)) is not None:
+                    through -= self._shift(weight, bias).view(-1, *(1,) * (module.weight.dim() - 2))
+                self._add(step, "module", name, through_input=rms(through))
+                if norms := spectral.get(weight, 0.0) * float(given.norm()):
+                    self._add(step, "tensor", weight, alignment=float(own.norm()) / norms)
 
-    def _updates(self, step: int) -> None:
+    def _shift(self, weight: str, bias: Tensor) -> Tensor:
+        """How far a layer's bias has moved."""
+        return whole(bias.detach()) - self._start[f"{weight.removesuffix('weight')}bias"]
+
+    def _updates(self, step: int) -> dict[str, float]:
+        """How far each tensor has moved; the spectral norms of that, by tensor."""
+        spectral = {}
         for name, parameter in self._parameters.items():
             start = self._start[name]
             change = whole(parameter.detach()) - start
             self._add(step, "tensor", name, update=rms(change))
-            if start.dim() > 1:
-                self._add(step, "tensor", name, update_spectral=spectral_norm(change), spectral=spectral_norm(start))
-
-    def _planned(self, name: str) -> dict[str, float]:
-        """The factors that what the optimizer is told is compared with."""
-        tensor = self._right[name]
-        found = {"lr": tensor.factor("lr"), "eps": tensor.factor("eps"), "decay": tensor.factor("lr") * tensor.factor("decay")}
-        return found | {"size": tensor.factor("init") * (tensor.base_rms or 0.0)}
+            if start.dim() > 1 and self._spectral:
+                spectral[name] = spectral_norm(change)
+                self._add(step, "tensor", name, update_spectral=spectral[name], spectral=spectral_norm(start))
+        return spectral
 
     def backward(self, step: int, told: list[dict[str, Any]]) -> None:
         """What a backward pass shows, and what the optimizer is told."""
         if step == 0:
             for name, start in self._start.items():
-                self._add(step, "tensor", name, size=rms(start), **{f"planned_{key}": value for key, value in self._planned(name).items()})
+                self._add(step, "tensor", name, size=rms(start), **self._planned.told[name])
         groups = {id(p): group for group in told for p in group["params"]}
         for name, parameter in self._parameters.items():
             if parameter.grad is not None and step in {0, self._steps - 1}:
@@ -273,15 +297,6 @@ def _told(group: Mapping[str, Any]) -> Mapping[str, float]:
     if group.get("weight_decay"):
         found["decay"] = float(group["lr"]) * float(group["weight_decay"])
     return found
-
-
-def carried(own: Plan, rule: Parametrization | None, name: str) -> float:
-    """What a tensor carries beside its own multiplier and that of its branch."""
-    if rule is None:
-        return 1.0
-    tensor = own[name]
-    branch = rule.branch_multiplier if tensor.place == Place.BRANCH_END else ONE
-    return (tensor.multiplier / branch / rule.multiplier(tensor.role, "table8")).evaluate({"depth": 1} | dict(tensor.ratios))
 
 
 def spectral_norm(tensor: Tensor) -> float:

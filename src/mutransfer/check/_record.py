@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -42,7 +42,7 @@ class Pass:
 
 
 @contextmanager
-def recording(model: nn.Module) -> Iterator[Pass]:
+def recording(model: nn.Module, *, attention: bool = True) -> Iterator[Pass]:
     """Notes what the forward passes inside the `with` put out; the values are detached, the model is left as it was."""
     seen = Pass()
     calls: Counter[str] = Counter()
@@ -71,7 +71,7 @@ def recording(model: nn.Module) -> Iterator[Pass]:
     own = [(module_name(name), module) for name, module in model.named_modules() if not _wraps(module)]
     handles = [module.register_forward_hook(partial(note, name)) for name, module in own]
     try:
-        with _Attention(seen):
+        with _Attention(seen) if attention else nullcontext():
             yield seen
     finally:
         for handle in handles:
@@ -164,7 +164,8 @@ class _Attention(TorchFunctionMode):
 
     def _scores(self, scores: Tensor, head_dim: int = 0) -> None:
         masked = scores < torch.finfo(scores.dtype).min / 4
-        entropy = torch.special.entr(scores.softmax(-1).nan_to_num()).sum(-1).mean()
+        chances = scores.softmax(-1)
+        entropy = -(chances * chances.clamp_min(torch.finfo(chances.dtype).tiny).log()).nansum(-1).mean()
         self.seen.logits.append((scores.masked_fill(masked, 0.0), float(entropy)))
         self.seen.head_dims.append(head_dim)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from .._errors import MutransferError
-from ..rules import ONE, Family, Parametrization, Place, Role, is_default, parametrization
+from ..rules import ONE, Family, Parametrization, Place, Powers, Quantities, Role, is_default, parametrization
 from ._axes import Axes
 from ._carry import Carried, multipliers
 from ._forward import ForwardMultiplier
@@ -92,10 +92,11 @@ def plan(
         check_explained(matches, known | {name for name in matches if name.startswith(tuple(f"{each}." for each in own.state_space))})
     found = {name: declared.get(name) or role_of(m, own, width) for name, m in matches.items()}
     trained = assigned(optimizer, {name: (role, len(matches[name].parameter.shape)) for name, role in found.items()})
+    sayings = _Sayings(chosen)
     tensors = {
         name: _tensor(
             _Growth(m, found[name], given.places.get(name, Place.OUTSIDE), ratio),
-            chosen,
+            sayings,
             trained[name],
             given.tensors[name],
             source.scale(m.base_run),
@@ -220,20 +221,48 @@ class _Growth(NamedTuple):
         }
 
 
-def _tensor(own: _Growth, rule: Parametrization, optimizer: Family, carried: list[Carried], scale: float | None) -> TensorPlan:
-    reasons = rule.derivation(own.role, optimizer, own.place)
-    ratios, carries = own.ratios(), ONE
+class _Said(NamedTuple):
+    """What a rule says of all tensors of one role, optimizer, place and carried multiplier."""
+
+    derivation: list[str]
+    disagreements: list[str]
+    quantities: Quantities
+
+
+class _Sayings:
+    """What a rule says, asked once for tensors that are alike."""
+
+    def __init__(self, rule: Parametrization) -> None:
+        self.rule = rule
+        self._known: dict[tuple[object, ...], _Said] = {}
+
+    def of(self, role: Role, optimizer: Family, place: Place, carries: Powers) -> _Said:
+        """Of one kind of tensor."""
+        key = role, optimizer.name, place, carries
+        if key not in self._known:
+            rule = self.rule
+            derivation, sides = rule.derivation(role, optimizer, place), []
+            for each in rule.disagreements(role, optimizer, place):
+                side = rule.side(each, optimizer)
+                others = "; ".join(f"{value}: {text}" for value, text in each.sides.items() if value != side)
+                taken = each.sides.get(side, "declared")
+                sides.append(f"sources disagree on {each.quantity}: {each.name}={side} ({taken}), not {others}")
+            self._known[key] = _Said(derivation, sides, rule.quantities(role, optimizer, place, form="plain", carries=carries))
+        return self._known[key]
+
+
+def _tensor(own: _Growth, sayings: _Sayings, optimizer: Family, carried: list[Carried], scale: float | None) -> TensorPlan:
+    rule = sayings.rule
+    ratios, carries = own.ratios(), math.prod((each.multiplier for each in carried), start=ONE)
+    said = sayings.of(own.role, optimizer, own.place, carries)
+    reasons = list(said.derivation)
     if own.place == Place.BRANCH_END and rule.branch_multiplier != ONE:
         reasons.append(f"ends a residual branch and carries the branch's multiplier {rule.branch_multiplier}")
     for multiplier, known, why in carried:
-        carries *= multiplier
         ratios |= known
         reasons.append(f"{why} {multiplier}")
-    for each in rule.disagreements(own.role, optimizer, own.place):
-        side = rule.side(each, optimizer)
-        others = "; ".join(f"{value}: {text}" for value, text in each.sides.items() if value != side)
-        reasons.append(f"sources disagree on {each.quantity}: {each.name}={side} ({each.sides.get(side, 'declared')}), not {others}")
-    quantities = rule.quantities(own.role, optimizer, own.place, form="plain", carries=carries)
+    reasons += said.disagreements
+    quantities = said.quantities
     powers_used = (quantities.init, quantities.lr, quantities.eps, quantities.decay, carries)
     needed = {"fan_in", "fan_out", "depth"} | {name for power in powers_used for name, _ in power.exponents}
     if unknown := needed - ratios.keys():

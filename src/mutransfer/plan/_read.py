@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
@@ -125,6 +126,7 @@ def _kind(module: nn.Module, parameter: str, tensor: Tensor) -> str:
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
+@cache
 def pattern(name: str) -> str:
     """The name with layer numbers replaced by a star: "blocks.3.up.weight" becomes "blocks.*.up.weight"."""
     return _NUMBER.sub("*", name)
