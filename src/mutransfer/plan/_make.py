@@ -70,7 +70,7 @@ def plan(
         raise MutransferError(
             f"the model is a {type(model).__name__}: give the torch.nn.Module itself; only a base may be a Reading or a builder"
         )
-    target = reading(model, example_inputs, axes, branches, traced=traced)
+    target = reading(model, example_inputs, axes, branches, traced=traced, scaled=False)
     source = base if isinstance(base, Reading) else reading(base, example_inputs, axes, branches, traced=traced)
     own, base_trace = (each.trace if traced else Trace() for each in (target, source))
     matches = match(target.parameters, source.parameters)

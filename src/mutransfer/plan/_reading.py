@@ -118,8 +118,9 @@ def reading(
     branches: Branches | None,
     *,
     traced: bool,
+    scaled: bool = True,
 ) -> Reading:
-    """See `read`; without a trace where none is wanted."""
+    """See `read`; without a trace, or initial scales, where none are wanted."""
     own = model if isinstance(model, nn.Module) else _built(model)
     _check_bare(own)
     parameters = parameters_of(own, axes or {})
@@ -129,7 +130,7 @@ def reading(
     return Reading(
         name=type(own).__name__,
         parameters=parameters,
-        scales={canonical(name): rms([parameter]) for name, parameter in own.named_parameters()},
+        scales={canonical(name): rms([parameter]) if scaled else None for name, parameter in own.named_parameters()},
         trace=found,
         head_dims=tuple(sorted({m.head_dim for m in own.modules() if isinstance(m, nn.MultiheadAttention)})),
     )
