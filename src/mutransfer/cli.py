@@ -122,7 +122,7 @@ def check(
         depth: Depths, the same.
         rule: A rule, such as completep; chosen by the model's residual branches where it is not given.
         optimizer: The family that trains the model: adamw, adam or sgd.
-        lr: The learning rate at base size; 2^-6, and 0.1 for sgd, where it is not given.
+        lr: The learning rate at base size; 2^-7, and 0.1 for sgd, where it is not given.
         task: A task for data and loss, such as digits; random data where it is not given.
         steps: How many steps are trained.
         seeds: How many networks of each size.

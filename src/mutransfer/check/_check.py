@@ -24,7 +24,7 @@ from ._slopes import Slope, slopes
 from ._verdict import Finding, findings, judged, misled, order_of
 
 _RATES = {"sgd": 0.1}
-_RATE = 2**-6
+_RATE = 2**-7
 _RANGE = 4
 Report = Callable[[str, int, int], None]
 
@@ -64,7 +64,7 @@ def coordinate_check(
         depth: Depths, the same.
         rule: A parametrization, as in `plan`.
         optimizer: What trains it, as in `plan`.
-        lr: The learning rate at base size; 2^-6, and 0.1 for SGD, where it is not given.
+        lr: The learning rate at base size; 2^-7, and 0.1 for SGD, where it is not given.
         eps: The optimizer's eps at base size.
         weight_decay: The weight decay at base size.
         steps: How many steps are trained, at least 1; faults in later layers show from the second.
@@ -113,7 +113,7 @@ def coordinate_check(
     if control and not checks_sp:
         alone = optimizer if train is None else "adamw"
         plain = Setup(**vars(setup) | {"rule": "sp", "train": None, "optimizer": alone, "plans": {}})
-        plans += [(plain, size, 0) for size in sizes]
+        plans += [(plain, size, seed) for size in sizes for seed in range(2 if min(map(len, axes.values())) < 3 else 1)]
     networks, notes = _networks(plans, report)
     own = [network for each, network in networks if each is setup]
     largest = own[-1].plan
@@ -200,14 +200,15 @@ def _networks(plans: Sequence[tuple[Setup, Size, int]], report: Report | None) -
     notes: dict[str, None] = {}
     base = plans[0][1]
     for done, (setup, size, seed) in enumerate(plans, 1):
+        where = ", ".join(f"{axis} {getattr(size, axis)}" for axis in setup.axes)
         try:
             found.append((setup, measure(setup, size, seed)))
         except Exception as error:
             if size == base:
-                raise error if isinstance(error, MutransferError) else MutransferError(f"training at {size} failed: {error}") from error
-            notes[f"{size} was left out: {(str(error) or type(error).__name__).splitlines()[0]}"] = None
+                raise error if isinstance(error, MutransferError) else MutransferError(f"training at {where} failed: {error}") from error
+            notes[f"{where} was left out: {(str(error) or type(error).__name__).splitlines()[0]}"] = None
         if report is not None:
-            report(str(size), done, len(plans))
+            report(where, done, len(plans))
     return found, list(notes)
 
 

@@ -17,19 +17,28 @@ from .._errors import MutransferError
 from ..plan import Plan, Reading, TensorPlan, plan
 from ..plan._apply import planned
 from ..plan._optimizer import torch_class
+from ..plan._read import pattern
 from ..rules import ONE, Parametrization, Place, parametrization
 from ..sweep import Size, built
 from ._batch import Batches
 from ._record import Pass, linear_part, module_name, recording, rms, whole
 
-SPECTRAL_STEPS = 5
+SPECTRAL_STEPS = 8
 """Steps of the power iteration for spectral norms, which are taken of the first seed: right to a few percent, enough for an exponent."""
+
+
+DRAWN = 32
+"""How many entries at least a tensor has whose initial scale is compared with the planned one."""
+
+DIVERSE = 4
+"""How many layers at least the diversity of features is told of."""
 
 
 class Row(NamedTuple):
     """One measured number: of which network, when, of what.
 
-    The kinds are "module" (quantities size, change, change of this step, own, through input, carried; of norms input and change of input),
+    The kinds are "module" (quantities size, change, change of this step, own, through input, carried; of norms input, change of input and
+    diversity exponent; of ends of branches share),
     "tensor" (size, spectral, gradient, update, update spectral, alignment, lr, eps, decay, and planned ones), "attention" (logits, change
     of logits, entropy, head dim) and "loss".
     """
@@ -96,7 +105,8 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
             output = batch.run(model)
         loss = batch.loss(output)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise MutransferError(f"the loss is {loss!r}: it has to be a tensor with one entry")
+            found = f"has shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"is a {type(loss).__name__}"
+            raise MutransferError(f"the loss {found}: it has to be a tensor with one entry")
         if step == 0 and not math.isfinite(loss.item()):
             raise MutransferError(f"the loss at {size} is {loss.item()} before the first step: check batch and loss")
         if (probe := setup.batches.probe(seed)) is not None:
@@ -225,6 +235,9 @@ class _Measuring:
                 if step and start is not None and before is not None and start.shape == output.shape:
                     found[name] |= {"change": rms(output - start), "change_of_this_step": rms(output - before)}
             self._add(step, "module", name, **found[name])
+        if step in {0, self._steps}:
+            self._shares(step, seen)
+            self._diversity(step, seen)
         for number, (logits, entropy) in enumerate(seen.logits):
             self._add(step, "attention", str(number), logits=rms(logits), entropy=entropy, head_dim=seen.head_dims[number])
             if step and number < len(first.logits) and first.logits[number][0].shape == logits.shape:
@@ -241,6 +254,34 @@ class _Measuring:
                 hook = self._planned.plan.forward.get(module)
                 beside = 1.0 if hook is None else hook.multiplier.substitute(depth=None, own_factor=None).evaluate(hook.ratios)
                 self._add(0, "module", call, carried=self._planned.carried[name] * beside)
+
+    def _shares(self, step: int, seen: Pass) -> None:
+        """How large the end of each branch is beside the stream, which is the input of the norm before the branch."""
+        stream, tensors = 0.0, self._planned.plan.tensors
+        for call, output in seen.outputs.items():
+            weight = self._weights.get(call.partition("#")[0])
+            ends = weight is not None and tensors[weight].place == Place.BRANCH_END
+            if call in seen.streams and not ends:
+                stream = rms(seen.streams[call])
+            elif ends and stream:
+                self._add(step, "module", call, share=rms(output) / stream)
+
+    def _diversity(self, step: int, seen: Pass) -> None:
+        """The exponent kappa with which features of layers a distance apart differ, as distance^(1 - kappa) (2310.02244, Section 6)."""
+        layers: dict[str, list[Tensor]] = {}
+        for call, given in seen.streams.items():
+            layers.setdefault(pattern(call), []).append(given)
+        for name, features in layers.items():
+            if len(features) < DIVERSE or len({each.shape for each in features}) > 1:
+                continue
+            distances = [2**i for i in range(len(features).bit_length()) if 2**i <= len(features) // 2]
+            differ = [
+                math.log(sum(rms(b - a) for a, b in zip(features, features[d:], strict=False)) / (len(features) - d)) for d in distances
+            ]
+            steps = [math.log(distance) for distance in distances]
+            middle = sum(steps) / len(steps)
+            slope = sum((x - middle) * y for x, y in zip(steps, differ, strict=True)) / sum((x - middle) ** 2 for x in steps)
+            self._add(step, "module", name, diversity_exponent=1 - slope)
 
     def _parts(self, step: int, seen: Pass, first: Pass, spectral: Mapping[str, float]) -> None:
         """How much of a layer's change comes from its own weight, and how much through its input: all but that and the bias."""
@@ -276,11 +317,16 @@ class _Measuring:
                 self._add(step, "tensor", name, update_spectral=spectral[name], spectral=spectral_norm(start))
         return spectral
 
+    def _told(self, name: str, start: Tensor) -> dict[str, float]:
+        """What a tensor should be told, and how it should start, where it has so many entries that its RMS tells."""
+        told = self._planned.told[name]
+        return {quantity: value for quantity, value in told.items() if quantity != "planned_size" or start.numel() >= DRAWN}
+
     def backward(self, step: int, told: list[dict[str, Any]]) -> None:
         """What a backward pass shows, and what the optimizer is told."""
         if step == 0:
             for name, start in self._start.items():
-                self._add(step, "tensor", name, size=rms(start), **self._planned.told[name])
+                self._add(step, "tensor", name, size=rms(start), **self._told(name, start))
         groups = {id(p): group for group in told for p in group["params"]}
         for name, parameter in self._parameters.items():
             if parameter.grad is not None and step in {0, self._steps - 1}:

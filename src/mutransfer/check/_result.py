@@ -176,5 +176,5 @@ def _cell(slope: Slope | None) -> str:
     if slope is None or not slope.verdict:
         return ""
     mark = {"fail": " ✗", "undecided": " ?"}.get(slope.verdict, "  ")
-    wanted = f" ({slope.expected:g})" if slope.expected else ""
-    return f"{slope.slope:+.2f} ± {slope.high - slope.slope:.2f}{wanted}{mark}"
+    wanted = f" ({slope.expected:.2g})" if slope.expected and abs(slope.expected) > 0.005 else ""
+    return f"{round(slope.slope, 2) + 0.0:+.2f} ± {slope.high - slope.slope:.2f}{wanted}{mark}"

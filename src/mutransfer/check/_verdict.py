@@ -115,7 +115,7 @@ def _name(slope: Slope) -> str:
 
 def _sentence(slope: Slope, causes: Sequence[str]) -> str:
     verb = "grows" if slope.slope > 0 else "shrinks"
-    text = f"{_SAID[slope.quantity]} {verb} as {slope.axis}^{slope.slope:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
+    text = f"{_SAID[slope.quantity]} {verb} as {slope.axis}^{_number(slope.slope)} [{slope.low:.2f}, {slope.high:.2f}]"
     text += f" after {slope.step} steps" if slope.step else ""
     text += f", expected {slope.axis}^{slope.expected:.3g}"
     return f"{text}: {'; '.join(causes or [_guess(slope)])}"
@@ -129,7 +129,14 @@ def deviations(told: Sequence[Slope], axis: str, name: str) -> Iterator[tuple[st
         off = [each for each in own if each.quantity == quantity and abs(each.slope - right) > _NOTABLE]
         if off:
             since = f" from step {off[0].step}" if off[0].step else ""
-            yield quantity, f"its {_CONTROLS[quantity]} goes as {axis}^{off[0].slope:.2f}{since}, and {axis}^{right:.2f} is planned"
+            yield (
+                quantity,
+                f"its {_CONTROLS[quantity]} goes as {axis}^{_number(off[0].slope)}{since}, and should go as {axis}^{_number(right)}",
+            )
+
+
+def _number(exponent: float) -> str:
+    return f"{round(exponent, 2) + 0.0:.2f}"
 
 
 def _guess(slope: Slope) -> str:

@@ -1,0 +1,66 @@
+"""What is recorded beside what is judged: it is what it says."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import mutransfer as mt
+from mutransfer.check._measure import spectral_norm
+from mutransfer.check._record import recording
+from mutransfer.tasks import gpt
+from mutransfer.testing import assert_scales
+
+
+@pytest.fixture(scope="module")
+def deep() -> mt.CoordinateCheck:
+    return mt.coordinate_check(gpt, depth=[4, 8, 16], seeds=1, steps=1, control=False)
+
+
+def test_the_share_of_a_branch_falls_with_its_multiplier(deep: mt.CoordinateCheck) -> None:
+    assert deep.slope("blocks.*.down", "share", "depth", 0).slope == pytest.approx(-1, abs=0.1)
+
+
+def test_features_are_as_diverse_as_the_papers_say_at_initialisation(deep: mt.CoordinateCheck) -> None:
+    """Independent branches make a random walk over layers: exponent 1/2 (2310.02244)."""
+    found = [row.value for row in deep.rows if row.quantity == "diversity exponent" and row.step == 0 and row.depth == 16]
+    assert found and all(value == pytest.approx(0.5, abs=0.03) for value in found)
+
+
+def test_changes_are_the_sum_of_their_parts() -> None:
+    """Of a layer without bias on a linear input, own part and what comes through the input are two legs of the change."""
+
+    def build(width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, width, bias=False), nn.Linear(width, 1, bias=False))
+
+    x = torch.eye(3)[:1]
+    check = mt.coordinate_check(build, width=[4, 16], batch=x, loss=lambda out, _: (out - 1).square().sum(), seeds=1, control=False)
+    values = {row.quantity: row.value for row in check.rows if row.name == "1" and row.width == 16 and row.step == 4}
+    assert values["change"] in (
+        pytest.approx(values["own"] + values["through input"], rel=1e-4),
+        pytest.approx(abs(values["own"] - values["through input"]), rel=1e-4),
+    )
+
+
+def test_entropy_and_logits_of_an_attention() -> None:
+    query = torch.zeros(1, 2, 4, 8)
+    with recording(nn.Identity()) as seen:
+        nn.functional.scaled_dot_product_attention(query, query, query, is_causal=True)
+        nn.functional.scaled_dot_product_attention(query, query, query)
+    (masked, causal), (logits, full) = seen.logits
+    assert full == pytest.approx(math.log(4)) and causal == pytest.approx(sum(math.log(n) for n in range(1, 5)) / 4)
+    assert not masked.any() and not logits.any() and seen.head_dims == [8, 8]
+
+
+@pytest.mark.parametrize("shape", [(32, 16), (16, 32), (8, 4, 3, 3)])
+def test_spectral_norms_are_right_to_some_percent(shape: tuple[int, ...]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact = torch.linalg.matrix_norm(matrix.flatten(1), 2).item()
+    assert 0.9 * exact < spectral_norm(matrix) <= exact * (1 + 1e-5)
+
+
+def test_a_pytest_helper_fails_with_the_report() -> None:
+    assert assert_scales(gpt, width=[64, 128, 256], depth=[2, 8], seeds=2).axes.keys() == {"width", "depth"}
+    with pytest.raises(AssertionError, match=r"FAIL\n.*\n  wrong: blocks\.\*\.query\.weight: its own part of the change grows"):
+        assert_scales(gpt, width=[64, 128, 256], rule="sp", seeds=2)
