@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import MutransferError
-from ..plan import Plan, read
+from ..plan import Plan, plan, read
 from ..plan._read import pattern
 from ..rules import Parametrization, parametrization
 from ..sweep import Size, built
@@ -222,7 +222,8 @@ def _layout(setup: Setup, base: nn.Module, largest: Plan) -> tuple[dict[str, Spo
     if alpha is None:
         deep = any(branch.matrices > 1 for branch in setup.base.trace.branches)
         alpha = parametrization("completep" if deep else "depth-mup").alpha
-    return spots(base, largest, setup.base), alpha
+    own = largest if largest.rescales else plan(base, setup.base, **setup.options)
+    return spots(base, own, setup.base), alpha
 
 
 def _wrong(setup: Setup, networks: Sequence[Network], found: Sequence[Slope], rows: Sequence[Row]) -> list[Finding]:
