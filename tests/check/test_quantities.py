@@ -8,6 +8,7 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.check._measure import spectral_norm
+from mutransfer.check._nonlinear import nonlinearity
 from mutransfer.check._record import recording
 from mutransfer.tasks import gpt
 from mutransfer.testing import assert_scales
@@ -26,6 +27,29 @@ def test_features_are_as_diverse_as_the_papers_say_at_initialisation(deep: mt.Co
     """Independent branches make a random walk over layers: exponent 1/2 (2310.02244)."""
     found = [row.value for row in deep.rows if row.quantity == "diversity exponent" and row.step == 0 and row.depth == 16]
     assert found and all(value == pytest.approx(0.5, abs=0.03) for value in found)
+
+
+@pytest.mark.parametrize(("rule", "exponent"), [("completep", 0.0), ("depth-mup", -0.5)])
+def test_layers_of_a_branch_learn_together_at_every_depth_only_with_alpha_1(rule: str, exponent: float) -> None:
+    """Figure 6 of CompleteP (2505.01618)."""
+    check = mt.coordinate_check(gpt, depth=[4, 8, 16], rule=rule, seeds=1, steps=8, control=False)
+    assert check.slope("blocks.*", "nonlinearity", "depth").slope == pytest.approx(exponent, abs=0.12)
+
+
+def test_the_nonlinear_part_of_two_matrices_is_that_of_both_changes() -> None:
+    model = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Linear(5, 4, bias=False))
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    x = torch.randn(3, 6)
+    before = model(x)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    change = {name: parameter.detach() - start[name] for name, parameter in model.named_parameters()}
+    both = x @ change["0.weight"].mT @ change["1.weight"].mT
+    after = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    found = nonlinearity(model, start, ((x,), {}))
+    assert found == pytest.approx((both.norm() / (model(x) - before).norm()).item(), rel=1e-3)
+    assert all(torch.equal(parameter, after[name]) for name, parameter in model.named_parameters())
 
 
 def test_changes_are_the_sum_of_their_parts() -> None:
@@ -64,3 +88,18 @@ def test_a_pytest_helper_fails_with_the_report() -> None:
     assert assert_scales(gpt, width=[64, 128, 256], depth=[2, 8], seeds=2).axes.keys() == {"width", "depth"}
     with pytest.raises(AssertionError, match=r"FAIL\n.*\n  wrong: blocks\.\*\.query\.weight: its own part of the change grows"):
         assert_scales(gpt, width=[64, 128, 256], rule="sp", seeds=2)
+
+
+def test_what_is_frozen_by_its_builder_need_not_train() -> None:
+    def build(width: int) -> nn.Module:
+        model = nn.Sequential(nn.Linear(8, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 4))
+        model[2].requires_grad_(False)
+        return model
+
+    assert not mt.coordinate_check(build, width=[64, 256], seeds=3, control=False).findings
+
+
+def test_the_default_rule_has_a_name_and_random_numbers_are_left_alone() -> None:
+    state = torch.get_rng_state()
+    first, second = (mt.coordinate_check(gpt, width=[16, 64], seeds=1, steps=1, rule=rule, control=False) for rule in ("default", None))
+    assert first.rows == second.rows and torch.equal(torch.get_rng_state(), state)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from .._errors import MutransferError
 from ..plan import Plan, plan, read
 from ..plan._read import pattern
-from ..rules import Parametrization, parametrization
+from ..rules import Parametrization, Role, is_default, parametrization
 from ..sweep import Size, built
 from ..tasks import Task
 from ..tasks import task as find_task
@@ -88,8 +89,9 @@ def coordinate_check(
     """
     axes = _axes(width, depth)
     _check_arguments(steps, seeds, task, options)
-    torch.manual_seed(0)
-    base = built(build, {axis: values[0] for axis, values in axes.items()})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base = built(build, {axis: values[0] for axis, values in axes.items()})
     data = batches(base, find_task(task) if isinstance(task, str) else task, batch, loss, fresh=fresh, examples=64, steps=steps)
     if batch is not None:
         options = {"example_inputs": _inputs(batch(0, 0) if callable(batch) else batch), **options}
@@ -109,12 +111,12 @@ def coordinate_check(
     )
     sizes = list(sizes_of(axes, joint=joint))
     plans = [(setup, size, seed) for size in sizes for seed in range(seeds)]
-    checks_sp = rule is not None and parametrization(rule).one_rate
-    if control and not checks_sp:
+    if control and (is_default(rule) or not parametrization(rule).one_rate):
         alone = optimizer if train is None else "adamw"
-        plain = Setup(**vars(setup) | {"rule": "sp", "train": None, "optimizer": alone, "plans": {}})
+        plain = replace(setup, rule="sp", train=None, optimizer=alone, plans={})
         plans += [(plain, size, seed) for size in sizes for seed in range(2 if min(map(len, axes.values())) < 3 else 1)]
-    networks, notes = _networks(plans, report)
+    with torch.random.fork_rng(devices=[]):
+        networks, notes = _networks(plans, report)
     own = [network for each, network in networks if each is setup]
     largest = own[-1].plan
     axes = {axis: tuple(sorted({getattr(size, axis) for size in _measured(own)})) for axis in axes}
@@ -122,23 +124,9 @@ def coordinate_check(
     rows = [row for network in own for row in network.rows]
     found = judged(slopes(rows, axes, joint=joint), expectations, steps)
     wrong = _wrong(setup, own, found, rows)
-    unsure = [each for each in found if each.verdict == "undecided"]
-    verdict = "fail" if wrong else "pass"
-    if narrow := [axis for axis, values in axes.items() if values[-1] < _RANGE * values[0]]:
-        verdict = "fail" if wrong else "undecided"
-        notes.append(f"too few sizes could be measured in {narrow[0]}, so that nothing can be told of it")
-    if verdict == "pass" and _rounded(rows):
-        verdict = "undecided"
-        notes.append("the rate is so small that updates are lost in rounding: take a larger one")
-    if unsure and not wrong:
-        verdict = "undecided"
-        notes.append(
-            f"{len(unsure)} exponents are too uncertain to judge, such as that of {unsure[0].name or 'the output'} in {unsure[0].axis} "
-            f"[{unsure[0].low:.2f}, {unsure[0].high:.2f}]: take more seeds or a wider range"
-        )
     others = [row for each, network in networks if each is not setup for row in network.rows]
-    if others and verdict != "fail" and (blind := _blind(others, axes, expectations, joint=joint)):
-        verdict, notes = "undecided", [*notes, *blind]
+    doubts = [] if wrong else [*_doubts(found, axes, rows), *(_blind(others, axes, expectations, joint=joint) if others else ())]
+    notes += doubts
     skipped = sorted({name for network in own for name in network.skipped})
     notes += [f"{len(skipped)} modules put out no tensor and were skipped: {', '.join(skipped[:3])}"] if skipped else []
     return CoordinateCheck(
@@ -147,7 +135,7 @@ def coordinate_check(
         axes=axes,
         seeds=seeds,
         steps=steps,
-        verdict=verdict,
+        verdict="fail" if wrong else "undecided" if doubts else "pass",
         findings=tuple(wrong),
         notes=tuple(notes),
         slopes=tuple(found),
@@ -238,7 +226,8 @@ def _wrong(setup: Setup, networks: Sequence[Network], found: Sequence[Slope], ro
     wrong += findings(found, order_of(rows), weights)
     if networks[-1].plan.rescales:
         wrong += misled(found, [each.name for each in wrong])
-    wrong += _still(setup, rows)
+    declared = {pattern(name) for name, tensor in names.items() if tensor.role == Role.FROZEN}
+    wrong += [each for each in _still(setup, rows) if each.name not in declared]
     audits = dict.fromkeys(text for network in networks for text in network.findings)
     wrong += [Finding(name="", text=f"the optimizer does not train as planned: {text}") for text in list(audits)[:1]]
     if setup.base.trace.post_norm and "depth" in setup.axes:
@@ -258,11 +247,28 @@ def _still(setup: Setup, rows: Sequence[Row]) -> list[Finding]:
     return [Finding(name=name, text="it does not train: its update is 0, or that of a layer like it") for name in still]
 
 
+def _doubts(found: Sequence[Slope], axes: Mapping[str, Sequence[int]], rows: Sequence[Row]) -> Iterator[str]:
+    """Why nothing can be told although nothing is wrong."""
+    for axis, values in axes.items():
+        if values[-1] < _RANGE * values[0]:
+            yield f"too few sizes could be measured in {axis}, so that nothing can be told of it"
+    if _rounded(rows):
+        yield "the rate is so small that updates are lost in rounding: take a larger one"
+    if unsure := [each for each in found if each.verdict == "undecided"]:
+        first = unsure[0]
+        yield (
+            f"{len(unsure)} exponents are too uncertain to judge, such as that of {first.name or 'the output'} in {first.axis} "
+            f"[{first.low:.2f}, {first.high:.2f}]: take more seeds or a wider range"
+        )
+
+
 def _rounded(rows: Sequence[Row]) -> bool:
-    """Whether most matrices move by less than what single precision can tell well."""
-    start = {(row.name, row.width, row.depth, row.seed): row.value for row in rows if row.quantity == "size" and row.kind == "tensor"}
-    moved = [row.value / start[key] for row in rows if row.quantity == "update" and start.get(key := row[1:4] and (row.name, *row[1:4]))]
-    return bool(moved) and sorted(moved)[len(moved) // 2] < 2**-18
+    """Whether most tensors move by less than what single precision can tell well."""
+    tensors = [row for row in rows if row.kind == "tensor"]
+    start = {(row.name, *row[1:4]): row.value for row in tensors if row.quantity == "size" and row.value}
+    updates = {(row.name, *row[1:4]): row.value for row in tensors if row.quantity == "update"}
+    moved = sorted(value / start[key] for key, value in updates.items() if key in start)
+    return bool(moved) and moved[len(moved) // 2] < 2**-18
 
 
 def _blind(rows: Sequence[Row], axes: Mapping[str, Sequence[int]], expectations: Expectations, *, joint: bool) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from itertools import product
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from .._errors import MutransferError
 from ..plan import Plan, Reading, TensorPlan, plan
 from ..plan._apply import planned
+from ..plan._axes import canonical
 from ..plan._optimizer import torch_class
 from ..plan._read import pattern
 from ..rules import ONE, Parametrization, Place, parametrization
 from ..sweep import Size, built
 from ._batch import Batches
+from ._nonlinear import Inputs, inputs_of, nonlinearity
 from ._record import Pass, linear_part, module_name, recording, rms, whole
 
 SPECTRAL_STEPS = 8
@@ -38,7 +40,7 @@ class Row(NamedTuple):
     """One measured number: of which network, when, of what.
 
     The kinds are "module" (quantities size, change, change of this step, own, through input, carried; of norms input, change of input and
-    diversity exponent; of ends of branches share),
+    diversity exponent; of ends of branches share; of blocks nonlinearity),
     "tensor" (size, spectral, gradient, update, update spectral, alignment, lr, eps, decay, and planned ones), "attention" (logits, change
     of logits, entropy, head dim) and "loss".
     """
@@ -89,20 +91,24 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
     """
     torch.manual_seed(seed)
     model = built(setup.build, {axis: getattr(size, axis) for axis in setup.axes})
+    frozen = {canonical(name) for name, parameter in model.named_parameters() if not parameter.requires_grad}
     own, told, beside = _planned(setup, size, model)
     own.attach(model)
     own.initialize(model)
     if setup.prepare is not None:
         model = setup.prepare(model)
     optimizers, schedule = _trained_by(setup, own, model)
-    measuring = _Measuring(Planned(own, told, beside), model, size, seed, setup.steps)
+    measuring = _Measuring(Planned(own, told, beside), frozen, model, size, seed, setup.steps)
     findings: dict[str, None] = {}
     for step in range(setup.steps + 1):
         _calm(model)
         batch = setup.batches.training(seed, step)
         last = torch.no_grad() if step == setup.steps else nullcontext()
-        with recording(model, attention=step in {0, 1, setup.steps}) as seen, last:
+        nothing: AbstractContextManager[Inputs] = nullcontext({})
+        blocks = inputs_of(model, measuring.blocks) if step == 0 and setup.prepare is None else nothing
+        with recording(model, attention=step in {0, 1, setup.steps}) as seen, last, blocks as given:
             output = batch.run(model)
+        measuring.given |= given
         loss = batch.loss(output)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             found = f"has shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"is a {type(loss).__name__}"
@@ -198,9 +204,9 @@ def _calm(model: nn.Module) -> None:
 class _Measuring:
     """Turns forward and backward passes of one network into rows."""
 
-    def __init__(self, own: Planned, model: nn.Module, size: Size, seed: int, steps: int) -> None:
+    def __init__(self, own: Planned, frozen: set[str], model: nn.Module, size: Size, seed: int, steps: int) -> None:
         self.rows: list[Row] = []
-        self._planned = own
+        self._planned, self._frozen = own, frozen
         self._about = (own.plan.rule, size.width, size.depth, seed)
         self._steps = steps
         self._spectral = seed == 0
@@ -210,6 +216,9 @@ class _Measuring:
         every = model.named_parameters(remove_duplicate=False)
         self._weights = {module_name(name.rpartition(".")[0]): names[id(p)] for name, p in every if name.endswith("weight")}
         self._start = {name: whole(p.detach()).clone() for name, p in self._parameters.items()}
+        ends = [name for name, tensor in own.plan.tensors.items() if tensor.place == Place.BRANCH_END]
+        self.blocks = {name.rpartition(".")[0].rpartition(".")[0] for name in ends} & self._modules.keys() - {""}
+        self.given: Inputs = {}
         self._first: Pass | None = None
         self._last: dict[str, Tensor] = {}
 
@@ -245,6 +254,7 @@ class _Measuring:
         self._last = seen.outputs
         if step == self._steps:
             self._parts(step, seen, first, self._updates(step))
+            self._linearisation(step)
 
     def _carried(self, seen: Pass) -> None:
         """Multipliers of other signals that a module's tensors carry, so that its output goes as they do."""
@@ -301,6 +311,15 @@ class _Measuring:
                 if norms := spectral.get(weight, 0.0) * float(given.norm()):
                     self._add(step, "tensor", weight, alignment=float(own.norm()) / norms)
 
+    def _linearisation(self, step: int) -> None:
+        """How far the change of each block is from linear in that of its tensors."""
+        for name, given in self.given.items() if self._spectral else ():
+            module = self._modules[name]
+            own = {inner: f"{name}.{inner}" if name else inner for inner, _ in module.named_parameters()}
+            if all(full in self._start for full in own.values()):
+                share = nonlinearity(module, {inner: self._start[full] for inner, full in own.items()}, given)
+                self._add(step, "module", name, **({} if share is None else {"nonlinearity": share}))
+
     def _shift(self, weight: str, bias: Tensor) -> Tensor:
         """How far a layer's bias has moved."""
         return whole(bias.detach()) - self._start[f"{weight.removesuffix('weight')}bias"]
@@ -309,6 +328,8 @@ class _Measuring:
         """How far each tensor has moved; the spectral norms of that, by tensor."""
         spectral = {}
         for name, parameter in self._parameters.items():
+            if name in self._frozen:
+                continue
             start = self._start[name]
             change = whole(parameter.detach()) - start
             self._add(step, "tensor", name, update=rms(change))
