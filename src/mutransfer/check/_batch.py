@@ -90,8 +90,7 @@ def batches(
     def made(seed: int, step: int) -> Batch:
         generator = torch.Generator().manual_seed(1000 * seed + step)
         given = _random(shape, classes, tokens, generator) if batch is None else batch(seed, step) if callable(batch) else batch
-        chosen = torch.Generator().manual_seed(1000 * seed + step)
-        return Batch(given, lambda output: loss(output, given) if loss is not None else _own_loss(output, chosen))
+        return Batch(given, lambda output: loss(output, given) if loss is not None else _own_loss(output, 1000 * seed + step))
 
     return Batches(cache(made), fresh)
 
@@ -109,15 +108,15 @@ def _random(like: Tensor | None, classes: int, tokens: int, generator: torch.Gen
     return torch.randn((EXAMPLES, *like.shape[1:]), generator=generator, dtype=like.dtype)
 
 
-def _own_loss(output: Any, generator: torch.Generator) -> Tensor:
-    """The loss that the output has, or cross-entropy of its last dimension with random classes, the same at every step."""
+def _own_loss(output: Any, seed: int) -> Tensor:
+    """The loss that the output has, or cross-entropy of its last dimension with random classes."""
     if isinstance(own := getattr(output, "loss", None), Tensor):
         return own
     logits = main_tensor(output)
     if logits is None:
         raise MutransferError(f"the output is a {type(output).__name__} without a tensor: give loss=lambda output, batch: ...")
     flat = logits.flatten(0, -2) if logits.dim() > 1 else logits[:, None]
-    generator.manual_seed(generator.initial_seed())
+    generator = torch.Generator().manual_seed(seed)
     if flat.shape[-1] == 1:
         return (flat - torch.randn(flat.shape, generator=generator).to(flat)).square().mean()
     targets = torch.randint(flat.shape[-1], (len(flat),), generator=generator).to(flat.device)

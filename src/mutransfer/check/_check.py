@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -108,6 +110,7 @@ def coordinate_check(
         batches=data,
         train=train,
         prepare=prepare,
+        on_cpu=all(parameter.device.type == "cpu" for parameter in base.parameters()),
     )
     sizes = list(sizes_of(axes, joint=joint))
     plans = [(setup, size, seed) for size in sizes for seed in range(seeds)]
@@ -187,10 +190,10 @@ def _networks(plans: Sequence[tuple[Setup, Size, int]], report: Report | None) -
     found: list[tuple[Setup, Network]] = []
     notes: dict[str, None] = {}
     base = plans[0][1]
-    for done, (setup, size, seed) in enumerate(plans, 1):
+    for done, ((setup, size, _), measured) in enumerate(zip(plans, _measured_in_turn(plans), strict=True), 1):
         where = ", ".join(f"{axis} {getattr(size, axis)}" for axis in setup.axes)
         try:
-            found.append((setup, measure(setup, size, seed)))
+            found.append((setup, measured()))
         except Exception as error:
             if size == base:
                 raise error if isinstance(error, MutransferError) else MutransferError(f"training at {where} failed: {error}") from error
@@ -198,6 +201,22 @@ def _networks(plans: Sequence[tuple[Setup, Size, int]], report: Report | None) -
         if report is not None:
             report(where, done, len(plans))
     return found, list(notes)
+
+
+def _measured_in_turn(plans: Sequence[tuple[Setup, Size, int]]) -> Iterator[Callable[[], Network]]:
+    """What gives each network, in order; on the CPU one network a thread, which uses the cores better than many threads for each."""
+    threads, first = torch.get_num_threads(), plans[0][0]
+    if threads == 1 or first.prepare is not None or not first.on_cpu:
+        yield from (partial(measure, *each) for each in plans)
+        return
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    torch.set_num_threads(1)
+    try:
+        for future in [pool.submit(measure, *each) for each in plans]:
+            yield future.result
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def _measured(networks: Sequence[Network]) -> list[Size]:

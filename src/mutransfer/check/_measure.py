@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from itertools import product
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,9 @@ from ._record import Pass, linear_part, module_name, recording, rms, whole
 SPECTRAL_STEPS = 8
 """Steps of the power iteration for spectral norms, which are taken of the first seed: right to a few percent, enough for an exponent."""
 
+
+_BUILDING = Lock()
+"""Initial draws come from torch's global generator, so that models are built one after another."""
 
 DRAWN = 32
 """How many entries at least a tensor has whose initial scale is compared with the planned one."""
@@ -71,6 +75,7 @@ class Setup:
     batches: Batches
     train: Callable[[Plan, nn.Module], Any] | None
     prepare: Callable[[nn.Module], nn.Module] | None
+    on_cpu: bool
     plans: dict[Size, Planned] = field(default_factory=dict)
 
 
@@ -84,20 +89,21 @@ class Network(NamedTuple):
 
 
 def measure(setup: Setup, size: Size, seed: int) -> Network:
-    """Train one network and measure it at every step.
+    """Train one network and measure it at every step; several may be measured by several threads.
 
     Raises:
         MutransferError: it cannot be built, planned or run, or its loss is not finite before the first step.
     """
-    torch.manual_seed(seed)
-    model = built(setup.build, {axis: getattr(size, axis) for axis in setup.axes})
-    frozen = {canonical(name) for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    own, told, beside = _planned(setup, size, model)
-    own.attach(model)
-    own.initialize(model)
-    if setup.prepare is not None:
-        model = setup.prepare(model)
-    optimizers, schedule = _trained_by(setup, own, model)
+    with _BUILDING:
+        torch.manual_seed(seed)
+        model = built(setup.build, {axis: getattr(size, axis) for axis in setup.axes})
+        frozen = {canonical(name) for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        own, told, beside = _planned(setup, size, model)
+        own.attach(model)
+        own.initialize(model)
+        if setup.prepare is not None:
+            model = setup.prepare(model)
+        optimizers, schedule = _trained_by(setup, own, model)
     measuring = _Measuring(Planned(own, told, beside), frozen, model, size, seed, setup.steps)
     findings: dict[str, None] = {}
     for step in range(setup.steps + 1):
