@@ -256,8 +256,9 @@ def test_a_compiled_model_is_checked_as_it_is() -> None:
     plain, compiled = (
         check(gpt, prepare=prepare, width=[16, 64], seeds=1, steps=1) for prepare in (None, lambda m: torch.compile(m, backend="eager"))
     )
-    assert [row[:-1] for row in compiled.rows] == [row[:-1] for row in plain.rows]
-    assert [row.value for row in compiled.rows] == pytest.approx([row.value for row in plain.rows], rel=1e-4)
+    expected = [row for row in plain.rows if row.quantity != "nonlinearity"]
+    assert [row[:-1] for row in compiled.rows] == [row[:-1] for row in expected]
+    assert [row.value for row in compiled.rows] == pytest.approx([row.value for row in expected], rel=1e-4)
 
 
 def test_nothing_is_left_behind() -> None:
