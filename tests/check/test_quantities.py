@@ -21,6 +21,12 @@ def deep() -> mt.CoordinateCheck:
 
 def test_the_share_of_a_branch_falls_with_its_multiplier(deep: mt.CoordinateCheck) -> None:
     assert deep.slope("blocks.*.down", "share", "depth", 0).slope == pytest.approx(-1, abs=0.1)
+    found = {(row.name, row.quantity): row.value for row in deep.rows if (row.depth, row.step) == (16, 0)}
+    assert (
+        found["blocks.3.down", "share"]
+        == found["blocks.3.down", "size"] / found["blocks.3.mlp_norm", "input"]
+        != found["blocks.3.down", "size"]
+    )
 
 
 def test_features_are_as_diverse_as_the_papers_say_at_initialisation(deep: mt.CoordinateCheck) -> None:
