@@ -246,3 +246,38 @@ def test_a_number_made_in_the_forward_pass_or_on_the_left_is_seen(times: Callabl
             return self.head(times(self.stem(x), self.width))
 
     assert plan(Multiplied(64), Multiplied(16))["stem.weight"].factor("init") == 0.5
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x, gain, width: F.normalize(x, dim=-1) * gain * width**0.5,
+        lambda x, gain, width: x / (x.norm(dim=-1, keepdim=True) * width**-0.5) * gain,
+        lambda x, gain, width: x * gain * (x.sum(-1, keepdim=True) / width),
+    ],
+)
+def test_numbers_of_a_written_out_norm_or_mean_are_its_own(norm: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+    class Normed(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.width, self.stem, self.head = width, nn.Linear(5, width), nn.Linear(width, 3)
+            self.gain = nn.Parameter(torch.ones(width))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(norm(self.stem(x), self.gain, self.width))
+
+    own = plan(Normed(64), Normed(16))
+    assert own["gain"].factor("init") == own["gain"].factor("lr") == own["stem.weight"].factor("init") == 1
+
+
+def test_several_numbers_behind_one_tensor_multiply() -> None:
+    class Twice(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.width, self.a, self.c, self.head = width, nn.Linear(5, width), nn.Linear(5, width), nn.Linear(width, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head((self.a(x) * self.width**0.5 + self.c(x)) / self.width)
+
+    own = plan(Twice(256), Twice(64))
+    assert (own["a.weight"].factor("init"), own["c.weight"].factor("init")) == (2, 4)
