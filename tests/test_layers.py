@@ -10,7 +10,7 @@ import pytest
 import mutransfer
 
 ROOT = Path(mutransfer.__file__).parent
-LAYERS = ("rules", "plan", "tasks", "ensemble", "sweep", "transfer", "limits", "report", "check", "ext")
+LAYERS = ("rules", "plan", "tasks", "ensemble", "sweep", "transfer", "report", "check", "limits", "ext")
 FOLDERS = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()]
 
 

@@ -1,0 +1,103 @@
+"""Networks whose limit is a formula: for teaching, and as tests of the solvers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from .._errors import MutransferError
+from ._activations import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoLayer:
+    """An infinitely wide two-layer linear network on one example. Time t is before step t.
+
+    Attributes:
+        outputs: f, (times,).
+        features: <h h>, (times,).
+        gradients: <g g>, (times,).
+    """
+
+    outputs: Float[Array, " times"]
+    features: Float[Array, " times"]
+    gradients: Float[Array, " times"]
+
+
+def two_layer(target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm: float = 1.0) -> TwoLayer:
+    """f = w . W^0 x / (gamma0 N sqrt(D)) under gradient descent on (f - y)^2 / 2: an exact map of three numbers.
+
+    With H = <h h>, G = <g g>, F = <h g> = gamma0 f, k = |x|^2 / D and q = lr gamma0 (y - f), a step takes h to h + q k g and g to g + q h.
+    It is a residual network of depth 0, the limit of 2309.16620 without branches.
+
+    Args:
+        target: y.
+        lr: eta0.
+        steps: Number of steps.
+        gamma0: Strength of feature learning.
+        norm: |x|^2 / D.
+
+    Raises:
+        MutransferError: gamma0 or norm is not positive, or steps is negative.
+    """
+    if gamma0 <= 0 or norm <= 0 or steps < 0:
+        raise MutransferError(f"gamma0 {gamma0} and norm {norm} must be positive, steps {steps} not negative")
+    H, G, F = norm, 1.0, 0.0
+    found = [(F / gamma0, H, G)]
+    for _ in range(steps):
+        q = lr * gamma0 * (target - F / gamma0)
+        H, G, F = (
+            H + 2 * q * norm * F + (q * norm) ** 2 * G,
+            G + 2 * q * F + q**2 * H,
+            F + q * (H + norm * G) + q**2 * norm * F,
+        )
+        found.append((F / gamma0, H, G))
+    return TwoLayer(**dict(zip(("outputs", "features", "gradients"), np.array(found).T, strict=True)))
+
+
+def two_layer_flow(target: float, times: Sequence[float], *, gamma0: float = 1.0) -> Float[Array, " times"]:
+    """The same network's output under gradient flow, at times in units of 1 / lr, for norm 1: a closed formula.
+
+    It solves df/dt = 2 sqrt(1 + gamma0^2 f^2) (y - f): with f = sinh(u) / gamma0, a = gamma0 y and s = sqrt(1 + a^2),
+    1 + a tanh(u / 2) = s tanh(s t + artanh(1 / s)).
+
+    Raises:
+        MutransferError: gamma0 is not positive.
+    """
+    if gamma0 <= 0:
+        raise MutransferError(f"gamma0 is {gamma0}: it must be positive")
+    t, a = np.asarray(times, dtype=np.float64), gamma0 * target
+    if a == 0:
+        return np.zeros_like(t)
+    s = np.sqrt(1 + a**2)
+    # tanh(s t + artanh(1 / s)) = (tanh(s t) + 1 / s) / (1 + tanh(s t) / s), without the cancellation of 1 at small a.
+    moved = np.tanh(s * t)
+    half = a * moved / (s + moved)
+    return np.asarray(2 * half / (1 - half**2) / gamma0)
+
+
+def muP_example(theta: float | Sequence[float], steps: int | None = None) -> Float[Array, " times"]:
+    """The output of Tensor Programs V's instructive example, f = V^T U x, at infinite width and in muP (2203.03466, Section 5).
+
+    With the gradient of the loss held at -theta, a step takes U to U + theta n V and n V to n V + theta U, so that
+    f_t = (prod (1 + theta_s)^2 - prod (1 - theta_s)^2) / 2 whatever the width n: the output grows in time, not in width.
+
+    Args:
+        theta: The same at every step, or one for each step.
+        steps: Number of steps, where theta is one number.
+
+    Raises:
+        MutransferError: steps is missing, or given beside a theta for each step.
+    """
+    if np.ndim(theta) == 0:
+        if steps is None or steps < 0:
+            raise MutransferError(f"steps is {steps}: give how many steps are taken with theta {theta}")
+        theta = [float(np.asarray(theta))] * steps
+    elif steps is not None:
+        raise MutransferError("theta has a value for each step: leave steps out")
+    each = np.asarray(theta, dtype=np.float64)
+    grown, shrunk = (np.cumprod([1.0, *(1 + sign * each) ** 2]) for sign in (1, -1))
+    return np.asarray((grown - shrunk) / 2)
