@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from .._errors import MutransferError
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Pointwise = Callable[[Array], Array]
 
+_ERF = np.frompyfunc(math.erf, 1, 1)
 _PROBES = np.array([-2.3, -1.1, -0.4, 0.3, 0.9, 1.7, 2.6])
 
 
@@ -51,9 +53,7 @@ class Activation:
 
 
 def _erf(x: Array) -> Array:
-    import torch
-
-    return np.asarray(torch.special.erf(torch.from_numpy(np.ascontiguousarray(x))).numpy())
+    return np.asarray(_ERF(x), dtype=np.float64)
 
 
 def _normal_density(x: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from ._activations import Array
@@ -16,7 +18,7 @@ class _Basis:
     def __init__(self, times: int, examples: int, layers: int) -> None:
         n = times * examples
         starts = np.cumsum([0, examples, 1, *[n] * layers, *[times] * layers])
-        blocks = [slice(a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        blocks = [slice(a, b) for a, b in pairwise(starts)]
         self.size = int(starts[-1])
         self.input, self.readout, self.forward, self.backward = blocks[0], blocks[1], blocks[2 : 2 + layers], blocks[2 + layers :]
 
@@ -34,9 +36,9 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
         out = np.empty_like(rows)
         out[:, basis.input] = rows[:, basis.input] @ problem.gram
         out[:, basis.readout] = rows[:, basis.readout]
-        for l in range(layers):
-            out[:, basis.forward[l]] = rows[:, basis.forward[l]] @ H[l]
-            out[:, basis.backward[l]] = rows[:, basis.backward[l]] @ G[l + 1]
+        for i in range(layers):
+            out[:, basis.forward[i]] = rows[:, basis.forward[i]] @ H[i]
+            out[:, basis.backward[i]] = rows[:, basis.backward[i]] @ G[i + 1]
         return out
 
     outputs, pulls = np.zeros((times, examples)), np.zeros((times, examples))
@@ -47,30 +49,30 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
         h[0, now, basis.input] = kept.kept[t] * np.eye(examples)
         if problem.train_input:
             h[0, now] += problem.gram @ learned.T @ g[0, :t]
-        for l in range(layers + 1):
-            if l:
-                answers = h[l - 1, now, basis.backward[l - 1]][:, :t]
-                forward[l - 1, t, :, :t] = answers
-                kernel = H[l - 1, now, past].reshape(examples, t, examples)
-                h[l, now] = h[l - 1, now] + (b * kept.kept[t] * answers + rate * np.einsum("msn,sn->ms", kernel, learned)) @ g[l, :t]
-                h[l, now, basis.forward[l - 1]][:, now] += b * kept.kept[t] * np.eye(examples)
-            H[l, now, until] = covaried(h[l, now]) @ h[l, until].T
-            H[l, until, now] = H[l, now, until].T
+        for i in range(layers + 1):
+            if i:
+                answers = h[i - 1, now, basis.backward[i - 1]][:, :t]
+                forward[i - 1, t, :, :t] = answers
+                kernel = H[i - 1, now, past].reshape(examples, t, examples)
+                h[i, now] = h[i - 1, now] + (b * kept.kept[t] * answers + rate * np.einsum("msn,sn->ms", kernel, learned)) @ g[i, :t]
+                h[i, now, basis.forward[i - 1]][:, now] += b * kept.kept[t] * np.eye(examples)
+            H[i, now, until] = covaried(h[i, now]) @ h[i, until].T
+            H[i, until, now] = H[i, now, until].T
         g[layers, t, basis.readout] = kept.kept[t]
         if problem.train_readout:
             g[layers, t] += learned.ravel() @ h[layers, past]
         outputs[t] = (covaried(h[layers, now]) @ g[layers, t]) / problem.gamma0
         check_outputs(problem, depth, outputs, t)
         pulls[t] = problem.pull(t, outputs[t])
-        for l in reversed(range(layers + 1)):
-            if l < layers:
-                answers = g[l + 1, t, basis.forward[l]][past]
-                backward[l, t, :t] = answers.reshape(t, examples)
-                own = (G[l + 1, t, :t, None] * learned).ravel()
-                g[l, t] = g[l + 1, t] + (b * kept.kept[t] * answers + rate * own) @ h[l, past]
-                g[l, t, basis.backward[l]][t] += b * kept.kept[t]
-            G[l, t, : t + 1] = covaried(g[l, t : t + 1])[0] @ g[l, : t + 1].T
-            G[l, : t + 1, t] = G[l, t, : t + 1]
+        for i in reversed(range(layers + 1)):
+            if i < layers:
+                answers = g[i + 1, t, basis.forward[i]][past]
+                backward[i, t, :t] = answers.reshape(t, examples)
+                own = (G[i + 1, t, :t, None] * learned).ravel()
+                g[i, t] = g[i + 1, t] + (b * kept.kept[t] * answers + rate * own) @ h[i, past]
+                g[i, t, basis.backward[i]][t] += b * kept.kept[t]
+            G[i, t, : t + 1] = covaried(g[i, t : t + 1])[0] @ g[i, : t + 1].T
+            G[i, : t + 1, t] = G[i, t, : t + 1]
     shape = (times, examples)
     return Limit(
         problem=problem,

@@ -10,6 +10,8 @@ Rows of R at time t hold only earlier times, and so do those of Q, so each time 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float
 
@@ -35,7 +37,7 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
     times, examples = problem.steps + 1, len(problem.targets)
     kept = memory(problem)
     stream = [_Layer(times, examples) for _ in range(layers + 1)]
-    matrices = [_Matrix(below, above, kept, noise, rate) for below, above in zip(stream[:-1], stream[1:], strict=True)]
+    matrices = [_Matrix(below, above, kept, noise, rate) for below, above in pairwise(stream)]
     outputs, pulls = np.zeros((times, examples)), np.zeros((times, examples))
     for t in range(times):
         now = _Now(t, examples, problem.gamma0 * kept.moved[t, :t, None] * pulls[:t])

@@ -118,7 +118,7 @@ def _advance(problem: Problem, depth: Depth, kept: Pair) -> Callable[[Pair, Pair
     It returns the two, and the factor by which the kernel of the gradients is larger in the layer below.
     """
     if not math.isinf(depth):
-        noise = problem.branch(depth) ** 2 if depth else 0.0
+        noise = problem.branch(depth) ** 2
         learning = noise * problem.hidden_rate(depth)
 
         def layer(features: Pair, tangent: Pair) -> tuple[Pair, Pair, Pair]:
