@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import limits as limits
     from ._errors import MutransferError as MutransferError
     from .check import CoordinateCheck as CoordinateCheck
     from .check import coordinate_check as coordinate_check
@@ -60,13 +61,15 @@ _HOMES = {
     "Transfer": "transfer",
     "transfer": "transfer",
 }
-__all__ = list(_HOMES)
+__all__ = [*_HOMES, "limits"]
 
 
 class _Package(ModuleType):
     """The package itself: `mutransfer.plan`, `.sweep` and `.transfer` are the functions, not the folders that define them."""
 
     def __getattr__(self, name: str) -> Any:
+        if name == "limits":
+            return import_module(".limits", __name__)
         if name in _HOMES:
             value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
             self.__dict__[name] = value
@@ -78,7 +81,7 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*self.__dict__, *_HOMES})
+        return sorted({*self.__dict__, *__all__})
 
 
 sys.modules[__name__].__class__ = _Package

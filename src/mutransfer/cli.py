@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from tyro.conf import Positional
@@ -285,6 +286,126 @@ def rules(
         _print_table(parametrization(name), family(optimizer), form, "json" if json else "latex" if latex else "text")
 
 
+def limit(
+    task: str = "digits",
+    depth: tuple[float, ...] = (2, 4, 8, 16, math.inf),
+    activation: str = "linear",
+    block: Literal["pre", "post"] = "pre",
+    block_depth: Literal[1, 2] = 1,
+    alpha: float | None = None,
+    over: Literal["lr", "momentum", "weight_decay", "gamma0", "beta0"] = "lr",
+    values: tuple[float, ...] = (),
+    metric: Literal["mean", "final"] = "mean",
+    width: tuple[int, ...] = (),
+    seeds: int = 4,
+    lr: float = 0.05,
+    steps: int = 20,
+    examples: int = 4,
+    loss: Literal["mse", "logistic"] = "mse",
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    gamma0: float = 1.0,
+    beta0: float = 1.0,
+    accuracy: float = 0.02,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Solve for networks of infinite width, and show where theory alone puts the best learning rate at each depth.
+
+    A residual network in mean-field scaling is trained on a few examples of two classes. With one finite depth or more, branches without
+    depth scaling are put beside it: the same network at the smallest depth, whose best rate then runs away.
+
+    Try: mutransfer limit
+
+    Try: mutransfer limit --task digits --depth inf
+
+    Try: mutransfer limit --depth 2 4 8 --activation tanh --values 0.03125 0.0625 0.125 0.25 0.5 1 --width 64 --out runs/limit
+
+    Try: mutransfer limit --over momentum --values 0 0.3 0.6 0.8 0.9 0.95 --json
+
+    Args:
+        task: A task with classes, such as digits, or a limits.Problem as FILE.py:NAME, which then brings its own network and training.
+        depth: Depths, ascending; inf is infinite depth.
+        activation: linear, relu, abs, tanh, erf or gelu; all but linear are sampled, which takes longer.
+        block: W f(h) is pre, f(W h) minus its mean is post.
+        block_depth: Matrices in a branch.
+        alpha: Branches are multiplied by depth^-alpha: from 1/2 to 1, or 0; where it is not given, 1/2 and beside it 0.
+        over: The hyperparameter that is varied.
+        values: Its values, ascending; for lr 2^-11 to 1 where they are not given.
+        metric: The mean loss over all steps, or the final loss.
+        width: Widths of finite networks to train beside the limit.
+        seeds: How many of each size.
+        lr: The learning rate, where another hyperparameter is varied.
+        steps: Steps of gradient descent.
+        examples: Examples of the task, half of them of each class.
+        loss: The loss.
+        momentum: Momentum.
+        weight_decay: Weight decay.
+        gamma0: Strength of feature learning.
+        beta0: Scale of the branches.
+        accuracy: Of sampled limits: the loss's 95% interval as a share of the initial loss.
+        out: Folder for the figure, JSON and CSV.
+        json: Print JSON.
+    """
+    import dataclasses
+
+    from . import limits
+    from ._live import Counting
+    from ._load import load
+
+    if ":" in task:
+        problem = load(task)
+        if not isinstance(problem, limits.Problem):
+            raise MutransferError(f"{task} is a {type(problem).__name__}, not a mutransfer.limits.Problem")
+    else:
+        inputs, targets = limits.two_classes(task, examples)
+        problem = limits.Problem(
+            inputs=inputs,
+            targets=targets,
+            lr=lr,
+            steps=steps,
+            loss=loss,
+            activation=activation,
+            block=block,
+            block_depth=block_depth,
+            gamma0=gamma0,
+            beta0=beta0,
+            alpha=0.5 if alpha is None else alpha,
+            momentum=momentum,
+            weight_decay=weight_decay,
+        )
+    if not values and over != "lr":
+        raise MutransferError(f"give the values of {over}: --values, ascending")
+    finite = tuple(each for each in depth if not math.isinf(each))
+    compared = [(problem, depth)]
+    if finite and alpha is None and ":" not in task:
+        compared.append((dataclasses.replace(problem, alpha=0.0, beta0=problem.branch(finite[0])), finite))
+    found = []
+    with Counting(Console(stderr=json), "limit") as counting:
+        for each, depths in compared:
+            found.append(
+                limits.landscape(
+                    each,
+                    over=over,
+                    values=values or [2.0**power for power in range(-11, 1)],
+                    depths=[int(d) if d == int(d) else d for d in depths if not math.isinf(d)] + [d for d in depths if math.isinf(d)],
+                    metric=metric,
+                    widths=width,
+                    seeds=seeds,
+                    accuracy=accuracy,
+                    report=counting,
+                )
+            )
+    if json:
+        print(json_module.dumps([made.to_json() for made in found], indent=1))
+    else:
+        for shown in found:
+            print(f"{shown}\n")
+    if out is not None:
+        limits.save_landscapes(found, out)
+        print(f"Figure, JSON and CSV are in {out}", file=sys.stderr if json else sys.stdout)
+
+
 def _list_rules() -> None:
     from .rules import FAMILIES, PARAMETRIZATIONS
 
@@ -352,6 +473,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "transfer": transfer,
     "report": report,
     "rules": rules,
+    "limit": limit,
 }
 
 

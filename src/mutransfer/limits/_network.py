@@ -196,3 +196,8 @@ def _branch(problem: Problem, initials: Sequence[Initial], rate: float, shape: t
         matrix = _Matrix(initial, rate, _History(shape), _History(shape))
         parts += [_Pointwise(problem.phi), matrix] if problem.block == "pre" else [matrix, _Pointwise(problem.phi)]
     return parts if problem.block == "pre" else [*parts, _Centred()]
+
+
+def streams(features: Sequence[Array], examples: int) -> Float[Array, "layers times examples *networks sites"]:
+    """Features of all layers as a trained run has them, with the sites last."""
+    return np.stack([np.moveaxis(each.reshape(*each.shape[:-1], -1, examples), (-2, -1), (0, 1)) for each in features])

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from .._errors import MutransferError
 from ._activations import Array
 from ._limit import Limit, check_outputs, extrapolated
-from ._network import run
+from ._network import run, streams
 from ._problem import Depth, Problem
 from ._sites import SiteDraw, directions
 
@@ -23,6 +24,9 @@ _ROOM = 1.5
 
 _FEWEST = 256
 _MOST_BYTES = 8 << 30
+
+Report = Callable[[str, int, int], None]
+"""Told of progress: what is done, how many of it are done, and of how many."""
 
 _T_97_5 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}
 """Quantile of Student's t at 97.5%, by the number of values that a mean is taken of."""
@@ -36,7 +40,7 @@ def nonlinear(
     repetitions: int = 4,
     seed: int = 0,
     nodes: int = NODES,
-    report: Callable[[str, int, int], None] | None = None,
+    report: Report | None = None,
 ) -> Limit:
     """Training of a residual network of infinite width, with any activation, block and block depth.
 
@@ -85,6 +89,32 @@ def nonlinear(
         if reached <= accuracy:
             return found
         samples *= 2
+
+
+def limit_stream(
+    problem: Problem, depth: int, *, samples: int | None = None, seed: int = 0
+) -> Float[Array, "layers times examples samples"]:
+    """The residual stream of an infinitely wide network at sampled sites, at every layer and time, as `feature_diversity` takes it.
+
+    Args:
+        problem: The network, its data and training.
+        depth: Number of branches.
+        samples: Sites; by default half as many again as the draws that they must keep orthogonal.
+        seed: Seed of the samples.
+
+    Raises:
+        MutransferError: the depth is not finite, or the samples are fewer than the draws.
+        Diverged: the loss is hopeless.
+    """
+    problem.check_depth(depth)
+    needed = directions(problem, depth) if not math.isinf(depth) else 0
+    chosen = math.ceil(_ROOM * needed) if samples is None else samples
+    if math.isinf(depth) or chosen <= needed:
+        raise MutransferError(f"depth {depth}, samples {samples}: give a finite depth and more than {needed} samples")
+    _check_memory(problem, int(depth), chosen, math.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = run(problem, depth, SiteDraw(problem, depth, chosen, seed), lambda step, f: check_outputs(problem, depth, f, step))
+    return streams(found.features, len(problem.targets))
 
 
 def _check_memory(problem: Problem, depth: int, samples: int, accuracy: float) -> None:

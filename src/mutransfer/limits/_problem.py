@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,20 @@ Depth = int | float
 """A number of residual branches, or math.inf."""
 
 
+_PLAIN = (
+    "lr",
+    "steps",
+    "block",
+    "block_depth",
+    "gamma0",
+    "beta0",
+    "alpha",
+    "train_input",
+    "train_readout",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+)
 _ALPHAS = "from 1/2 to 1, or 0 for branches without depth scaling"
 
 
@@ -141,6 +155,18 @@ class Problem:
     def gram(self) -> Float[Array, "examples examples"]:
         """x . x' / D."""
         return np.asarray(self.inputs @ self.inputs.T / self.inputs.shape[1])
+
+    def describe(self) -> dict[str, Any]:
+        """The problem as plain data: numbers and names; functions by their names."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return plain | {
+            "activation": self.phi.name,
+            "loss": self.objective.name,
+            "inputs": self.inputs.tolist(),
+            "targets": self.targets.tolist(),
+            "rates": self.rates.tolist(),
+            "batches": None if self.batches is None else np.asarray(self.batches).tolist(),
+        }
 
     def branch(self, depth: float) -> float:
         """The factor of a branch, beta0 L^-alpha; 0 where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from .._errors import MutransferError
 from ._activations import Array
-from ._network import Field, Trained, run
+from ._network import Field, Trained, run, streams
 from ._problem import Problem
 
 _LARGEST = 1 << 27
@@ -86,12 +87,26 @@ def simulate(problem: Problem, width: int, depth: int, seeds: Sequence[int] | in
         MutransferError: the width is not positive, the depth is not a finite whole number, there are no seeds.
     """
     chosen = range(seeds) if isinstance(seeds, int) else seeds
-    problem.check_depth(depth)
-    if depth == float("inf") or width < 1 or not len(chosen):
-        raise MutransferError(f"width {width}, depth {depth}, seeds {seeds}: give a positive width, a finite depth, at least one seed")
+    _check(problem, width, depth, chosen)
     together = max(1, _LARGEST // (width**2 * max(1, depth * problem.block_depth) + 2 * width * problem.steps * len(problem.targets)))
     with np.errstate(over="ignore", invalid="ignore"):
         return np.concatenate([trained(problem, width, depth, chosen[i : i + together]).outputs for i in range(0, len(chosen), together)])
+
+
+def _check(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> None:
+    problem.check_depth(depth)
+    if math.isinf(depth) or width < 1 or not len(seeds):
+        raise MutransferError(f"width {width}, depth {depth}, {len(seeds)} seeds: give a positive width, a finite depth, at least one seed")
+
+
+def network_stream(problem: Problem, width: int, depth: int, seed: int = 0) -> Float[Array, "layers times examples width"]:
+    """The residual stream of one network of finite width, at every layer and time, as `feature_diversity` takes it.
+
+    Raises:
+        MutransferError: as of `simulate`.
+    """
+    _check(problem, width, depth, [seed])
+    return streams(trained(problem, width, depth, [seed]).features, len(problem.targets))[..., 0, :]
 
 
 def trained(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> Trained:

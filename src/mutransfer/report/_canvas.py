@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._errors import MutransferError
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 INK = "#262626"
 FAINT = "#737373"
 ACCENT = "#c8460a"
+
+_LIGHTEST = 0.36
 
 _STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -122,3 +126,11 @@ def loss_ticks(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def shades(count: int) -> list[str]:
+    """Light for small sizes, dark for large ones, distinct to all kinds of colour vision."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["YlGnBu"](share)) for share in np.linspace(_LIGHTEST if count > 1 else 1.0, 1.0, count)]

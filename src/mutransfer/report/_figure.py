@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import MutransferError
-from ._canvas import ACCENT, FAINT, drawing, lay_out, loss_ticks
+from ._canvas import ACCENT, FAINT, drawing, lay_out, loss_ticks, shades
 from ._section import Array, Line, Panel
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _PANEL = (3.3, 2.75)
 _ROOM = 0.06
-_LIGHTEST = 0.36
 _LOG_FROM = 3.0
 _MOST_TICKS = 8
 _LONGEST_TITLE = 38
@@ -202,21 +201,13 @@ def _rate_ticks(axes: Axes, frame: _Frame) -> None:
 
 
 def _colour(panel: Panel, line: Line) -> str:
-    return _colours(len(panel.values))[panel.values.index(getattr(line.size, panel.axis))]
-
-
-def _colours(count: int) -> list[str]:
-    """Light for small sizes, dark for large ones, distinct to all kinds of colour vision."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return [to_hex(colormaps["YlGnBu"](share)) for share in np.linspace(_LIGHTEST if count > 1 else 1.0, 1.0, count)]
+    return shades(len(panel.values))[panel.values.index(getattr(line.size, panel.axis))]
 
 
 def _legend(axes: Axes, panel: Panel) -> None:
     from matplotlib.lines import Line2D
 
-    pairs = zip(panel.values, _colours(len(panel.values)), strict=True)
+    pairs = zip(panel.values, shades(len(panel.values)), strict=True)
     handles = [Line2D([], [], color=colour, marker="o", markersize=2.2, label=str(value)) for value, colour in pairs]
     axes.legend(handles=handles, title=panel.axis, alignment="left", loc="upper left", bbox_to_anchor=(1.01, 1.02))
 
