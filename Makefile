@@ -22,10 +22,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(INSTALLED)  # sweep throughput against an ordinary loop; what a plan costs
+benchmark: $(INSTALLED)  # sweep throughput against an ordinary loop; what a plan costs; limits beside networks
 	$(BIN)/python benchmarks/sweep_throughput/run.py
 	$(BIN)/python benchmarks/plan_overhead/run.py
 	$(BIN)/python benchmarks/plan_large/run.py
+	$(BIN)/python benchmarks/limits/run.py
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("mutransfer needs Python 3.11 or newer; give one with make PYTHON=...")'

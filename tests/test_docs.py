@@ -9,7 +9,9 @@ DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
 LINKS = [(page, target) for page in DOCS for target in re.findall(r"\]\(([^)#]+)\)", page.read_text())]
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if page.stem in {"rules", "coordinate-check"}], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in DOCS if page.stem in {"rules", "coordinate-check", "limits"}], ids=lambda page: page.stem
+)
 def test_the_python_of_a_page_runs(page: Path) -> None:
     namespace: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)

@@ -64,7 +64,7 @@ def outcome(p: Problem, depth: int, method: Literal["imbedding", "march"]) -> Li
 # Two solvers, and what they must reduce to
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 @given(p=problems(), depth=st.integers(0, 5))
 def test_the_march_and_the_imbedding_agree(p: Problem, depth: int) -> None:
     found, march = outcome(p, depth, "imbedding"), outcome(p, depth, "march")
@@ -189,7 +189,6 @@ def test_batches_and_decay_of_one_example_are_no_different_for_its_copies() -> N
     np.testing.assert_allclose(linear(copies, 3).outputs, np.tile(linear(p, 3).outputs, 3), atol=1e-12)
 
 
-@pytest.mark.xfail(reason="weight decay shrinks the frozen input, too")
 def test_a_frozen_input_does_not_decay() -> None:
     """Without branches that is a linear model: w <- (1 - lr lambda0) w + lr gamma0 (y - f) h."""
     found, f = linear(one(train_input=False, weight_decay=0.5, gamma0=1.5), 0).outputs[:, 0], 0.0
@@ -246,7 +245,7 @@ def test_features_move_as_the_square_of_gamma0() -> None:
 # Networks of finite width
 
 
-WIDTHS = {64: 150, 128: 120, 256: 60, 512: 24, 1024: 6}
+WIDTHS = {64: 150, 128: 100, 256: 50, 512: 16, 1024: 4}
 
 
 @cache
@@ -426,7 +425,6 @@ def test_a_rate_that_is_too_large_names_the_step(method: Literal["imbedding", "m
     linear(one(lr=2.0, steps=step - 1), 0, method=method)
 
 
-@pytest.mark.xfail(reason="the imbedding warns of the overflow")
 @pytest.mark.parametrize("depth", [2, math.inf])
 def test_rates_that_overflow_are_divergence_without_warnings(depth: float) -> None:
     with pytest.raises(Diverged, match=f"depth {depth} diverges at step 1 with lr 1e"):

@@ -46,7 +46,7 @@ def solved(case: str) -> Limit:
 
 @cache
 def networks(case: str) -> dict[int, Array]:
-    return {width: simulate(problem(**CASES[case]), width, 2, seeds) for width, seeds in ((32, 500), (64, 400), (128, 200), (256, 60))}
+    return {width: simulate(problem(**CASES[case]), width, 2, seeds) for width, seeds in ((32, 250), (64, 200), (128, 80), (256, 20))}
 
 
 # Linear networks have no sampling error
@@ -160,13 +160,13 @@ def test_a_solver_that_drops_the_responses_is_not_the_limit(monkeypatch: pytest.
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "softplus post"])
 def test_small_gamma0_is_lazy(case: str) -> None:
-    p = problem(**CASES[case], gamma0=1e-3, weight_decay=0.2)
-    kernel, found = lazy(p, 2), nonlinear(p, 2, accuracy=0.02)
-    assert np.abs(kernel.outputs).max() > 0.3
-    assert (np.abs(found.outputs - kernel.outputs) < 6 * found.outputs_error + 1e-3).all()
+    p = problem(**CASES[case], gamma0=1e-3, weight_decay=0.2, steps=4)
+    kernel, found = lazy(p, 2), nonlinear(p, 2, accuracy=0.08, repetitions=8)
+    assert np.abs(kernel.outputs).max() > 0.2
+    assert (np.abs(found.outputs - kernel.outputs) < 5 * found.outputs_error + 1e-3).all()
     assert found.outputs_error.max() < 0.05
-    moved = nonlinear(replace(p, gamma0=1.5), 2, accuracy=0.02)
-    assert (np.abs(moved.outputs - kernel.outputs) > 8 * moved.outputs_error + 1e-3).any()
+    moved = nonlinear(replace(p, gamma0=2.0), 2, accuracy=0.1)
+    assert (np.abs(moved.outputs - kernel.outputs) > 5 * moved.outputs_error + 1e-3).any()
 
 
 # Accuracy and errors
@@ -184,8 +184,8 @@ def test_a_better_accuracy_is_reached_with_more_samples() -> None:
 
 def test_error_bars_are_those_of_other_seeds() -> None:
     """Errors relative to their bars follow Student's t: with 8 repetitions nearly a normal distribution."""
-    p = problem(**CASES["relu"], gamma0=1.3)
-    limits = [nonlinear(p, 2, accuracy=1.0, repetitions=8, seed=seed) for seed in range(24)]
+    p = problem(**CASES["relu"], gamma0=1.3, steps=4)
+    limits = [nonlinear(p, 1, accuracy=1.0, repetitions=8, seed=seed) for seed in range(16)]
     outputs, bars = (np.array([getattr(each, name) for each in limits])[:, 1:] for name in ("outputs", "outputs_error"))
     z = (outputs - outputs.mean(0)) / bars
     assert 0.75 < np.sqrt((z**2).mean()) < 1.5
@@ -196,8 +196,8 @@ def test_error_bars_are_those_of_other_seeds() -> None:
 def test_few_samples_are_not_biased_beyond_their_error() -> None:
     p = problem(**CASES["relu"])
     few = nonlinear(p, 2, accuracy=1.0, repetitions=8, seed=5)
-    many = nonlinear(p, 2, accuracy=0.002, repetitions=8)
-    assert many.samples >= 8 * few.samples
+    many = nonlinear(p, 2, accuracy=0.003, repetitions=8)
+    assert many.samples >= 4 * few.samples
     z = (few.outputs - many.outputs)[1:] / np.hypot(few.outputs_error, many.outputs_error)[1:]
     assert np.abs(z).max() < 5
 
@@ -231,9 +231,9 @@ def test_no_steps_are_solved() -> None:
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_infinite_depth_is_the_limit_of_finite_depths(alpha: float) -> None:
-    p = problem(activation="tanh", steps=4, alpha=alpha)
+    p = problem(activation="tanh", steps=3, alpha=alpha)
     infinite = nonlinear(p, math.inf, accuracy=0.01)
-    finite = {depth: nonlinear(p, depth, accuracy=0.004) for depth in (4, 8, 16)}
+    finite = {depth: nonlinear(p, depth, accuracy=0.01) for depth in (4, 8, 16)}
     gaps = {depth: each.outputs - infinite.outputs for depth, each in finite.items()}
     errors = {depth: 4.5 * np.hypot(each.outputs_error, infinite.outputs_error) for depth, each in finite.items()}
     extrapolated = (8 * finite[16].outputs - 6 * finite[8].outputs + finite[4].outputs) / 3
@@ -248,11 +248,11 @@ def test_infinite_depth_is_the_limit_of_finite_depths(alpha: float) -> None:
 
 def test_a_rate_that_is_too_large_names_the_step() -> None:
     with pytest.raises(Diverged, match="the limit of depth 0 diverges at step") as known:
-        linear(problem(lr=3.0), 0)
+        linear(problem(lr=9.0), 0)
     with pytest.raises(
-        Diverged, match=f"the limit of depth 0 diverges at step {known.value.step} with lr 3: .*give a smaller lr"
+        Diverged, match=f"the limit of depth 0 diverges at step {known.value.step} with lr 9: .*give a smaller lr"
     ) as caught:
-        nonlinear(problem(lr=3.0), 0)
+        nonlinear(problem(lr=9.0), 0)
     assert caught.value.step == known.value.step
     with pytest.raises(Diverged, match="diverges at step 1 with lr 1e"):
         nonlinear(problem(activation="relu", lr=1e200), 2)

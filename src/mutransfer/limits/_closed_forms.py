@@ -30,6 +30,8 @@ class TwoLayer:
 def two_layer(target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm: float = 1.0) -> TwoLayer:
     """f = w . W^0 x / (gamma0 N sqrt(D)) under gradient descent on (f - y)^2 / 2: an exact map of three numbers.
 
+    They are not finite once training has diverged.
+
     With H = <h h>, G = <g g>, F = <h g> = gamma0 f, k = |x|^2 / D and q = lr gamma0 (y - f), a step takes h to h + q k g and g to g + q h.
     It is a residual network of depth 0, the limit of 2309.16620 without branches.
 
@@ -45,16 +47,17 @@ def two_layer(target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm
     """
     if gamma0 <= 0 or norm <= 0 or steps < 0:
         raise MutransferError(f"gamma0 {gamma0} and norm {norm} must be positive, steps {steps} not negative")
-    H, G, F = norm, 1.0, 0.0
+    H, G, F = np.float64(norm), np.float64(1.0), np.float64(0.0)
     found = [(F / gamma0, H, G)]
-    for _ in range(steps):
-        q = lr * gamma0 * (target - F / gamma0)
-        H, G, F = (
-            H + 2 * q * norm * F + (q * norm) ** 2 * G,
-            G + 2 * q * F + q**2 * H,
-            F + q * (H + norm * G) + q**2 * norm * F,
-        )
-        found.append((F / gamma0, H, G))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(steps):
+            q = lr * gamma0 * (target - F / gamma0)
+            H, G, F = (
+                H + 2 * q * norm * F + (q * norm) ** 2 * G,
+                G + 2 * q * F + q**2 * H,
+                F + q * (H + norm * G) + q**2 * norm * F,
+            )
+            found.append((F / gamma0, H, G))
     return TwoLayer(**dict(zip(("outputs", "features", "gradients"), np.array(found).T, strict=True)))
 
 

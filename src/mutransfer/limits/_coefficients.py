@@ -46,7 +46,7 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
     for t in range(times):
         now, past, until = slice(t * examples, (t + 1) * examples), slice(t * examples), slice((t + 1) * examples)
         learned = problem.gamma0 * kept.moved[t, :t, None] * pulls[:t]
-        h[0, now, basis.input] = kept.kept[t] * np.eye(examples)
+        h[0, now, basis.input] = kept.kept_input[t] * np.eye(examples)
         if problem.train_input:
             h[0, now] += problem.gram @ learned.T @ g[0, :t]
         for i in range(layers + 1):
@@ -58,7 +58,7 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
                 h[i, now, basis.forward[i - 1]][:, now] += b * kept.kept[t] * np.eye(examples)
             H[i, now, until] = covaried(h[i, now]) @ h[i, until].T
             H[i, until, now] = H[i, now, until].T
-        g[layers, t, basis.readout] = kept.kept[t]
+        g[layers, t, basis.readout] = kept.kept_readout[t]
         if problem.train_readout:
             g[layers, t] += learned.ravel() @ h[layers, past]
         outputs[t] = (covaried(h[layers, now]) @ g[layers, t]) / problem.gamma0

@@ -170,6 +170,7 @@ def finite_size_figure(found: FiniteSize) -> Figure:
             axes.fill_between(reach, law.low * reach**-law.power, law.high * reach**-law.power, color=FAINT, alpha=0.15, linewidth=0)
             if told:
                 axes.plot(*zip(*told, strict=True), color=INK, **_DOT)
+            loss_ticks(axes)
             axes.set_xticks(law.sizes, [str(size) for size in law.sizes])
             axes.minorticks_off()
             axes.set_xlabel(law.axis)
@@ -179,7 +180,7 @@ def finite_size_figure(found: FiniteSize) -> Figure:
                 ""
                 if law.slope is None
                 else f"fitted power {law.slope:.2f}"
-                + (f" [{law.slope_low:.2f}, {law.slope_high:.2f}]" if law.slope_low != law.slope_high else "")
+                + (f" [{law.slope_low:.2f}, {law.slope_high:.2f}]" if law.slope_low is not None else "")
             )
             text = fitted.replace("-", "\N{MINUS SIGN}") or "not told from noise"
             axes.annotate(text, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=7.5, color=FAINT)

@@ -38,8 +38,8 @@ class Law:
         power: What theory says: 1/2, 1 and 1.
         sizes: The sizes that were measured.
         errors: The root mean square error at each, over all points of a curve; 0 where it cannot be told from noise.
-        slope: Fitted power, its sign as printed in `errors` over `sizes`; None where fewer than two errors can be told from noise.
-        slope_low: Lower end of its 95% interval.
+        slope: Fitted exponent of the size, negative where errors fall; None where fewer than two errors can be told from noise.
+        slope_low: Lower end of its 95% interval; None for a depth law between limits, where nothing is resampled.
         slope_high: Upper end.
         constant: The constant, with the power held at theory's.
         low: Lower end of its 95% interval over resampled networks; for a depth law between limits the range over depths.
@@ -107,7 +107,8 @@ class FiniteSize:
             power = f"{size}^-1/2" if law.power == 0.5 else f"1/{size}"
             fitted = "not told from noise"
             if law.slope is not None:
-                fitted = f"fitted {size}^{law.slope:.2f} [{law.slope_low:.2f}, {law.slope_high:.2f}]"
+                interval = f" [{law.slope_low:.2f}, {law.slope_high:.2f}]" if law.slope_low is not None else ""
+                fitted = f"fitted {size}^{law.slope:.2f}{interval}"
             lines.append(f"  {law.name:19} {law.constant:.3g} [{law.low:.3g}, {law.high:.3g}] × {power:6}  {fitted}")
         return "\n".join(lines)
 
@@ -340,8 +341,8 @@ def _depth_law(known: Mapping[float, Array], errors: Mapping[float, Array], dept
         sizes=tuple(depths),
         errors=tuple(map(float, found)),
         slope=slope,
-        slope_low=slope,
-        slope_high=slope,
+        slope_low=None,
+        slope_high=None,
         constant=float(constants[-1]),
         low=float((constants - spread).min()),
         high=float((constants + spread).max()),

@@ -180,16 +180,17 @@ def _embed(problem: Problem, kept: Memory, first: _Layer, now: _Now) -> None:
     """The features of layer 0, which the input's weights make."""
     if problem.train_input:
         first.R[now.h, now.g_past] = problem.gram @ now.learned.T
-    _mirror(first.zeta, now.h, kept.kept[now.t] * np.kron(kept.kept[now.g_until], problem.gram))
+    _mirror(first.zeta, now.h, kept.kept_input[now.t] * np.kron(kept.kept_input[now.g_until], problem.gram))
     first.see_features(now)
 
 
 def _readout(problem: Problem, kept: Memory, last: _Layer, now: _Now) -> Float[Array, " examples"]:
     """The outputs f = w . h / (gamma0 N), and the gradients of the last layer, which are the readout's weights w."""
-    own = kept.kept[now.t] * (last.RS[now.h, now.g_past] @ kept.kept[now.g_past])
+    w = kept.kept_readout
+    own = w[now.t] * (last.RS[now.h, now.g_past] @ w[now.g_past])
     if problem.train_readout:
         last.Q[now.t, now.h_past] = now.learned.ravel()
         own = own + last.features.kernel[now.h, now.h_past] @ now.learned.ravel()
-    _mirror(last.kappa, now.g, (kept.kept[now.t] * kept.kept[now.g_until])[None])
+    _mirror(last.kappa, now.g, (w[now.t] * w[now.g_until])[None])
     last.see_gradients(now)
     return np.asarray(own / problem.gamma0)

@@ -84,13 +84,14 @@ def lazy(problem: Problem, depth: Depth) -> Lazy:
 
     layers = np.linspace(0.0, 1.0, _RECORDED if math.isinf(depth) else int(depth) + 1)
     advance = _advance(problem, depth, kept)
-    features, tangent = kept * gram, problem.train_input * gram
+    features, tangent = (kept * gram, gram) if problem.train_input else (gram, np.zeros_like(gram))
     nngp, growths = [features[initial, initial]], []
     for _ in layers[1:]:
         features, tangent, growth = advance(features, tangent)
         nngp.append(features[initial, initial])
         growths.append(growth[initial, initial])
-    tangent = problem.train_readout * features + kept * tangent
+    if problem.train_readout:
+        tangent = features + kept * tangent
 
     kernels = tangent.reshape(len(scales), examples, len(scales), examples)
     outputs = np.zeros((problem.steps + 1, examples))

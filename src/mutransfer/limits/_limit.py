@@ -69,6 +69,11 @@ class Limit:
     losses_error: Array = field(default_factory=lambda: np.zeros(()))
     samples: int = 0
 
+    def __str__(self) -> str:
+        first, last, error = self.losses[0], self.losses[-1], float(np.broadcast_to(self.losses_error, self.losses.shape)[-1])
+        spread = f" +- {error:.2g}" if error else ""
+        return f"infinite width, depth {self.depth:g}: loss {first:.4g}, after {self.problem.steps} steps {last:.4g}{spread}"
+
 
 _WEIGHTS = {2: (-1, 2), 3: (1 / 3, -2, 8 / 3)}
 """What removes the error's first powers of 1 / depth, by the number of stacks."""

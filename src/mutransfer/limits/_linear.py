@@ -40,14 +40,15 @@ def linear(problem: Problem, depth: Depth, *, method: Literal["imbedding", "marc
         The limit. Its responses, for the weights between layers l - 1 and l: "forward" (branches, times, examples, times), how features
         answer to the Gaussian part of the back-propagated signal, A^l = <dh^(l-1)_mu(t) / dr^l(s)>; "backward" (branches, times, times,
         examples), B^l = <dg^l(t) / du^l_nu(s)>; at infinite depth times the root of the depth. At infinite depth layers are the
-        coarsest stack's, and outputs_error is the change from second to third order, several times the error that is left.
+        coarsest stack's, and outputs_error is the change from second to third order, whose largest value is above the largest error
+        that is left.
 
     Raises:
         MutransferError: the activation is not linear, the block depth is 2, the depth, method or nodes are out of range.
         Diverged: the loss is hopeless; the message names the step.
     """
     problem.check_depth(depth)
-    if problem.phi.name != "linear" or problem.block_depth != 1:
+    if not problem.is_linear:
         raise MutransferError(
             f"limits.linear solves linear branches of one matrix, not {problem.phi.name} of block depth {problem.block_depth}; "
             "use limits.nonlinear"
@@ -56,11 +57,12 @@ def linear(problem: Problem, depth: Depth, *, method: Literal["imbedding", "marc
         raise MutransferError(f"method {method!r} does not solve depth {depth}; use 'imbedding'")
     if nodes < 1:
         raise MutransferError(f"nodes is {nodes}: give at least 1")
-    if math.isinf(depth):
-        return _infinite(problem, nodes)
-    noise = problem.branch(depth) ** 2
-    solve = march if method == "march" else imbedding
-    return solve(problem, int(depth), noise, noise * problem.hidden_rate(depth), depth)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isinf(depth):
+            return _infinite(problem, nodes)
+        noise = problem.branch(depth) ** 2
+        solve = march if method == "march" else imbedding
+        return solve(problem, int(depth), noise, noise * problem.hidden_rate(depth), depth)
 
 
 def _infinite(problem: Problem, nodes: int) -> Limit:

@@ -18,10 +18,14 @@ class Memory:
     Attributes:
         kept: (times,).
         moved: (times, times), zero on and above the diagonal.
+        kept_input: What is kept of the input's weights, (times,); all of them where they are frozen, which decay does not touch.
+        kept_readout: The same of the readout's.
     """
 
     kept: Float[Array, " times"]
     moved: Float[Array, "times times"]
+    kept_input: Float[Array, " times"]
+    kept_readout: Float[Array, " times"]
 
 
 def memory(problem: Problem) -> Memory:
@@ -36,4 +40,10 @@ def memory(problem: Problem) -> Memory:
         buffer = descent if step == 0 else problem.momentum * buffer + descent
         taken = descent + problem.momentum * buffer if problem.nesterov else buffer
         weights[step + 1] = weights[step] + problem.rates[step] * taken
-    return Memory(kept=weights[:, 0].copy(), moved=weights[:, 1:].copy())
+    kept, frozen = weights[:, 0].copy(), np.ones(times)
+    return Memory(
+        kept=kept,
+        moved=weights[:, 1:].copy(),
+        kept_input=kept if problem.train_input else frozen,
+        kept_readout=kept if problem.train_readout else frozen,
+    )

@@ -105,7 +105,8 @@ class _History:
     """Fields of all times until now, (*networks, sites, times * examples)."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.fields, self.filled = np.empty(shape), 0
+        *first, sites, columns = shape
+        self.fields, self.filled = np.swapaxes(np.empty((*first, columns, sites)), -1, -2), 0
 
     def append(self, field: Field) -> None:
         self.fields[..., self.filled : self.filled + field.shape[-1]] = field
@@ -150,7 +151,7 @@ def run(problem: Problem, depth: int, draw: Draw, watch: Callable[[int, Array], 
     outputs, pulls = np.zeros((2, *start.shape[:-2], times, examples))
     for t in range(times):
         past = _past(problem, kept, pulls, t)
-        h = past.kept * start
+        h = kept.kept_input[t] * start
         if problem.train_input:
             repeated = np.tile(problem.gram, (t, 1))
             h = h + gradients[0].fields[..., : t * examples] @ (past.weights[..., None] * repeated)
@@ -163,7 +164,7 @@ def run(problem: Problem, depth: int, draw: Draw, watch: Callable[[int, Array], 
             seen.append(h)
         if t == 0:
             readout = draw.readout(h)
-        w = past.kept * readout
+        w = kept.kept_readout[t] * readout
         if problem.train_readout:
             w = w + features[-1].fields[..., : t * examples] @ past.weights[..., None]
         outputs[..., t, :] = (w * h).mean(-2) / problem.gamma0

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import MutransferError
-from ._activations import Activation, Array, activation
-from ._losses import Loss, loss
+from ._activations import ACTIVATIONS, Activation, Array, activation
+from ._losses import LOSSES, Loss, loss
 
 Depth = int | float
 """A number of residual branches, or math.inf."""
@@ -108,7 +108,7 @@ class Problem:
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "phi", activation(self.activation))
         object.__setattr__(self, "objective", loss(self.loss))
-        if self.objective.name == "logistic" and set(np.unique(targets)) - {-1.0, 1.0}:
+        if self.objective is LOSSES["logistic"] and set(np.unique(targets)) - {-1.0, 1.0}:
             raise MutransferError(f"the logistic loss needs targets of -1 and 1, not {sorted(set(targets.tolist()))[:5]}")
         if self.block not in ("pre", "post") or self.block_depth not in (1, 2):
             raise MutransferError(f"a block is pre or post, of block depth 1 or 2, not {self.block!r} of {self.block_depth!r}")
@@ -155,6 +155,11 @@ class Problem:
     def gram(self) -> Float[Array, "examples examples"]:
         """x . x' / D."""
         return np.asarray(self.inputs @ self.inputs.T / self.inputs.shape[1])
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether branches are linear and of one matrix, so that the limit needs no sampling."""
+        return self.phi is ACTIVATIONS["linear"] and self.block_depth == 1
 
     def describe(self) -> dict[str, Any]:
         """The problem as plain data: numbers and names; functions by their names."""

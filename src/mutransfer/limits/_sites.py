@@ -62,7 +62,7 @@ class _Source:
 
     def __init__(self, samples: int, most: int, seed: int | Sequence[int]) -> None:
         self.random = np.random.default_rng(seed)
-        self.drawn, self.count = np.empty((samples, most)), 1
+        self.drawn, self.count = _columns(samples, most), 1
         self.drawn[:, 0] = 1.0
 
     def draw(self, count: int, apart: _Side | None = None) -> Float[Array, "samples count"]:
@@ -70,20 +70,23 @@ class _Source:
         samples = len(self.drawn)
         before = self.drawn[:, : self.count]
         fresh = self.random.standard_normal((samples, count))
+        onto = before.T @ fresh / samples
         if apart is not None:
             overlaps = apart.overlaps(before)
             inverse = _inverse(np.eye(overlaps.shape[1]) - overlaps.T @ overlaps)
-        for _ in range(2):
-            onto = before.T @ fresh / samples
-            if apart is not None:
-                beside = inverse @ (apart.used.T @ fresh / samples - overlaps.T @ onto)
-                fresh -= apart.used @ beside
-                onto -= overlaps @ beside
-            fresh -= before @ onto
+            beside = inverse @ (apart.used.T @ fresh / samples - overlaps.T @ onto)
+            fresh -= apart.used @ beside
+            onto -= overlaps @ beside
+        fresh -= before @ onto
         fresh = np.linalg.qr(fresh)[0] * np.sqrt(samples)
         self.drawn[:, self.count : self.count + count] = fresh
         self.count += count
         return np.asarray(fresh)
+
+
+def _columns(samples: int, most: int) -> Array:
+    """An array to be filled column by column."""
+    return np.empty((samples, most), order="F")
 
 
 def _inverse(moment: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -105,7 +108,7 @@ class _Side:
     """What a matrix has multiplied from one side: orthonormal directions, and the Gaussian that each of them made."""
 
     def __init__(self, samples: int, draws: int, most: int) -> None:
-        self._used, self._made, self._count = np.empty((samples, most)), np.empty((samples, most)), 0
+        self._used, self._made, self._count = _columns(samples, most), _columns(samples, most), 0
         self._overlaps, self._known = np.empty((draws, most)), (0, 0)
 
     @property

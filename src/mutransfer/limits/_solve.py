@@ -22,11 +22,6 @@ def solve(problem: Problem, depth: Depth, *, accuracy: float = 0.01, seed: int =
         MutransferError: as the two solvers.
         Diverged: the loss is hopeless.
     """
-    if is_linear(problem):
+    if problem.is_linear:
         return linear(problem, depth)
     return nonlinear(problem, depth, accuracy=accuracy, seed=seed, report=report)
-
-
-def is_linear(problem: Problem) -> bool:
-    """Whether the limit is solved without sampling."""
-    return problem.phi.name == "linear" and problem.block_depth == 1
