@@ -45,7 +45,7 @@ class SiteDraw:
 
     def readout(self, features: Field) -> Array:
         """See Draw: independent of the features, so that f = 0 before training."""
-        side = _Side(*self.source.drawn.shape, features.shape[1])
+        side = _Side(self.source, features.shape[1])
         directions, _ = _whitened(features, float(np.einsum("sp,sp->", features, features)) / len(features))
         side.append(directions, directions)
         return self.source.draw(1, side)
@@ -107,7 +107,8 @@ def _whitened(fields: Field, scale: float) -> tuple[Float[Array, "samples rank"]
 class _Side:
     """What a matrix has multiplied from one side: orthonormal directions, and the Gaussian that each of them made."""
 
-    def __init__(self, samples: int, draws: int, most: int) -> None:
+    def __init__(self, source: _Source, most: int) -> None:
+        samples, draws = source.drawn.shape
         self._used, self._made, self._count = _columns(samples, most), _columns(samples, most), 0
         self._overlaps, self._known = np.empty((draws, most)), (0, 0)
 
@@ -142,7 +143,7 @@ class _Conditioned:
 
     def __init__(self, source: _Source, most: int) -> None:
         self.source = source
-        self.inputs, self.signals = (_Side(*source.drawn.shape, most) for _ in range(2))
+        self.inputs, self.signals = (_Side(source, most) for _ in range(2))
 
     def forward(self, x: Field) -> Field:
         """See Initial."""
