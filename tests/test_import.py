@@ -46,15 +46,22 @@ def test_functions_are_not_hidden_by_the_folders_that_define_them() -> None:
 def test_public_names_resolve_and_are_listed() -> None:
     assert set(mt.__all__) <= set(dir(mt))
     for name in mt.__all__:
-        assert getattr(mt, name).__name__ == name
+        assert getattr(mt, name).__name__ == ("mutransfer.limits" if name == "limits" else name)
     with pytest.raises(AttributeError, match="module 'mutransfer' has no attribute 'Plann'"):
         _ = mt.Plann
+
+
+def test_the_limits_are_reached_without_another_import() -> None:
+    assert "limits" in mt.__all__ and "limits" in dir(mt)
+    assert mt.limits is import_module("mutransfer.limits")
+    early = "print('mutransfer.limits' in sys.modules, mt.limits.Problem.__name__, mt.limits.__name__)"
+    assert fresh(f"import sys, mutransfer as mt\n{early}") == "False Problem mutransfer.limits"
 
 
 def test_type_checkers_see_the_same_names() -> None:
     """The names that __init__ imports for type checkers are those it resolves at run time."""
     lines = [line.split() for line in (ROOT / "__init__.py").read_text().splitlines() if line.startswith("    from .")]
-    assert {line[-1]: line[1].lstrip(".") for line in lines} == mt._HOMES
+    assert {line[-1]: line[1].lstrip(".") for line in lines} == {**mt._HOMES, "limits": ""}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

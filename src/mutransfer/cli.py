@@ -288,7 +288,7 @@ def rules(
 
 def limit(
     task: str = "digits",
-    depth: tuple[float, ...] = (2, 4, 8, 16, math.inf),
+    depth: tuple[float, ...] = (),
     activation: str = "linear",
     block: Literal["pre", "post"] = "pre",
     block_depth: Literal[1, 2] = 1,
@@ -325,7 +325,7 @@ def limit(
 
     Args:
         task: A task with classes, such as digits, or a limits.Problem as FILE.py:NAME, which then brings its own network and training.
-        depth: Depths, ascending; inf is infinite depth.
+        depth: Depths, ascending; inf is infinite depth. 2 4 8 16 inf where they are not given.
         activation: linear, relu, abs, tanh, erf or gelu; all but linear are sampled, which takes longer.
         block: W f(h) is pre, f(W h) minus its mean is post.
         block_depth: Matrices in a branch.
@@ -376,10 +376,14 @@ def limit(
         )
     if not values and over != "lr":
         raise MutransferError(f"give the values of {over}: --values, ascending")
-    finite = tuple(each for each in depth if not math.isinf(each))
+    depth = depth or (2, 4, 8, 16, *([math.inf] if problem.alpha else []))
+    for size in depth:
+        problem.check_depth(size)
     compared = [(problem, depth)]
-    if finite and alpha is None and ":" not in task:
-        compared.append((dataclasses.replace(problem, alpha=0.0, beta0=problem.branch(finite[0])), finite))
+    finite = tuple(size for size in depth if not math.isinf(size))
+    if any(finite) and alpha is None and ":" not in task:
+        anchor = next(size for size in finite if size)
+        compared.append((dataclasses.replace(problem, alpha=0.0, beta0=problem.branch(anchor)), finite))
     found = []
     with Counting(Console(stderr=json), "limit") as counting:
         for each, depths in compared:
@@ -388,7 +392,7 @@ def limit(
                     each,
                     over=over,
                     values=values or [2.0**power for power in range(-11, 1)],
-                    depths=[int(d) if d == int(d) else d for d in depths if not math.isinf(d)] + [d for d in depths if math.isinf(d)],
+                    depths=[size if math.isinf(size) else int(size) for size in depths],
                     metric=metric,
                     widths=width,
                     seeds=seeds,

@@ -14,7 +14,7 @@ from mutransfer import cli
 from mutransfer.rules import DISAGREEMENTS, PARAMETRIZATIONS
 
 Command = Callable[..., Any]
-VERBS = ("demo", "plan", "check", "sweep", "transfer", "report", "rules")
+VERBS = ("demo", "plan", "check", "sweep", "transfer", "report", "rules", "limit")
 PLAN = ("plan", "mutransfer.tasks:mlp", "--width", 64, "--base-width", 16)
 
 
@@ -79,6 +79,10 @@ STUDY = "import mutransfer as mt\nfrom mutransfer.tasks import mlp\nstudy = mt.S
         (("sweep", "given.py:study", "--out", "given.py/a"), STUDY.format("steps=1"), "cannot write to given.py/a"),
         (("transfer", "nowhere"), "", "nowhere holds no sweep"),
         (("report", "nowhere"), "", "nowhere holds no sweep"),
+        (("limit", "--task", "imagenet"), "", "unknown task 'imagenet'; choose one of digits"),
+        (("limit", "--task", "given.py:study"), "study = 1", "given.py:study is a int, not a mutransfer.limits.Problem"),
+        (("limit", "--over", "momentum"), "", "give the values of momentum: --values, ascending"),
+        (("limit", "--depth", 2, "--values", 1, 0.5), "", "values are [1.0, 0.5]: give at least one, ascending"),
     ],
 )
 def test_bad_input_is_one_sentence(command: Command, tmp_path: Path, arguments: tuple[object, ...], content: str, says: str) -> None:

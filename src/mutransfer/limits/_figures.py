@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _PANEL = (3.5, 2.9)
 _HOPELESS_SHARE = 2.0
 """Losses up to this many times the highest loss at the lowest value are drawn."""
+
+_LEAST_SHARE = 0.01
+"""Share of an interval's upper end from which on its lower end is drawn, on a logarithmic scale."""
 
 _DOT: dict[str, Any] = {"marker": "o", "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.8, "linestyle": "none"}
 _FINITE: dict[str, Any] = {"linestyle": "none", "markersize": 3.6, "markerfacecolor": "none", "markeredgewidth": 0.9, "elinewidth": 0.9}
@@ -44,13 +48,30 @@ def landscape_figure(landscapes: Sequence[Landscape]) -> Figure:
 
         figure = Figure(figsize=(1.2 + len(landscapes) * _PANEL[0], 0.75 + _PANEL[1]))
         grid = figure.add_gridspec(1, len(landscapes))
-        limits = _loss_limits(landscapes)
+        limits, style = _loss_limits(landscapes), _Style.of(landscapes)
         for column, each in enumerate(landscapes):
             axes = figure.add_subplot(grid[column])
-            _draw_landscape(axes, each, limits, first=not column)
-        _landscape_key(figure, axes, landscapes)
+            _draw_landscape(axes, each, limits, style, first=not column)
+        _landscape_key(figure, axes, style)
         lay_out(figure)
     return figure
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What all panels share: a colour for each depth, from light to dark, and a marker for each finite width."""
+
+    colours: dict[float, str]
+    markers: dict[float, str]
+
+    @classmethod
+    def of(cls, landscapes: Sequence[Landscape]) -> _Style:
+        curves = [curve for each in landscapes for curve in each.curves]
+        depths = sorted({float(curve.depth) for curve in curves})
+        finite = [depth for depth in depths if not math.isinf(depth)]
+        colours = dict(zip(finite, shades(len(finite)), strict=True)) | ({math.inf: INK} if depths[-1] == math.inf else {})
+        widths = sorted({curve.width for curve in curves if not math.isinf(curve.width)})
+        return cls(colours, {width: _MARKERS[i % len(_MARKERS)] for i, width in enumerate(widths)})
 
 
 def _loss_limits(landscapes: Sequence[Landscape]) -> tuple[float, float]:
@@ -60,11 +81,12 @@ def _loss_limits(landscapes: Sequence[Landscape]) -> tuple[float, float]:
     if not len(found):
         raise MutransferError("every value diverged at every depth: give smaller ones")
     high = min(found.max(), _HOPELESS_SHARE * max(curve[0] for curve in curves if len(curve)))
-    low = float(found[found > 0].min()) if (found > 0).any() else 0.0
-    return low / 1.15, float(high) * 1.15
+    if not (found > 0).any():
+        raise MutransferError("every loss is 0: there is nothing to draw")
+    return float(found[found > 0].min()) / 1.15, float(max(high, found[found > 0].min())) * 1.15
 
 
-def _draw_landscape(axes: Axes, landscape: Landscape, limits: tuple[float, float], *, first: bool) -> None:
+def _draw_landscape(axes: Axes, landscape: Landscape, limits: tuple[float, float], style: _Style, *, first: bool) -> None:
     scale = "log" if landscape.logarithmic else "linear"
     axes.set_xscale(scale, **({"base": 2} if landscape.logarithmic else {}))
     axes.set_yscale("log")
@@ -73,21 +95,18 @@ def _draw_landscape(axes: Axes, landscape: Landscape, limits: tuple[float, float
     axes.set_ylabel(f"{'final' if landscape.metric == 'final' else 'mean'} training loss" if first else "")
     axes.tick_params(labelleft=first)
     loss_ticks(axes)
-    colours = _depth_colours(landscape)
     infinite = [curve for curve in landscape.curves if math.isinf(curve.width)]
-    widths = _widths(landscape)
     for curve in landscape.curves:
-        colour, shown = colours[curve.depth], np.where(np.isfinite(curve.losses), curve.losses, np.nan)
+        colour, shown = style.colours[curve.depth], np.where(np.isfinite(curve.losses), curve.losses, np.nan)
         if math.isinf(curve.width):
             axes.plot(landscape.values, shown, color=colour, zorder=2)
             axes.fill_between(landscape.values, shown - curve.errors, shown + curve.errors, color=colour, alpha=0.2, linewidth=0)
         else:
-            marker = _MARKERS[widths.index(int(curve.width)) % len(_MARKERS)]
-            axes.errorbar(landscape.values, shown, curve.errors, color=colour, marker=marker, zorder=3, **_FINITE)
+            axes.errorbar(landscape.values, shown, curve.errors, color=colour, marker=style.markers[curve.width], zorder=3, **_FINITE)
     path = [(curve.optimum, _height(landscape, curve)) for curve in infinite if curve.optimum is not None]
     for curve in infinite:
         if curve.optimum is not None:
-            axes.plot(curve.optimum, _height(landscape, curve), color=colours[curve.depth], zorder=5, **_DOT)
+            axes.plot(curve.optimum, _height(landscape, curve), color=style.colours[curve.depth], zorder=5, **_DOT)
     if len(path) > 1:
         axes.plot(*zip(*path, strict=True), zorder=4, **_DRIFT)
     axes.set_title(scaling(landscape.problem), loc="left", fontsize=9.5, fontweight="bold", pad=16)
@@ -116,34 +135,18 @@ def _height(landscape: Landscape, curve: Curve) -> float:
     return float(np.exp(np.interp(at, values[finite], np.log(curve.losses[finite]))))
 
 
-def _depths(landscape: Landscape) -> list[float]:
-    return sorted({curve.depth for curve in landscape.curves})
-
-
-def _depth_colours(landscape: Landscape) -> dict[float, str]:
-    finite = [depth for depth in _depths(landscape) if not math.isinf(depth)]
-    return dict(zip(finite, shades(len(finite)), strict=True)) | {math.inf: INK}
-
-
-def _widths(landscape: Landscape) -> list[int]:
-    return sorted({int(curve.width) for curve in landscape.curves if not math.isinf(curve.width)})
-
-
 def _name(size: float) -> str:
     return "∞" if math.isinf(size) else f"{size:g}"
 
 
-def _landscape_key(figure: Figure, axes: Axes, landscapes: Sequence[Landscape]) -> None:
+def _landscape_key(figure: Figure, axes: Axes, style: _Style) -> None:
     from matplotlib.lines import Line2D
 
-    depths = sorted({depth for each in landscapes for depth in _depths(each)})
-    colours = {depth: colour for each in landscapes for depth, colour in _depth_colours(each).items()}
-    handles = [Line2D([], [], color=colours[depth], label=_name(depth)) for depth in depths]
+    handles = [Line2D([], [], color=colour, label=_name(depth)) for depth, colour in style.colours.items()]
     axes.legend(handles=handles, title="depth", alignment="left", loc="upper left", bbox_to_anchor=(1.01, 1.02))
     key = [Line2D([], [], color=INK, label="infinite width"), Line2D([], [], color=FAINT, label="its optimum", **_DOT)]
-    for number, width in enumerate(sorted({width for each in landscapes for width in _widths(each)})):
-        style = {key: value for key, value in _FINITE.items() if key != "elinewidth"}
-        key.append(Line2D([], [], color=FAINT, marker=_MARKERS[number % len(_MARKERS)], label=f"width {width}", **style))
+    marks = {name: value for name, value in _FINITE.items() if name != "elinewidth"}
+    key += [Line2D([], [], color=FAINT, marker=marker, label=f"width {width:g}", **marks) for width, marker in style.markers.items()]
     figure.legend(handles=key, loc="outside lower center", ncols=4, handlelength=2.2)
 
 
@@ -166,8 +169,11 @@ def finite_size_figure(found: FiniteSize) -> Figure:
             axes.set_yscale("log")
             told = [(size, error) for size, error in zip(law.sizes, law.errors, strict=True) if error > 0]
             reach = np.array([law.sizes[0] / 1.3, law.sizes[-1] * 1.3])
-            axes.plot(reach, law.constant * reach**-law.power, **_THEORY)
-            axes.fill_between(reach, law.low * reach**-law.power, law.high * reach**-law.power, color=FAINT, alpha=0.15, linewidth=0)
+            if law.constant:
+                axes.plot(reach, law.constant * reach**-law.power, **_THEORY)
+            if law.high:
+                low = max(law.low, _LEAST_SHARE * law.high)
+                axes.fill_between(reach, low * reach**-law.power, law.high * reach**-law.power, color=FAINT, alpha=0.15, linewidth=0)
             if told:
                 axes.plot(*zip(*told, strict=True), color=INK, **_DOT)
             loss_ticks(axes)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_ROUNDING = 1e-12
+_DEEPEST = 10_000
+"""A proxy deeper than this is none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Law:
     """An error that falls as a power of a size: error = constant size^-power.
@@ -35,9 +40,10 @@ class Law:
         name: "one network", the typical distance of one network from the limit; "mean over networks", what remains of it in the mean over
             infinitely many; "depth", the distance of finite depth from infinite depth.
         axis: "width" or "depth".
-        power: What theory says: 1/2, 1 and 1.
+        power: What theory says: 1/2, 1 and, in depth, 1, or 2 alpha - 1 where alpha lies between 1/2 and 1.
         sizes: The sizes that were measured.
-        errors: The root mean square error at each, over all points of a curve; 0 where it cannot be told from noise.
+        errors: The root mean square error at each, over all points of a curve; 0 where it cannot be told from noise, or where only the
+            constant is fitted.
         slope: Fitted exponent of the size, negative where errors fall; None where fewer than two errors can be told from noise.
         slope_low: Lower end of its 95% interval; None for a depth law between limits, where nothing is resampled.
         slope_high: Upper end.
@@ -104,7 +110,7 @@ class FiniteSize:
         lines = [f"error of {self.of} against the limit ({self.limit}); {self.seeds} networks of each size; limit's rms {self.scale:.3g}"]
         for law in self.laws.values():
             size = "N" if law.axis == "width" else "L"
-            power = f"{size}^-1/2" if law.power == 0.5 else f"1/{size}"
+            power = {0.5: f"{size}^-1/2", 1.0: f"1/{size}"}.get(law.power, f"{size}^-{law.power:g}")
             fitted = "not told from noise"
             if law.slope is not None:
                 interval = f" [{law.slope_low:.2f}, {law.slope_high:.2f}]" if law.slope_low is not None else ""
@@ -205,7 +211,13 @@ def finite_size(
         laws, scale = _laws(fits(curves, extrapolated), curves), curves[cells[-1]].mean(0)
     source: Any = "given" if limit is not None else "theory" if isinstance(build, Problem) else "extrapolated"
     return FiniteSize(
-        of=of, limit=source, widths=tuple(widths), depths=tuple(depths), seeds=seeds, laws=laws, scale=float(np.sqrt(np.mean(scale**2)))
+        of=of,
+        limit=source,
+        widths=tuple(map(int, widths)),
+        depths=tuple(map(int, depths)),
+        seeds=int(seeds),
+        laws=laws,
+        scale=float(np.sqrt(np.mean(scale**2))),
     )
 
 
@@ -221,35 +233,32 @@ def how_small(found: FiniteSize, tolerance: float, *, networks: int = 1) -> Prox
         networks: How many proxies are averaged.
 
     Raises:
-        MutransferError: the tolerance is not positive, there are no networks, or nothing of reasonable size reaches it.
+        MutransferError: the tolerance is not positive, there are no networks, or only depths above 10,000 reach it.
     """
-    if not tolerance > 0 or networks < 1:
+    if not 0 < tolerance < math.inf or networks < 1:
         raise MutransferError(f"tolerance {tolerance}, networks {networks}: give a positive tolerance and at least one network")
     one, mean = found.laws["one network"].high / math.sqrt(networks), found.laws["mean over networks"].high
-    deep = found.laws["depth"].high if "depth" in found.laws else 0.0
-    first = math.floor(deep / tolerance) + 1
-    depths = range(first, 64 * first + 1) if deep else [found.depths[-1]]
-    best: tuple[float, Cell] | None = None
-    for depth in depths:
-        room = tolerance - deep / depth if deep else tolerance
-        if room <= 0:
-            continue
-        # one x + mean x^2 = room, x = width^-1/2
-        x = 2 * room / (one + math.sqrt(one**2 + 4 * mean * room)) if one or mean else math.inf
-        width = max(1, math.ceil(x**-2))
-        if best is None or width**2 * depth < best[0]:
-            best = width**2 * depth, (width, depth)
-    if best is None:
-        raise MutransferError(f"no size reaches {tolerance:g}")
-    width, depth = best[1]
-    parts = {"one network": one / math.sqrt(width), "mean over networks": mean / width} | ({"depth": deep / depth} if deep else {})
-    outside = not (found.widths[0] <= width <= found.widths[-1]) or (bool(deep) and not found.depths[0] <= depth <= found.depths[-1])
+    depths, deep = np.array([found.depths[-1]]), np.zeros(1)
+    if law := found.laws.get("depth"):
+        first = (law.high / tolerance) ** (1 / law.power)
+        if first > _DEEPEST:
+            raise MutransferError(f"an error of {tolerance:g} needs a depth above {_DEEPEST:,}: give a larger tolerance")
+        depths = np.arange(math.floor(first) + 1, 64 * math.floor(first + 1) + 1)
+        deep = law.high * depths**-law.power
+    # Of one x + mean x^2 = room, with x = width^-1/2, the positive root, without cancellation.
+    room = tolerance - deep
+    widths = np.ceil(((one + np.sqrt(one**2 + 4 * mean * room)) / (2 * room)) ** 2 * (1 - _ROUNDING)).clip(1)
+    best = int(np.argmin(widths**2 * depths))
+    width, depth = int(widths[best]), int(depths[best])
+    parts = {"one network": one / math.sqrt(width), "mean over networks": mean / width} | ({"depth": float(deep[best])} if law else {})
+    outside = not (found.widths[0] <= width <= found.widths[-1]) or not (found.depths[0] <= depth <= found.depths[-1])
     return Proxy(width=width, depth=depth, error=sum(parts.values()), parts=parts, extrapolated=outside)
 
 
 def _check_sizes(widths: Sequence[int], depths: Sequence[int], seeds: int) -> None:
-    if len(widths) < 2 or list(widths) != sorted(set(widths)) or not len(depths) or list(depths) != sorted(set(depths)):
-        raise MutransferError(f"widths {list(widths)}, depths {list(depths)}: give at least two widths and one depth, ascending")
+    ascending = all(list(given) == sorted(set(given)) and given[0] > 0 for given in (widths, depths) if len(given))
+    if len(widths) < 2 or not len(depths) or not ascending:
+        raise MutransferError(f"widths {list(widths)}, depths {list(depths)}: give at least two widths and one depth, positive, ascending")
     if seeds < 2:
         raise MutransferError(f"seeds is {seeds}: errors need at least 2 networks of each size")
 
@@ -274,6 +283,8 @@ def _trained(
     options: Mapping[str, Any],
     report: Report | None,
 ) -> dict[Cell, Float[Array, "seeds points"]]:
+    if "lr" not in options:
+        raise MutransferError("a builder's networks need a learning rate: give lr=[rate], and what else mutransfer.Study takes")
     study = Study(build, width=widths, depth=depths, seeds=seeds, **options)
     if len(study.lr) > 1 or len(study.rules) > 1:
         raise MutransferError("finite_size trains at one rate under one rule: give lr=[rate] and rules=[rule]")
@@ -304,7 +315,7 @@ def _laws(found: Mapping[str, Fit], curves: Curves) -> dict[str, Law]:
             axis="depth" if name == "depth" else "width",
             power=0.5 if name == "one network" else 1.0,
             sizes=tuple(depths if name == "depth" else widths),
-            errors=fit.errors or tuple(constant / depth for depth in depths),
+            errors=fit.errors or (0.0,) * len(depths),
             slope=slope,
             slope_low=low,
             slope_high=high,
@@ -322,22 +333,23 @@ def _against_theory(problem: Problem, curves: Curves, of: str, accuracy: float) 
     errors = {depth: np.broadcast_to(getattr(each, f"{of}_error"), getattr(each, of).shape).ravel() for depth, each in found.items()}
     laws = _laws(fits(curves, against(known, errors)), curves)
     if problem.alpha:
-        laws["depth"] = _depth_law(known, errors, depths)
+        power = min(1.0, 2 * problem.alpha - 1) if problem.alpha > 0.5 else 1.0
+        laws["depth"] = _depth_law(known, errors, depths, power)
     return laws, known[depths[-1]]
 
 
-def _depth_law(known: Mapping[float, Array], errors: Mapping[float, Array], depths: Sequence[int]) -> Law:
+def _depth_law(known: Mapping[float, Array], errors: Mapping[float, Array], depths: Sequence[int], power: float) -> Law:
     noise = [float(np.mean(errors[depth] ** 2 + errors[math.inf] ** 2)) for depth in depths]
     squares = [float(np.mean((known[depth] - known[math.inf]) ** 2)) - each for depth, each in zip(depths, noise, strict=True)]
     found = np.sqrt(np.maximum(squares, 0.0))
-    constants = found * np.array(depths)
-    spread = np.sqrt(np.array(noise)) * np.array(depths)
+    scale = np.array(depths, dtype=np.float64) ** power
+    constants, spread = found * scale, np.sqrt(np.array(noise)) * scale
     clear = [i for i, (square, each) in enumerate(zip(squares, noise, strict=True)) if square > 4 * each]
     slope = _slope([depths[i] for i in clear], found[clear]) if len(clear) > 1 else None
     return Law(
         name="depth",
         axis="depth",
-        power=1.0,
+        power=power,
         sizes=tuple(depths),
         errors=tuple(map(float, found)),
         slope=slope,

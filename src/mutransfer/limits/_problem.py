@@ -120,6 +120,9 @@ class Problem:
             value = getattr(self, name)
             if not math.isfinite(value) or (value <= 0 if lowest is None else value < lowest):
                 raise MutransferError(f"{name} is {value}: it must be finite and {'positive' if lowest is None else 'not negative'}")
+        object.__setattr__(self, "steps", int(self.steps))
+        if self.momentum >= 1:
+            raise MutransferError(f"momentum is {self.momentum}: it must be below 1")
         if self.nesterov and not self.momentum:
             raise MutransferError("nesterov needs a momentum above 0")
         _ = self.rates, self.weights

@@ -24,13 +24,15 @@ def two_classes(task: str | Task, examples: int = 4, classes: tuple[int, int] = 
         Inputs (examples, D) and targets (examples,), the classes in turn.
 
     Raises:
-        MutransferError: the task is unknown or has no such inputs, or too few examples of a class.
+        MutransferError: the task is unknown or has no such inputs, too few examples of a class, or one without any contrast.
     """
     given = find_task(task) if isinstance(task, str) else task
     if not given.inputs.is_floating_point() or given.targets.dim() != 1 or given.targets.is_floating_point():
         raise MutransferError(
             f"task {given.name} has no vectors of numbers with classes; use digits, or make a limits.Problem of your data"
         )
+    if classes[0] == classes[1]:
+        raise MutransferError(f"classes are {classes}: give two different ones")
     if examples < 2 or examples % 2:
         raise MutransferError(f"examples is {examples}: give an even number, half of it for each class")
     rows = [(given.targets == label).nonzero()[: examples // 2, 0] for label in classes]
@@ -40,4 +42,6 @@ def two_classes(task: str | Task, examples: int = 4, classes: tuple[int, int] = 
     inputs = given.inputs.flatten(1).double().numpy()[chosen]
     inputs = inputs - inputs.mean(1, keepdims=True)
     scales = np.sqrt((inputs**2).mean(1, keepdims=True))
+    if not scales.all():
+        raise MutransferError(f"task {given.name} has an example whose entries are all equal, example {chosen[int(np.argmin(scales))]}")
     return inputs / scales, np.tile([1.0, -1.0], examples // 2)
