@@ -104,7 +104,7 @@ def trained(width: int, depth: int, alpha: float, phi, steps: int, seed: int):
         optimizer.zero_grad()
         task.loss(model(task.inputs[rows]), task.targets[rows]).backward()
         optimizer.step()
-    return limits.stream(model, ["blocks.*", "readout"], task.inputs[:256])
+    return limits.model_stream(model, ["blocks.*", "readout"], task.inputs[:256])
 
 
 def diversity(limit_depths: Sequence[int] = (16, 32, 64), depths: Sequence[int] = (16, 32, 64, 128), steps: int = 150, seeds: int = 3):

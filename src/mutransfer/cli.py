@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -313,7 +314,7 @@ def limit(
     """Solve for networks of infinite width, and show where theory alone puts the best learning rate at each depth.
 
     A residual network in mean-field scaling is trained on a few examples of two classes. With one finite depth or more, branches without
-    depth scaling are put beside it: the same network at the smallest depth, whose best rate then runs away.
+    depth scaling are put beside it, the same network at the smallest depth; their best rate runs away.
 
     Try: mutransfer limit
 
@@ -353,35 +354,38 @@ def limit(
     from ._live import Counting
     from ._load import load
 
+    options: dict[str, Any] = {
+        "lr": lr,
+        "steps": steps,
+        "loss": loss,
+        "activation": activation,
+        "block": block,
+        "block_depth": block_depth,
+        "gamma0": gamma0,
+        "beta0": beta0,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+    }
     if ":" in task:
         problem = load(task)
         if not isinstance(problem, limits.Problem):
             raise MutransferError(f"{task} is a {type(problem).__name__}, not a mutransfer.limits.Problem")
+        own = signature(limit).parameters
+        given = [name for name, value in {**options, "alpha": alpha, "examples": examples}.items() if value != own[name].default]
+        if given:
+            raise MutransferError(f"{task} brings its own network and training: leave out {', '.join(given)}")
     else:
         inputs, targets = limits.two_classes(task, examples)
-        problem = limits.Problem(
-            inputs=inputs,
-            targets=targets,
-            lr=lr,
-            steps=steps,
-            loss=loss,
-            activation=activation,
-            block=block,
-            block_depth=block_depth,
-            gamma0=gamma0,
-            beta0=beta0,
-            alpha=0.5 if alpha is None else alpha,
-            momentum=momentum,
-            weight_decay=weight_decay,
-        )
+        problem = limits.Problem(inputs=inputs, targets=targets, alpha=0.5 if alpha is None else alpha, **options)
     if not values and over != "lr":
         raise MutransferError(f"give the values of {over}: --values, ascending")
     depth = depth or (2, 4, 8, 16, *([math.inf] if problem.alpha else []))
     for size in depth:
         problem.check_depth(size)
+    depth = tuple(sorted(set(depth)))
     compared = [(problem, depth)]
     finite = tuple(size for size in depth if not math.isinf(size))
-    if any(finite) and alpha is None and ":" not in task:
+    if any(finite) and alpha is None and over != "beta0" and ":" not in task:
         anchor = next(size for size in finite if size)
         compared.append((dataclasses.replace(problem, alpha=0.0, beta0=problem.branch(anchor)), finite))
     found = []

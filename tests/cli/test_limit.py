@@ -123,7 +123,7 @@ def test_every_option_of_the_problem_is_taken(command: Any) -> None:
 
 def test_a_problem_of_ones_own_is_taken_as_it_is(command: Any, tmp_path: Path) -> None:
     (tmp_path / "my_problem.py").write_text(PROBLEM)
-    answer = command("limit", "--task", "my_problem.py:mine", "--depth", 1, 2, "--steps", 50, "--json")
+    answer = command("limit", "--task", "my_problem.py:mine", "--depth", 2, 1, "--json")
     (found,) = json.loads(answer.out)
     assert found["problem"]["inputs"] == [[1, 0], [0, 1]] and found["problem"]["steps"] == 3 and found["problem"]["beta0"] == 0.5
 
@@ -149,7 +149,6 @@ BAD = [
         id="negative depth",
     ),
     pytest.param(("--depth", 2.5), "depth is 2.5: give a whole number of branches", id="half a depth"),
-    pytest.param(("--depth", 4, 2), "depths are [4, 2]: give at least one, ascending", id="depths descend"),
     pytest.param(("--values", 0.5, 0.25), "values are [0.5, 0.25]: give at least one, ascending", id="values descend"),
     pytest.param(("--values", -1, 1), "lr is -1.0: it must be finite and not negative", id="negative rate"),
     pytest.param(("--over", "momentum"), "give the values of momentum: --values, ascending", id="no values"),
@@ -177,3 +176,15 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(command: Any, tmp_path:
     (tmp_path / "file").touch()
     answer = command("limit", *FAST, "--depth", 1, "--out", "file/a", "--json")
     assert answer.code == 2 and answer.err.startswith("mutransfer: cannot write to file/a") and answer.err.count("\n") == 1
+
+
+def test_options_beside_a_problem_are_refused(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "my_problem.py").write_text(PROBLEM)
+    answer = command("limit", "--task", "my_problem.py:mine", "--steps", 50, "--alpha", 1)
+    assert answer.code == 2 and answer.out == ""
+    assert "brings its own network and training: leave out steps, alpha" in answer.err
+
+
+def test_scales_of_branches_are_not_compared_with_themselves(command: Any) -> None:
+    answer = command("limit", *FAST, "--depth", 2, 4, "--over", "beta0", "--values", 0.5, 1, 2)
+    assert answer.code == 0 and list(tables(answer.out)) == ["branches × 1/√depth: best beta0 by mean loss"]

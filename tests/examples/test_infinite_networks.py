@@ -34,7 +34,7 @@ def test_the_errors_fall_with_size(example, capsys):
     for axes in (one, depth):
         _, measured = axes.lines
         assert (measured.get_ydata()[1:] < measured.get_ydata()[:-1]).all()
-    assert "Proxy(width=" in capsys.readouterr().out
+    assert "error 0.05 = " in capsys.readouterr().out
 
 
 def test_diversity_stays_with_root_depth_alone(example, capsys):

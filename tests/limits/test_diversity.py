@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mutransfer import MutransferError
-from mutransfer.limits import Problem, diversity_trend, feature_diversity, stream
+from mutransfer.limits import Problem, diversity_trend, feature_diversity, model_stream
 from mutransfer.limits._activations import Array
 from mutransfer.limits._simulate import trained
 
@@ -162,7 +162,7 @@ def hooks(model: nn.Module) -> int:
 
 def test_the_stream_is_what_the_modules_are_given(model: Residual) -> None:
     x = torch.randn(5, 2)
-    found = stream(model, ["blocks.*", "norm"], x)
+    found = model_stream(model, ["blocks.*", "norm"], x)
     with torch.no_grad():
         h = model.embedding(x)
         expected = [h]
@@ -177,16 +177,16 @@ def test_the_stream_is_what_the_modules_are_given(model: Residual) -> None:
 
 def test_a_pattern_stops_at_dots_and_names_order_does_not_matter(model: Residual) -> None:
     x = torch.randn(5, 2)
-    assert stream(model, "blocks.*", x).shape == (3, 5, 4)
-    np.testing.assert_array_equal(stream(model, ["norm", "blocks.*"], x), stream(model, ["blocks.*", "norm"], x))
-    np.testing.assert_array_equal(stream(model, "blocks.1", x)[0], stream(model, "blocks.*", x)[1])
-    np.testing.assert_array_equal(stream(model, ["blocks.*", "blocks.0"], x), stream(model, "blocks.*", x))
+    assert model_stream(model, "blocks.*", x).shape == (3, 5, 4)
+    np.testing.assert_array_equal(model_stream(model, ["norm", "blocks.*"], x), model_stream(model, ["blocks.*", "norm"], x))
+    np.testing.assert_array_equal(model_stream(model, "blocks.1", x)[0], model_stream(model, "blocks.*", x)[1])
+    np.testing.assert_array_equal(model_stream(model, ["blocks.*", "blocks.0"], x), model_stream(model, "blocks.*", x))
 
 
 def test_features_that_are_changed_in_place_are_recorded_before() -> None:
     model = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True), nn.Identity())
     x = torch.tensor([[-1.0, 2.0]])
-    np.testing.assert_array_equal(stream(model, ["0", "2"], x), [[[-1.0, 2.0]], [[0.0, 2.0]]])
+    np.testing.assert_array_equal(model_stream(model, ["0", "2"], x), [[[-1.0, 2.0]], [[0.0, 2.0]]])
 
 
 def test_low_precision_and_several_inputs_are_recorded() -> None:
@@ -198,26 +198,26 @@ def test_low_precision_and_several_inputs_are_recorded() -> None:
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return self.inner(x + y)
 
-    found = stream(Sum(), "inner", torch.ones(2, 3, dtype=torch.bfloat16), torch.ones(2, 3, dtype=torch.bfloat16))
+    found = model_stream(Sum(), "inner", torch.ones(2, 3, dtype=torch.bfloat16), torch.ones(2, 3, dtype=torch.bfloat16))
     np.testing.assert_array_equal(found, np.full((1, 2, 3), 2.0))
 
 
 @pytest.mark.parametrize("pattern", ["layers.*", "block", "unused"], ids=["no such name", "no such module", "never called"])
 def test_a_pattern_that_records_nothing_is_named(model: Residual, pattern: str) -> None:
     with pytest.raises(MutransferError, match=f"no module that was called matches {pattern.replace('*', '.')}"):
-        stream(model, pattern, torch.randn(5, 2))
+        model_stream(model, pattern, torch.randn(5, 2))
     assert hooks(model) == 0
 
 
 def test_inputs_of_different_shapes_are_refused(model: Residual) -> None:
     with pytest.raises(MutransferError, match="different shapes"):
-        stream(model, ["embedding", "blocks.*"], torch.randn(5, 2))
+        model_stream(model, ["embedding", "blocks.*"], torch.randn(5, 2))
     assert hooks(model) == 0
 
 
 def test_hooks_are_removed_when_the_model_fails(model: Residual) -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        stream(model, "blocks.*", torch.randn(5, 3))
+        model_stream(model, "blocks.*", torch.randn(5, 3))
     assert hooks(model) == 0
 
 
@@ -231,6 +231,6 @@ def test_a_deep_torch_model_has_an_exponent() -> None:
                 h = h + block(h) / math.sqrt(len(self.blocks))
             return self.head(self.norm(h))
 
-    found = stream(Scaled(depth=64, width=48), ["blocks.*", "norm"], torch.randn(8, 2))
+    found = model_stream(Scaled(depth=64, width=48), ["blocks.*", "norm"], torch.randn(8, 2))
     assert found.shape == (65, 8, 48)
     assert feature_diversity(found) == pytest.approx(0.5, abs=0.05)

@@ -110,7 +110,7 @@ def test_words_say_what_is_shown(figure: Figure) -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "mean training loss")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert names(axes.get_legend()) == ["2", "8", "∞"] and axes.get_legend().get_title().get_text() == "depth"
-    assert names(figure.legends[0]) == ["infinite width", "its optimum"]
+    assert names(figure.legends[0]) == ["infinite width", "its optimum", "its drift"]
 
 
 def test_the_legends_colours_are_the_lines(figure: Figure) -> None:
@@ -125,8 +125,8 @@ def test_finite_networks_are_open_marks_of_their_own() -> None:
     assert [line.get_marker() for line in marks] == ["s", "s", "D", "D"]
     assert all(line.get_markerfacecolor() == "none" for line in marks)
     assert [to_hex(line.get_color()) for line in marks] == [to_hex(line.get_color()) for line in lines(axes)[:2]] * 2
-    assert names(figure.legends[0]) == ["infinite width", "its optimum", "width 64", "width 256"]
-    assert [handle.get_marker() for handle in figure.legends[0].get_lines()[2:]] == ["s", "D"]
+    assert names(figure.legends[0]) == ["infinite width", "its optimum", "its drift", "width 64", "width 256"]
+    assert [handle.get_marker() for handle in figure.legends[0].get_lines()[3:]] == ["s", "D"]
     assert len(dots(axes)) == 3
 
 

@@ -15,7 +15,7 @@ from mutransfer.limits import FiniteSize, Law, Limit, Problem, finite_size, how_
 from mutransfer.limits import _error_laws as laws_module
 from mutransfer.limits import _finite_size as module
 from mutransfer.limits._activations import Array
-from mutransfer.limits._error_laws import Fit, against, extrapolated, fits, sizes
+from mutransfer.limits._error_laws import Fit, against, against_extrapolated, fits, sizes
 from mutransfer.tasks import mlp, resmlp
 
 WIDTHS = (16, 32, 64, 128)
@@ -57,7 +57,7 @@ class Planted:
         self.exact = {depth: np.zeros(1) for depth in depths}
 
     def fits(self, how: str) -> dict[str, Fit]:
-        return fits(self.curves, against(self.known, self.exact) if how == "against" else extrapolated)
+        return fits(self.curves, against(self.known, self.exact) if how == "against" else against_extrapolated)
 
 
 HOW = pytest.mark.parametrize("how", ["against", "extrapolated"])
@@ -131,7 +131,7 @@ def test_the_extrapolated_limit_is_the_true_one(far: float) -> None:
     """Without noise both ways are exact, so that they agree."""
     planted = Planted(0, bias=3.0, noise=0.0, far=far, depths=(2, 4, 8) if far else (2,))
     told = against(planted.known, planted.exact)(planted.curves, 1)
-    found = extrapolated(planted.curves, 1)
+    found = against_extrapolated(planted.curves, 1)
     np.testing.assert_allclose(found.bias, 9.0 / np.array(WIDTHS) ** 2, rtol=1e-9)
     np.testing.assert_allclose([found.bias, found.single], [told.bias, told.single], rtol=1e-9)
     assert [found.mean, told.mean] == pytest.approx([9.0, 9.0])

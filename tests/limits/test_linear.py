@@ -362,7 +362,7 @@ def test_weaker_branches_approach_infinite_depth_as_their_noise_vanishes(alpha: 
 def test_infinite_depth_converges_in_its_nodes_within_its_error() -> None:
     p = problem(steps=10)
     exact = linear(p, math.inf, nodes=32).outputs
-    found = [linear(p, math.inf, nodes=nodes) for nodes in (1, 2, 4, 8)]
+    found = [linear(p, math.inf, nodes=nodes, accuracy=math.inf) for nodes in (1, 2, 4, 8)]
     errors = [np.abs(each.outputs - exact).max() for each in found]
     assert all(before > 4 * after for before, after in pairwise(errors[1:]))
     assert errors[2] / errors[3] > 6
@@ -372,10 +372,23 @@ def test_infinite_depth_converges_in_its_nodes_within_its_error() -> None:
     assert errors[-1] < 5e-4
 
 
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.4}, {"lr": 0.1, "gamma0": 2.0}, {"lr": 0.05, "beta0": 1.5}], ids=["large rate", "strong learning", "large branches"]
+)
+def test_infinite_depth_is_refined_until_it_settles(change: dict[str, float]) -> None:
+    """Where 8, 16 and 32 branches are too few, more are taken; a deep stack is off by its share, which its half shows."""
+    p = problem(steps=10, **change)
+    rough, found = linear(p, math.inf, accuracy=math.inf), linear(p, math.inf)
+    deep, half = linear(p, 192).outputs, linear(p, 96).outputs
+    assert np.abs(found.outputs - (2 * deep - half)).max() < 3e-3 * np.abs(deep).max() + found.outputs_error.max()
+    assert found.outputs_error.max() < rough.outputs_error.max()
+    assert found.losses_error.shape == found.losses.shape and found.losses_error.max() > 0
+
+
 def test_layers_and_responses_of_infinite_depth_are_those_of_deep_stacks() -> None:
     """A stack of 32 branches is off by its share, and one of 64 by half as much: of features, gradients and responses."""
     p = problem(steps=10)
-    infinite = linear(p, math.inf, nodes=4)
+    infinite = linear(p, math.inf, nodes=4, accuracy=math.inf)
     stacks = [linear(p, depth) for depth in (32, 64)]
     np.testing.assert_allclose(infinite.layers, np.linspace(0, 1, 5))
     for found in ("features", "gradients"):

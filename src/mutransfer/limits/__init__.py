@@ -9,7 +9,7 @@ from ._closed_forms import two_layer_flow as two_layer_flow
 from ._diversity import DiversityTrend as DiversityTrend
 from ._diversity import diversity_trend as diversity_trend
 from ._diversity import feature_diversity as feature_diversity
-from ._diversity import stream as stream
+from ._diversity import model_stream as model_stream
 from ._finite_size import FiniteSize as FiniteSize
 from ._finite_size import Law as Law
 from ._finite_size import Proxy as Proxy

@@ -39,17 +39,31 @@ class Activation:
         for what, function in (("value", self.value), ("slope", self.slope)):
             if not callable(function):
                 raise MutransferError(f"activation {self.name} has no {what}: give a function of an array; the solvers need both")
-            if np.shape(function(_PROBES)) != _PROBES.shape:
-                raise MutransferError(f"the {what} of activation {self.name} changes the shape of an array; it must work entry by entry")
-        step = 1e-5
-        measured = (self.value(_PROBES + step) - self.value(_PROBES - step)) / (2 * step)
-        wrong = np.abs(measured - self.slope(_PROBES)) > 1e-6 * (1 + np.abs(measured))
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            raise MutransferError(
-                f"the slope of activation {self.name} is not its derivative: at {_PROBES[at]} it is "
-                f"{self.slope(_PROBES)[at]:g}, while the value changes by {measured[at]:g}"
-            )
+        check_slope(f"activation {self.name}", self.value, self.slope)
+
+
+def check_slope(name: str, value: Pointwise, slope: Pointwise) -> None:
+    """Refuse a slope that is not the derivative of the value.
+
+    Raises:
+        MutransferError: it is not, or one of the two does not work entry by entry.
+    """
+    try:
+        shapes = {what: np.shape(function(_PROBES)) for what, function in (("value", value), ("slope", slope))}
+    except (TypeError, ValueError, IndexError) as error:
+        raise MutransferError(f"{name} does not work on an array, entry by entry: {error}") from None
+    for what, shape in shapes.items():
+        if shape != _PROBES.shape:
+            raise MutransferError(f"the {what} of {name} changes the shape of an array; it must work entry by entry")
+    step = 1e-5
+    measured, claimed = (value(_PROBES + step) - value(_PROBES - step)) / (2 * step), slope(_PROBES)
+    wrong = np.abs(measured - claimed) > 1e-6 * (1 + np.abs(measured))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise MutransferError(
+            f"the slope of {name} is not its derivative: at {_PROBES[at]} it is {claimed[at]:g}, "
+            f"while the value changes by {measured[at]:g}"
+        )
 
 
 def _erf(x: Array) -> Array:

@@ -77,7 +77,7 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
     return Limit(
         problem=problem,
         depth=depth,
-        layers=np.linspace(0, 1, layers + 1) if layers else np.zeros(1),
+        layers=np.linspace(0, 1, layers + 1),
         outputs=outputs,
         losses=problem.losses(outputs),
         features=H.reshape(-1, *shape, *shape),

@@ -48,8 +48,6 @@ def feature_diversity(features: object) -> float:
         raise MutransferError("features hold a number that is not finite: the network has diverged")
     nearest = max(1, depth // _NEAR)
     distances = [nearest << i for i in range((depth // _FAR // nearest).bit_length())]
-    if len(distances) < 2:
-        distances = [1, 2]
     differences = [float(np.sqrt(np.mean((stream[d:] - stream[:-d]) ** 2, axis=-1)).mean()) for d in distances]
     if not all(differences):
         raise MutransferError("layers do not differ: all branches end in zero")
@@ -97,8 +95,8 @@ def diversity_trend(features: Mapping[int, Sequence[object]]) -> DiversityTrend:
     )
 
 
-def stream(model: nn.Module, modules: str | Sequence[str], *inputs: Tensor) -> Float[Array, "layers ..."]:
-    """The inputs of these modules in one forward pass, in the order of their calls: a torch model's residual stream.
+def model_stream(model: nn.Module, modules: str | Sequence[str], *inputs: Tensor) -> Float[Array, "layers ..."]:
+    """The inputs of these modules in one forward pass of evaluation, in the order of their calls: a torch model's residual stream.
 
     Args:
         model: Any torch model; it is left as it was.
@@ -114,20 +112,24 @@ def stream(model: nn.Module, modules: str | Sequence[str], *inputs: Tensor) -> F
     patterns = [modules] if isinstance(modules, str) else list(modules)
     found: list[Array] = []
 
-    def record(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        found.append(arguments[0].detach().double().cpu().numpy().copy())
+    def record(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = next(each for each in (*arguments, *named.values()) if isinstance(each, torch.Tensor))
+        found.append(given.detach().double().cpu().numpy().copy())
 
     def named(name: str, pattern: str) -> bool:
         return name.count(".") == pattern.count(".") and fnmatchcase(name, pattern)
 
     wanted = [module for name, module in model.named_modules() if any(named(name, pattern) for pattern in patterns)]
-    hooks = [module.register_forward_pre_hook(record) for module in wanted]
+    hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in wanted]
+    training = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
-            model(*inputs)
+            model.eval()(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
+        for module, mode in training.items():
+            module.training = mode
     if not found:
         raise MutransferError(f"no module that was called matches {', '.join(patterns)}; `model.named_modules()` lists them")
     if len(shapes := {each.shape for each in found}) > 1:

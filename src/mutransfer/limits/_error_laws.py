@@ -69,7 +69,7 @@ def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Esti
     return estimate
 
 
-def extrapolated(curves: Curves, noise: int) -> Squares:
+def against_extrapolated(curves: Curves, noise: int) -> Squares:
     """Errors against the limit that the curves themselves point to, by least squares of a + b / width (+ c / depth) at every point."""
     widths, depths = sizes(curves)
     cells = list(curves)
@@ -82,12 +82,14 @@ def extrapolated(curves: Curves, noise: int) -> Squares:
     squared = (fitted**2 - variance).mean(1)
     ends = design.copy()
     ends[:, 1] = 0.0
-    reference, uncertain = ends @ fitted, (ends @ solve) ** 2 @ spread
+    # What a mean differs by from the limit that is fitted to all means: one linear map, so that its noise is known.
+    away = np.eye(len(cells)) - ends @ solve
+    biases = ((away @ means) ** 2 - away**2 @ spread).mean(1)
+    within = np.array([own.var(0, ddof=1).mean() * (1 + (noise - 1) / (len(own) - 1)) for own in curves.values()])
     single, bias = np.zeros((2, len(widths)))
     for i, width in enumerate(widths):
         own = [k for k, cell in enumerate(cells) if cell[0] == width]
-        single[i] = np.mean([np.mean((curves[cells[k]] - reference[k]) ** 2) for k in own])
-        bias[i] = np.mean([np.mean((means[k] - reference[k]) ** 2 - spread[k] - uncertain[k]) for k in own])
+        single[i], bias[i] = np.mean(biases[own] + within[own]), np.mean(biases[own])
     return Squares(
         single=single,
         bias=bias,

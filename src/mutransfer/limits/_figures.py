@@ -145,6 +145,8 @@ def _landscape_key(figure: Figure, axes: Axes, style: _Style) -> None:
     handles = [Line2D([], [], color=colour, label=_name(depth)) for depth, colour in style.colours.items()]
     axes.legend(handles=handles, title="depth", alignment="left", loc="upper left", bbox_to_anchor=(1.01, 1.02))
     key = [Line2D([], [], color=INK, label="infinite width"), Line2D([], [], color=FAINT, label="its optimum", **_DOT)]
+    if any(line.get_linestyle() == "--" for each in figure.axes for line in each.lines):
+        key.append(Line2D([], [], label="its drift", **_DRIFT))
     marks = {name: value for name, value in _FINITE.items() if name != "elinewidth"}
     key += [Line2D([], [], color=FAINT, marker=marker, label=f"width {width:g}", **marks) for width, marker in style.markers.items()]
     figure.legend(handles=key, loc="outside lower center", ncols=4, handlelength=2.2)
@@ -182,13 +184,7 @@ def finite_size_figure(found: FiniteSize) -> Figure:
             axes.set_xlabel(law.axis)
             axes.set_ylabel(f"rms error of {found.of}" if not column else "")
             axes.set_title(law.name, loc="left", fontsize=9.5, fontweight="bold", pad=16)
-            fitted = (
-                ""
-                if law.slope is None
-                else f"fitted power {law.slope:.2f}"
-                + (f" [{law.slope_low:.2f}, {law.slope_high:.2f}]" if law.slope_low is not None else "")
-            )
-            text = fitted.replace("-", "\N{MINUS SIGN}") or "not told from noise"
+            text = f"fitted power {law.fitted}".replace("-", "\N{MINUS SIGN}") if law.fitted else "not told from noise"
             axes.annotate(text, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=7.5, color=FAINT)
         key = [Line2D([], [], color=INK, label="measured", **_DOT), Line2D([], [], label="theory's power, fitted constant", **_THEORY)]
         figure.legend(handles=key, loc="outside lower center", ncols=2, handlelength=2.4)

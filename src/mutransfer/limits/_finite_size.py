@@ -16,7 +16,7 @@ from .._errors import MutransferError
 from ..ensemble import diverged_at, train
 from ..sweep import Size, Study, about, members, recipe, write_csv
 from ._activations import Array
-from ._error_laws import Cell, Curves, Fit, against, extrapolated, fits, sizes
+from ._error_laws import Cell, Curves, Fit, against, against_extrapolated, fits, sizes
 from ._nonlinear import Report
 from ._problem import Problem
 from ._simulate import simulate
@@ -64,6 +64,13 @@ class Law:
     low: float
     high: float
 
+    @property
+    def fitted(self) -> str:
+        """The fitted power with its interval, in words; empty where there is none."""
+        if self.slope is None:
+            return ""
+        return f"{self.slope:.2f}" + ("" if self.slope_low is None else f" [{self.slope_low:.2f}, {self.slope_high:.2f}]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
@@ -82,6 +89,11 @@ class Proxy:
     error: float
     parts: dict[str, float]
     extrapolated: bool
+
+    def __str__(self) -> str:
+        parts = " + ".join(f"{part:.2g} {name}" for name, part in self.parts.items())
+        beyond = "; beyond the sizes that were measured" if self.extrapolated else ""
+        return f"width {self.width}, depth {self.depth}: error {self.error:.2g} = {parts}{beyond}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,10 +123,7 @@ class FiniteSize:
         for law in self.laws.values():
             size = "N" if law.axis == "width" else "L"
             power = {0.5: f"{size}^-1/2", 1.0: f"1/{size}"}.get(law.power, f"{size}^-{law.power:g}")
-            fitted = "not told from noise"
-            if law.slope is not None:
-                interval = f" [{law.slope_low:.2f}, {law.slope_high:.2f}]" if law.slope_low is not None else ""
-                fitted = f"fitted {size}^{law.slope:.2f}{interval}"
+            fitted = f"fitted {size}^{law.fitted}" if law.fitted else "not told from noise"
             lines.append(f"  {law.name:19} {law.constant:.3g} [{law.low:.3g}, {law.high:.3g}] × {power:6}  {fitted}")
         return "\n".join(lines)
 
@@ -172,8 +181,8 @@ def finite_size(
 ) -> FiniteSize:
     """Train finite networks, compare them with the limit, and fit how their error falls with size.
 
-    One network is off by about N^-1/2, because its initial weights are one draw; the mean over networks by 1/N; finite depth by 1/L
-    (2309.16620, Section on convergence; the powers are fitted, not assumed).
+    One network is off by about N^-1/2, because its initial weights are one draw; the mean over networks by 1/N; finite depth by 1/L,
+    proven for linear networks (2310.02244, Proposition 4.4). Powers are fitted beside the constants, which hold theory's.
 
     Args:
         build: A Problem, whose limit is solved; or a builder, called with width= and depth=, whose networks are trained by the library's
@@ -191,6 +200,8 @@ def finite_size(
         MutransferError: sizes or seeds are too few, a network diverged, or the study has several rates or rules.
     """
     _check_sizes(widths, depths, seeds)
+    if of not in ("outputs", "losses"):
+        raise MutransferError(f"of is {of!r}: give 'outputs' or 'losses'")
     cells = [(width, depth) for width in widths for depth in depths]
     if isinstance(build, Problem):
         if study:
@@ -201,14 +212,15 @@ def finite_size(
     _check_curves(curves)
     if limit is not None:
         known: dict[float, Array] = {depth: np.asarray(limit[depth], dtype=np.float64).ravel() for depth in depths if depth in limit}
-        if len(known) < len(depths) or any(curve.shape != curves[cells[0]].shape[1:] for curve in known.values()):
-            raise MutransferError(f"limit must have a curve of {curves[cells[0]].shape[1]} points for every depth")
+        shape = curves[cells[0]].shape[1:]
+        if len(known) < len(depths) or any(curve.shape != shape or not np.isfinite(curve).all() for curve in known.values()):
+            raise MutransferError(f"limit must have a curve of {shape[0]} points for every depth, all finite")
         found, scale = fits(curves, against(known, {depth: np.zeros(1) for depth in known})), known[depths[-1]]
         laws = _laws(found, curves)
     elif isinstance(build, Problem):
         laws, scale = _against_theory(build, curves, of, accuracy)
     else:
-        laws, scale = _laws(fits(curves, extrapolated), curves), curves[cells[-1]].mean(0)
+        laws, scale = _laws(fits(curves, against_extrapolated), curves), curves[cells[-1]].mean(0)
     source: Any = "given" if limit is not None else "theory" if isinstance(build, Problem) else "extrapolated"
     return FiniteSize(
         of=of,
@@ -328,11 +340,12 @@ def _laws(found: Mapping[str, Fit], curves: Curves) -> dict[str, Law]:
 
 def _against_theory(problem: Problem, curves: Curves, of: str, accuracy: float) -> tuple[dict[str, Law], Array]:
     _, depths = sizes(curves)
-    found = {depth: solve(problem, depth, accuracy=accuracy) for depth in [*depths, *([math.inf] if problem.alpha else [])]}
+    infinite = problem.alpha in (0.5, 1) or (problem.is_linear and problem.alpha > 0)
+    found = {depth: solve(problem, depth, accuracy=accuracy) for depth in [*depths, *([math.inf] if infinite else [])]}
     known: dict[float, Array] = {depth: getattr(each, of).ravel() for depth, each in found.items()}
     errors = {depth: np.broadcast_to(getattr(each, f"{of}_error"), getattr(each, of).shape).ravel() for depth, each in found.items()}
     laws = _laws(fits(curves, against(known, errors)), curves)
-    if problem.alpha:
+    if infinite:
         power = min(1.0, 2 * problem.alpha - 1) if problem.alpha > 0.5 else 1.0
         laws["depth"] = _depth_law(known, errors, depths, power)
     return laws, known[depths[-1]]

@@ -54,7 +54,7 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
     return Limit(
         problem=problem,
         depth=depth,
-        layers=np.linspace(0, 1, layers + 1) if layers else np.zeros(1),
+        layers=np.linspace(0, 1, layers + 1),
         outputs=outputs,
         losses=problem.losses(outputs),
         features=np.stack([layer.features.kernel for layer in stream]).reshape(-1, *shape, *shape),

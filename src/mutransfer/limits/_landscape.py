@@ -16,7 +16,7 @@ from .._errors import MutransferError
 from ..sweep import about, edge, write_csv
 from ..transfer import vertex
 from ._activations import Array
-from ._limit import HOPELESS, Diverged
+from ._limit import Diverged, hopeless
 from ._nonlinear import Report
 from ._problem import Depth, Problem
 from ._simulate import simulate
@@ -199,6 +199,8 @@ def landscape(
             raise MutransferError(f"{what} are {list(given)}: give at least one, ascending")
     for depth in depths:
         problem.check_depth(depth)
+    if len(widths) and all(math.isinf(depth) for depth in depths):
+        raise MutransferError(f"widths {list(widths)} have no finite depth to be trained at: give one beside infinite depth")
     grid = np.array(values, dtype=np.float64)
     sizes: list[tuple[float, Depth]] = [(math.inf, depth) for depth in depths]
     sizes += [(width, depth) for width in widths for depth in depths if not math.isinf(depth)]
@@ -266,7 +268,7 @@ def _limit_loss(problem: Problem, depth: Depth, metric: str, accuracy: float) ->
 def _mean_loss(problem: Problem, width: int, depth: int, seeds: int, metric: str) -> tuple[float, float]:
     losses = problem.losses(simulate(problem, width, depth, seeds))
     own = losses[:, -1] if metric == "final" else losses.mean(1)
-    if not np.isfinite(losses).all() or (losses > HOPELESS * losses[:, :1]).any():
+    if hopeless(losses[:, :1], losses).any():
         return math.inf, 0.0
     return float(own.mean()), float(own.std(ddof=1) / seeds**0.5) if seeds > 1 else 0.0
 

@@ -27,14 +27,19 @@ class Diverged(MutransferError):
         )
 
 
+def hopeless(first: Array, now: Array) -> Array:
+    """Whether training with these losses, at first and now, has diverged; a loss that starts at 0 or below has no scale to judge by."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(~np.isfinite(now) | ((first > 0) & (now > HOPELESS * first)))
+
+
 def check_outputs(problem: Problem, depth: Depth, outputs: Float[Array, "times examples"], step: int) -> None:
     """Refuse to go on once the loss of this step is hopeless.
 
     Raises:
         Diverged: it is.
     """
-    first, now = problem.losses(outputs[[0, step]])
-    if not now <= HOPELESS * first:
+    if hopeless(*problem.losses(outputs[[0, step]])):
         raise Diverged(problem, depth, step)
 
 
@@ -52,8 +57,9 @@ class Limit:
         gradients: Kernel <g^l(t) g^l(s)> with g = gamma0 N df/dh, (layers, times, times) in a linear network, where it has no examples,
             otherwise (layers, times, examples, times, examples).
         responses: What the solver knows of how one weight matrix answers to its own use, by name; see the solver.
-        outputs_error: Error of the outputs, (times, examples): their standard error where sites are sampled; see the solver.
-        losses_error: Standard error of the losses, (times,); zero where nothing is sampled.
+        outputs_error: Error of the outputs, (times, examples): their standard error where sites are sampled, and at infinite depth the
+            last order of extrapolation.
+        losses_error: The same of the losses, (times,).
         samples: Number of sampled sites a repetition; 0 where nothing was drawn.
     """
 

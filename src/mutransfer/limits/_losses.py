@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from .._errors import MutransferError
-from ._activations import Array
+from ._activations import Array, check_slope
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,22 @@ class Loss:
         name: What it is called.
         value: Maps outputs and targets, two arrays of one shape, to losses of that shape.
         slope: The derivative with respect to the output, the same way.
+
+    Raises:
+        MutransferError: value or slope changes the shape, or the slope is not the derivative of the value, for targets of -1 and 1.
     """
 
     name: str
     value: Callable[[Array, Array], Array]
     slope: Callable[[Array, Array], Array]
+
+    def __post_init__(self) -> None:
+        for target in (-1.0, 1.0):
+            check_slope(f"loss {self.name}", partial(_at, self.value, target), partial(_at, self.slope, target))
+
+
+def _at(function: Callable[[Array, Array], Array], target: float, outputs: Array) -> Array:
+    return function(outputs, np.full_like(outputs, target))
 
 
 LOSSES = {
@@ -44,6 +56,6 @@ def loss(given: str | Loss) -> Loss:
     """
     if isinstance(given, Loss):
         return given
-    if given in LOSSES:
+    if isinstance(given, str) and given in LOSSES:
         return LOSSES[given]
     raise MutransferError(f"unknown loss {given!r}; choose one of {', '.join(LOSSES)}, or give a limits.Loss with value and slope")

@@ -16,8 +16,10 @@ from ._network import run, streams
 from ._problem import Depth, Problem
 from ._sites import SiteDraw, directions
 
-NODES = 4
-"""Branches of the first of two stacks from which infinite depth is extrapolated; the other has twice as many."""
+NODES = 2
+"""Branches of the first of three stacks from which infinite depth is extrapolated; the others have twice and four times as many."""
+
+_FINEST = 16
 
 _ROOM = 1.5
 """Samples at least, for every draw that they must keep orthogonal."""
@@ -51,16 +53,18 @@ def nonlinear(
 
     Args:
         problem: The network, its data and training.
-        depth: Number of branches, from 0 on, or math.inf: extrapolated from stacks of `nodes` and twice as many branches.
+        depth: Number of branches, from 0 on, or math.inf: extrapolated from stacks of `nodes`, twice and four times as many
+            branches, doubled until the last order changes losses by less than the accuracy, or the largest has 16.
         accuracy: Half width of the 95% interval of the loss that is to be reached at every step, as a share of the initial loss.
         repetitions: Independent repetitions, 2 to 8.
         seed: Seed of the samples.
-        nodes: Branches of the smaller stack, at infinite depth.
+        nodes: Branches of the smallest stack at first, at infinite depth.
         report: Called as report(what, done, total) after every repetition.
 
     Returns:
-        The limit, with standard errors of outputs and losses; kernels are means over the repetitions, without responses. At infinite
-        depth its layers are the smaller stack's, and the errors leave out that of extrapolation, which falls as 1 / nodes^2.
+        The limit, with errors of outputs and losses: standard errors, at infinite depth together with the change from second to third
+        order, which is above the accuracy where stacks of 16 branches do not settle. Kernels are means over the repetitions, without
+        responses; at infinite depth layers are the smallest stack's.
 
     Raises:
         MutransferError: an argument is out of range, infinite depth has another alpha than 1/2 or 1, or 8 GB of memory are too few for
@@ -74,21 +78,34 @@ def nonlinear(
         )
     if math.isinf(depth) and problem.alpha not in (0.5, 1):
         raise MutransferError(f"infinite depth is extrapolated for alpha 1/2 and 1, not {problem.alpha}; give a finite depth")
-    stacks = [nodes, 2 * nodes] if math.isinf(depth) else [int(depth)]
-    samples = max(_FEWEST, math.ceil(_ROOM * directions(problem, stacks[-1])))
+    stacks = [nodes, 2 * nodes, 4 * nodes] if math.isinf(depth) else [int(depth)]
+    samples = _fewest(problem, stacks[-1])
     while True:
         _check_memory(problem, stacks[-1], samples, accuracy)
-        limits = []
+        found, rough = [], []
         for repetition in range(repetitions):
             own = [_repetition(problem, depth, stack, samples, (seed, repetition, stack, samples)) for stack in stacks]
-            limits.append(own[0] if len(own) == 1 else extrapolated(own))
+            found.append(extrapolated(own) if len(own) > 1 else own[0])
+            rough.append(extrapolated(own[1:]) if len(own) > 1 else own[0])
             if report is not None:
                 report(f"{samples} samples", repetition + 1, repetitions)
-        found = _mean(limits)
-        reached = float((_T_97_5[repetitions] * found.losses_error).max() / found.losses[0]) if found.losses[0] else 0.0
-        if reached <= accuracy:
-            return found
-        samples *= 2
+        mean, order = _mean(found), _mean(rough)
+        scale = accuracy * abs(mean.losses[0] or np.abs(mean.losses).max())
+        if (_T_97_5[repetitions] * mean.losses_error > scale).any():
+            samples *= 2
+        elif (np.abs(mean.losses - order.losses) > scale).any() and 2 * stacks[-1] <= _FINEST:
+            stacks = [2 * stack for stack in stacks]
+            samples = max(samples, _fewest(problem, stacks[-1]))
+        else:
+            return replace(
+                mean,
+                outputs_error=np.hypot(mean.outputs_error, mean.outputs - order.outputs),
+                losses_error=np.hypot(mean.losses_error, mean.losses - order.losses),
+            )
+
+
+def _fewest(problem: Problem, depth: int) -> int:
+    return max(_FEWEST, math.ceil(_ROOM * directions(problem, depth)))
 
 
 def limit_stream(
@@ -113,7 +130,9 @@ def limit_stream(
         raise MutransferError(f"depth {depth}, samples {samples}: give a finite depth and more than {needed} samples")
     _check_memory(problem, int(depth), chosen, math.inf)
     with np.errstate(over="ignore", invalid="ignore"):
-        found = run(problem, depth, SiteDraw(problem, depth, chosen, seed), lambda step, f: check_outputs(problem, depth, f, step))
+        found = run(
+            problem, int(depth), SiteDraw(problem, int(depth), chosen, seed), lambda step, f: check_outputs(problem, depth, f, step)
+        )
     return streams(found.features, len(problem.targets))
 
 
@@ -135,7 +154,7 @@ def _repetition(problem: Problem, depth: Depth, stack: int, samples: int, seed: 
     return Limit(
         problem=problem,
         depth=depth,
-        layers=np.linspace(0, 1, stack + 1) if stack else np.zeros(1),
+        layers=np.linspace(0, 1, stack + 1),
         outputs=found.outputs,
         losses=problem.losses(found.outputs),
         features=np.stack([(each.T @ each / samples).reshape(shape) for each in found.features]),

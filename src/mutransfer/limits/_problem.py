@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -106,18 +106,19 @@ class Problem:
             raise MutransferError(f"targets have the shape {targets.shape}, but there are {len(inputs)} inputs: give ({len(inputs)},)")
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "targets", targets)
-        object.__setattr__(self, "phi", activation(self.activation))
-        object.__setattr__(self, "objective", loss(self.loss))
         if self.objective is LOSSES["logistic"] and set(np.unique(targets)) - {-1.0, 1.0}:
             raise MutransferError(f"the logistic loss needs targets of -1 and 1, not {sorted(set(targets.tolist()))[:5]}")
         if self.block not in ("pre", "post") or self.block_depth not in (1, 2):
             raise MutransferError(f"a block is pre or post, of block depth 1 or 2, not {self.block!r} of {self.block_depth!r}")
-        if not (self.alpha == 0 or 0.5 <= self.alpha <= 1):
+        if not isinstance(self.alpha, Real) or not (self.alpha == 0 or 0.5 <= self.alpha <= 1):
             raise MutransferError(f"alpha is {self.alpha}: give it {_ALPHAS}")
-        if not isinstance(self.steps, Integral) or self.steps < 0:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, Integral) or self.steps < 0:
             raise MutransferError(f"steps is {self.steps!r}: give a whole number, not negative")
         for name, lowest in (("lr", 0.0), ("gamma0", None), ("beta0", 0.0), ("momentum", 0.0), ("weight_decay", 0.0)):
             value = getattr(self, name)
+            if not isinstance(value, Real):
+                raise MutransferError(f"{name} is {value!r}: give a number")
+            object.__setattr__(self, name, float(value))
             if not math.isfinite(value) or (value <= 0 if lowest is None else value < lowest):
                 raise MutransferError(f"{name} is {value}: it must be finite and {'positive' if lowest is None else 'not negative'}")
         object.__setattr__(self, "steps", int(self.steps))
@@ -125,10 +126,17 @@ class Problem:
             raise MutransferError(f"momentum is {self.momentum}: it must be below 1")
         if self.nesterov and not self.momentum:
             raise MutransferError("nesterov needs a momentum above 0")
-        _ = self.rates, self.weights
+        _ = self.phi, self.rates, self.weights
 
-    phi: ClassVar[Activation]
-    objective: ClassVar[Loss]
+    @cached_property
+    def phi(self) -> Activation:
+        """The activation itself."""
+        return activation(self.activation)
+
+    @cached_property
+    def objective(self) -> Loss:
+        """The loss itself."""
+        return loss(self.loss)
 
     @cached_property
     def rates(self) -> Float[Array, " steps"]:
@@ -139,6 +147,8 @@ class Problem:
         found = _floats("schedule", [factors(step) for step in range(self.steps)] if callable(factors) else factors)
         if found.shape != (self.steps,):
             raise MutransferError(f"schedule has the shape {found.shape}, but there are {self.steps} steps: give ({self.steps},)")
+        if (found < 0).any():
+            raise MutransferError(f"schedule has the factor {found.min():g}: factors cannot be negative")
         return self.lr * found
 
     @cached_property
@@ -147,7 +157,10 @@ class Problem:
         examples = len(self.targets)
         if self.batches is None:
             return np.full((self.steps, examples), 1 / examples)
-        batches = np.asarray(self.batches)
+        try:
+            batches = np.asarray(self.batches)
+        except ValueError:
+            raise MutransferError(f"batches differ in size: give whole numbers, ({self.steps}, batch)") from None
         if batches.ndim != 2 or len(batches) != self.steps or not batches.size or not np.issubdtype(batches.dtype, np.integer):
             raise MutransferError(f"batches have the shape {batches.shape}: give whole numbers, ({self.steps}, batch)")
         if batches.min() < 0 or batches.max() >= examples:

@@ -86,7 +86,7 @@ def simulate(problem: Problem, width: int, depth: int, seeds: Sequence[int] | in
     Raises:
         MutransferError: the width is not positive, the depth is not a finite whole number, there are no seeds.
     """
-    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    chosen = seeds if isinstance(seeds, Sequence) else range(int(seeds))
     _check(problem, width, depth, chosen)
     together = max(1, _LARGEST // (width**2 * max(1, depth * problem.block_depth) + 2 * width * problem.steps * len(problem.targets)))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -95,8 +95,10 @@ def simulate(problem: Problem, width: int, depth: int, seeds: Sequence[int] | in
 
 def _check(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> None:
     problem.check_depth(depth)
-    if math.isinf(depth) or width < 1 or not len(seeds):
-        raise MutransferError(f"width {width}, depth {depth}, {len(seeds)} seeds: give a positive width, a finite depth, at least one seed")
+    if math.isinf(depth) or width < 1 or not len(seeds) or min(seeds) < 0:
+        raise MutransferError(
+            f"width {width}, depth {depth}, {len(seeds)} seeds: give a positive width, a finite depth, at least one seed, none negative"
+        )
 
 
 def network_stream(problem: Problem, width: int, depth: int, seed: int = 0) -> Float[Array, "layers times examples width"]:
@@ -111,4 +113,4 @@ def network_stream(problem: Problem, width: int, depth: int, seed: int = 0) -> F
 
 def trained(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> Trained:
     """As `simulate`, with the features and gradients of all layers."""
-    return run(problem, depth, FiniteDraw.of(problem, width, depth, seeds))
+    return run(problem, int(depth), FiniteDraw.of(problem, int(width), int(depth), seeds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Float
@@ -110,7 +111,7 @@ def _checked(inputs: ArrayLike, depth: int, lr: float, branch: float) -> Float[A
         raise MutransferError("inputs are not numbers: give an array of one scalar a step") from None
     if xi.ndim != 1 or not xi.size or not np.isfinite(xi).all():
         raise MutransferError(f"inputs have the shape {xi.shape}: give one finite scalar a step, (steps,)")
-    if not isinstance(depth, int) or depth < 1:
+    if not isinstance(depth, Integral) or depth < 1:
         raise MutransferError(f"depth is {depth!r}: give a whole number of branches, at least 1")
     for name, value in (("lr", lr), ("branch", branch)):
         if not math.isfinite(value) or value < 0:
