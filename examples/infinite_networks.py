@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from mutransfer import limits
-from mutransfer.report import save
-from mutransfer.report._canvas import ACCENT, FAINT, INK, drawing, lay_out, shades
+from mutransfer.report import ACCENT, FAINT, INK, drawing, lay_out, save, shades
 from mutransfer.tasks import digits
 
 INPUTS, TARGETS = limits.two_classes("digits", 4)
@@ -155,6 +154,21 @@ def finite_size(widths: Sequence[int] = (32, 64, 128, 256), depths: Sequence[int
     return found.figure()
 
 
+def errors_by_width(widths: Sequence[int] = (64, 128, 256, 512, 1024, 2048), networks: int = 400):
+    """N times the mean square error of one network's outputs, with its standard error: the same at every width N."""
+    random = np.random.default_rng(0)
+    problem = limits.Problem(inputs=random.normal(size=(4, 6)), targets=[1, -1, 1, -1], lr=0.05, steps=15)
+    print("width x mean square error of one network, depth 4")
+    for name in ("linear", "tanh", "relu"):
+        own, row = replace(problem, activation=name), []
+        limit = limits.solve(own, 4, accuracy=0.002)
+        for width in widths:
+            outputs = limits.simulate(own, width, 4, max(16, networks * widths[0] // width))
+            errors = width * ((outputs - limit.outputs) ** 2).mean((1, 2))
+            row.append(f"{width}: {errors.mean():.2f} +- {errors.std(ddof=1) / len(errors) ** 0.5:.2f}")
+        print(f"  {name:6} " + "   ".join(row), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
@@ -162,6 +176,7 @@ def main() -> None:
     for name, draw in (("dynamics", dynamics), ("finite-size", finite_size), ("diversity", diversity)):
         save(draw(), out / f"limits-{name}")
         print()
+    errors_by_width()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ LR = {"linear": 0.2, "tanh": 0.3, "relu": 0.3}
 TASK = {"examples": 4, "steps": 15}
 DEPTH, WIDTH, NETWORKS = 4, 128, 100
 LARGE_DEPTH, LARGE_STEPS, LARGE_WIDTH = 16, 30, 4096
-PRECISE, VERY_PRECISE = 0.002, {"tanh": 0.0015, "relu": 0.004}
+PRECISE, VERY_PRECISE = 0.002, {"tanh": 0.0015, "relu": 0.003}
 
 
 def problem(activation: str = "linear", *, examples: int, steps: int, lr: float | None = None) -> limits.Problem:

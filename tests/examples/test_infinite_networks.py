@@ -46,3 +46,12 @@ def test_diversity_stays_with_root_depth_alone(example, capsys):
         assert found["limit", name, "1"][0] < found["limit", name, "0.5"][0] - 0.01
         assert found["torch", name, "1"][0] < found["torch", name, "0.5"][0] - 0.01
         assert found["torch", name, "1"][1] < found["torch", name, "0.5"][1] - 0.01
+
+
+def test_width_times_the_square_error_is_the_same_at_every_width(example, capsys):
+    example.errors_by_width(widths=(32, 128), networks=120)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["linear", "tanh", "relu"]
+    for _, _, small, _, small_error, _, large, _, large_error in rows:
+        assert abs(float(small) - float(large)) < 4 * (float(small_error) ** 2 + float(large_error) ** 2) ** 0.5
+        assert 0.3 < float(large) < 2

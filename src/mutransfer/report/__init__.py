@@ -1,7 +1,13 @@
 """Results as people read them: figures, tables, and one HTML page."""
 
+from ._canvas import ACCENT as ACCENT
+from ._canvas import FAINT as FAINT
+from ._canvas import INK as INK
 from ._canvas import check_extras as check_extras
+from ._canvas import drawing as drawing
+from ._canvas import lay_out as lay_out
 from ._canvas import save as save
+from ._canvas import shades as shades
 from ._curves import Curve as Curve
 from ._curves import curves_figure as curves_figure
 from ._figure import transfer_figure as transfer_figure
