@@ -234,3 +234,28 @@ def test_a_deep_torch_model_has_an_exponent() -> None:
     found = model_stream(Scaled(depth=64, width=48), ["blocks.*", "norm"], torch.randn(8, 2))
     assert found.shape == (65, 8, 48)
     assert feature_diversity(found) == pytest.approx(0.5, abs=0.05)
+
+
+class Named(nn.Module):
+    """Branches that are called by keyword, and a norm that counts what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = x + self.norm(block(input=x))
+        return x
+
+
+def test_modules_called_by_keyword_are_recorded_and_the_model_stays_as_it_was() -> None:
+    model = Named().train()
+    model.blocks[1].eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(5, 4) + 3
+    found = model_stream(model, "blocks.*", x)
+    np.testing.assert_array_equal(found[0], x.double().numpy())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training and model.norm.training and model.blocks[0].training and not model.blocks[1].training

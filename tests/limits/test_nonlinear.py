@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.limits import Activation, Diverged, Limit, Problem, lazy, linear, nonlinear, simulate
+from mutransfer.limits import Activation, Diverged, Limit, Loss, Problem, lazy, linear, nonlinear, simulate
 from mutransfer.limits import _nonlinear as module
 from mutransfer.limits._activations import Array
-from mutransfer.limits._sites import _Conditioned, _Side, _whitened
+from mutransfer.limits._limit import hopeless, loss_scale
+from mutransfer.limits._network import run
+from mutransfer.limits._sites import SiteDraw, _Conditioned, _Side, _Source, _whitened
 
 INPUTS, TARGETS = np.random.default_rng(1).normal(size=(2, 6)), np.array([1.0, -1.0])
 SOFTPLUS = Activation("softplus", lambda x: np.logaddexp(0.0, x), lambda x: 1 / (1 + np.exp(-x)))
@@ -290,3 +292,33 @@ def test_an_accuracy_that_takes_too_much_memory_is_refused(monkeypatch: pytest.M
     monkeypatch.setattr(module, "_MOST_BYTES", 1 << 22)
     with pytest.raises(MutransferError, match="or an accuracy above 1e-06"):
         nonlinear(problem(activation="tanh"), 1, accuracy=1e-6)
+
+
+# Losses without a scale, and draws apart from the fields on the other side
+
+
+def test_a_loss_that_starts_below_zero_is_trained() -> None:
+    below = Loss("below", lambda f, y: 0.5 * (f - y) ** 2 - 1, lambda f, y: f - y)
+    np.testing.assert_allclose(linear(problem(loss=below), 2).losses, linear(problem(), 2).losses - 1, atol=1e-12)
+    found = nonlinear(problem(loss=below, activation="tanh"), 2)
+    assert 0 < (3.18 * found.losses_error).max() <= 0.01 * abs(found.losses[0])
+
+
+def test_without_a_scale_only_what_is_not_finite_is_hopeless() -> None:
+    first, now = np.array([0.0, 1e-18, -1.0, 1.0, 1.0, 0.0]), np.array([1.0, 1.0, 200.0, 99.0, 101.0, np.inf])
+    np.testing.assert_array_equal(hopeless(first, now), [False, False, False, False, True, True])
+    assert loss_scale(np.array([1e-18, 0.3, -0.4])) == 0.4 and loss_scale(np.array([-2.0, 5.0])) == 2.0
+
+
+def test_draws_apart_from_other_fields_make_small_gamma0_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without, the sampling error of the outputs is divided by gamma0."""
+    p = problem(activation="relu", gamma0=0.01, steps=3)
+
+    def spread() -> float:
+        found = [run(p, 2, SiteDraw(p, 2, 400, seed)).outputs for seed in range(6)]
+        return float(np.std(found, axis=0, ddof=1).mean())
+
+    apart = spread()
+    draw = _Source.draw
+    monkeypatch.setattr(_Source, "draw", lambda self, count, other=None: draw(self, count))
+    assert spread() > 4 * apart

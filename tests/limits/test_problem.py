@@ -186,3 +186,29 @@ def test_the_memory_is_that_of_torchs_optimizer(data: st.DataObject, steps: int,
                 group["lr"] = lr * factors[step]
             optimizer.step()
     assert found.kept[0] == 1 and not np.triu(found.moved).any()
+
+
+def test_a_loss_with_a_wrong_slope_is_refused() -> None:
+    with pytest.raises(MutransferError, match="the slope of loss square is not its derivative: at"):
+        Loss("square", lambda f, y: (f - y) ** 2, lambda f, y: f - y)
+    with pytest.raises(MutransferError, match="the value of loss mean changes the shape"):
+        Loss("mean", lambda f, y: np.mean((f - y) ** 2), lambda f, y: 2 * (f - y))
+    with pytest.raises(MutransferError, match="the slope of loss scalar changes the shape"):
+        Loss("scalar", lambda f, y: y * f, lambda f, y: np.float64(1.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"lr": "a"}, "lr is 'a': give a number"),
+        ({"steps": True}, "steps is True"),
+        ({"steps": 2, "schedule": [1.0, -1.0]}, "schedule has the factor -1: factors cannot be negative"),
+        ({"steps": 2, "batches": [[0], [0, 1]]}, "batches differ in size"),
+        ({"momentum": 1.5}, "momentum is 1.5: it must be below 1"),
+        ({"loss": ["mse"]}, "unknown loss"),
+    ],
+    ids=["lr", "steps", "schedule", "batches", "momentum", "loss"],
+)
+def test_what_python_would_trip_over_is_said(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(MutransferError, match=says):
+        Problem(**{"inputs": np.eye(2), "targets": [1.0, -1.0], "lr": 0.1, "steps": 3, **change})

@@ -40,14 +40,14 @@ class Squares:
     depth: float = float("nan")
 
 
-Estimate = Callable[[Curves, int], Squares]
-"""Squares of curves; the second argument is how many times their sampling noise is in means: 1, or 2 once they are resampled."""
+Estimate = Callable[[Curves, bool], Squares]
+"""Squares of curves; the second argument says whether these are resampled ones, whose means hold the noise of both draws."""
 
 
 def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Estimate:
     """Errors against a limit that is known for every depth (points,), with standard errors."""
 
-    def estimate(curves: Curves, noise: int) -> Squares:
+    def estimate(curves: Curves, resampled: bool) -> Squares:
         widths, depths = sizes(curves)
         inverse = sum(1 / width for width in widths)
         single, bias, slopes = np.zeros((len(widths), len(depths))), np.zeros((len(widths), len(depths))), []
@@ -57,7 +57,7 @@ def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Esti
             for i, width in enumerate(widths):
                 own = curves[width, depth]
                 off.append(own.mean(0) - known[depth])
-                spread.append(noise * own.var(0, ddof=1) / len(own))
+                spread.append(_of_mean(own, resampled))
                 single[i, j] = np.mean((own - known[depth]) ** 2) - uncertain
                 bias[i, j] = np.mean(off[-1] ** 2) - np.mean(spread[-1]) - uncertain
             # Least squares of off = slope / width, with weights in proportion to the width.
@@ -69,7 +69,7 @@ def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Esti
     return estimate
 
 
-def against_extrapolated(curves: Curves, noise: int) -> Squares:
+def against_extrapolated(curves: Curves, resampled: bool) -> Squares:
     """Errors against the limit that the curves themselves point to, by least squares of a + b / width (+ c / depth) at every point."""
     widths, depths = sizes(curves)
     cells = list(curves)
@@ -77,7 +77,7 @@ def against_extrapolated(curves: Curves, noise: int) -> Squares:
     design, weights = np.array(columns), np.array([width for width, _ in cells], dtype=np.float64)
     solve = np.linalg.solve(design.T @ (weights[:, None] * design), (weights[:, None] * design).T)
     means = np.stack([curves[cell].mean(0) for cell in cells])
-    spread = np.stack([noise * curves[cell].var(0, ddof=1) / len(curves[cell]) for cell in cells])
+    spread = np.stack([_of_mean(curves[cell], resampled) for cell in cells])
     fitted, variance = solve @ means, solve**2 @ spread
     squared = (fitted**2 - variance).mean(1)
     ends = design.copy()
@@ -85,7 +85,7 @@ def against_extrapolated(curves: Curves, noise: int) -> Squares:
     # What a mean differs by from the limit that is fitted to all means: one linear map, so that its noise is known.
     away = np.eye(len(cells)) - ends @ solve
     biases = ((away @ means) ** 2 - away**2 @ spread).mean(1)
-    within = np.array([own.var(0, ddof=1).mean() * (1 + (noise - 1) / (len(own) - 1)) for own in curves.values()])
+    within = np.array([_of_one(own, resampled).mean() for own in curves.values()])
     single, bias = np.zeros((2, len(widths)))
     for i, width in enumerate(widths):
         own = [k for k, cell in enumerate(cells) if cell[0] == width]
@@ -97,6 +97,16 @@ def against_extrapolated(curves: Curves, noise: int) -> Squares:
         mean=float(squared[1]),
         depth=float(squared[2]) if len(depths) > 1 else float("nan"),
     )
+
+
+def _of_one(own: Float[Array, "seeds points"], resampled: bool) -> Float[Array, " points"]:
+    """The variance of one network; a resampled set has on average (n - 1) / n of it."""
+    return np.asarray(own.var(0, ddof=1) * (len(own) / (len(own) - 1) if resampled else 1.0))
+
+
+def _of_mean(own: Float[Array, "seeds points"], resampled: bool) -> Float[Array, " points"]:
+    """The variance of the mean over n networks; of a resampled mean, (2 n - 1) / n times as much."""
+    return np.asarray(_of_one(own, resampled) / len(own) * (2 - 1 / len(own) if resampled else 1.0))
 
 
 def sizes(curves: Curves) -> tuple[list[int], list[int]]:
@@ -115,9 +125,11 @@ class Fit:
 
 def fits(curves: Curves, estimate: Estimate) -> dict[str, Fit]:
     """The laws of one network, of the mean over networks, and of depth where it was estimated."""
-    found = estimate(curves, 1)
+    found = estimate(curves, False)
     random = np.random.default_rng(0)
-    samples = [estimate({cell: own[random.integers(len(own), size=len(own))] for cell, own in curves.items()}, 2) for _ in range(RESAMPLES)]
+    samples = [
+        estimate({cell: own[random.integers(len(own), size=len(own))] for cell, own in curves.items()}, True) for _ in range(RESAMPLES)
+    ]
     widths = np.log(sizes(curves)[0])
 
     def fit(errors: Array, resampled: Array, constant: float, constants: list[float]) -> Fit:

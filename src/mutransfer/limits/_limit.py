@@ -15,6 +15,8 @@ from ._problem import Depth, Problem
 HOPELESS = 100.0
 """Training has diverged once its loss is not finite or this many times its first value, as in ensembles."""
 
+_ZERO = 1e-9
+
 
 class Diverged(MutransferError):
     """The learning rate is too large for the limit; `step` is when that showed."""
@@ -28,9 +30,15 @@ class Diverged(MutransferError):
 
 
 def hopeless(first: Array, now: Array) -> Array:
-    """Whether training with these losses, at first and now, has diverged; a loss that starts at 0 or below has no scale to judge by."""
+    """Whether training with these losses, at first and now, has diverged; one that starts at 0, to rounding, or below has no scale."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(~np.isfinite(now) | ((first > 0) & (now > HOPELESS * first)))
+        return np.asarray(~np.isfinite(now) | ((first > _ZERO) & (now > HOPELESS * first)))
+
+
+def loss_scale(losses: Float[Array, " times"]) -> float:
+    """The size of the initial loss; of the largest where that is 0, to rounding."""
+    first = float(abs(losses[0]))
+    return first if first > _ZERO else float(np.abs(losses).max())
 
 
 def check_outputs(problem: Problem, depth: Depth, outputs: Float[Array, "times examples"], step: int) -> None:

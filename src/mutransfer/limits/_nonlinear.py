@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .._errors import MutransferError
 from ._activations import Array
-from ._limit import Limit, check_outputs, extrapolated
+from ._limit import Limit, check_outputs, extrapolated, loss_scale
 from ._network import run, streams
 from ._problem import Depth, Problem
 from ._sites import SiteDraw, directions
@@ -90,7 +90,7 @@ def nonlinear(
             if report is not None:
                 report(f"{samples} samples", repetition + 1, repetitions)
         mean, order = _mean(found), _mean(rough)
-        scale = accuracy * abs(mean.losses[0] or np.abs(mean.losses).max())
+        scale = accuracy * loss_scale(mean.losses)
         if (_T_97_5[repetitions] * mean.losses_error > scale).any():
             samples *= 2
         elif (np.abs(mean.losses - order.losses) > scale).any() and 2 * stacks[-1] <= _FINEST:
