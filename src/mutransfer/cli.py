@@ -320,7 +320,7 @@ def limit(
 
     Try: mutransfer limit --task digits --depth inf
 
-    Try: mutransfer limit --depth 2 4 8 --activation tanh --values 0.03125 0.0625 0.125 0.25 0.5 1 --width 64 --out runs/limit
+    Try: mutransfer limit --depth 2 4 --activation tanh --alpha 0.5 --values 0.03125 0.0625 0.125 --width 64 --out runs/limit
 
     Try: mutransfer limit --over momentum --values 0 0.3 0.6 0.8 0.9 0.95 --json
 
