@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.limits import Activation, Diverged, Limit, Loss, Problem, lazy, linear, nonlinear, simulate
+from mutransfer.limits import Activation, Diverged, Limit, Loss, Problem, Unsettled, landscape, lazy, linear, nonlinear, simulate
 from mutransfer.limits import _nonlinear as module
 from mutransfer.limits._activations import Array
 from mutransfer.limits._limit import hopeless, loss_scale
@@ -322,3 +322,20 @@ def test_draws_apart_from_other_fields_make_small_gamma0_possible(monkeypatch: p
     draw = _Source.draw
     monkeypatch.setattr(_Source, "draw", lambda self, count, other=None: draw(self, count))
     assert spread() > 4 * apart
+
+
+def test_samples_are_not_doubled_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accuracy that is out of reach ends in a sentence that holds the best limit found."""
+    p, used = problem(activation="relu", steps=2), []
+    whole = module._repetition
+    monkeypatch.setattr(module, "_repetition", lambda *given: used.append(given[3]) or whole(*given))
+    with pytest.raises(Unsettled, match="does not reach the accuracy 1e-09 with 16384 samples a repetition") as caught:
+        nonlinear(p, 1, accuracy=1e-9, repetitions=2)
+    assert sorted(set(used)) == [256 << i for i in range(7)]
+    np.testing.assert_allclose(caught.value.limit.losses, nonlinear(p, 1).losses, atol=0.02)
+    assert caught.value.limit.losses_error.max() > 0
+
+
+def test_a_landscape_takes_what_is_unsettled_with_its_error() -> None:
+    found = landscape(problem(activation="relu", steps=2), values=[0.1, 0.2, 0.4], depths=[1], accuracy=1e-9)
+    assert np.isfinite(found.curves[0].losses).all() and (found.curves[0].errors > 0).all()

@@ -23,6 +23,7 @@ from ._lazy import Lazy as Lazy
 from ._lazy import lazy as lazy
 from ._limit import Diverged as Diverged
 from ._limit import Limit as Limit
+from ._limit import Unsettled as Unsettled
 from ._linear import linear as linear
 from ._losses import LOSSES as LOSSES
 from ._losses import Loss as Loss

@@ -16,7 +16,7 @@ from .._errors import MutransferError
 from ..sweep import about, edge, write_csv
 from ..transfer import vertex
 from ._activations import Array
-from ._limit import Diverged, hopeless
+from ._limit import Diverged, Unsettled, hopeless
 from ._nonlinear import Report
 from ._problem import Depth, Problem
 from ._simulate import simulate
@@ -185,7 +185,7 @@ def landscape(
         metric: The "mean" loss over all times, or the "final" one.
         widths: Widths of finite networks to put beside the limit, at every finite depth.
         seeds: Finite networks of each size.
-        accuracy: Of nonlinear limits, a share of the initial loss.
+        accuracy: Of nonlinear limits, a share of the initial loss; where it is not reached, as near divergence, the curve's errors say so.
         report: Called as report(what, done, total) after every solution.
 
     Raises:
@@ -260,6 +260,8 @@ def _limit_loss(problem: Problem, depth: Depth, metric: str, accuracy: float) ->
         found = solve(problem, depth, accuracy=accuracy)
     except Diverged:
         return math.inf, 0.0
+    except Unsettled as error:
+        found = error.limit
     errors = np.broadcast_to(found.losses_error, found.losses.shape)
     # Errors of one run's times go together, so that of their mean is at most the mean error.
     return (float(found.losses[-1]), float(errors[-1])) if metric == "final" else (float(found.losses.mean()), float(errors.mean()))

@@ -89,6 +89,18 @@ class Limit:
         return f"infinite width, depth {self.depth:g}: loss {first:.4g}, after {self.problem.steps} steps {last:.4g}{spread}"
 
 
+class Unsettled(MutransferError):
+    """The accuracy takes more samples than are reasonable; `limit` is the best that was found, with its errors."""
+
+    def __init__(self, limit: Limit, accuracy: float) -> None:
+        self.limit = limit
+        super().__init__(
+            f"the limit of depth {limit.depth} at lr {limit.problem.lr:g} does not reach the accuracy {accuracy:g} with {limit.samples} "
+            "samples a repetition, as happens near the rate at which training diverges; "
+            "give a larger accuracy, more repetitions or a smaller lr"
+        )
+
+
 _WEIGHTS = {2: (-1, 2), 3: (1 / 3, -2, 8 / 3)}
 """What removes the error's first powers of 1 / depth, by the number of stacks."""
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .._errors import MutransferError
 from ._activations import Array
-from ._limit import Limit, check_outputs, extrapolated, loss_scale
+from ._limit import Limit, Unsettled, check_outputs, extrapolated, loss_scale
 from ._network import run, streams
 from ._problem import Depth, Problem
 from ._sites import SiteDraw, directions
@@ -25,6 +25,9 @@ _ROOM = 1.5
 """Samples at least, for every draw that they must keep orthogonal."""
 
 _FEWEST = 256
+_DOUBLINGS = 6
+"""How often samples are doubled at most."""
+
 _MOST_BYTES = 8 << 30
 
 Report = Callable[[str, int, int], None]
@@ -70,6 +73,7 @@ def nonlinear(
         MutransferError: an argument is out of range, infinite depth has another alpha than 1/2 or 1, or 8 GB of memory are too few for
             the accuracy.
         Diverged: the loss is hopeless; the message names the step.
+        Unsettled: 64 times the samples do not reach the accuracy.
     """
     problem.check_depth(depth)
     if not accuracy > 0 or repetitions not in _T_97_5 or nodes < 1:
@@ -79,7 +83,7 @@ def nonlinear(
     if math.isinf(depth) and problem.alpha not in (0.5, 1):
         raise MutransferError(f"infinite depth is extrapolated for alpha 1/2 and 1, not {problem.alpha}; give a finite depth")
     stacks = [nodes, 2 * nodes, 4 * nodes] if math.isinf(depth) else [int(depth)]
-    samples = _fewest(problem, stacks[-1])
+    samples, doublings = _fewest(problem, stacks[-1]), 0
     while True:
         _check_memory(problem, stacks[-1], samples, accuracy)
         found, rough = [], []
@@ -91,17 +95,21 @@ def nonlinear(
                 report(f"{samples} samples", repetition + 1, repetitions)
         mean, order = _mean(found), _mean(rough)
         scale = accuracy * loss_scale(mean.losses)
-        if (_T_97_5[repetitions] * mean.losses_error > scale).any():
-            samples *= 2
-        elif (np.abs(mean.losses - order.losses) > scale).any() and 2 * stacks[-1] <= _FINEST:
+        noisy = (_T_97_5[repetitions] * mean.losses_error > scale).any()
+        if noisy and doublings < _DOUBLINGS:
+            samples, doublings = 2 * samples, doublings + 1
+        elif not noisy and (np.abs(mean.losses - order.losses) > scale).any() and 2 * stacks[-1] <= _FINEST:
             stacks = [2 * stack for stack in stacks]
             samples = max(samples, _fewest(problem, stacks[-1]))
         else:
-            return replace(
+            limit = replace(
                 mean,
                 outputs_error=np.hypot(mean.outputs_error, mean.outputs - order.outputs),
                 losses_error=np.hypot(mean.losses_error, mean.losses - order.losses),
             )
+            if noisy:
+                raise Unsettled(limit, accuracy)
+            return limit
 
 
 def _fewest(problem: Problem, depth: int) -> int:

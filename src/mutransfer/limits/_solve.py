@@ -21,6 +21,7 @@ def solve(problem: Problem, depth: Depth, *, accuracy: float = 0.01, seed: int =
     Raises:
         MutransferError: as the two solvers.
         Diverged: the loss is hopeless.
+        Unsettled: as `nonlinear`.
     """
     if problem.is_linear:
         return linear(problem, depth)
