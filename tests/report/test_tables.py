@@ -1,4 +1,4 @@
-"""The tables, in text and in plain rows."""
+"""Tables of transfers, as text and as plain rows."""
 
 import io
 import json
@@ -19,37 +19,51 @@ def printed(section: Section, width: int = 80) -> str:
 def test_the_table_has_every_optimum_and_the_drift(widths: Runs) -> None:
     section = Section.of(widths)
     text = printed(section)
-    for made in section.transfers:
-        assert str(made.drift["width"]) in text and f"{made.total:+.2f}" in text
-        for best in made.optima:
-            (row,) = (line for line in text.splitlines() if line.startswith(f"width {best.size.width} "))
+    for moved in section.transfers:
+        assert str(moved.drift["width"]) in text and f"{moved.total:+.2f}" in text
+        for best in moved.optima:
+            (row,) = (
+                line for line in text.splitlines() if line.startswith(f"width {best.size.width} ")
+            )
             assert f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]" in row
     (regret,) = (line for line in text.splitlines() if line.startswith("regret"))
     assert "diverges" in regret and f"{section.transfers[1].regret.value:.3f}" in regret
 
 
 def test_a_regret_that_was_not_run_is_not_called_a_divergence(widths: Runs) -> None:
-    rows = [row for row in widths.rows if row["rule"] == "sp" and not (row["width"] == 512 and row["lr"] > 2**-7)]
+    rows = [
+        row
+        for row in widths.rows
+        if row["rule"] == "sp" and not (row["width"] == 512 and row["lr"] > 2**-7)
+    ]
     assert "not run" in printed(Section.of(Runs(header={}, rows=rows)))
 
 
-def test_the_prediction_is_told_where_one_was_asked_for(widths: Runs) -> None:
+def test_a_prediction_is_printed_only_with_a_target(widths: Runs) -> None:
     assert "predicted" not in printed(Section.of(widths))
     section = Section.of(widths, {"width": 1024})
-    assert f"{section.transfers[0].rate.value:.2f} [" in printed(section).split("predicted for width 1024")[1]
+    assert (
+        f"{section.transfers[0].rate.value:.2f} ["
+        in printed(section).split("predicted for width 1024")[1]
+    )
 
 
 def test_markup_in_names_is_left_alone(widths: Runs) -> None:
     rows = [{**row, "rule": f"[red]{row['rule']}[/red]"} for row in widths.rows]
-    assert "[red]sp[/red]" in printed(Section.of(Runs(header={}, rows=rows), title="[b]"), width=120)
+    assert "[red]sp[/red]" in printed(
+        Section.of(Runs(header={}, rows=rows), title="[b]"), width=120
+    )
 
 
 def test_the_rows_hold_the_numbers_as_they_are(widths: Runs) -> None:
-    found = transfer(widths)
-    optima = [best for made in found for best in made.optima]
-    assert [(row["log2_lr"], row["low"], row["high"], row["loss"]) for row in optima_rows(found)] == [
-        (best.log2_lr, best.low, best.high, best.loss) for best in optima
-    ]
-    sp, default = json.loads(json.dumps(summary_rows(found), allow_nan=False))
-    assert (sp["drift_width"], sp["regret"]) == (found[0].drift["width"].value, None)
-    assert (default["total"], default["regret_high"]) == (found[1].total, found[1].regret.high)
+    transfers = transfer(widths)
+    optima = [best for moved in transfers for best in moved.optima]
+    assert [
+        (row["log2_lr"], row["low"], row["high"], row["loss"]) for row in optima_rows(transfers)
+    ] == [(best.log2_lr, best.low, best.high, best.loss) for best in optima]
+    sp, default = json.loads(json.dumps(summary_rows(transfers), allow_nan=False))
+    assert (sp["drift_width"], sp["regret"]) == (transfers[0].drift["width"].value, None)
+    assert (default["total"], default["regret_high"]) == (
+        transfers[1].total,
+        transfers[1].regret.high,
+    )

@@ -1,42 +1,73 @@
-"""What the report says in sentences."""
+"""The sentences of the page: headline, costs, warnings and the caption of the figure."""
 
+import html
 from collections.abc import Callable
+from pathlib import Path
 
-from mutransfer.report import Section
-from mutransfer.report._words import caption, costs, headline, warnings
+import pytest
+
+from mutransfer.report import Page, Section, write_report
 from mutransfer.sweep import Runs
+from tests.records import drifting_runs
+
+Write = Callable[..., Page]
 
 
-def test_the_headline_tells_the_planted_drifts(widths: Runs, depths: Runs) -> None:
-    width, depth = Section.of(widths), Section.of(depths)
-    assert headline([width]) == "From width 32 to 512 the best rate moves -3.2 octaves under sp and 0.0 under default."
-    assert headline([depth]).startswith("From depth 2 to 8 the best rate moves -2.0 octaves under sp")
-    assert headline([width, depth]) == f"{headline([width])} {headline([depth])}"
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a page of these sections."""
+    return lambda *sections: write_report(tmp_path, sections)
 
 
-def test_titles_tell_studies_of_one_axis_apart(widths: Runs) -> None:
-    told = headline([Section.of(widths, title="MLP"), Section.of(widths, title="GPT")])
-    assert told.startswith("MLP: From width 32") and " GPT: From width 32" in told
+def text(page: Page) -> str:
+    return html.unescape(page.path.read_text()).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_a_rule_without_optima_is_told(unbracketed: Runs) -> None:
+def test_the_headline_has_the_planted_drifts(write: Write, widths: Runs, depths: Runs) -> None:
+    width, depth = write(Section.of(widths)).headline, write(Section.of(depths)).headline
+    assert width == (
+        "From width 32 to 512 the best rate moves -3.2 octaves under sp and 0.0 under default."
+    )
+    assert depth.startswith("From depth 2 to 8 the best rate moves -2.0 octaves under sp")
+    assert write(Section.of(widths), Section.of(depths)).headline == f"{width} {depth}"
+
+
+def test_titles_distinguish_studies_of_one_axis(write: Write, widths: Runs) -> None:
+    page = write(Section.of(widths, title="MLP"), Section.of(widths, title="GPT"))
+    assert page.headline.startswith("MLP: From width 32") and " GPT: From width 32" in page.headline
+
+
+def test_a_rule_without_optimum_is_named_and_leads_the_warnings(
+    write: Write, unbracketed: Runs
+) -> None:
     section = Section.of(unbracketed)
-    assert "under sp is not known" in headline([section])
-    assert warnings(section)[0] == section.refusals()[0]
+    page = write(section)
+    (refusal,) = section.refusals()
+    warnings = [
+        f"{transfer.rule}: {warning}"
+        for transfer in section.transfers
+        for warning in transfer.warnings
+    ]
+    places = [text(page).index(warning) for warning in (refusal, *warnings)]
+    assert "under sp is not known" in page.headline
+    assert places == sorted(places)
 
 
-def test_the_cost_of_the_small_rate_is_told(widths: Runs) -> None:
+def test_the_cost_of_the_smallest_sizes_rate_is_named(write: Write, widths: Runs) -> None:
     section = Section.of(widths)
-    (told,) = costs(section)
     regret = section.transfers[1].regret.value
-    assert told.startswith(f"At width 512, the best rate of width 32 diverges under sp and gives away {regret:.3f} [")
+    assert (
+        f"At width 512, the best rate of width 32 diverges under sp and gives away {regret:.3f} ["
+    ) in text(write(section))
 
 
-def test_two_axes_are_named_both(widths: Runs) -> None:
+def test_both_axes_are_named_where_both_vary(write: Write, widths: Runs) -> None:
     rows = widths.rows + [{**row, "depth": 8} for row in widths.rows]
-    assert headline([Section.of(Runs(header={}, rows=rows))]).startswith("From width 32, depth 4 to width 512, depth 8 the best")
+    headline = write(Section.of(Runs(header={}, rows=rows))).headline
+    assert headline.startswith("From width 32, depth 4 to width 512, depth 8 the best")
 
 
-def test_few_seeds_are_told(make: Callable[..., Runs], widths: Runs) -> None:
-    assert "3 seeds; with so few they are too narrow." in caption([Section.of(widths)])
-    assert "over 6 seeds." in caption([Section.of(make({"sp": 0.0}, seeds=6))])
+def test_the_caption_warns_of_few_seeds(write: Write, widths: Runs) -> None:
+    assert "3 seeds; with so few they are too narrow." in text(write(Section.of(widths)))
+    many = drifting_runs({"sp": 0.0}, seeds=6)
+    assert "over 6 seeds." in text(write(Section.of(many)))

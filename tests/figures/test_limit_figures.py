@@ -1,8 +1,8 @@
-"""What the figures of the limits draw."""
+"""The figures of limits: landscapes, and laws of finite size."""
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,9 +17,10 @@ from matplotlib.lines import Line2D
 
 from mutransfer import MutransferError
 from mutransfer.limits import Curve, FiniteSize, Landscape, Law, Problem
-from mutransfer.limits._figures import finite_size_figure, landscape_figure
-from mutransfer.limits._landscape import _optimum
-from mutransfer.report._canvas import INK, as_svg
+from mutransfer.limits._figures import landscape_figure
+from mutransfer.report import INK
+from mutransfer.sweep import edge
+from mutransfer.transfer import vertex
 
 RATES = np.array([2.0**power for power in range(-6, 1)])
 DEPTHS = (2, 8, math.inf)
@@ -37,18 +38,44 @@ def planted(
     height: float = 1.0,
     errors: float = 0.0,
 ) -> Landscape:
-    """Losses of a parabola in the octave, with the best rate as given; the highest rate diverges."""
-    at = np.log2(values) if over == "lr" else values
+    """Losses that are parabolas about the best values; the highest value diverges."""
+    grid = np.log2(values) if over == "lr" else values
 
     def curve(width: float, depth: float, octave: float) -> Curve:
-        losses = height * (0.1 + 0.05 * (at - octave) ** 2)
+        losses = height * (0.1 + 0.05 * (grid - octave) ** 2)
         losses[-1] = math.inf
-        return Curve(width=width, depth=depth, losses=losses, errors=np.full(len(at), errors), optimum=_optimum(values, losses))
+        return Curve(
+            width=width,
+            depth=depth,
+            losses=losses,
+            errors=np.full(len(grid), errors),
+            optimum=optimum(values, losses, logarithmic=over == "lr"),
+        )
 
-    curves = [curve(math.inf, depth, octave) for depth, octave in zip(depths, best, strict=True)]
-    curves += [curve(width, depth, octave) for width in widths for depth, octave in zip(depths, best, strict=True) if not math.isinf(depth)]
+    optima = list(zip(depths, best, strict=True))
+    curves = [curve(math.inf, depth, octave) for depth, octave in optima]
+    curves += [
+        curve(width, depth, octave)
+        for width in widths
+        for depth, octave in optima
+        if not math.isinf(depth)
+    ]
     problem = Problem(inputs=np.eye(2), targets=[1.0, -1.0], lr=0.1, steps=1, alpha=alpha)
-    return Landscape(problem=problem, over=over, values=np.array(values, dtype=float), metric="mean", curves=tuple(curves))
+    return Landscape(
+        problem=problem,
+        over=over,
+        values=np.array(values, dtype=float),
+        metric="mean",
+        curves=tuple(curves),
+    )
+
+
+def optimum(values: Any, losses: Any, *, logarithmic: bool = True) -> float | None:
+    """The value of lowest loss, by a parabola; None at the edge of the values."""
+    if edge(losses):
+        return None
+    best = float(vertex(np.log2(values) if logarithmic else values, losses))
+    return 2.0**best if logarithmic else best
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -57,7 +84,9 @@ def panels(figure: Figure) -> list[Axes]:
 
 def lines(axes: Axes) -> list[Line2D]:
     """The limit's curves, without the path of optima and marks."""
-    return [line for line in axes.lines if len(line.get_xdata()) > 3 and line.get_linestyle() == "-"]
+    return [
+        line for line in axes.lines if len(line.get_xdata()) > 3 and line.get_linestyle() == "-"
+    ]
 
 
 def dots(axes: Axes) -> list[Line2D]:
@@ -89,7 +118,10 @@ def test_every_depth_has_a_line_darker_than_the_one_before(figure: Figure) -> No
         np.testing.assert_array_equal(line.get_ydata()[:-1], curve.losses[:-1])
         assert math.isnan(line.get_ydata()[-1])
     light = [sum(to_rgb(line.get_color())) for line in drawn]
-    assert all(later < earlier for earlier, later in pairwise(light)) and to_hex(drawn[-1].get_color()) == INK
+    assert (
+        all(later < earlier for earlier, later in pairwise(light))
+        and to_hex(drawn[-1].get_color()) == INK
+    )
 
 
 def test_optima_are_dots_on_their_lines_joined_by_a_path(figure: Figure) -> None:
@@ -97,25 +129,34 @@ def test_optima_are_dots_on_their_lines_joined_by_a_path(figure: Figure) -> None
     at = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in dots(axes)]
     assert [math.log2(x) for x, _ in at] == pytest.approx(BEST, abs=1e-9)
     for (x, y), line in zip(at, lines(axes), strict=True):
-        assert math.log(y) == pytest.approx(np.interp(math.log2(x), np.log2(RATES[:-1]), np.log(line.get_ydata()[:-1])))
-    assert [to_hex(dot.get_color()) for dot in dots(axes)] == [to_hex(line.get_color()) for line in lines(axes)]
+        assert math.log(y) == pytest.approx(
+            np.interp(math.log2(x), np.log2(RATES[:-1]), np.log(line.get_ydata()[:-1]))
+        )
+    assert [to_hex(dot.get_color()) for dot in dots(axes)] == [
+        to_hex(line.get_color()) for line in lines(axes)
+    ]
     (path,) = [line for line in axes.lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(path.get_xydata(), at)
 
 
-def test_words_say_what_is_shown(figure: Figure) -> None:
+def test_titles_labels_and_legends_name_what_is_drawn(figure: Figure) -> None:
     (axes,) = panels(figure)
     assert axes.get_title(loc="left") == "branches × 1/√depth"
     assert note(axes) == "optimum moves \N{MINUS SIGN}0.90 octaves, depth 2 to ∞"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "mean training loss")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert names(axes.get_legend()) == ["2", "8", "∞"] and axes.get_legend().get_title().get_text() == "depth"
+    assert (
+        names(axes.get_legend()) == ["2", "8", "∞"]
+        and axes.get_legend().get_title().get_text() == "depth"
+    )
     assert names(figure.legends[0]) == ["infinite width", "its optimum", "its drift"]
 
 
 def test_the_legends_colours_are_the_lines(figure: Figure) -> None:
     (axes,) = panels(figure)
-    assert [line.get_color() for line in axes.get_legend().get_lines()] == [line.get_color() for line in lines(axes)]
+    assert [line.get_color() for line in axes.get_legend().get_lines()] == [
+        line.get_color() for line in lines(axes)
+    ]
 
 
 def test_finite_networks_are_open_marks_of_their_own() -> None:
@@ -124,8 +165,16 @@ def test_finite_networks_are_open_marks_of_their_own() -> None:
     marks = [line for line in axes.lines if line.get_marker() in ("s", "D")]
     assert [line.get_marker() for line in marks] == ["s", "s", "D", "D"]
     assert all(line.get_markerfacecolor() == "none" for line in marks)
-    assert [to_hex(line.get_color()) for line in marks] == [to_hex(line.get_color()) for line in lines(axes)[:2]] * 2
-    assert names(figure.legends[0]) == ["infinite width", "its optimum", "its drift", "width 64", "width 256"]
+    assert [to_hex(line.get_color()) for line in marks] == [
+        to_hex(line.get_color()) for line in lines(axes)[:2]
+    ] * 2
+    assert names(figure.legends[0]) == [
+        "infinite width",
+        "its optimum",
+        "its drift",
+        "width 64",
+        "width 256",
+    ]
     assert [handle.get_marker() for handle in figure.legends[0].get_lines()[3:]] == ["s", "D"]
     assert len(dots(axes)) == 3
 
@@ -134,25 +183,33 @@ def test_several_landscapes_share_their_limits() -> None:
     figure = landscape_figure([planted(), planted(DEPTHS[:2], BEST[:2], alpha=0.0, height=3.0)])
     first, second = panels(figure)
     assert first.get_ylim() == second.get_ylim()
-    assert [axes.get_title(loc="left") for axes in (first, second)] == ["branches × 1/√depth", "no depth scaling"]
+    assert [axes.get_title(loc="left") for axes in (first, second)] == [
+        "branches × 1/√depth",
+        "no depth scaling",
+    ]
     assert (first.get_ylabel(), second.get_ylabel()) == ("mean training loss", "")
     low, high = first.get_ylim()
-    shown = np.concatenate([line.get_ydata()[:-1] for axes in (first, second) for line in lines(axes)])
+    shown = np.concatenate(
+        [line.get_ydata()[:-1] for axes in (first, second) for line in lines(axes)]
+    )
     assert low < shown.min() and shown.max() < high
     assert first.get_legend() is None and names(second.get_legend()) == ["2", "8", "∞"]
 
 
 def test_a_loss_far_above_the_others_does_not_flatten_them() -> None:
-    made = planted()
-    curve = made.curves[0]
-    losses = curve.losses.copy()
+    landscape = planted()
+    first, *others = landscape.curves
+    losses = first.losses.copy()
     losses[-2] = 1e5
-    (axes,) = panels(replace(made, curves=(replace(curve, losses=losses), *made.curves[1:])).figure())
+    curves = (replace(first, losses=losses), *others)
+    (axes,) = panels(replace(landscape, curves=curves).figure())
     assert axes.get_ylim()[1] < 10
 
 
 def test_other_hyperparameters_have_a_linear_scale() -> None:
-    figure = planted(over="weight_decay", values=np.array([0.0, 0.5, 1.0, 1.5, 2.0]), best=(0.8, 0.9, 1.1)).figure()
+    figure = planted(
+        over="weight_decay", values=np.array([0.0, 0.5, 1.0, 1.5, 2.0]), best=(0.8, 0.9, 1.1)
+    ).figure()
     (axes,) = panels(figure)
     assert (axes.get_xlabel(), axes.get_xscale()) == ("weight decay", "linear")
     assert [float(dot.get_xdata()[0]) for dot in dots(axes)] == pytest.approx([0.8, 0.9, 1.1])
@@ -170,29 +227,37 @@ def test_one_depth_has_no_path() -> None:
     assert note(axes) == "" and not [line for line in axes.lines if line.get_linestyle() == "--"]
 
 
+def diverged(landscape: Landscape) -> Landscape:
+    """The same landscape, with every value diverged."""
+    losses = np.full(len(RATES), math.inf)
+    curves = [replace(curve, losses=losses, optimum=None) for curve in landscape.curves]
+    return replace(landscape, curves=tuple(curves))
+
+
 def one_left(kept: int) -> Landscape:
     """Only one value of one depth did not diverge."""
-    made = planted(widths=(64,))
-    gone = [replace(curve, losses=np.full(len(RATES), math.inf), optimum=None) for curve in made.curves]
-    losses = gone[0].losses.copy()
+    landscape = diverged(planted(widths=(64,)))
+    first, *others = landscape.curves
+    losses = first.losses.copy()
     losses[kept] = 0.4
-    return replace(made, curves=(replace(gone[0], losses=losses, optimum=_optimum(RATES, losses)), *gone[1:]))
+    first = replace(first, losses=losses, optimum=optimum(RATES, losses))
+    return replace(landscape, curves=(first, *others))
 
 
 @pytest.mark.parametrize("kept", [0, 3, 6], ids=["lowest", "inside", "highest"])
-def test_all_but_one_value_may_have_diverged(kept: int) -> None:
+def test_all_but_one_value_may_have_diverged(kept: int, svg: Callable[[Figure], str]) -> None:
     figure = one_left(kept).figure()
     (axes,) = panels(figure)
     low, high = axes.get_ylim()
     assert low < 0.4 < high and len(dots(axes)) == (kept == 3)
-    assert as_svg(figure)
+    assert svg(figure)
 
 
-def test_where_all_diverged_it_says_so() -> None:
-    made = one_left(0)
-    gone = tuple(replace(curve, losses=np.full(len(RATES), math.inf), optimum=None) for curve in made.curves)
-    with pytest.raises(MutransferError, match="every value diverged at every depth: give smaller ones"):
-        replace(made, curves=gone).figure()
+def test_where_all_diverged_the_figure_is_refused() -> None:
+    with pytest.raises(
+        MutransferError, match="every value diverged at every depth: give smaller ones"
+    ):
+        diverged(planted(widths=(64,))).figure()
 
 
 def test_nothing_to_draw_is_an_error() -> None:
@@ -202,11 +267,13 @@ def test_nothing_to_draw_is_an_error() -> None:
 
 # Laws
 
+NO_SLOPE: dict[str, None] = {"slope": None, "slope_low": None, "slope_high": None}
 
-def law(name: str, constant: float, **changes: Any) -> Law:
+
+def fitted_law(name: str, constant: float, **changes: Any) -> Law:
     sizes = (2, 4) if name == "depth" else (16, 32, 64)
     power = 0.5 if name == "one network" else 1.0
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": name,
         "axis": "depth" if name == "depth" else "width",
         "power": power,
@@ -219,36 +286,48 @@ def law(name: str, constant: float, **changes: Any) -> Law:
         "low": 0.8 * constant,
         "high": 1.2 * constant,
     }
-    return Law(**{**given, **changes})
+    return Law(**{**fields, **changes})
 
 
-def found(*laws: Law) -> FiniteSize:
+def finite_size(*laws: Law) -> FiniteSize:
     return FiniteSize(
-        of="losses", limit="theory", widths=(16, 32, 64), depths=(2, 4), seeds=4, laws={each.name: each for each in laws}, scale=1.0
+        of="losses",
+        limit="theory",
+        widths=(16, 32, 64),
+        depths=(2, 4),
+        seeds=4,
+        laws={law.name: law for law in laws},
+        scale=1.0,
     )
 
 
 @pytest.fixture(scope="module")
 def sizes() -> FiniteSize:
-    mean = law("mean over networks", 2.0, errors=(0.125, 0.0, 0.03), slope=None, slope_low=None, slope_high=None, low=0.0)
-    depth = law("depth", 0.5, slope_low=None, slope_high=None)
-    return found(law("one network", 1.0), mean, depth)
+    mean = fitted_law("mean over networks", 2.0, errors=(0.125, 0.0, 0.03), low=0.0, **NO_SLOPE)
+    depth = fitted_law("depth", 0.5, slope_low=None, slope_high=None)
+    return finite_size(fitted_law("one network", 1.0), mean, depth)
 
 
 def test_every_law_has_a_panel_with_its_errors_and_its_line(sizes: FiniteSize) -> None:
     drawn = panels(sizes.figure())
-    assert [axes.get_title(loc="left") for axes in drawn] == ["one network", "mean over networks", "depth"]
+    assert [axes.get_title(loc="left") for axes in drawn] == [
+        "one network",
+        "mean over networks",
+        "depth",
+    ]
     assert [axes.get_xlabel() for axes in drawn] == ["width", "width", "depth"]
     assert [axes.get_ylabel() for axes in drawn] == ["rms error of losses", "", ""]
-    for axes, each in zip(drawn, sizes.laws.values(), strict=True):
+    for axes, law in zip(drawn, sizes.laws.values(), strict=True):
         (measured,) = dots(axes)
-        told = [(size, error) for size, error in zip(each.sizes, each.errors, strict=True) if error]
-        np.testing.assert_allclose(measured.get_xydata(), told)
+        nonzero = [pair for pair in zip(law.sizes, law.errors, strict=True) if pair[1]]
+        np.testing.assert_allclose(measured.get_xydata(), nonzero)
         (theory,) = [line for line in axes.lines if line.get_linestyle() == "--"]
         x, y = theory.get_data()
-        np.testing.assert_allclose(y, each.constant * np.asarray(x) ** -each.power)
-        assert x[0] < each.sizes[0] and x[1] > each.sizes[-1]
-        assert [text.get_text() for text in axes.get_xticklabels()] == [str(size) for size in each.sizes]
+        np.testing.assert_allclose(y, law.constant * np.asarray(x) ** -law.power)
+        assert x[0] < law.sizes[0] and x[1] > law.sizes[-1]
+        assert [text.get_text() for text in axes.get_xticklabels()] == [
+            str(size) for size in law.sizes
+        ]
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
@@ -261,35 +340,50 @@ def test_fitted_powers_stand_in_the_panels(sizes: FiniteSize) -> None:
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0], ids=["no constant", "constant"])
-def test_a_law_that_is_not_told_from_noise_is_drawn_without_dots(constant: float) -> None:
-    nothing = law("mean over networks", constant, errors=(0.0,) * 3, slope=None, slope_low=None, slope_high=None, low=0.0, high=2.0)
-    figure = finite_size_figure(found(law("one network", 1.0), nothing))
-    assert not dots(panels(figure)[1]) and as_svg(figure)
+def test_a_law_within_noise_is_drawn_without_dots(
+    constant: float, svg: Callable[[Figure], str]
+) -> None:
+    noise = fitted_law(
+        "mean over networks", constant, errors=(0.0,) * 3, low=0.0, high=2.0, **NO_SLOPE
+    )
+    figure = finite_size(fitted_law("one network", 1.0), noise).figure()
+    assert not dots(panels(figure)[1]) and svg(figure)
 
 
 # Both
 
 
 BOTH = pytest.mark.parametrize(
-    "draw", [lambda: planted(widths=(64,)).figure(), lambda: found(law("one network", 1.0)).figure()], ids=["landscape", "laws"]
+    "draw",
+    [
+        lambda: planted(widths=(64,)).figure(),
+        lambda: finite_size(fitted_law("one network", 1.0)).figure(),
+    ],
+    ids=["landscape", "laws"],
 )
 
 
 @BOTH
-def test_the_callers_figures_and_settings_are_left_and_without_effect(draw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = as_svg(draw())
+def test_the_callers_figures_and_settings_are_left_and_without_effect(
+    draw: Any, svg: Callable[[Figure], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = svg(draw())
     pyplot.switch_backend("agg")
     foreign = pyplot.figure()
     monkeypatch.setitem(rcParams, "font.size", 20.0)
     before = dict(rcParams)
-    assert as_svg(draw()) == plain
+    assert svg(draw()) == plain
     assert dict(rcParams) == before
     assert pyplot.get_fignums() == [foreign.number]
     pyplot.close(foreign)
 
 
 @BOTH
-def test_without_matplotlib_it_says_what_to_install(draw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_names_the_extra(
+    draw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MutransferError, match=r"the figure needs matplotlib: pip install 'mutransfer\[plot\]'"):
+    with pytest.raises(
+        MutransferError, match=r"the figure needs matplotlib: pip install 'mutransfer\[plot\]'"
+    ):
         draw()

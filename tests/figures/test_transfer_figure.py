@@ -1,6 +1,7 @@
-"""What the transfer figure draws."""
+"""The figure of transfer: losses against rates, a panel for each study and rule."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.report import Section, panels, save, transfer_figure
-from mutransfer.report._canvas import as_svg
 from mutransfer.sweep import Runs
 
 
@@ -32,7 +32,9 @@ def marks(axes: Axes, label: str) -> list[Line2D]:
 def crosses(axes: Axes) -> set[tuple[float, float]]:
     """Rate and rank of every cross in the strip above."""
     (strip,) = axes.child_axes
-    return {(float(x), float(y)) for line in marks(strip, "_diverged") for x, y in line.get_xydata()}
+    return {
+        (float(x), float(y)) for line in marks(strip, "_diverged") for x, y in line.get_xydata()
+    }
 
 
 def test_there_is_a_panel_for_every_study_and_rule(widths: Runs, depths: Runs) -> None:
@@ -45,13 +47,17 @@ def test_there_is_a_panel_for_every_study_and_rule(widths: Runs, depths: Runs) -
 
 def test_every_size_has_a_line_and_a_mark_at_its_optimum(widths: Runs, figure: Figure) -> None:
     section = Section.of(widths)
-    for axes, made in zip(axes_of(figure), section.transfers, strict=True):
-        names = [line.get_label() for line in axes.lines]
-        assert [name for name in names if str(name)[0] != "_"] == [str(best.size) for best in made.optima]
-        assert [line.get_xdata()[0] for line in marks(axes, "_optimum")] == [best.log2_lr for best in made.optima]
-        assert [tuple(line.get_xdata()) for line in marks(axes, "_interval")] == [(best.low, best.high) for best in made.optima]
+    for axes, transfer in zip(axes_of(figure), section.transfers, strict=True):
+        names = [str(line.get_label()) for line in axes.lines]
+        rates = [best.log2_lr for best in transfer.optima]
+        intervals = [(best.low, best.high) for best in transfer.optima]
+        assert [name for name in names if name[0] != "_"] == [
+            str(best.size) for best in transfer.optima
+        ]
+        assert [line.get_xdata()[0] for line in marks(axes, "_optimum")] == rates
+        assert [tuple(line.get_xdata()) for line in marks(axes, "_interval")] == intervals
         (path,) = marks(axes, "_drift")
-        assert list(path.get_xdata()) == [best.log2_lr for best in made.optima]
+        assert list(path.get_xdata()) == rates
 
 
 def test_the_marks_lie_on_their_lines(figure: Figure) -> None:
@@ -60,14 +66,20 @@ def test_the_marks_lie_on_their_lines(figure: Figure) -> None:
         for line, dot in zip(lines, marks(axes, "_optimum"), strict=True):
             (x,), (y,) = dot.get_data()
             shown = np.isfinite(line.get_ydata())
-            assert np.log(y) == pytest.approx(np.interp(x, line.get_xdata()[shown], np.log(line.get_ydata()[shown])))
+            assert np.log(y) == pytest.approx(
+                np.interp(x, line.get_xdata()[shown], np.log(line.get_ydata()[shown]))
+            )
 
 
 def test_every_diverged_run_is_a_cross(widths: Runs, figure: Figure) -> None:
     sizes = [32, 64, 128, 256, 512]
     for axes, rule in zip(axes_of(figure), widths.rules, strict=True):
-        gone = {(np.log2(row["lr"]), sizes.index(row["width"])) for row in widths.rows if row["rule"] == rule and row["loss"] is None}
-        assert gone and crosses(axes) == gone
+        diverged = {
+            (np.log2(row["lr"]), sizes.index(row["width"]))
+            for row in widths.rows
+            if row["rule"] == rule and row["loss"] is None
+        }
+        assert diverged and crosses(axes) == diverged
 
 
 def test_without_transfers_the_lines_are_drawn_alone(unbracketed: Runs) -> None:
@@ -79,7 +91,9 @@ def test_without_transfers_the_lines_are_drawn_alone(unbracketed: Runs) -> None:
 @pytest.mark.parametrize("loss", [None, 0.0])
 def test_degenerate_losses_can_be_drawn(depths: Runs, loss: float | None) -> None:
     rows = [{**row, "loss": loss} for row in depths.rows if row["seed"] == 0]
-    transfer_figure(panels([Section(title="x", runs=Runs(header={}, rows=rows), transfers=[], axis="width")]))
+    transfer_figure(
+        panels([Section(title="x", runs=Runs(header={}, rows=rows), transfers=[], axis="width")])
+    )
 
 
 def test_a_narrow_figure_has_one_column(depths: Runs) -> None:
@@ -87,11 +101,13 @@ def test_a_narrow_figure_has_one_column(depths: Runs) -> None:
     assert len({axes.get_position().x0 for axes in drawn}) == 1
 
 
-def test_the_callers_settings_are_left_and_without_effect(depths: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = panels([Section.of(depths)])[:1]
-    plain = as_svg(transfer_figure(made))
+def test_the_callers_settings_are_left_and_without_effect(
+    depths: Runs, svg: Callable[[Figure], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = panels([Section.of(depths)])[:1]
+    plain = svg(transfer_figure(first))
     monkeypatch.setitem(rcParams, "font.size", 20.0)
-    assert as_svg(transfer_figure(made)) == plain
+    assert svg(transfer_figure(first)) == plain
     assert rcParams["font.size"] == 20.0
 
 
@@ -100,9 +116,13 @@ def test_nothing_to_draw_is_an_error() -> None:
         transfer_figure([])
 
 
-def test_without_matplotlib_it_says_what_to_install(widths: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_names_the_extra(
+    widths: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MutransferError, match=r"the figure needs matplotlib: pip install 'mutransfer\[plot\]'"):
+    with pytest.raises(
+        MutransferError, match=r"the figure needs matplotlib: pip install 'mutransfer\[plot\]'"
+    ):
         transfer_figure(panels([Section.of(widths)]))
 
 

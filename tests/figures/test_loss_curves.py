@@ -1,16 +1,16 @@
-"""What the figure of loss curves draws."""
+"""The figure of loss curves."""
 
 import math
 
 import numpy as np
 import pytest
 
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.report import Curve, curves_figure
 
 
 def names(*curves: Curve) -> dict[str, float]:
-    """The names in the figure and how high they stand."""
+    """Names in the figure, with their heights."""
     (axes,) = curves_figure(curves).axes
     return {text.get_text(): text.xy[1] for text in axes.texts}
 
@@ -35,12 +35,16 @@ def test_a_curve_that_diverged_ends_in_a_cross(gone: float | None) -> None:
 
 
 def test_a_spike_does_not_flatten_the_rest() -> None:
-    (axes,) = curves_figure([Curve(name="sp", losses=[2.0, 1e9, None]), Curve(name="mup", losses=[2, 1, 1])]).axes
+    (axes,) = curves_figure(
+        [Curve(name="sp", losses=[2.0, 1e9, None]), Curve(name="mup", losses=[2, 1, 1])]
+    ).axes
     assert axes.get_ylim()[1] < 10
 
 
 def test_a_long_curve_has_its_running_mean() -> None:
-    (axes,) = curves_figure([Curve(name="$a", losses=list(2 + np.sin(np.arange(1000))), steps=range(0, 2000, 2))]).axes
+    (axes,) = curves_figure(
+        [Curve(name="$a", losses=list(2 + np.sin(np.arange(1000))), steps=range(0, 2000, 2))]
+    ).axes
     raw, smooth = (line.get_ydata() for line in axes.lines)
     assert len(raw) == 1000 and len(smooth) < 60 and np.ptp(smooth[1:]) < 0.2
 

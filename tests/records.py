@@ -1,0 +1,80 @@
+"""Records of studies that were never run, with the shapes that real ones have."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mutransfer.sweep import Runs
+
+ABOUT = {
+    "mutransfer": "0.1.0",
+    "torch": "2.13.0",
+    "device": "x86_64, 2 threads",
+    "command": "mutransfer sweep a.py:b --out <runs>",
+}
+IDENTITY = {
+    "build": "a:mlp",
+    "base": {"width": 32, "depth": 4},
+    "task": "digits",
+    "optimizer": "adamw",
+    "options": {},
+    "steps": 200,
+}
+
+
+def drifting_runs(
+    drift: Mapping[str, float],
+    axis: str = "width",
+    sizes: Sequence[int] = (32, 64, 128, 256, 512),
+    powers: range = range(-13, -1),
+    seeds: int = 3,
+    noise: float = 0.01,
+) -> Runs:
+    """Return a record whose best rates move by `drift[rule]` octaves per doubling.
+
+    Runs diverge about two octaves above their best rate.
+    """
+    random = np.random.default_rng(1)
+    rows: list[dict[str, Any]] = []
+    grid = product(drift.items(), enumerate(sizes), powers, range(seeds))
+    for (rule, slope), (rank, size), power, seed in grid:
+        away = power - (-5.3 + slope * rank)
+        diverged = away > 2.2 + 0.25 * random.standard_normal()
+        valley = 1.7 * (1 - math.exp(-0.035 * away**2))
+        loss = 0.55 - 0.03 * rank + valley + noise * random.standard_normal()
+        rows.append(
+            {
+                "id": f"{rule}-{axis}-{size}-{power}-{seed}",
+                "rule": rule,
+                **{"width": 64, "depth": 4, axis: size},
+                "lr": 2.0**power,
+                "seed": seed,
+                "loss": None if diverged else loss,
+                "final": None if diverged else loss - 0.1,
+                "diverged_at": 17 if diverged else None,
+                "curve": [2.3, 1.5, loss],
+            }
+        )
+    return Runs(header={"identity": IDENTITY, "about": ABOUT}, rows=rows)
+
+
+@pytest.fixture(scope="session")
+def widths() -> Runs:
+    """Five widths, with a drift under sp and none under default."""
+    return drifting_runs({"sp": -0.8, "default": 0.0})
+
+
+@pytest.fixture(scope="session")
+def depths() -> Runs:
+    """Three depths."""
+    return drifting_runs({"sp": -1.0, "default": 0.0}, axis="depth", sizes=(2, 4, 8))
+
+
+@pytest.fixture(scope="session")
+def unbracketed() -> Runs:
+    """Five widths; under sp the best rate of the widest lies below the grid."""
+    return drifting_runs({"sp": -0.8, "default": 0.0}, powers=range(-8, -1))
