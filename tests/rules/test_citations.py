@@ -7,7 +7,9 @@ import pytest
 from mutransfer import MutransferError, rules
 from mutransfer.rules import FAMILIES, PARAMETRIZATIONS
 
-CITED = sorted({key for each in [*PARAMETRIZATIONS.values(), *FAMILIES.values()] for key in each.cites})
+CITED = sorted(
+    {key for cited in [*PARAMETRIZATIONS.values(), *FAMILIES.values()] for key in cited.cites}
+)
 
 
 def field(entry: str, name: str) -> str:
@@ -40,7 +42,11 @@ def test_a_parametrization_cites_its_source(name: str) -> None:
 
 def test_entries_differ() -> None:
     entries = [rules.bibtex([key]) for key in CITED]
-    for part in (lambda entry: entry.split(",")[0], lambda entry: field(entry, "title"), lambda entry: field(entry, "eprint")):
+    for part in (
+        lambda entry: entry.split(",")[0],
+        lambda entry: field(entry, "title"),
+        lambda entry: field(entry, "eprint"),
+    ):
         assert len({part(entry) for entry in entries}) == len(entries)
 
 

@@ -1,4 +1,4 @@
-"""Rules for batch size and duration: the published exponents, the dynamics they claim to keep, and what they refuse."""
+"""Rules for batch size and duration: exponents, dynamics and refusals."""
 
 import math
 from dataclasses import FrozenInstanceError, replace
@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutransfer._errors import MutransferError
-from mutransfer.rules import ONE, Powers, powers
-from mutransfer.rules._horizon import HORIZON_RULES, Horizon, ema_time, horizon
+from mutransfer import MutransferError
+from mutransfer.rules import HORIZON_RULES, ONE, Horizon, Powers, ema_time, horizon, powers
 
 HALF = Fraction(1, 2)
 BATCH, TOKENS = powers(batch=1), powers(tokens=1)
@@ -38,11 +37,21 @@ def test_exponents_are_the_published_ones(name: str) -> None:
     assert rule.name == name
 
 
-def test_every_rule_is_in_the_published_list_and_says_where_it_comes_from() -> None:
+def test_every_rule_is_published_and_names_its_source() -> None:
     assert set(HORIZON_RULES) == set(PUBLISHED)
     for rule in HORIZON_RULES.values():
-        assert rule.source and rule.title and rule.assumptions and rule.range_source and rule.optimizers
-        used = {name for power in (rule.lr, rule.eps, rule.decay, rule.one_minus_beta) for name, _ in power.exponents}
+        assert (
+            rule.source
+            and rule.title
+            and rule.assumptions
+            and rule.range_source
+            and rule.optimizers
+        )
+        used = {
+            name
+            for power in (rule.lr, rule.eps, rule.decay, rule.one_minus_beta)
+            for name, _ in power.exponents
+        }
         assert used <= {name for name in ("batch", "tokens") if getattr(rule, name) is not None}
 
 
@@ -59,11 +68,14 @@ def test_weights_remember_the_same_fraction_of_the_run(name: str) -> None:
 
 def test_complete_d_is_the_sde_rule_at_fixed_tokens() -> None:
     for quantity in ("lr", "eps", "decay", "one_minus_beta"):
-        assert getattr(HORIZON_RULES["complete-d"], quantity).substitute(tokens=None) == getattr(HORIZON_RULES["sde"], quantity)
+        assert getattr(HORIZON_RULES["complete-d"], quantity).substitute(tokens=None) == getattr(
+            HORIZON_RULES["sde"], quantity
+        )
 
 
-# The dynamics. A quadratic in one dimension, thousands of replicas, and a curvature so small that the signal is at most a tenth
-# of the noise at the largest batch. Moments start where the noise puts them. Halfway the noise falls, and the second moment follows.
+# The dynamics. A quadratic in one dimension with thousands of replicas. Its curvature is so small
+# that the signal is at most a tenth of the noise at the largest batch. Moments start where the
+# noise puts them. Halfway the noise falls, and the second moment follows.
 
 CURVATURE, START, STEPS_AT_BASE, REPLICAS = 0.005, 8.0, 1600, 16000
 NOISE = (3.0, 1.0)
@@ -71,10 +83,14 @@ BASE: dict[str, float] = {"lr": 0.25, "eps": 1.0, "decay": 0.0015, "beta1": 0.99
 
 
 def train(kappa: int, seed: int, **numbers: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Where AdamW takes every replica, with batches of kappa and settings of its own."""
+    """Final positions of all replicas under AdamW, with batches of kappa."""
     lr, eps, decay, beta1, beta2 = (numbers[name] for name in BASE)
     random = np.random.default_rng(seed)
-    x, first, second = np.full(REPLICAS, START), np.zeros(REPLICAS), np.full(REPLICAS, NOISE[0] ** 2 / kappa)
+    x, first, second = (
+        np.full(REPLICAS, START),
+        np.zeros(REPLICAS),
+        np.full(REPLICAS, NOISE[0] ** 2 / kappa),
+    )
     steps = STEPS_AT_BASE // kappa
     for step in range(steps):
         noise = NOISE[2 * step // steps] / math.sqrt(kappa)
@@ -93,7 +109,7 @@ def by_rule(kappa: int) -> dict[str, float]:
 
 
 def distance(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """How many standard errors lie between two means, and between two variances."""
+    """Distances of two means and of two variances, in standard errors."""
     means = (a.mean() - b.mean()) / math.sqrt((a.var() + b.var()) / REPLICAS)
     variances = (a.var() - b.var()) / math.sqrt(2 * (a.var() ** 2 + b.var() ** 2) / REPLICAS)
     return abs(float(means)), abs(float(variances))
@@ -105,7 +121,9 @@ def base() -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("kappa", [1, 2, 4, 8])
-def test_adam_moves_alike_at_every_batch_under_the_square_root_rule(kappa: int, base: np.ndarray[Any, Any]) -> None:
+def test_adam_moves_alike_at_every_batch_under_the_square_root_rule(
+    kappa: int, base: np.ndarray[Any, Any]
+) -> None:
     assert max(distance(train(kappa, kappa, **by_rule(kappa)), base)) < 4
 
 
@@ -121,22 +139,27 @@ def test_adam_moves_alike_at_every_batch_under_the_square_root_rule(kappa: int, 
     ],
     ids=["linear rate", "same rate", "same eps", "same decay", "same beta1", "same beta2"],
 )
-def test_any_other_rule_moves_adam_differently(fault: dict[str, float], base: np.ndarray[Any, Any]) -> None:
+def test_any_other_rule_moves_adam_differently(
+    fault: dict[str, float], base: np.ndarray[Any, Any]
+) -> None:
     assert max(distance(train(8, 8, **(by_rule(8) | fault)), base)) > 6
 
 
 def sgd_moments(lr: float, batch: int, steps: int) -> tuple[float, float]:
-    """Exact mean and variance of SGD on a quadratic of unit curvature from 1, gradients of unit noise."""
+    """Exact mean and variance of SGD from 1 on a quadratic of unit curvature, with unit noise."""
     shrink = 1 - lr
     return shrink**steps, lr**2 / batch * (1 - shrink ** (2 * steps)) / (1 - shrink**2)
 
 
 @pytest.mark.parametrize("kappa", [2, 8, 32])
-def test_sgd_keeps_mean_and_variance_under_the_linear_rule_as_the_rate_vanishes(kappa: int) -> None:
+def test_sgd_at_small_rates_keeps_its_moments_under_the_linear_rule(kappa: int) -> None:
     change = horizon("linear", batch=kappa, optimizer="sgd")
     errors = []
     for lr, steps in ((1 / 3200, 3200), (1 / 12800, 12800)):
-        here, there = sgd_moments(lr, 1, steps), sgd_moments(lr * change.lr, kappa, round(steps * change.steps))
+        here, there = (
+            sgd_moments(lr, 1, steps),
+            sgd_moments(lr * change.lr, kappa, round(steps * change.steps)),
+        )
         errors.append(max(abs(a / b - 1) for a, b in zip(here, there, strict=True)))
     assert errors[0] < 0.02
     assert errors[1] == pytest.approx(errors[0] / 4, rel=0.1)
@@ -164,12 +187,16 @@ def ratios(name: str) -> st.SearchStrategy[tuple[float, float]]:
 def test_two_changes_after_one_another_are_their_product(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(HORIZON_RULES)))
     (b1, t1), (b2, t2) = data.draw(ratios(name)), data.draw(ratios(name))
-    betas = None if HORIZON_RULES[name].half_life else (0.999, 0.99999)  # which the recipe with a half-life confines
+    betas = (
+        None if HORIZON_RULES[name].half_life else (0.999, 0.99999)
+    )  # the rule with a half-life bounds beta2
     once = horizon(name, batch=b1, tokens=t1, betas=betas)
     twice = horizon(name, batch=b2, tokens=t2, betas=once.betas)
     whole = horizon(name, batch=b1 * b2, tokens=t1 * t2, betas=betas)
     for quantity in ("lr", "eps", "decay", "one_minus_beta", "steps"):
-        assert getattr(once, quantity) * getattr(twice, quantity) == pytest.approx(getattr(whole, quantity), rel=1e-12)
+        assert getattr(once, quantity) * getattr(twice, quantity) == pytest.approx(
+            getattr(whole, quantity), rel=1e-12
+        )
     assert (twice.betas is None) == (betas is None)
     assert betas is None or twice.betas == pytest.approx(whole.betas, rel=1e-12)
 
@@ -177,7 +204,14 @@ def test_two_changes_after_one_another_are_their_product(data: st.DataObject) ->
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_nothing_changes_at_the_base(name: str) -> None:
     same = horizon(name, betas=(0.9, 0.95))
-    assert (same.lr, same.eps, same.decay, same.one_minus_beta, same.steps, same.betas) == (1, 1, 1, 1, 1, (0.9, 0.95))
+    assert (same.lr, same.eps, same.decay, same.one_minus_beta, same.steps, same.betas) == (
+        1,
+        1,
+        1,
+        1,
+        1,
+        (0.9, 0.95),
+    )
     assert "stay as they are" in same.explain()
 
 
@@ -210,7 +244,7 @@ def test_a_horizon_is_frozen() -> None:
         horizon("none").lr = 2.0  # type: ignore[misc]
 
 
-def test_the_explanation_says_what_how_much_why_and_whose() -> None:
+def test_the_explanation_has_factors_reasons_and_sources() -> None:
     text = horizon("sde", batch=4, betas=(0.9, 0.99)).explain()
     for part in (
         "rate by 2 (batch^1/2)",
@@ -250,13 +284,19 @@ def test_the_explanation_says_what_how_much_why_and_whose() -> None:
         ({"rule": "sde", "tokens": 2}, ["nothing about tokens", "2205.10287", "bjorck"]),
         ({"rule": "linear", "tokens": 2}, ["nothing about tokens", "1706.02677"]),
         ({"rule": "bjorck", "batch": 2}, ["nothing about batch", "2409.19913", "sde"]),
-        ({"rule": "sde", "batch": 4, "critical_batch": 0.3}, ["1.2 times the critical", "2205.10287"]),
+        (
+            {"rule": "sde", "batch": 4, "critical_batch": 0.3},
+            ["1.2 times the critical", "2205.10287"],
+        ),
         ({"rule": "sde", "batch": 0.5, "critical_batch": 1.5}, ["1.5 times the critical"]),
         ({"rule": "sde", "batch": 4, "critical_batch": 0}, ["critical_batch is 0"]),
         ({"rule": "none", "steps": 4999}, ["4999 steps", "5000", "2203.03466"]),
         ({"rule": "none", "batch": 2, "steps": 8000}, ["4000 steps", "5000"]),
         ({"rule": "none", "steps": 0}, ["steps is 0"]),
-        ({"rule": "linear", "optimizer": "adamw"}, ["stated for sgd", "'adamw'", "1706.02677", "sde"]),
+        (
+            {"rule": "linear", "optimizer": "adamw"},
+            ["stated for sgd", "'adamw'", "1706.02677", "sde"],
+        ),
         ({"rule": "sde", "optimizer": "lion"}, ["'lion'", "no rule"]),
         ({"rule": "sde", "betas": (1.0, 0.99)}, ["beta1 is 1.0"]),
         ({"rule": "sde", "betas": (0.9, 0.0)}, ["beta2 is 0.0"]),
@@ -264,8 +304,14 @@ def test_the_explanation_says_what_how_much_why_and_whose() -> None:
         ({"rule": "sde", "betas": (0.9, math.nan)}, ["beta2 is nan"]),
         ({"rule": "sde", "batch": 8, "betas": (0.8, 0.99)}, ["beta1 -0.6 from 0.8", "2205.10287"]),
         ({"rule": "sde", "batch": 8, "betas": (0.875, 0.99)}, ["beta1 0 from 0.875"]),
-        ({"rule": "complete-d", "batch": 8, "betas": (0.9, 0.87)}, ["beta2 -0.04 from 0.87", "2512.22382"]),
-        ({"rule": "marin", "batch": 128, "betas": (0.9, 0.999)}, ["beta2", "from 0.999", "0.9 to 0.9999"]),
+        (
+            {"rule": "complete-d", "batch": 8, "betas": (0.9, 0.87)},
+            ["beta2 -0.04 from 0.87", "2512.22382"],
+        ),
+        (
+            {"rule": "marin", "batch": 128, "betas": (0.9, 0.999)},
+            ["beta2", "from 0.999", "0.9 to 0.9999"],
+        ),
     ],
     ids=str,
 )
@@ -287,13 +333,15 @@ def test_ranges_hold_up_to_their_ends(name: str) -> None:
                     horizon(name, **{side: end * 1.01 if end > 1 else end / 1.01})
 
 
-def test_what_is_allowed() -> None:
+def test_limits_of_batch_and_steps_are_inclusive() -> None:
     assert horizon("sde", batch=4, critical_batch=0.25).lr == 2
     assert horizon("sde", critical_batch=3).lr == 1
     assert horizon("none", tokens=2, steps=5000, optimizer="sgd").steps == 2
 
 
-@pytest.mark.parametrize("numbers", [(0.0, 0.1, 10), (0.1, 0.0, 10), (0.1, 0.1, 0), (math.nan, 0.1, 10), (0.1, -0.1, 10)])
+@pytest.mark.parametrize(
+    "numbers", [(0.0, 0.1, 10), (0.1, 0.0, 10), (0.1, 0.1, 0), (math.nan, 0.1, 10), (0.1, -0.1, 10)]
+)
 def test_memory_needs_a_rate_a_decay_and_a_run(numbers: tuple[float, float, int]) -> None:
     with pytest.raises(MutransferError, match="positive finite"):
         ema_time(*numbers)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mutransfer import rules
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.rules import (
     DISAGREEMENTS,
     FAMILIES,

@@ -1,4 +1,7 @@
-"""Powers form an abelian group with exact rational exponents, and evaluation is a homomorphism into the positive reals."""
+"""Powers: an abelian group with exact rational exponents.
+
+Evaluation is a homomorphism into the positive reals.
+"""
 
 import math
 from fractions import Fraction
@@ -58,7 +61,9 @@ def test_exponents_add_without_rounding() -> None:
 
 @modest
 @given(products, products, exponents, ratios)
-def test_evaluation_is_multiplicative(a: Powers, b: Powers, e: Fraction, at: dict[str, float]) -> None:
+def test_evaluation_is_multiplicative(
+    a: Powers, b: Powers, e: Fraction, at: dict[str, float]
+) -> None:
     assert close((a * b).evaluate(at), a.evaluate(at) * b.evaluate(at))
     assert close((a / b).evaluate(at), a.evaluate(at) / b.evaluate(at))
     assert close((a**e).evaluate(at), a.evaluate(at) ** float(e))
@@ -67,7 +72,10 @@ def test_evaluation_is_multiplicative(a: Powers, b: Powers, e: Fraction, at: dic
 @modest
 @given(exponents, st.floats(1 / 16, 64))
 def test_a_single_power_evaluates_to_that_power(e: Fraction, ratio: float) -> None:
-    assert close(powers(depth=e).evaluate({"depth": ratio, "fan_in": 7}), math.exp(float(e) * math.log(ratio)))
+    assert close(
+        powers(depth=e).evaluate({"depth": ratio, "fan_in": 7}),
+        math.exp(float(e) * math.log(ratio)),
+    )
 
 
 @modest
@@ -90,7 +98,9 @@ def test_substitution_is_a_homomorphism(a: Powers, b: Powers, new: dict[str, str
 
 @modest
 @given(products, renamings, ratios)
-def test_substitution_gives_each_ratio_the_value_of_its_new_name(a: Powers, new: dict[str, str | None], at: dict[str, float]) -> None:
+def test_substitution_gives_each_ratio_the_value_of_its_new_name(
+    a: Powers, new: dict[str, str | None], at: dict[str, float]
+) -> None:
     values = {old: 1.0 if name is None else at[name] for old, name in new.items()}
     assert close(a.substitute(**new).evaluate(at), a.evaluate(values))
 
@@ -111,7 +121,10 @@ def test_substitution_merges_drops_and_swaps(d: Fraction, e: Fraction) -> None:
         (ONE, "1"),
         (powers(fan_in=1), "fan_in"),
         (powers(depth="-1/2", fan_in=-1), "fan_in^-1 · depth^-1/2"),
-        (powers(theta=2, alpha=3, head_dim=-1, fan_out="1/2"), "fan_out^1/2 · head_dim^-1 · alpha^3 · theta^2"),
+        (
+            powers(theta=2, alpha=3, head_dim=-1, fan_out="1/2"),
+            "fan_out^1/2 · head_dim^-1 · alpha^3 · theta^2",
+        ),
     ],
 )
 def test_printing(product: Powers, text: str) -> None:

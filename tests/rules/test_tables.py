@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from mutransfer import rules
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.rules import ABC, FAMILIES, FORMS, ONE, PARAMETRIZATIONS, Family, Place, Powers, Quantities, Role, powers
 
 FAN_IN, FAN_OUT, DEPTH, N, EXPERTS = (powers(**{name: 1}) for name in ("fan_in", "fan_out", "depth", "n", "experts"))
