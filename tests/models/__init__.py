@@ -5,6 +5,7 @@ from .attention import Attention as Attention
 from .attention import EncoderDecoder as EncoderDecoder
 from .attention import Unfoldable as Unfoldable
 from .attention import UnfoldableBlock as UnfoldableBlock
+from .attention import attending as attending
 from .attention import embedded as embedded
 from .attention import fused_queries as fused_queries
 from .attention import looking_gpt as looking_gpt
@@ -31,6 +32,8 @@ from .mixtures import Adapted as Adapted
 from .mixtures import ExpertModules as ExpertModules
 from .mixtures import Experts as Experts
 from .mixtures import GatedMixture as GatedMixture
+from .mixtures import adapted as adapted
+from .mixtures import mixture as mixture
 from .multiplied import ADD as ADD
 from .multiplied import TIMES as TIMES
 from .multiplied import Multiplied as Multiplied

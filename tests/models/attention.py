@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mutransfer.tasks import gpt
 
 from .parts import Function, Net, NormWithoutGain, OnePlus, repeat, square
-from .residual import Block
+from .residual import Block, Residual
 
 HEAD = 8
 """Size of a head where heads grow in number."""
@@ -306,3 +306,8 @@ def embedded(
         token.weight = head.weight
     ends = {"head": head, "token": token} if head_first else {"token": token, "head": head}
     return Net(run, **ends | {"layer": square(width), "norm": nn.LayerNorm(width)} | parts)
+
+
+def attending(width: int, depth: int = 2, **settings: Any) -> nn.Module:
+    """Branches of attention between a stem and a readout; `settings` are those of Attention."""
+    return Residual(width, depth, lambda n: Attention(n, norm=nn.RMSNorm, **settings))

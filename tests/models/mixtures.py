@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .parts import Function, identity, repeat
+from .residual import Residual
 
 
 class Experts(nn.Module):
@@ -133,3 +134,13 @@ class Adapted(nn.Module):
         x = self.norm(x)
         x = self.pretrained(x) + self.lora_B(self.lora_A(x))
         return x if self.down is None else self.down(F.gelu(x))
+
+
+def mixture(width: int, number: int = 4) -> nn.Module:
+    """One branch of experts between a stem and a readout."""
+    return Residual(width, 1, lambda n: Experts(n, number))
+
+
+def adapted(width: int, depth: int = 2) -> nn.Module:
+    """Branches of one adapted matrix between a stem and a readout."""
+    return Residual(width, depth, Adapted)
