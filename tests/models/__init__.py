@@ -48,6 +48,7 @@ from .parts import Skip as Skip
 from .parts import Standardised as Standardised
 from .parts import Unit as Unit
 from .parts import gelu_by_hand as gelu_by_hand
+from .parts import identity as identity
 from .parts import repeat as repeat
 from .parts import square as square
 from .perceptrons import bare_matrix as bare_matrix

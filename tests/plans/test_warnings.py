@@ -1,0 +1,149 @@
+"""Every warning has a plan that gets it, a twin that does not, and a section in the docs."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mutransfer as mt
+from mutransfer.tasks import gpt
+from tests.factors import warning_ids
+from tests.models import (
+    Net,
+    OneMatrix,
+    Recurrent,
+    Residual,
+    RunningMean,
+    framed,
+    identity,
+    last,
+    lazy_convolution,
+    pair,
+)
+
+PAGE = (Path(__file__).parents[2] / "docs" / "warnings.md").read_text()
+SECTIONS = re.findall(r"^## (\S+)$", PAGE, re.MULTILINE)
+
+
+def planned(
+    wide: int = 256, deep: int = 4, wider: int = 2, deeper: int = 1, **options: Any
+) -> mt.Plan:
+    sizes = ((wide * wider, deep * deeper), (wide, deep))
+    with torch.device("meta"):
+        model, base = (gpt(width=width, depth=depth) for width, depth in sizes)
+    return mt.plan(model, base, **options)
+
+
+def recurrent(kind: type[nn.RNNBase] | None) -> mt.Plan:
+    def make(width: int) -> nn.Module:
+        if kind is None:
+            return framed(width, nn.Linear(width, width))
+        return Recurrent(width, kind, embedding=nn.Linear(5, width), end=last)
+
+    return mt.plan(make(512), make(256), example_inputs=torch.zeros(2, 4, 5))
+
+
+def scanned(name: str) -> mt.Plan:
+    model, base = (framed(width, RunningMean(width, name)) for width in (512, 256))
+    return mt.plan(model, base, example_inputs=torch.zeros(2, 4, 5))
+
+
+def spared(spare: bool) -> mt.Plan:
+    """Plan a model one of whose layers is unused or not."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        return m.readout(m.stem(x) if spare else m.inner(m.stem(x)))
+
+    def make(width: int) -> nn.Module:
+        layers = {"stem": nn.Linear(5, width), "inner": nn.Linear(width, width)}
+        return Net(run, **layers, readout=nn.Linear(width, 3))
+
+    return mt.plan(make(512), make(256))
+
+
+def multiplied(number: Callable[[int], float], *, nonlinear: bool = False) -> mt.Plan:
+    """Plan a model that multiplies its outputs, or nonlinear features, by a number."""
+
+    def make(width: int) -> nn.Module:
+        def times(x: Tensor) -> Tensor:
+            return number(width) * x
+
+        if nonlinear:
+            return pair(width, between=lambda x: times(x.tanh()))
+        return pair(width, between=identity, after=times)
+
+    return mt.plan(make(512), make(256))
+
+
+DECLARED = {
+    "blocks.*.out": (
+        "blocks.*.attention_norm.*",
+        "blocks.*.query.*",
+        "blocks.*.key.*",
+        "blocks.*.value.*",
+    ),
+    "blocks.*.down": ("blocks.*.mlp_norm.*", "blocks.*.up.*"),
+}
+CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
+    "small-width": (lambda: planned(wide=128), lambda: planned(wide=256)),
+    "small-depth": (lambda: planned(deep=1, deeper=2), lambda: planned(deep=2, deeper=2)),
+    "alpha-below-1": (lambda: planned(deeper=2, rule="depth-mup"), lambda: planned(deeper=2)),
+    "no-depth-rule": (lambda: planned(deeper=2, rule="mup"), lambda: planned(deeper=1, rule="mup")),
+    "unproven-key-value": (lambda: planned(roles={"*.key.weight": "key-value"}), lambda: planned()),
+    "unproven-router": (lambda: planned(roles={"*.up.weight": "router"}), lambda: planned()),
+    "unproven-expert": (lambda: planned(roles={"*.up.weight": "expert"}), lambda: planned()),
+    "unproven-recurrent": (lambda: recurrent(nn.GRU), lambda: recurrent(None)),
+    "unproven-state-space": (lambda: scanned("A_log"), lambda: scanned("decay")),
+    "unused": (lambda: spared(True), lambda: spared(False)),
+    "declared-branches": (lambda: planned(branches=DECLARED), lambda: planned()),
+    "own-factor": (
+        lambda: multiplied(lambda width: width**-0.5),
+        lambda: multiplied(lambda width: 3.0),
+    ),
+    "own-factor-left": (
+        lambda: multiplied(lambda width: width**-0.5, nonlinear=True),
+        lambda: multiplied(lambda width: 3.0, nonlinear=True),
+    ),
+    "eps-floor": (lambda: planned(rule="mup, without eps"), lambda: planned(rule="mup")),
+    "decay-mode": (
+        lambda: planned(),
+        lambda: planned(rule="mup, without decay", roles={"head.weight": "hidden"}),
+    ),
+    "muon-scale": (lambda: planned(optimizer={"hidden": "muon", "*": "adamw"}), lambda: planned()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_warning_is_given_where_it_is_due_and_not_elsewhere(name: str) -> None:
+    faulty, clean = (make() for make in CASES[name])
+    assert name in warning_ids(faulty) and name not in warning_ids(clean)
+    assert f"\nwarning [{name}]: " in str(faulty)
+    assert mt.Plan.from_json(faulty.to_json()).warnings == faulty.warnings
+
+
+def test_alpha_below_1_is_right_for_branches_with_one_matrix() -> None:
+    plan = mt.plan(Residual(256, 8, OneMatrix), Residual(256, 4, OneMatrix))
+    assert plan.rule == "depth-mup" and "alpha-below-1" not in warning_ids(plan)
+
+
+def test_a_kernel_is_no_width() -> None:
+    model, base = (lazy_convolution(width, 2, 2) for width in (16, 8))
+    (warning,) = [w for w in mt.plan(model, base).warnings if w.id == "small-width"]
+    assert "the base is 8 wide" in warning.text
+
+
+def test_every_warning_has_its_section() -> None:
+    assert list(CASES) == SECTIONS
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: planned(wide=16, wider=1), lambda: planned(wide=16, rule="sp")],
+    ids=["base", "sp"],
+)
+def test_there_is_nothing_to_warn_of(make: Callable[[], mt.Plan]) -> None:
+    assert make().warnings == ()
