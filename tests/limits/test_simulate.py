@@ -1,4 +1,4 @@
-"""Networks of finite width against the same networks trained by torch, with explicit weights and autograd."""
+"""Networks of finite width: the training of torch, with explicit weights and autograd."""
 
 import math
 from typing import Any
@@ -11,9 +11,11 @@ from torch import nn
 from mutransfer import MutransferError
 from mutransfer.limits import Loss, Problem, simulate
 from mutransfer.limits import _simulate as module
-from mutransfer.limits._simulate import FiniteDraw, trained
+from mutransfer.limits._simulate import trained
+from tests.models import LimitNetwork, LimitSGD
 
-TORCH = {"linear": lambda x: x, "relu": torch.relu, "abs": torch.abs, "tanh": torch.tanh, "gelu": nn.functional.gelu}
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
 BLOCKS = [("pre", 1), ("pre", 2), ("post", 1), ("post", 2)]
 WIDTH, DEPTH = 10, 3
 BATCHES = [[0, 1], [2, 2], [1, 2], [0, 2], [1, 1]]
@@ -21,37 +23,12 @@ SCHEDULE = [1.0, 0.3, 2.0, 0.0, 1.5]
 
 
 def problem(**changes: Any) -> Problem:
-    draw = np.random.default_rng(3)
-    given = {"inputs": draw.normal(size=(3, 4)), "targets": np.array([1.0, -1.0, 0.5]), "lr": 0.2, "steps": 5, "gamma0": 1.4, "beta0": 0.8}
-    return Problem(**{**given, **changes})
+    inputs, targets = np.random.default_rng(3).normal(size=(3, 4)), np.array([1.0, -1.0, 0.5])
+    training = {"lr": 0.2, "steps": 5, "gamma0": 1.4, "beta0": 0.8}
+    return Problem(**{"inputs": inputs, "targets": targets, **training, **changes})
 
 
-class Network(nn.Module):
-    """The network of Problem's docstring."""
-
-    def __init__(self, p: Problem, depth: int, width: int, seed: int) -> None:
-        super().__init__()
-        self.p, self.depth, self.width = p, depth, width
-        draw = FiniteDraw.of(p, width, depth, [seed])
-        self.input, self.output = (nn.Parameter(torch.tensor(each[0])) for each in (draw.input, draw.output))
-        self.hidden = nn.ParameterList([torch.tensor(each[0]) for each in draw.hidden])
-        self.input.requires_grad_(p.train_input)
-        self.output.requires_grad_(p.train_readout)
-
-    def branch(self, h: torch.Tensor, matrices: list[torch.Tensor]) -> torch.Tensor:
-        phi = TORCH[self.p.phi.name]
-        for matrix in matrices:
-            h = phi(h) @ matrix.T / math.sqrt(self.width) if self.p.block == "pre" else phi(h @ matrix.T / math.sqrt(self.width))
-        return h - h.mean(1, keepdim=True) if self.p.block == "post" else h
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        p, matrices = self.p, list(self.hidden)
-        layers = [x @ self.input.T / math.sqrt(x.shape[1])]
-        for start in range(0, len(matrices), p.block_depth):
-            layers.append(layers[-1] + p.beta0 / self.depth**p.alpha * self.branch(layers[-1], matrices[start : start + p.block_depth]))
-        return layers[-1] @ self.output / (p.gamma0 * self.width), layers
-
-
+COSH = Loss("cosh", lambda f, y: np.cosh(f - y), lambda f, y: np.sinh(f - y))
 LOSS = {
     "mse": lambda f, y: 0.5 * ((f - y) ** 2).mean(),
     "logistic": lambda f, y: nn.functional.softplus(-y * f).mean(),
@@ -59,18 +36,14 @@ LOSS = {
 }
 
 
-def by_torch(p: Problem, depth: int, width: int, seed: int) -> tuple[Any, Any, Any]:
-    """Outputs (times, examples), features and gradients (layers, times, width, examples) of a network trained by torch.optim.SGD."""
-    network = Network(p, depth, width, seed)
-    rate = p.lr * p.gamma0**2 * width
-    decay = p.weight_decay / (p.gamma0**2 * width)
-    correction = depth ** (2 * p.alpha - 1) if p.alpha > 0.5 and depth else 1.0
-    groups = [
-        {"params": [each for each in (network.input, network.output) if each.requires_grad], "lr": rate, "weight_decay": decay},
-        {"params": list(network.hidden), "lr": rate * correction, "weight_decay": decay / correction},
-    ]
-    optimizer = torch.optim.SGD([group for group in groups if group["params"]], lr=rate, momentum=p.momentum, nesterov=p.nesterov)
-    first = [group["lr"] for group in optimizer.param_groups]
+def by_torch(p: Problem, depth: int, width: int, seed: int) -> tuple[Array, Array, Array]:
+    """Outputs, features and gradients of a network that torch trains.
+
+    Returns:
+        Outputs (times, examples), features and gradients (layers, times, width, examples).
+    """
+    network = LimitNetwork(p, depth, width, seed)
+    optimizer = LimitSGD(p, network)
     inputs, targets = torch.tensor(p.inputs, requires_grad=True), torch.tensor(p.targets)
     outputs, features, gradients = [], [], []
     for step in range(p.steps + 1):
@@ -82,42 +55,41 @@ def by_torch(p: Problem, depth: int, width: int, seed: int) -> tuple[Any, Any, A
         if step == p.steps:
             break
         batch = list(range(len(targets))) if p.batches is None else list(p.batches[step])
-        if optimizer.param_groups:
-            optimizer.zero_grad()
-            LOSS[p.objective.name](f[batch], targets[batch]).backward()
-            for group, lr in zip(optimizer.param_groups, first, strict=True):
-                factor = 1.0 if p.schedule is None else (p.schedule(step) if callable(p.schedule) else p.schedule[step])
-                group["lr"] = lr * factor
-            optimizer.step()
+        optimizer.zero_grad()
+        LOSS[p.objective.name](f[batch], targets[batch]).backward()
+        optimizer.step()
     return np.array(outputs), np.stack(features, 1), np.stack(gradients, 1)
 
 
 def agrees(p: Problem, depth: int = DEPTH, width: int = WIDTH) -> None:
-    """Outputs, features and gradients of two networks agree with torch's, and something moved."""
+    """Assert that outputs, features and gradients of two networks are torch's."""
     seeds = (0, 11)
-    found = trained(p, width, depth, seeds)
-    np.testing.assert_array_equal(simulate(p, width, depth, seeds), found.outputs)
+    run = trained(p, width, depth, seeds)
+    np.testing.assert_array_equal(simulate(p, width, depth, seeds), run.outputs)
     for i, seed in enumerate(seeds):
         outputs, features, gradients = by_torch(p, depth, width, seed)
         assert np.abs(outputs[-1] - outputs[0]).max() > 0.01
-        scale = max(1.0, np.abs(outputs).max(), np.abs(features).max(), np.abs(gradients).max())
-        np.testing.assert_allclose(found.outputs[i], outputs, atol=1e-12 * scale, rtol=0)
+        scale = max(1.0, *(np.abs(values).max() for values in (outputs, features, gradients)))
+        np.testing.assert_allclose(run.outputs[i], outputs, atol=1e-12 * scale, rtol=0)
         shape = (width, p.steps + 1, len(p.targets))
-        for own, theirs in ((found.features, features), (found.gradients, gradients)):
-            stacked = np.stack([each[i].reshape(shape).transpose(1, 0, 2) for each in own])
+        for ours, theirs in ((run.features, features), (run.gradients, gradients)):
+            stacked = np.stack([field[i].reshape(shape).transpose(1, 0, 2) for field in ours])
             np.testing.assert_allclose(stacked, theirs, atol=1e-12 * scale, rtol=0)
 
 
 @pytest.mark.parametrize(("block", "block_depth"), BLOCKS)
-@pytest.mark.parametrize("activation", TORCH)
-def test_every_branch_trains_as_with_explicit_weights(activation: str, block: str, block_depth: int) -> None:
+@pytest.mark.parametrize("activation", ["linear", "relu", "abs", "tanh", "gelu"])
+def test_every_branch_trains_as_with_explicit_weights(
+    activation: str, block: str, block_depth: int
+) -> None:
     agrees(problem(activation=activation, block=block, block_depth=block_depth))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("block", ["pre", "post"])
 def test_every_depth_scaling_has_its_rates_and_decay(alpha: float, block: str) -> None:
-    agrees(problem(alpha=alpha, block=block, activation="tanh", weight_decay=0.4, momentum=0.5, lr=0.1))
+    decay = {"weight_decay": 0.4, "momentum": 0.5, "lr": 0.1}
+    agrees(problem(alpha=alpha, block=block, activation="tanh", **decay))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +97,12 @@ def test_every_depth_scaling_has_its_rates_and_decay(alpha: float, block: str) -
     [
         pytest.param({"train_input": False}, id="frozen input"),
         pytest.param({"train_readout": False}, id="frozen readout"),
-        pytest.param({"train_input": False, "train_readout": False, "momentum": 0.5}, id="hidden weights alone"),
+        pytest.param(
+            {"train_input": False, "train_readout": False, "momentum": 0.5},
+            id="hidden weights alone",
+        ),
         pytest.param({"loss": "logistic", "targets": [1.0, -1.0, -1.0], "lr": 0.8}, id="logistic"),
-        pytest.param({"loss": Loss("cosh", lambda f, y: np.cosh(f - y), lambda f, y: np.sinh(f - y))}, id="a loss of one's own"),
+        pytest.param({"loss": COSH}, id="a loss of one's own"),
         pytest.param({"momentum": 0.9}, id="momentum"),
         pytest.param({"momentum": 0.7, "nesterov": True}, id="nesterov"),
         pytest.param({"weight_decay": 0.8}, id="decay"),
@@ -161,7 +136,9 @@ def test_everything_at_once_is_that_of_torch() -> None:
     agrees(problem(**EVERYTHING))
 
 
-@pytest.mark.parametrize("frozen", [["train_input"], ["train_readout"], ["train_input", "train_readout"]], ids="+".join)
+@pytest.mark.parametrize(
+    "frozen", [["train_input"], ["train_readout"], ["train_input", "train_readout"]], ids="+".join
+)
 def test_a_frozen_tensor_does_not_decay(frozen: list[str]) -> None:
     agrees(problem(activation="tanh", weight_decay=0.3, **dict.fromkeys(frozen, False)))
     agrees(problem(**EVERYTHING, **dict.fromkeys(frozen, False)))
@@ -172,7 +149,9 @@ def test_networks_without_depth_train_as_well(depth: int) -> None:
     agrees(problem(activation="tanh", alpha=1.0, weight_decay=0.2), depth=depth)
 
 
-def test_a_network_is_the_same_whatever_is_trained_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_does_not_depend_on_others_trained_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     p = problem(**EVERYTHING)
     together = simulate(p, WIDTH, DEPTH, [5, 0, 2])
     np.testing.assert_allclose(together[2], simulate(p, WIDTH, DEPTH, [2])[0], atol=1e-14)
@@ -188,7 +167,7 @@ def test_other_sizes_have_other_weights() -> None:
     assert simulate(p, 8, 2).shape == (1, 1, 3)
 
 
-def test_outputs_before_training_vary_as_the_limit_tells() -> None:
+def test_the_variance_of_outputs_before_training_is_the_limits() -> None:
     """f(0) is a Gaussian of variance (1 + b^2)^L K^x / (gamma0^2 N) at large width."""
     p, width = problem(steps=0), 64
     outputs = simulate(p, width, 2, 600)[:, 0]
@@ -203,7 +182,7 @@ def test_a_network_that_diverges_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "depth", "seeds", "said"),
+    ("width", "depth", "seeds", "message"),
     [
         (0, 2, 1, "width 0, depth 2"),
         (4, math.inf, 1, "a finite depth"),
@@ -213,8 +192,18 @@ def test_a_network_that_diverges_is_not_finite() -> None:
         (4, 1.5, 1, "depth is 1.5"),
         (4, math.nan, 1, "depth is nan"),
     ],
-    ids=["no width", "infinite depth", "zero seeds", "empty seeds", "negative depth", "half a branch", "no number"],
+    ids=[
+        "no width",
+        "infinite depth",
+        "zero seeds",
+        "empty seeds",
+        "negative depth",
+        "half a branch",
+        "no number",
+    ],
 )
-def test_refuses_sizes_that_are_none(width: int, depth: float, seeds: Any, said: str) -> None:
-    with pytest.raises(MutransferError, match=said):
+def test_sizes_that_are_not_counts_are_refused(
+    width: int, depth: float, seeds: Any, message: str
+) -> None:
+    with pytest.raises(MutransferError, match=message):
         simulate(problem(), width, depth, seeds)

@@ -28,6 +28,8 @@ from .everything import BarePatches as BarePatches
 from .everything import Everything as Everything
 from .features import PerceptronFeatures as PerceptronFeatures
 from .features import ResidualFeatures as ResidualFeatures
+from .limit_network import LimitNetwork as LimitNetwork
+from .limit_network import LimitSGD as LimitSGD
 from .mixtures import Adapted as Adapted
 from .mixtures import ExpertModules as ExpertModules
 from .mixtures import Experts as Experts

@@ -41,7 +41,11 @@ class LimitNetwork(nn.Module):
         """Return the output of one branch, without its factor."""
         phi, root = ACTIVATIONS[self.problem.phi.name], math.sqrt(self.width)
         for matrix in matrices:
-            h = phi(h) @ matrix.T / root if self.problem.block == "pre" else phi(h @ matrix.T / root)
+            h = (
+                phi(h) @ matrix.T / root
+                if self.problem.block == "pre"
+                else phi(h @ matrix.T / root)
+            )
         return h - h.mean(1, keepdim=True) if self.problem.block == "post" else h
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -50,14 +54,15 @@ class LimitNetwork(nn.Module):
         layers = [x @ self.input.T / math.sqrt(x.shape[1])]
         for start in range(0, len(matrices), problem.block_depth):
             branch = self.branch(layers[-1], matrices[start : start + problem.block_depth])
-            layers.append(layers[-1] + problem.branch(self.depth) * branch)
+            layers.append(layers[-1] + problem.beta0 / self.depth**problem.alpha * branch)
         return layers[-1] @ self.output / (problem.gamma0 * self.width), layers
 
     def rates(self) -> Iterator[tuple[nn.Parameter, float]]:
         """Yield every trained tensor with its rate over that of the problem."""
-        width, hidden = self.problem.gamma0**2 * self.width, self.problem.hidden_rate(self.depth)
-        ends = [(end, width) for end in (self.input, self.output) if end.requires_grad]
-        yield from [*ends, *((matrix, width * hidden) for matrix in self.hidden)]
+        rate = self.problem.gamma0**2 * self.width
+        hidden = rate * self.depth ** max(0.0, 2 * self.problem.alpha - 1)
+        yield from ((end, rate) for end in (self.input, self.output) if end.requires_grad)
+        yield from ((matrix, hidden) for matrix in self.hidden)
 
 
 class LimitSGD(torch.optim.SGD):
@@ -74,7 +79,12 @@ class LimitSGD(torch.optim.SGD):
 
     def step(self, closure: None = None) -> None:
         """Take the next step of the problem's schedule."""
+        schedule = self.problem.schedule
+        if schedule is None:
+            factor = 1.0
+        else:
+            factor = schedule(self.steps) if callable(schedule) else schedule[self.steps]
         for group in self.param_groups:
-            group["lr"] = float(self.problem.rates[self.steps]) * group["factor"]
+            group["lr"] = self.problem.lr * factor * group["factor"]
         super().step(closure)
         self.steps += 1
