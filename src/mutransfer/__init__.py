@@ -6,82 +6,78 @@
     plan.initialize(model)
     optimizer = torch.optim.AdamW(plan.param_groups(model, lr=2**-8))
 
-Public names are imported on first use, so that `import mutransfer` costs nothing and the command line answers at once.
+Public names are imported on first use, so that `import mutransfer` costs nothing and the command
+line answers at once.
 """
 
-from __future__ import annotations
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from . import limits as limits
-    from ._errors import MutransferError as MutransferError
-    from .check import CoordinateCheck as CoordinateCheck
-    from .check import coordinate_check as coordinate_check
-    from .plan import Plan as Plan
-    from .plan import Reading as Reading
-    from .plan import cite as cite
-    from .plan import plan as plan
-    from .plan import read as read
+    from .certificates import Transfer as Transfer
+    from .certificates import transfer as transfer
+    from .checks import CoordinateCheck as CoordinateCheck
+    from .checks import coordinate_check as coordinate_check
+    from .core import MutransferError as MutransferError
+    from .core import Progress as Progress
+    from .core import Size as Size
+    from .pytorch import Plan as Plan
+    from .pytorch import cite as cite
+    from .pytorch import plan as plan
+    from .pytorch import read as read
+    from .reading import Reading as Reading
     from .rules import ABC as ABC
+    from .rules import Parametrization as Parametrization
     from .rules import classify as classify
     from .rules import classify_depth as classify_depth
     from .rules import horizon as horizon
     from .rules import parametrization as parametrization
-    from .sweep import Runs as Runs
-    from .sweep import Study as Study
-    from .sweep import log2 as log2
-    from .sweep import sweep as sweep
+    from .studies import Runs as Runs
+    from .studies import Study as Study
+    from .studies import log2 as log2
+    from .studies import sweep as sweep
     from .tasks import Task as Task
-    from .transfer import Transfer as Transfer
-    from .transfer import transfer as transfer
 
 _HOMES = {
-    "MutransferError": "_errors",
-    "CoordinateCheck": "check",
-    "coordinate_check": "check",
-    "Plan": "plan",
-    "cite": "plan",
-    "Reading": "plan",
-    "plan": "plan",
-    "read": "plan",
     "ABC": "rules",
+    "CoordinateCheck": "checks",
+    "MutransferError": "core",
+    "Parametrization": "rules",
+    "Plan": "pytorch",
+    "Progress": "core",
+    "Reading": "reading",
+    "Runs": "studies",
+    "Size": "core",
+    "Study": "studies",
+    "Task": "tasks",
+    "Transfer": "certificates",
+    "cite": "pytorch",
     "classify": "rules",
     "classify_depth": "rules",
+    "coordinate_check": "checks",
     "horizon": "rules",
+    "log2": "studies",
     "parametrization": "rules",
-    "Runs": "sweep",
-    "Study": "sweep",
-    "log2": "sweep",
-    "sweep": "sweep",
-    "Task": "tasks",
-    "Transfer": "transfer",
-    "transfer": "transfer",
+    "plan": "pytorch",
+    "read": "pytorch",
+    "sweep": "studies",
+    "transfer": "certificates",
 }
+"""The room of each public name."""
+
 __all__ = [*_HOMES, "limits"]
 
 
-class _Package(ModuleType):
-    """The package itself: `mutransfer.plan`, `.sweep` and `.transfer` are the functions, not the folders that define them."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "limits":
-            return import_module(".limits", __name__)
-        if name in _HOMES:
-            value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-            self.__dict__[name] = value
-            return value
+def __getattr__(name: str) -> object:
+    if name == "limits":
+        return _import_module(".limits", __name__)
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*self.__dict__, *__all__})
+    value = getattr(_import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,11 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from .check import CoordinateCheck, coordinate_check
+from .checks import CoordinateCheck, coordinate_check
 
 
 def assert_scales(
-    build: Callable[..., nn.Module], width: Sequence[int] | None = (64, 128, 256), depth: Sequence[int] | None = None, **options: Any
+    build: Callable[..., nn.Module],
+    width: Sequence[int] | None = (64, 128, 256),
+    depth: Sequence[int] | None = None,
+    **options: Any,
 ) -> CoordinateCheck:
     """Fail unless a model's features move by the same amount at every size; what a coordinate check takes, this takes.
 

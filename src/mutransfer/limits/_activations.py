@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import MutransferError
+from ..core import MutransferError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Pointwise = Callable[[Array], Array]
@@ -38,7 +38,9 @@ class Activation:
     def __post_init__(self) -> None:
         for what, function in (("value", self.value), ("slope", self.slope)):
             if not callable(function):
-                raise MutransferError(f"activation {self.name} has no {what}: give a function of an array; the solvers need both")
+                raise MutransferError(
+                    f"activation {self.name} has no {what}: give a function of an array; the solvers need both"
+                )
         check_slope(f"activation {self.name}", self.value, self.slope)
 
 
@@ -49,12 +51,19 @@ def check_slope(name: str, value: Pointwise, slope: Pointwise) -> None:
         MutransferError: it is not, or one of the two does not work entry by entry.
     """
     try:
-        shapes = {what: np.shape(function(_PROBES)) for what, function in (("value", value), ("slope", slope))}
+        shapes = {
+            what: np.shape(function(_PROBES))
+            for what, function in (("value", value), ("slope", slope))
+        }
     except (TypeError, ValueError, IndexError) as error:
-        raise MutransferError(f"{name} does not work on an array, entry by entry: {error}") from None
+        raise MutransferError(
+            f"{name} does not work on an array, entry by entry: {error}"
+        ) from None
     for what, shape in shapes.items():
         if shape != _PROBES.shape:
-            raise MutransferError(f"the {what} of {name} changes the shape of an array; it must work entry by entry")
+            raise MutransferError(
+                f"the {what} of {name} changes the shape of an array; it must work entry by entry"
+            )
     step = 1e-5
     measured, claimed = (value(_PROBES + step) - value(_PROBES - step)) / (2 * step), slope(_PROBES)
     wrong = np.abs(measured - claimed) > 1e-6 * (1 + np.abs(measured))
@@ -107,6 +116,9 @@ def activation(given: str | Activation) -> Activation:
         return ACTIVATIONS[given]
     if callable(given):
         raise MutransferError(
-            "an activation needs its derivative, too: give limits.Activation(name, value, slope), or one of " + ", ".join(ACTIVATIONS)
+            "an activation needs its derivative, too: give limits.Activation(name, value, slope), or one of "
+            + ", ".join(ACTIVATIONS)
         )
-    raise MutransferError(f"unknown activation {given!r}; choose one of {', '.join(ACTIVATIONS)}, or give a limits.Activation")
+    raise MutransferError(
+        f"unknown activation {given!r}; choose one of {', '.join(ACTIVATIONS)}, or give a limits.Activation"
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import Array
 
 
@@ -27,7 +27,9 @@ class TwoLayer:
     gradients: Float[Array, " times"]
 
 
-def two_layer(target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm: float = 1.0) -> TwoLayer:
+def two_layer(
+    target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm: float = 1.0
+) -> TwoLayer:
     """f = w . W^0 x / (gamma0 N sqrt(D)) under gradient descent on (f - y)^2 / 2: an exact map of three numbers.
 
     They are not finite once training has diverged.
@@ -46,7 +48,9 @@ def two_layer(target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm
         MutransferError: gamma0 or norm is not positive, or steps is negative.
     """
     if gamma0 <= 0 or norm <= 0 or steps < 0:
-        raise MutransferError(f"gamma0 {gamma0} and norm {norm} must be positive, steps {steps} not negative")
+        raise MutransferError(
+            f"gamma0 {gamma0} and norm {norm} must be positive, steps {steps} not negative"
+        )
     H, G, F = np.float64(norm), np.float64(1.0), np.float64(0.0)
     found = [(F / gamma0, H, G)]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -58,10 +62,14 @@ def two_layer(target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm
                 F + q * (H + norm * G) + q**2 * norm * F,
             )
             found.append((F / gamma0, H, G))
-    return TwoLayer(**dict(zip(("outputs", "features", "gradients"), np.array(found).T, strict=True)))
+    return TwoLayer(
+        **dict(zip(("outputs", "features", "gradients"), np.array(found).T, strict=True))
+    )
 
 
-def two_layer_flow(target: float, times: Sequence[float], *, gamma0: float = 1.0) -> Float[Array, " times"]:
+def two_layer_flow(
+    target: float, times: Sequence[float], *, gamma0: float = 1.0
+) -> Float[Array, " times"]:
     """The same network's output under gradient flow, at times in units of 1 / lr, for norm 1: a closed formula.
 
     It solves df/dt = 2 sqrt(1 + gamma0^2 f^2) (y - f): with f = sinh(u) / gamma0, a = gamma0 y and s = sqrt(1 + a^2),
@@ -97,7 +105,9 @@ def muP_example(theta: float | Sequence[float], steps: int | None = None) -> Flo
     """
     if np.ndim(theta) == 0:
         if steps is None or steps < 0:
-            raise MutransferError(f"steps is {steps}: give how many steps are taken with theta {theta}")
+            raise MutransferError(
+                f"steps is {steps}: give how many steps are taken with theta {theta}"
+            )
         theta = [float(np.asarray(theta))] * steps
     elif steps is not None:
         raise MutransferError("theta has a value for each step: leave steps out")

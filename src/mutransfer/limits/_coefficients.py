@@ -20,7 +20,12 @@ class _Basis:
         starts = np.cumsum([0, examples, 1, *[n] * layers, *[times] * layers])
         blocks = [slice(a, b) for a, b in pairwise(starts)]
         self.size = int(starts[-1])
-        self.input, self.readout, self.forward, self.backward = blocks[0], blocks[1], blocks[2 : 2 + layers], blocks[2 + layers :]
+        self.input, self.readout, self.forward, self.backward = (
+            blocks[0],
+            blocks[1],
+            blocks[2 : 2 + layers],
+            blocks[2 + layers :],
+        )
 
 
 def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth) -> Limit:
@@ -42,9 +47,16 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
         return out
 
     outputs, pulls = np.zeros((times, examples)), np.zeros((times, examples))
-    forward, backward = np.zeros((layers, times, examples, times)), np.zeros((layers, times, times, examples))
+    forward, backward = (
+        np.zeros((layers, times, examples, times)),
+        np.zeros((layers, times, times, examples)),
+    )
     for t in range(times):
-        now, past, until = slice(t * examples, (t + 1) * examples), slice(t * examples), slice((t + 1) * examples)
+        now, past, until = (
+            slice(t * examples, (t + 1) * examples),
+            slice(t * examples),
+            slice((t + 1) * examples),
+        )
         learned = problem.gamma0 * kept.moved[t, :t, None] * pulls[:t]
         h[0, now, basis.input] = kept.kept_input[t] * np.eye(examples)
         if problem.train_input:
@@ -54,7 +66,11 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
                 answers = h[i - 1, now, basis.backward[i - 1]][:, :t]
                 forward[i - 1, t, :, :t] = answers
                 kernel = H[i - 1, now, past].reshape(examples, t, examples)
-                h[i, now] = h[i - 1, now] + (b * kept.kept[t] * answers + rate * np.einsum("msn,sn->ms", kernel, learned)) @ g[i, :t]
+                h[i, now] = (
+                    h[i - 1, now]
+                    + (b * kept.kept[t] * answers + rate * np.einsum("msn,sn->ms", kernel, learned))
+                    @ g[i, :t]
+                )
                 h[i, now, basis.forward[i - 1]][:, now] += b * kept.kept[t] * np.eye(examples)
             H[i, now, until] = covaried(h[i, now]) @ h[i, until].T
             H[i, until, now] = H[i, now, until].T

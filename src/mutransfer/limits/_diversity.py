@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import Array
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def feature_diversity(features: object) -> float:
         raise MutransferError("features hold a number that is not finite: the network has diverged")
     nearest = max(1, depth // _NEAR)
     distances = [nearest << i for i in range((depth // _FAR // nearest).bit_length())]
-    differences = [float(np.sqrt(np.mean((stream[d:] - stream[:-d]) ** 2, axis=-1)).mean()) for d in distances]
+    differences = [
+        float(np.sqrt(np.mean((stream[d:] - stream[:-d]) ** 2, axis=-1)).mean()) for d in distances
+    ]
     if not all(differences):
         raise MutransferError("layers do not differ: all branches end in zero")
     slope = np.polyfit(np.log(distances), np.log(differences), 1)[0]
@@ -90,12 +92,17 @@ def diversity_trend(features: Mapping[int, Sequence[object]]) -> DiversityTrend:
     return DiversityTrend(
         depths=tuple(depths),
         exponents=tuple(means),
-        errors=tuple(float(np.std(each, ddof=1) / len(each) ** 0.5) if len(each) > 1 else float("nan") for each in exponents),
+        errors=tuple(
+            float(np.std(each, ddof=1) / len(each) ** 0.5) if len(each) > 1 else float("nan")
+            for each in exponents
+        ),
         per_doubling=float(np.polyfit(np.log2(depths), means, 1)[0]),
     )
 
 
-def model_stream(model: nn.Module, modules: str | Sequence[str], *inputs: Tensor) -> Float[Array, "layers ..."]:
+def model_stream(
+    model: nn.Module, modules: str | Sequence[str], *inputs: Tensor
+) -> Float[Array, "layers ..."]:
     """The inputs of these modules in one forward pass of evaluation, in the order of their calls: a torch model's residual stream.
 
     Args:
@@ -113,13 +120,19 @@ def model_stream(model: nn.Module, modules: str | Sequence[str], *inputs: Tensor
     found: list[Array] = []
 
     def record(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        given = next(each for each in (*arguments, *named.values()) if isinstance(each, torch.Tensor))
+        given = next(
+            each for each in (*arguments, *named.values()) if isinstance(each, torch.Tensor)
+        )
         found.append(given.detach().double().cpu().numpy().copy())
 
     def named(name: str, pattern: str) -> bool:
         return name.count(".") == pattern.count(".") and fnmatchcase(name, pattern)
 
-    wanted = [module for name, module in model.named_modules() if any(named(name, pattern) for pattern in patterns)]
+    wanted = [
+        module
+        for name, module in model.named_modules()
+        if any(named(name, pattern) for pattern in patterns)
+    ]
     hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in wanted]
     training = {module: module.training for module in model.modules()}
     try:
@@ -131,7 +144,11 @@ def model_stream(model: nn.Module, modules: str | Sequence[str], *inputs: Tensor
         for module, mode in training.items():
             module.training = mode
     if not found:
-        raise MutransferError(f"no module that was called matches {', '.join(patterns)}; `model.named_modules()` lists them")
+        raise MutransferError(
+            f"no module that was called matches {', '.join(patterns)}; `model.named_modules()` lists them"
+        )
     if len(shapes := {each.shape for each in found}) > 1:
-        raise MutransferError(f"the inputs of {', '.join(patterns)} have different shapes, {shapes}: name modules that read one stream")
+        raise MutransferError(
+            f"the inputs of {', '.join(patterns)} have different shapes, {shapes}: name modules that read one stream"
+        )
     return np.stack(found)

@@ -50,7 +50,11 @@ def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Esti
     def estimate(curves: Curves, resampled: bool) -> Squares:
         widths, depths = sizes(curves)
         inverse = sum(1 / width for width in widths)
-        single, bias, slopes = np.zeros((len(widths), len(depths))), np.zeros((len(widths), len(depths))), []
+        single, bias, slopes = (
+            np.zeros((len(widths), len(depths))),
+            np.zeros((len(widths), len(depths))),
+            [],
+        )
         for j, depth in enumerate(depths):
             uncertain = float(np.mean(errors[depth] ** 2))
             off, spread = [], []
@@ -62,9 +66,16 @@ def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Esti
                 bias[i, j] = np.mean(off[-1] ** 2) - np.mean(spread[-1]) - uncertain
             # Least squares of off = slope / width, with weights in proportion to the width.
             slope, variance = sum(off) / inverse, sum(spread) / inverse**2
-            slopes.append(np.mean(slope**2) - np.mean(variance) - uncertain * (len(widths) / inverse) ** 2)
+            slopes.append(
+                np.mean(slope**2) - np.mean(variance) - uncertain * (len(widths) / inverse) ** 2
+            )
         per_width = single.mean(1)
-        return Squares(single=per_width, bias=bias.mean(1), one=float(np.mean(per_width * np.array(widths))), mean=float(np.mean(slopes)))
+        return Squares(
+            single=per_width,
+            bias=bias.mean(1),
+            one=float(np.mean(per_width * np.array(widths))),
+            mean=float(np.mean(slopes)),
+        )
 
     return estimate
 
@@ -73,7 +84,9 @@ def against_extrapolated(curves: Curves, resampled: bool) -> Squares:
     """Errors against the limit that the curves themselves point to, by least squares of a + b / width (+ c / depth) at every point."""
     widths, depths = sizes(curves)
     cells = list(curves)
-    columns = [[1.0, 1 / width] + ([1 / depth] if len(depths) > 1 else []) for width, depth in cells]
+    columns = [
+        [1.0, 1 / width] + ([1 / depth] if len(depths) > 1 else []) for width, depth in cells
+    ]
     design, weights = np.array(columns), np.array([width for width, _ in cells], dtype=np.float64)
     solve = np.linalg.solve(design.T @ (weights[:, None] * design), (weights[:, None] * design).T)
     means = np.stack([curves[cell].mean(0) for cell in cells])
@@ -128,27 +141,55 @@ def fits(curves: Curves, estimate: Estimate) -> dict[str, Fit]:
     found = estimate(curves, False)
     random = np.random.default_rng(0)
     samples = [
-        estimate({cell: own[random.integers(len(own), size=len(own))] for cell, own in curves.items()}, True) for _ in range(RESAMPLES)
+        estimate(
+            {cell: own[random.integers(len(own), size=len(own))] for cell, own in curves.items()},
+            True,
+        )
+        for _ in range(RESAMPLES)
     ]
     widths = np.log(sizes(curves)[0])
 
     def fit(errors: Array, resampled: Array, constant: float, constants: list[float]) -> Fit:
-        clear = (errors > 0) & (np.percentile(resampled, _TAIL, axis=0) > 0) if len(errors) else np.zeros(0, bool)
+        clear = (
+            (errors > 0) & (np.percentile(resampled, _TAIL, axis=0) > 0)
+            if len(errors)
+            else np.zeros(0, bool)
+        )
         slope = None
         if clear.sum() > 1:
-            slopes = [np.polyfit(widths[clear], np.log(each[clear]) / 2, 1)[0] for each in resampled if (each[clear] > 0).all()]
-            slope = _interval(float(np.polyfit(widths[clear], np.log(errors[clear]) / 2, 1)[0]), slopes)
+            slopes = [
+                np.polyfit(widths[clear], np.log(each[clear]) / 2, 1)[0]
+                for each in resampled
+                if (each[clear] > 0).all()
+            ]
+            slope = _interval(
+                float(np.polyfit(widths[clear], np.log(errors[clear]) / 2, 1)[0]), slopes
+            )
         roots = [float(np.sqrt(max(each, 0.0))) for each in constants]
         return Fit(
-            errors=tuple(map(float, np.sqrt(np.maximum(errors, 0.0)))), slope=slope, constant=_interval(max(constant, 0.0) ** 0.5, roots)
+            errors=tuple(map(float, np.sqrt(np.maximum(errors, 0.0)))),
+            slope=slope,
+            constant=_interval(max(constant, 0.0) ** 0.5, roots),
         )
 
     laws = {
-        "one network": fit(found.single, np.array([each.single for each in samples]), found.one, [each.one for each in samples]),
-        "mean over networks": fit(found.bias, np.array([each.bias for each in samples]), found.mean, [each.mean for each in samples]),
+        "one network": fit(
+            found.single,
+            np.array([each.single for each in samples]),
+            found.one,
+            [each.one for each in samples],
+        ),
+        "mean over networks": fit(
+            found.bias,
+            np.array([each.bias for each in samples]),
+            found.mean,
+            [each.mean for each in samples],
+        ),
     }
     if not np.isnan(found.depth):
-        laws["depth"] = fit(np.zeros(0), np.zeros((RESAMPLES, 0)), found.depth, [each.depth for each in samples])
+        laws["depth"] = fit(
+            np.zeros(0), np.zeros((RESAMPLES, 0)), found.depth, [each.depth for each in samples]
+        )
     return laws
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
-from ..ensemble import diverged_at, train
-from ..sweep import Size, Study, about, members, recipe, write_csv
+from ..core import MutransferError, Size, about, write_csv
+from ..statistics import diverged_at
+from ..studies import Study, members, recipe
+from ..training import train
 from ._activations import Array
 from ._error_laws import Cell, Curves, Fit, against, against_extrapolated, fits, sizes
 from ._nonlinear import Report
@@ -69,7 +70,9 @@ class Law:
         """The fitted power with its interval, in words; empty where there is none."""
         if self.slope is None:
             return ""
-        return f"{self.slope:.2f}" + ("" if self.slope_low is None else f" [{self.slope_low:.2f}, {self.slope_high:.2f}]")
+        return f"{self.slope:.2f}" + (
+            "" if self.slope_low is None else f" [{self.slope_low:.2f}, {self.slope_high:.2f}]"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +122,16 @@ class FiniteSize:
     scale: float
 
     def __str__(self) -> str:
-        lines = [f"error of {self.of} against the limit ({self.limit}); {self.seeds} networks of each size; limit's rms {self.scale:.3g}"]
+        lines = [
+            f"error of {self.of} against the limit ({self.limit}); {self.seeds} networks of each size; limit's rms {self.scale:.3g}"
+        ]
         for law in self.laws.values():
             size = "N" if law.axis == "width" else "L"
             power = {0.5: f"{size}^-1/2", 1.0: f"1/{size}"}.get(law.power, f"{size}^-{law.power:g}")
             fitted = f"fitted {size}^{law.fitted}" if law.fitted else "not told from noise"
-            lines.append(f"  {law.name:19} {law.constant:.3g} [{law.low:.3g}, {law.high:.3g}] × {power:6}  {fitted}")
+            lines.append(
+                f"  {law.name:19} {law.constant:.3g} [{law.low:.3g}, {law.high:.3g}] × {power:6}  {fitted}"
+            )
         return "\n".join(lines)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -162,7 +169,9 @@ class FiniteSize:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "finite-size.json").write_text(json.dumps(self.to_json(), indent=1) + "\n")
         except OSError as error:
-            raise MutransferError(f"cannot write to {folder}: {error.strerror}; give another folder") from None
+            raise MutransferError(
+                f"cannot write to {folder}: {error.strerror}; give another folder"
+            ) from None
         write_csv(folder / "finite-size.csv", self.rows())
         save(self.figure(), folder / "finite-size")
 
@@ -205,23 +214,38 @@ def finite_size(
     cells = [(width, depth) for width in widths for depth in depths]
     if isinstance(build, Problem):
         if study:
-            raise MutransferError(f"{', '.join(study)}: a problem knows its own training; leave these out")
+            raise MutransferError(
+                f"{', '.join(study)}: a problem knows its own training; leave these out"
+            )
         curves = {cell: _simulated(build, cell, seeds, of) for cell in _told(cells, report)}
     else:
         of, curves = "losses", _trained(build, widths, depths, seeds, study, report)
     _check_curves(curves)
     if limit is not None:
-        known: dict[float, Array] = {depth: np.asarray(limit[depth], dtype=np.float64).ravel() for depth in depths if depth in limit}
+        known: dict[float, Array] = {
+            depth: np.asarray(limit[depth], dtype=np.float64).ravel()
+            for depth in depths
+            if depth in limit
+        }
         shape = curves[cells[0]].shape[1:]
-        if len(known) < len(depths) or any(curve.shape != shape or not np.isfinite(curve).all() for curve in known.values()):
-            raise MutransferError(f"limit must have a curve of {shape[0]} points for every depth, all finite")
-        found, scale = fits(curves, against(known, {depth: np.zeros(1) for depth in known})), known[depths[-1]]
+        if len(known) < len(depths) or any(
+            curve.shape != shape or not np.isfinite(curve).all() for curve in known.values()
+        ):
+            raise MutransferError(
+                f"limit must have a curve of {shape[0]} points for every depth, all finite"
+            )
+        found, scale = (
+            fits(curves, against(known, {depth: np.zeros(1) for depth in known})),
+            known[depths[-1]],
+        )
         laws = _laws(found, curves)
     elif isinstance(build, Problem):
         laws, scale = _against_theory(build, curves, of, accuracy)
     else:
         laws, scale = _laws(fits(curves, against_extrapolated), curves), curves[cells[-1]].mean(0)
-    source: Any = "given" if limit is not None else "theory" if isinstance(build, Problem) else "extrapolated"
+    source: Any = (
+        "given" if limit is not None else "theory" if isinstance(build, Problem) else "extrapolated"
+    )
     return FiniteSize(
         of=of,
         limit=source,
@@ -248,29 +272,50 @@ def how_small(found: FiniteSize, tolerance: float, *, networks: int = 1) -> Prox
         MutransferError: the tolerance is not positive, there are no networks, or only depths above 10,000 reach it.
     """
     if not 0 < tolerance < math.inf or networks < 1:
-        raise MutransferError(f"tolerance {tolerance}, networks {networks}: give a positive tolerance and at least one network")
-    one, mean = found.laws["one network"].high / math.sqrt(networks), found.laws["mean over networks"].high
+        raise MutransferError(
+            f"tolerance {tolerance}, networks {networks}: give a positive tolerance and at least one network"
+        )
+    one, mean = (
+        found.laws["one network"].high / math.sqrt(networks),
+        found.laws["mean over networks"].high,
+    )
     depths, deep = np.array([found.depths[-1]]), np.zeros(1)
     if law := found.laws.get("depth"):
         first = (law.high / tolerance) ** (1 / law.power)
         if first > _DEEPEST:
-            raise MutransferError(f"an error of {tolerance:g} needs a depth above {_DEEPEST:,}: give a larger tolerance")
+            raise MutransferError(
+                f"an error of {tolerance:g} needs a depth above {_DEEPEST:,}: give a larger tolerance"
+            )
         depths = np.arange(math.floor(first) + 1, 64 * math.floor(first + 1) + 1)
         deep = law.high * depths**-law.power
     # Of one x + mean x^2 = room, with x = width^-1/2, the positive root, without cancellation.
     room = tolerance - deep
-    widths = np.ceil(((one + np.sqrt(one**2 + 4 * mean * room)) / (2 * room)) ** 2 * (1 - _ROUNDING)).clip(1)
+    widths = np.ceil(
+        ((one + np.sqrt(one**2 + 4 * mean * room)) / (2 * room)) ** 2 * (1 - _ROUNDING)
+    ).clip(1)
     best = int(np.argmin(widths**2 * depths))
     width, depth = int(widths[best]), int(depths[best])
-    parts = {"one network": one / math.sqrt(width), "mean over networks": mean / width} | ({"depth": float(deep[best])} if law else {})
-    outside = not (found.widths[0] <= width <= found.widths[-1]) or not (found.depths[0] <= depth <= found.depths[-1])
-    return Proxy(width=width, depth=depth, error=sum(parts.values()), parts=parts, extrapolated=outside)
+    parts = {"one network": one / math.sqrt(width), "mean over networks": mean / width} | (
+        {"depth": float(deep[best])} if law else {}
+    )
+    outside = not (found.widths[0] <= width <= found.widths[-1]) or not (
+        found.depths[0] <= depth <= found.depths[-1]
+    )
+    return Proxy(
+        width=width, depth=depth, error=sum(parts.values()), parts=parts, extrapolated=outside
+    )
 
 
 def _check_sizes(widths: Sequence[int], depths: Sequence[int], seeds: int) -> None:
-    ascending = all(list(given) == sorted(set(given)) and given[0] > 0 for given in (widths, depths) if len(given))
+    ascending = all(
+        list(given) == sorted(set(given)) and given[0] > 0
+        for given in (widths, depths)
+        if len(given)
+    )
     if len(widths) < 2 or not len(depths) or not ascending:
-        raise MutransferError(f"widths {list(widths)}, depths {list(depths)}: give at least two widths and one depth, positive, ascending")
+        raise MutransferError(
+            f"widths {list(widths)}, depths {list(depths)}: give at least two widths and one depth, positive, ascending"
+        )
     if seeds < 2:
         raise MutransferError(f"seeds is {seeds}: errors need at least 2 networks of each size")
 
@@ -296,24 +341,37 @@ def _trained(
     report: Report | None,
 ) -> dict[Cell, Float[Array, "seeds points"]]:
     if "lr" not in options:
-        raise MutransferError("a builder's networks need a learning rate: give lr=[rate], and what else mutransfer.Study takes")
+        raise MutransferError(
+            "a builder's networks need a learning rate: give lr=[rate], and what else mutransfer.Study takes"
+        )
     study = Study(build, width=widths, depth=depths, seeds=seeds, **options)
     if len(study.lr) > 1 or len(study.rules) > 1:
-        raise MutransferError("finite_size trains at one rate under one rule: give lr=[rate] and rules=[rule]")
+        raise MutransferError(
+            "finite_size trains at one rate under one rule: give lr=[rate] and rules=[rule]"
+        )
     curves = {}
     for cell in _told([(width, depth) for width in widths for depth in depths], report):
         size = Size(width=cell[0], depth=cell[1])
         runs = [run for run in study.runs() if run.size == size]
-        drawn = [replace(member, seed=study.seeds[0]) for member in members(study, study.rules[0], size, runs)]
+        drawn = [
+            replace(member, seed=study.seeds[0])
+            for member in members(study, study.rules[0], size, runs)
+        ]
         losses = train(drawn, recipe(study, study.steps))
-        curves[cell] = np.where(np.array([end is not None for end in diverged_at(losses)])[:, None], np.nan, losses.numpy())
+        curves[cell] = np.where(
+            np.array([end is not None for end in diverged_at(losses)])[:, None],
+            np.nan,
+            losses.numpy(),
+        )
     return curves
 
 
 def _check_curves(curves: Mapping[Cell, Float[Array, "seeds points"]]) -> None:
     for (width, depth), own in curves.items():
         if bad := int((~np.isfinite(own).all(1)).sum()):
-            raise MutransferError(f"{bad} of {len(own)} networks of width {width} and depth {depth} diverged; give a smaller lr")
+            raise MutransferError(
+                f"{bad} of {len(own)} networks of width {width} and depth {depth} diverged; give a smaller lr"
+            )
 
 
 def _laws(found: Mapping[str, Fit], curves: Curves) -> dict[str, Law]:
@@ -338,12 +396,20 @@ def _laws(found: Mapping[str, Fit], curves: Curves) -> dict[str, Law]:
     return laws
 
 
-def _against_theory(problem: Problem, curves: Curves, of: str, accuracy: float) -> tuple[dict[str, Law], Array]:
+def _against_theory(
+    problem: Problem, curves: Curves, of: str, accuracy: float
+) -> tuple[dict[str, Law], Array]:
     _, depths = sizes(curves)
     infinite = problem.alpha in (0.5, 1) or (problem.is_linear and problem.alpha > 0)
-    found = {depth: solve(problem, depth, accuracy=accuracy) for depth in [*depths, *([math.inf] if infinite else [])]}
+    found = {
+        depth: solve(problem, depth, accuracy=accuracy)
+        for depth in [*depths, *([math.inf] if infinite else [])]
+    }
     known: dict[float, Array] = {depth: getattr(each, of).ravel() for depth, each in found.items()}
-    errors = {depth: np.broadcast_to(getattr(each, f"{of}_error"), getattr(each, of).shape).ravel() for depth, each in found.items()}
+    errors = {
+        depth: np.broadcast_to(getattr(each, f"{of}_error"), getattr(each, of).shape).ravel()
+        for depth, each in found.items()
+    }
     laws = _laws(fits(curves, against(known, errors)), curves)
     if infinite:
         power = min(1.0, 2 * problem.alpha - 1) if problem.alpha > 0.5 else 1.0
@@ -351,13 +417,20 @@ def _against_theory(problem: Problem, curves: Curves, of: str, accuracy: float) 
     return laws, known[depths[-1]]
 
 
-def _depth_law(known: Mapping[float, Array], errors: Mapping[float, Array], depths: Sequence[int], power: float) -> Law:
+def _depth_law(
+    known: Mapping[float, Array], errors: Mapping[float, Array], depths: Sequence[int], power: float
+) -> Law:
     noise = [float(np.mean(errors[depth] ** 2 + errors[math.inf] ** 2)) for depth in depths]
-    squares = [float(np.mean((known[depth] - known[math.inf]) ** 2)) - each for depth, each in zip(depths, noise, strict=True)]
+    squares = [
+        float(np.mean((known[depth] - known[math.inf]) ** 2)) - each
+        for depth, each in zip(depths, noise, strict=True)
+    ]
     found = np.sqrt(np.maximum(squares, 0.0))
     scale = np.array(depths, dtype=np.float64) ** power
     constants, spread = found * scale, np.sqrt(np.array(noise)) * scale
-    clear = [i for i, (square, each) in enumerate(zip(squares, noise, strict=True)) if square > 4 * each]
+    clear = [
+        i for i, (square, each) in enumerate(zip(squares, noise, strict=True)) if square > 4 * each
+    ]
     slope = _slope([depths[i] for i in clear], found[clear]) if len(clear) > 1 else None
     return Law(
         name="depth",

@@ -60,8 +60,12 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
         features=np.stack([layer.features.kernel for layer in stream]).reshape(-1, *shape, *shape),
         gradients=np.stack([layer.gradients.kernel for layer in stream]),
         responses={
-            "forward": np.array([layer.RS * answers for layer in stream[:-1]]).reshape(-1, *shape, times),
-            "backward": np.array([layer.QS * np.repeat(answers, examples) for layer in stream[1:]]).reshape(-1, times, *shape),
+            "forward": np.array([layer.RS * answers for layer in stream[:-1]]).reshape(
+                -1, *shape, times
+            ),
+            "backward": np.array(
+                [layer.QS * np.repeat(answers, examples) for layer in stream[1:]]
+            ).reshape(-1, times, *shape),
         },
     )
 
@@ -74,7 +78,11 @@ class _Now:
 
     def __init__(self, t: int, examples: int, learned: Float[Array, "past examples"]) -> None:
         self.t, self.examples, self.learned = t, examples, learned
-        self.h, self.h_past, self.h_until = slice(t * examples, (t + 1) * examples), slice(t * examples), slice((t + 1) * examples)
+        self.h, self.h_past, self.h_until = (
+            slice(t * examples, (t + 1) * examples),
+            slice(t * examples),
+            slice((t + 1) * examples),
+        )
         self.g, self.g_past, self.g_until = slice(t, t + 1), slice(t), slice(t + 1)
 
 
@@ -89,7 +97,11 @@ class _Second:
         _mirror(self.inner, rows, inner)
         self.through[rows, past] = through
         self.through[rows, rows] = np.eye(len(through))
-        _mirror(self.kernel, rows, (self.through[rows, until] @ self.inner[until, until]) @ self.through[until, until].T)
+        _mirror(
+            self.kernel,
+            rows,
+            (self.through[rows, until] @ self.inner[until, until]) @ self.through[until, until].T,
+        )
 
 
 def _mirror(kernel: Array, rows: slice, values: Array) -> None:
@@ -112,7 +124,10 @@ class _Layer:
         """The kernel's rows of this time, once R and zeta have theirs: h = (1 - R Q)^-1 (zeta + R kappa)."""
         R = self.R[now.h, now.g_past]
         self.RS[now.h, now.g_past] = R @ self.gradients.through[now.g_past, now.g_past]
-        inner = self.zeta[now.h, now.h_until] + (R @ self.kappa[now.g_past, now.g_past]) @ self.R[now.h_until, now.g_past].T
+        inner = (
+            self.zeta[now.h, now.h_until]
+            + (R @ self.kappa[now.g_past, now.g_past]) @ self.R[now.h_until, now.g_past].T
+        )
         through = self.RS[now.h, now.g_past] @ self.Q[now.g_past, now.h_past]
         self.features.grow(now.h, now.h_past, now.h_until, inner, through)
 
@@ -120,7 +135,10 @@ class _Layer:
         """The same for gradients: g = (1 - Q R)^-1 (kappa + Q zeta)."""
         Q = self.Q[now.g, now.h_past]
         self.QS[now.g, now.h_past] = Q @ self.features.through[now.h_past, now.h_past]
-        inner = self.kappa[now.g, now.g_until] + (Q @ self.zeta[now.h_past, now.h_past]) @ self.Q[now.g_until, now.h_past].T
+        inner = (
+            self.kappa[now.g, now.g_until]
+            + (Q @ self.zeta[now.h_past, now.h_past]) @ self.Q[now.g_until, now.h_past].T
+        )
         through = self.QS[now.g, now.h_past] @ self.R[now.h_past, now.g_past]
         self.gradients.grow(now.g, now.g_past, now.g_until, inner, through)
 
@@ -132,7 +150,9 @@ class _Matrix:
     g_below = g_above + r + N h_below.
     """
 
-    def __init__(self, below: _Layer, above: _Layer, kept: Memory, noise: float, rate: float) -> None:
+    def __init__(
+        self, below: _Layer, above: _Layer, kept: Memory, noise: float, rate: float
+    ) -> None:
         self.below, self.above, self.noise, self.rate = below, above, noise, rate
         n, times = below.R.shape
         self.kept_g, self.kept_h = kept.kept, np.repeat(kept.kept, n // times)
@@ -146,14 +166,25 @@ class _Matrix:
         kernel = below.features.kernel[now.h, now.h_past].reshape(now.examples, now.t, now.examples)
         learned = np.einsum("msn,sn->ms", kernel, now.learned)
         kept, kept_past = self.kept_g[now.t], self.kept_g[now.g_past]
-        self.M[now.h, now.g_past] = self.noise * kept * below.RS[now.h, now.g_past] * kept_past + self.rate * learned
+        self.M[now.h, now.g_past] = (
+            self.noise * kept * below.RS[now.h, now.g_past] * kept_past + self.rate * learned
+        )
         R = below.R[now.h, now.g_past]
         looped = R @ self.loop[now.g_past, now.g_past]
         above.R[now.h, now.g_past] = looped + self.M[now.h, now.g_past]
-        drawn = self.noise * kept_past[:, None] * above.gradients.kernel[now.g_past, now.g_past] * kept_past
+        drawn = (
+            self.noise
+            * kept_past[:, None]
+            * above.gradients.kernel[now.g_past, now.g_past]
+            * kept_past
+        )
         inner = below.zeta[now.h, now.h_until] + (R @ drawn) @ below.R[now.h_until, now.g_past].T
-        self.zeta.grow(now.h, now.h_past, now.h_until, inner, looped @ self.N[now.g_past, now.h_past])
-        drawn = self.noise * kept * below.features.kernel[now.h, now.h_until] * self.kept_h[now.h_until]
+        self.zeta.grow(
+            now.h, now.h_past, now.h_until, inner, looped @ self.N[now.g_past, now.h_past]
+        )
+        drawn = (
+            self.noise * kept * below.features.kernel[now.h, now.h_until] * self.kept_h[now.h_until]
+        )
         _mirror(above.zeta, now.h, drawn + self.zeta.kernel[now.h, now.h_until])
         above.see_features(now)
 
@@ -162,16 +193,34 @@ class _Matrix:
         below, above = self.below, self.above
         learned = (above.gradients.kernel[now.t, now.g_past, None] * now.learned).ravel()
         kept, kept_past = self.kept_g[now.t], self.kept_h[now.h_past]
-        self.N[now.t, now.h_past] = self.noise * kept * above.QS[now.t, now.h_past] * kept_past + self.rate * learned
-        self.loop[now.t, now.g_past] = self.N[now.t, now.h_past] @ below.R[now.h_past, now.g_past] @ self.loop[now.g_past, now.g_past]
+        self.N[now.t, now.h_past] = (
+            self.noise * kept * above.QS[now.t, now.h_past] * kept_past + self.rate * learned
+        )
+        self.loop[now.t, now.g_past] = (
+            self.N[now.t, now.h_past]
+            @ below.R[now.h_past, now.g_past]
+            @ self.loop[now.g_past, now.g_past]
+        )
         self.loop[now.t, now.t] = 1.0
         Q = above.Q[now.g, now.h_past]
-        drawn = self.noise * kept_past[:, None] * below.features.kernel[now.h_past, now.h_past] * kept_past
+        drawn = (
+            self.noise
+            * kept_past[:, None]
+            * below.features.kernel[now.h_past, now.h_past]
+            * kept_past
+        )
         inner = above.kappa[now.g, now.g_until] + (Q @ drawn) @ above.Q[now.g_until, now.h_past].T
         through = (Q @ self.M[now.h_past, now.g_past]) @ self.kappa.through[now.g_past, now.g_past]
         self.kappa.grow(now.g, now.g_past, now.g_until, inner, through)
-        below.Q[now.g, now.h_past] = Q + through @ above.Q[now.g_past, now.h_past] + self.N[now.g, now.h_past]
-        drawn = self.noise * kept * above.gradients.kernel[now.g, now.g_until] * self.kept_g[now.g_until]
+        below.Q[now.g, now.h_past] = (
+            Q + through @ above.Q[now.g_past, now.h_past] + self.N[now.g, now.h_past]
+        )
+        drawn = (
+            self.noise
+            * kept
+            * above.gradients.kernel[now.g, now.g_until]
+            * self.kept_g[now.g_until]
+        )
         _mirror(below.kappa, now.g, drawn + self.kappa.kernel[now.g, now.g_until])
         below.see_gradients(now)
 
@@ -180,7 +229,11 @@ def _embed(problem: Problem, kept: Memory, first: _Layer, now: _Now) -> None:
     """The features of layer 0, which the input's weights make."""
     if problem.train_input:
         first.R[now.h, now.g_past] = problem.gram @ now.learned.T
-    _mirror(first.zeta, now.h, kept.kept_input[now.t] * np.kron(kept.kept_input[now.g_until], problem.gram))
+    _mirror(
+        first.zeta,
+        now.h,
+        kept.kept_input[now.t] * np.kron(kept.kept_input[now.g_until], problem.gram),
+    )
     first.see_features(now)
 
 

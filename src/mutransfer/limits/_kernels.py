@@ -48,26 +48,41 @@ def _linear(covariance: Float[Array, "n n"]) -> Expectations:
 def _relu(covariance: Float[Array, "n n"]) -> Expectations:
     angle, area, alive = _angles(covariance)
     value = (area + (np.pi - angle) * covariance) / (2 * np.pi)
-    return Expectations(value, alive * (np.pi - angle) / (2 * np.pi), np.sqrt(_variances(covariance) / (2 * np.pi)))
+    return Expectations(
+        value, alive * (np.pi - angle) / (2 * np.pi), np.sqrt(_variances(covariance) / (2 * np.pi))
+    )
 
 
 def _abs(covariance: Float[Array, "n n"]) -> Expectations:
     angle, area, alive = _angles(covariance)
     slope = 1 - 2 * angle / np.pi
-    return Expectations(2 / np.pi * area + slope * covariance, alive * slope, np.sqrt(2 / np.pi * _variances(covariance)))
+    return Expectations(
+        2 / np.pi * area + slope * covariance,
+        alive * slope,
+        np.sqrt(2 / np.pi * _variances(covariance)),
+    )
 
 
 def _erf(covariance: Float[Array, "n n"]) -> Expectations:
     widened = 1 + 2 * _variances(covariance)
     product = np.multiply.outer(widened, widened)
     value = 2 / np.pi * np.arcsin(2 * covariance / np.sqrt(product))
-    return Expectations(value, 4 / np.pi / np.sqrt(product - 4 * covariance**2), np.zeros(len(covariance)))
+    return Expectations(
+        value, 4 / np.pi / np.sqrt(product - 4 * covariance**2), np.zeros(len(covariance))
+    )
 
 
-_CLOSED: dict[str, Callable[[Float[Array, "n n"]], Expectations]] = {"linear": _linear, "relu": _relu, "abs": _abs, "erf": _erf}
+_CLOSED: dict[str, Callable[[Float[Array, "n n"]], Expectations]] = {
+    "linear": _linear,
+    "relu": _relu,
+    "abs": _abs,
+    "erf": _erf,
+}
 
 
-def _angles(covariance: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, "n n"]]:
+def _angles(
+    covariance: Float[Array, "n n"],
+) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, "n n"]]:
     """The angle of every two variables, their lengths' product times its sine, and whether both vary. Rounding makes no angle."""
     variances = _variances(covariance)
     product = np.multiply.outer(variances, variances)
@@ -82,7 +97,9 @@ def _series(phi: Activation, covariance: Float[Array, "n n"]) -> Expectations:
     correlation = np.clip(covariance / np.where(product > 0, product, 1.0), -1.0, 1.0)
     nodes, weights, hermite = _hermite()
     along = deviations[:, None] * nodes
-    (value, mean), (slope, _) = (_dual(f(along), weights, hermite, correlation) for f in (phi.value, phi.slope))
+    (value, mean), (slope, _) = (
+        _dual(f(along), weights, hermite, correlation) for f in (phi.value, phi.slope)
+    )
     return Expectations(value, slope, mean)
 
 
@@ -104,7 +121,9 @@ def _dual(
 
 
 @cache
-def _hermite() -> tuple[Float[Array, " nodes"], Float[Array, " nodes"], Float[Array, "nodes orders"]]:
+def _hermite() -> tuple[
+    Float[Array, " nodes"], Float[Array, " nodes"], Float[Array, "nodes orders"]
+]:
     """Nodes and weights of the midpoint rule for a standard normal variable, and the normalised Hermite polynomials at the nodes, times the
     weights."""
     nodes = _REACH * ((2 * np.arange(_NODES) + 1) / _NODES - 1)
@@ -113,7 +132,9 @@ def _hermite() -> tuple[Float[Array, " nodes"], Float[Array, " nodes"], Float[Ar
     hermite[:, 0] = np.sqrt(weights)
     hermite[:, 1] = nodes * hermite[:, 0]
     for k in range(2, _ORDERS):
-        hermite[:, k] = (nodes * hermite[:, k - 1] - np.sqrt(k - 1) * hermite[:, k - 2]) / np.sqrt(k)
+        hermite[:, k] = (nodes * hermite[:, k - 1] - np.sqrt(k - 1) * hermite[:, k - 2]) / np.sqrt(
+            k
+        )
     return nodes, weights, hermite * np.sqrt(weights)[:, None]
 
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
-from ..sweep import about, edge, write_csv
-from ..transfer import vertex
+from ..core import MutransferError, about, write_csv
+from ..statistics import edge, vertex
 from ._activations import Array
 from ._limit import Diverged, Unsettled, hopeless
 from ._nonlinear import Report
@@ -85,7 +84,9 @@ class Landscape:
             )
             lowest = float(curve.losses.min())
             shown = "diverges" if math.isinf(lowest) else f"{lowest:.4g}"
-            lines.append(f"{curve.width:>7g} {curve.depth:>6g} {'' if shown == 'diverges' else best:>12} {shown:>12}")
+            lines.append(
+                f"{curve.width:>7g} {curve.depth:>6g} {'' if shown == 'diverges' else best:>12} {shown:>12}"
+            )
         return "\n".join(lines)
 
     def drift(self) -> float:
@@ -103,7 +104,11 @@ class Landscape:
                     f"{self.values[-1]:g}; add values beyond it"
                 )
         assert first.optimum is not None and last.optimum is not None
-        return math.log2(last.optimum / first.optimum) if self.logarithmic else last.optimum - first.optimum
+        return (
+            math.log2(last.optimum / first.optimum)
+            if self.logarithmic
+            else last.optimum - first.optimum
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain row for every size and value; infinite sizes and losses as "inf"."""
@@ -146,7 +151,7 @@ class Landscape:
         Raises:
             MutransferError: matplotlib is missing.
         """
-        from ._figures import landscape_figure
+        from ..figures import landscape_figure
 
         return landscape_figure([self])
 
@@ -200,7 +205,9 @@ def landscape(
     for depth in depths:
         problem.check_depth(depth)
     if len(widths) and all(math.isinf(depth) for depth in depths):
-        raise MutransferError(f"widths {list(widths)} have no finite depth to be trained at: give one beside infinite depth")
+        raise MutransferError(
+            f"widths {list(widths)} have no finite depth to be trained at: give one beside infinite depth"
+        )
     grid = np.array(values, dtype=np.float64)
     sizes: list[tuple[float, Depth]] = [(math.inf, depth) for depth in depths]
     sizes += [(width, depth) for width in widths for depth in depths if not math.isinf(depth)]
@@ -210,11 +217,25 @@ def landscape(
         for i, value in enumerate(grid):
             own = vary(problem, float(value))
             losses[i], errors[i] = (
-                _limit_loss(own, depth, metric, accuracy) if math.isinf(width) else _mean_loss(own, int(width), int(depth), seeds, metric)
+                _limit_loss(own, depth, metric, accuracy)
+                if math.isinf(width)
+                else _mean_loss(own, int(width), int(depth), seeds, metric)
             )
             if report is not None:
-                report(f"width {width:g}, depth {depth:g}", number * len(grid) + i + 1, len(sizes) * len(grid))
-        curves.append(Curve(width=width, depth=depth, losses=losses, errors=errors, optimum=_optimum(grid, losses)))
+                report(
+                    f"width {width:g}, depth {depth:g}",
+                    number * len(grid) + i + 1,
+                    len(sizes) * len(grid),
+                )
+        curves.append(
+            Curve(
+                width=width,
+                depth=depth,
+                losses=losses,
+                errors=errors,
+                optimum=_optimum(grid, losses),
+            )
+        )
     return Landscape(problem=problem, over=name, values=grid, metric=metric, curves=tuple(curves))
 
 
@@ -224,16 +245,23 @@ def save_landscapes(landscapes: Sequence[Landscape], out: str | Path) -> None:
     Raises:
         MutransferError: the folder cannot be written, or matplotlib is missing.
     """
-    from ..report import save
-    from ._figures import landscape_figure
+    from ..figures import save
+    from ..figures import landscape_figure
 
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "limit.json").write_text(json.dumps([each.to_json() for each in landscapes], indent=1) + "\n")
+        (folder / "limit.json").write_text(
+            json.dumps([each.to_json() for each in landscapes], indent=1) + "\n"
+        )
     except OSError as error:
-        raise MutransferError(f"cannot write to {folder}: {error.strerror}; give another folder") from None
-    write_csv(folder / "limit.csv", [{"scaling": scaling(each.problem)} | row for each in landscapes for row in each.rows()])
+        raise MutransferError(
+            f"cannot write to {folder}: {error.strerror}; give another folder"
+        ) from None
+    write_csv(
+        folder / "limit.csv",
+        [{"scaling": scaling(each.problem)} | row for each in landscapes for row in each.rows()],
+    )
     save(landscape_figure(landscapes), folder / "limit")
 
 
@@ -241,7 +269,9 @@ def scaling(problem: Problem) -> str:
     """How branches scale with depth, in words."""
     if not problem.alpha:
         return "no depth scaling"
-    return "branches × " + {0.5: "1/√depth", 1.0: "1/depth"}.get(problem.alpha, f"depth^-{problem.alpha:g}")
+    return "branches × " + {0.5: "1/√depth", 1.0: "1/depth"}.get(
+        problem.alpha, f"depth^-{problem.alpha:g}"
+    )
 
 
 _FIELDS = ("lr", "momentum", "weight_decay", "gamma0", "beta0")
@@ -251,11 +281,15 @@ def _varied(over: str | tuple[str, Vary]) -> tuple[str, Vary]:
     if not isinstance(over, str):
         return over
     if over not in _FIELDS:
-        raise MutransferError(f"unknown hyperparameter {over!r}; choose one of {', '.join(_FIELDS)}, or give a name and a function")
+        raise MutransferError(
+            f"unknown hyperparameter {over!r}; choose one of {', '.join(_FIELDS)}, or give a name and a function"
+        )
     return over, lambda problem, value: replace(problem, **{over: value})
 
 
-def _limit_loss(problem: Problem, depth: Depth, metric: str, accuracy: float) -> tuple[float, float]:
+def _limit_loss(
+    problem: Problem, depth: Depth, metric: str, accuracy: float
+) -> tuple[float, float]:
     try:
         found = solve(problem, depth, accuracy=accuracy)
     except Diverged:
@@ -264,10 +298,16 @@ def _limit_loss(problem: Problem, depth: Depth, metric: str, accuracy: float) ->
         found = error.limit
     errors = np.broadcast_to(found.losses_error, found.losses.shape)
     # Errors of one run's times go together, so that of their mean is at most the mean error.
-    return (float(found.losses[-1]), float(errors[-1])) if metric == "final" else (float(found.losses.mean()), float(errors.mean()))
+    return (
+        (float(found.losses[-1]), float(errors[-1]))
+        if metric == "final"
+        else (float(found.losses.mean()), float(errors.mean()))
+    )
 
 
-def _mean_loss(problem: Problem, width: int, depth: int, seeds: int, metric: str) -> tuple[float, float]:
+def _mean_loss(
+    problem: Problem, width: int, depth: int, seeds: int, metric: str
+) -> tuple[float, float]:
     losses = problem.losses(simulate(problem, width, depth, seeds))
     own = losses[:, -1] if metric == "final" else losses.mean(1)
     if hopeless(losses[:, :1], losses).any():

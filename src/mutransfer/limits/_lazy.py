@@ -99,7 +99,9 @@ def lazy(problem: Problem, depth: Depth) -> Lazy:
     for step in range(problem.steps):
         pulls[step] = problem.pull(step, outputs[step])
         kernel = kernels[at[step + 1]][:, at[: step + 1]]
-        outputs[step + 1] = np.einsum("s,msn,sn->m", past.moved[step + 1, : step + 1], kernel, pulls[: step + 1])
+        outputs[step + 1] = np.einsum(
+            "s,msn,sn->m", past.moved[step + 1, : step + 1], kernel, pulls[: step + 1]
+        )
         check_outputs(problem, depth, outputs, step + 1)
     return Lazy(
         problem=problem,
@@ -113,7 +115,9 @@ def lazy(problem: Problem, depth: Depth) -> Lazy:
     )
 
 
-def _advance(problem: Problem, depth: Depth, kept: Pair) -> Callable[[Pair, Pair], tuple[Pair, Pair, Pair]]:
+def _advance(
+    problem: Problem, depth: Depth, kept: Pair
+) -> Callable[[Pair, Pair], tuple[Pair, Pair, Pair]]:
     """What takes the features' kernel and the tangent kernel of all weights so far from a recorded layer to the next.
 
     It returns the two, and the factor by which the kernel of the gradients is larger in the layer below.
@@ -133,10 +137,14 @@ def _advance(problem: Problem, depth: Depth, kept: Pair) -> Callable[[Pair, Pair
 
     def change(state: State) -> State:
         value, slope, learned = _branch(problem, kept, state[0])
-        return np.array([noise * value, noise * slope * state[1] + problem.beta0**2 * learned, noise * slope])
+        return np.array(
+            [noise * value, noise * slope * state[1] + problem.beta0**2 * learned, noise * slope]
+        )
 
     def panel(features: Pair, tangent: Pair) -> tuple[Pair, Pair, Pair]:
-        features, tangent, logarithm = _integrate(change, np.array([features, tangent, np.zeros_like(kept)]), 1 / (_RECORDED - 1))
+        features, tangent, logarithm = _integrate(
+            change, np.array([features, tangent, np.zeros_like(kept)]), 1 / (_RECORDED - 1)
+        )
         return features, tangent, np.exp(logarithm)
 
     return panel
@@ -155,7 +163,12 @@ def _branch(problem: Problem, kept: Pair, features: Pair) -> tuple[Pair, Pair, P
             value, slope, learned = kept * value, kept * slope, kept * learned + value
         else:
             phi = expectations(problem.phi, value)
-            value, slope, learned, mean = phi.value, phi.slope * slope, phi.slope * learned, phi.mean
+            value, slope, learned, mean = (
+                phi.value,
+                phi.slope * slope,
+                phi.slope * learned,
+                phi.mean,
+            )
     if problem.block == "post":
         value = value - np.multiply.outer(mean, mean)
     return value, slope, learned

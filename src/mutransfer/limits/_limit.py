@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import Array
 from ._problem import Depth, Problem
 
@@ -41,7 +41,9 @@ def loss_scale(losses: Float[Array, " times"]) -> float:
     return first if first > _ZERO else float(np.abs(losses).max())
 
 
-def check_outputs(problem: Problem, depth: Depth, outputs: Float[Array, "times examples"], step: int) -> None:
+def check_outputs(
+    problem: Problem, depth: Depth, outputs: Float[Array, "times examples"], step: int
+) -> None:
     """Refuse to go on once the loss of this step is hopeless.
 
     Raises:
@@ -84,7 +86,11 @@ class Limit:
     samples: int = 0
 
     def __str__(self) -> str:
-        first, last, error = self.losses[0], self.losses[-1], float(np.broadcast_to(self.losses_error, self.losses.shape)[-1])
+        first, last, error = (
+            self.losses[0],
+            self.losses[-1],
+            float(np.broadcast_to(self.losses_error, self.losses.shape)[-1]),
+        )
         spread = f" +- {error:.2g}" if error else ""
         return f"infinite width, depth {self.depth:g}: loss {first:.4g}, after {self.problem.steps} steps {last:.4g}{spread}"
 
@@ -118,14 +124,22 @@ def extrapolated(stacks: Sequence[Limit]) -> Limit:
         return np.asarray(sum(weight * value for weight, value in zip(weights, own, strict=True)))
 
     def response(name: str, upper: int) -> Array:
-        return combined([each.responses[name] * np.sqrt(len(each.layers) - 1) for each in stacks], upper)
+        return combined(
+            [each.responses[name] * np.sqrt(len(each.layers) - 1) for each in stacks], upper
+        )
 
-    outputs = np.asarray(sum(weight * each.outputs for weight, each in zip(weights, stacks, strict=True)))
+    outputs = np.asarray(
+        sum(weight * each.outputs for weight, each in zip(weights, stacks, strict=True))
+    )
     return replace(
         coarse,
         outputs=outputs,
         losses=coarse.problem.losses(outputs),
         features=combined([each.features for each in stacks]),
         gradients=combined([each.gradients for each in stacks]),
-        responses={name: response(name, upper) for name, upper in (("forward", 0), ("backward", 1)) if name in coarse.responses},
+        responses={
+            name: response(name, upper)
+            for name, upper in (("forward", 0), ("backward", 1))
+            if name in coarse.responses
+        },
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._coefficients import march
 from ._imbedding import imbedding
 from ._limit import Limit, check_outputs, extrapolated
@@ -22,7 +22,12 @@ _MOST_BYTES = 8 << 30
 
 
 def linear(
-    problem: Problem, depth: Depth, *, method: Literal["imbedding", "march"] = "imbedding", nodes: int = NODES, accuracy: float = 1e-3
+    problem: Problem,
+    depth: Depth,
+    *,
+    method: Literal["imbedding", "march"] = "imbedding",
+    nodes: int = NODES,
+    accuracy: float = 1e-3,
 ) -> Limit:
     """Training of a linear residual network of infinite width.
 
@@ -63,7 +68,9 @@ def linear(
     if method not in ("imbedding", "march") or (method == "march" and math.isinf(depth)):
         raise MutransferError(f"method {method!r} does not solve depth {depth}; use 'imbedding'")
     if nodes < 1 or not accuracy > 0:
-        raise MutransferError(f"nodes is {nodes}, accuracy {accuracy}: give at least 1 node and a positive accuracy")
+        raise MutransferError(
+            f"nodes is {nodes}, accuracy {accuracy}: give at least 1 node and a positive accuracy"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isinf(depth):
             return _infinite(problem, nodes, accuracy)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import Array, check_slope
 
 
@@ -31,7 +31,11 @@ class Loss:
 
     def __post_init__(self) -> None:
         for target in (-1.0, 1.0):
-            check_slope(f"loss {self.name}", partial(_at, self.value, target), partial(_at, self.slope, target))
+            check_slope(
+                f"loss {self.name}",
+                partial(_at, self.value, target),
+                partial(_at, self.slope, target),
+            )
 
 
 def _at(function: Callable[[Array, Array], Array], target: float, outputs: Array) -> Array:
@@ -42,7 +46,11 @@ LOSSES = {
     each.name: each
     for each in (
         Loss("mse", lambda f, y: np.asarray(0.5 * (f - y) ** 2), lambda f, y: f - y),
-        Loss("logistic", lambda f, y: np.logaddexp(0.0, -y * f), lambda f, y: np.asarray(-y * 0.5 * (1 - np.tanh(0.5 * y * f)))),
+        Loss(
+            "logistic",
+            lambda f, y: np.logaddexp(0.0, -y * f),
+            lambda f, y: np.asarray(-y * 0.5 * (1 - np.tanh(0.5 * y * f))),
+        ),
     )
 }
 """mse: (f - y)^2 / 2. logistic: log(1 + exp(-y f)), for targets of -1 and 1."""
@@ -58,4 +66,6 @@ def loss(given: str | Loss) -> Loss:
         return given
     if isinstance(given, str) and given in LOSSES:
         return LOSSES[given]
-    raise MutransferError(f"unknown loss {given!r}; choose one of {', '.join(LOSSES)}, or give a limits.Loss with value and slope")
+    raise MutransferError(
+        f"unknown loss {given!r}; choose one of {', '.join(LOSSES)}, or give a limits.Loss with value and slope"
+    )

@@ -94,11 +94,15 @@ class _Matrix(_Part):
 
     def forward(self, x: Field, past: _Past) -> Field:
         self.inputs.append(x)
-        return past.kept * self.initial.forward(x) + self.rate * past.learned(x, self.inputs, self.signals)
+        return past.kept * self.initial.forward(x) + self.rate * past.learned(
+            x, self.inputs, self.signals
+        )
 
     def backward(self, y: Field, past: _Past) -> Field:
         self.signals.append(y)
-        return past.kept * self.initial.backward(y) + self.rate * past.learned(y, self.signals, self.inputs)
+        return past.kept * self.initial.backward(y) + self.rate * past.learned(
+            y, self.signals, self.inputs
+        )
 
 
 class _History:
@@ -132,7 +136,9 @@ class _Past:
         return np.asarray(made.fields[..., :size] @ (self.weights[..., None] * overlaps))
 
 
-def run(problem: Problem, depth: int, draw: Draw, watch: Callable[[int, Array], None] | None = None) -> Trained:
+def run(
+    problem: Problem, depth: int, draw: Draw, watch: Callable[[int, Array], None] | None = None
+) -> Trained:
     """Train from this draw.
 
     Args:
@@ -146,7 +152,10 @@ def run(problem: Problem, depth: int, draw: Draw, watch: Callable[[int, Array], 
     times, examples = problem.steps + 1, start.shape[-1]
     shape = (*start.shape[:-1], times * examples)
     b = problem.branch(depth)
-    branches = [_branch(problem, own, problem.hidden_rate(depth), shape) for own in _of_branches(draw.matrices(), problem.block_depth)]
+    branches = [
+        _branch(problem, own, problem.hidden_rate(depth), shape)
+        for own in _of_branches(draw.matrices(), problem.block_depth)
+    ]
     features, gradients = ([_History(shape) for _ in range(depth + 1)] for _ in range(2))
     outputs, pulls = np.zeros((2, *start.shape[:-2], times, examples))
     for t in range(times):
@@ -191,14 +200,27 @@ def _of_branches(matrices: Sequence[Initial], each: int) -> list[Sequence[Initia
     return [matrices[i : i + each] for i in range(0, len(matrices), each)]
 
 
-def _branch(problem: Problem, initials: Sequence[Initial], rate: float, shape: tuple[int, ...]) -> list[_Part]:
+def _branch(
+    problem: Problem, initials: Sequence[Initial], rate: float, shape: tuple[int, ...]
+) -> list[_Part]:
     parts: list[_Part] = []
     for initial in initials:
         matrix = _Matrix(initial, rate, _History(shape), _History(shape))
-        parts += [_Pointwise(problem.phi), matrix] if problem.block == "pre" else [matrix, _Pointwise(problem.phi)]
+        parts += (
+            [_Pointwise(problem.phi), matrix]
+            if problem.block == "pre"
+            else [matrix, _Pointwise(problem.phi)]
+        )
     return parts if problem.block == "pre" else [*parts, _Centred()]
 
 
-def streams(features: Sequence[Array], examples: int) -> Float[Array, "layers times examples *networks sites"]:
+def streams(
+    features: Sequence[Array], examples: int
+) -> Float[Array, "layers times examples *networks sites"]:
     """Features of all layers as a trained run has them, with the sites last."""
-    return np.stack([np.moveaxis(each.reshape(*each.shape[:-1], -1, examples), (-2, -1), (0, 1)) for each in features])
+    return np.stack(
+        [
+            np.moveaxis(each.reshape(*each.shape[:-1], -1, examples), (-2, -1), (0, 1))
+            for each in features
+        ]
+    )

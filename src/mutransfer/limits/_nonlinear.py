@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import Array
 from ._limit import Limit, Unsettled, check_outputs, extrapolated, loss_scale
 from ._network import run, streams
@@ -81,14 +81,19 @@ def nonlinear(
             f"accuracy {accuracy}, repetitions {repetitions}, nodes {nodes}: give a positive accuracy, 2 to 8 repetitions, at least 1 node"
         )
     if math.isinf(depth) and problem.alpha not in (0.5, 1):
-        raise MutransferError(f"infinite depth is extrapolated for alpha 1/2 and 1, not {problem.alpha}; give a finite depth")
+        raise MutransferError(
+            f"infinite depth is extrapolated for alpha 1/2 and 1, not {problem.alpha}; give a finite depth"
+        )
     stacks = [nodes, 2 * nodes, 4 * nodes] if math.isinf(depth) else [int(depth)]
     samples, doublings = _fewest(problem, stacks[-1]), 0
     while True:
         _check_memory(problem, stacks[-1], samples, accuracy)
         found, rough = [], []
         for repetition in range(repetitions):
-            own = [_repetition(problem, depth, stack, samples, (seed, repetition, stack, samples)) for stack in stacks]
+            own = [
+                _repetition(problem, depth, stack, samples, (seed, repetition, stack, samples))
+                for stack in stacks
+            ]
             found.append(extrapolated(own) if len(own) > 1 else own[0])
             rough.append(extrapolated(own[1:]) if len(own) > 1 else own[0])
             if report is not None:
@@ -98,7 +103,11 @@ def nonlinear(
         noisy = (_T_97_5[repetitions] * mean.losses_error > scale).any()
         if noisy and doublings < _DOUBLINGS:
             samples, doublings = 2 * samples, doublings + 1
-        elif not noisy and (np.abs(mean.losses - order.losses) > scale).any() and 2 * stacks[-1] <= _FINEST:
+        elif (
+            not noisy
+            and (np.abs(mean.losses - order.losses) > scale).any()
+            and 2 * stacks[-1] <= _FINEST
+        ):
             stacks = [2 * stack for stack in stacks]
             samples = max(samples, _fewest(problem, stacks[-1]))
         else:
@@ -135,18 +144,27 @@ def limit_stream(
     needed = directions(problem, depth) if not math.isinf(depth) else 0
     chosen = math.ceil(_ROOM * needed) if samples is None else samples
     if math.isinf(depth) or chosen <= needed:
-        raise MutransferError(f"depth {depth}, samples {samples}: give a finite depth and more than {needed} samples")
+        raise MutransferError(
+            f"depth {depth}, samples {samples}: give a finite depth and more than {needed} samples"
+        )
     _check_memory(problem, int(depth), chosen, math.inf)
     with np.errstate(over="ignore", invalid="ignore"):
         found = run(
-            problem, int(depth), SiteDraw(problem, int(depth), chosen, seed), lambda step, f: check_outputs(problem, depth, f, step)
+            problem,
+            int(depth),
+            SiteDraw(problem, int(depth), chosen, seed),
+            lambda step, f: check_outputs(problem, depth, f, step),
         )
     return streams(found.features, len(problem.targets))
 
 
 def _check_memory(problem: Problem, depth: int, samples: int, accuracy: float) -> None:
     fields = 2 * (depth + 1) + 6 * depth * problem.block_depth
-    size = 8 * samples * (fields * (problem.steps + 1) * len(problem.targets) + directions(problem, depth))
+    size = (
+        8
+        * samples
+        * (fields * (problem.steps + 1) * len(problem.targets) + directions(problem, depth))
+    )
     if size > _MOST_BYTES:
         raise MutransferError(
             f"{samples} samples of depth {depth} take {size / 2**30:.0f} GB, more than {_MOST_BYTES >> 30}: "
@@ -154,10 +172,17 @@ def _check_memory(problem: Problem, depth: int, samples: int, accuracy: float) -
         )
 
 
-def _repetition(problem: Problem, depth: Depth, stack: int, samples: int, seed: tuple[int, ...]) -> Limit:
+def _repetition(
+    problem: Problem, depth: Depth, stack: int, samples: int, seed: tuple[int, ...]
+) -> Limit:
     """One run of the sampled sites."""
     with np.errstate(over="ignore", invalid="ignore"):
-        found = run(problem, stack, SiteDraw(problem, stack, samples, seed), lambda step, f: check_outputs(problem, depth, f, step))
+        found = run(
+            problem,
+            stack,
+            SiteDraw(problem, stack, samples, seed),
+            lambda step, f: check_outputs(problem, depth, f, step),
+        )
     shape = (problem.steps + 1, len(problem.targets)) * 2
     return Limit(
         problem=problem,

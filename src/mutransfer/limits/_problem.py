@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import ACTIVATIONS, Activation, Array, activation
 from ._losses import LOSSES, Loss, loss
 
@@ -101,26 +101,42 @@ class Problem:
         if inputs.ndim == 1:
             inputs = inputs[:, None]
         if inputs.ndim != 2 or not inputs.size:
-            raise MutransferError(f"inputs have the shape {inputs.shape}: give at least one example, as (examples, dimension)")
+            raise MutransferError(
+                f"inputs have the shape {inputs.shape}: give at least one example, as (examples, dimension)"
+            )
         if targets.shape != (len(inputs),):
-            raise MutransferError(f"targets have the shape {targets.shape}, but there are {len(inputs)} inputs: give ({len(inputs)},)")
+            raise MutransferError(
+                f"targets have the shape {targets.shape}, but there are {len(inputs)} inputs: give ({len(inputs)},)"
+            )
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "targets", targets)
         if self.objective is LOSSES["logistic"] and set(np.unique(targets)) - {-1.0, 1.0}:
-            raise MutransferError(f"the logistic loss needs targets of -1 and 1, not {sorted(set(targets.tolist()))[:5]}")
+            raise MutransferError(
+                f"the logistic loss needs targets of -1 and 1, not {sorted(set(targets.tolist()))[:5]}"
+            )
         if self.block not in ("pre", "post") or self.block_depth not in (1, 2):
-            raise MutransferError(f"a block is pre or post, of block depth 1 or 2, not {self.block!r} of {self.block_depth!r}")
+            raise MutransferError(
+                f"a block is pre or post, of block depth 1 or 2, not {self.block!r} of {self.block_depth!r}"
+            )
         if not isinstance(self.alpha, Real) or not (self.alpha == 0 or 0.5 <= self.alpha <= 1):
             raise MutransferError(f"alpha is {self.alpha}: give it {_ALPHAS}")
         if isinstance(self.steps, bool) or not isinstance(self.steps, Integral) or self.steps < 0:
             raise MutransferError(f"steps is {self.steps!r}: give a whole number, not negative")
-        for name, lowest in (("lr", 0.0), ("gamma0", None), ("beta0", 0.0), ("momentum", 0.0), ("weight_decay", 0.0)):
+        for name, lowest in (
+            ("lr", 0.0),
+            ("gamma0", None),
+            ("beta0", 0.0),
+            ("momentum", 0.0),
+            ("weight_decay", 0.0),
+        ):
             value = getattr(self, name)
             if not isinstance(value, Real):
                 raise MutransferError(f"{name} is {value!r}: give a number")
             object.__setattr__(self, name, float(value))
             if not math.isfinite(value) or (value <= 0 if lowest is None else value < lowest):
-                raise MutransferError(f"{name} is {value}: it must be finite and {'positive' if lowest is None else 'not negative'}")
+                raise MutransferError(
+                    f"{name} is {value}: it must be finite and {'positive' if lowest is None else 'not negative'}"
+                )
         object.__setattr__(self, "steps", int(self.steps))
         if self.momentum >= 1:
             raise MutransferError(f"momentum is {self.momentum}: it must be below 1")
@@ -144,11 +160,18 @@ class Problem:
         factors = self.schedule
         if factors is None:
             return np.full(self.steps, self.lr)
-        found = _floats("schedule", [factors(step) for step in range(self.steps)] if callable(factors) else factors)
+        found = _floats(
+            "schedule",
+            [factors(step) for step in range(self.steps)] if callable(factors) else factors,
+        )
         if found.shape != (self.steps,):
-            raise MutransferError(f"schedule has the shape {found.shape}, but there are {self.steps} steps: give ({self.steps},)")
+            raise MutransferError(
+                f"schedule has the shape {found.shape}, but there are {self.steps} steps: give ({self.steps},)"
+            )
         if (found < 0).any():
-            raise MutransferError(f"schedule has the factor {found.min():g}: factors cannot be negative")
+            raise MutransferError(
+                f"schedule has the factor {found.min():g}: factors cannot be negative"
+            )
         return self.lr * found
 
     @cached_property
@@ -160,12 +183,25 @@ class Problem:
         try:
             batches = np.asarray(self.batches)
         except ValueError:
-            raise MutransferError(f"batches differ in size: give whole numbers, ({self.steps}, batch)") from None
-        if batches.ndim != 2 or len(batches) != self.steps or not batches.size or not np.issubdtype(batches.dtype, np.integer):
-            raise MutransferError(f"batches have the shape {batches.shape}: give whole numbers, ({self.steps}, batch)")
+            raise MutransferError(
+                f"batches differ in size: give whole numbers, ({self.steps}, batch)"
+            ) from None
+        if (
+            batches.ndim != 2
+            or len(batches) != self.steps
+            or not batches.size
+            or not np.issubdtype(batches.dtype, np.integer)
+        ):
+            raise MutransferError(
+                f"batches have the shape {batches.shape}: give whole numbers, ({self.steps}, batch)"
+            )
         if batches.min() < 0 or batches.max() >= examples:
-            raise MutransferError(f"batches name example {batches.max() if batches.max() >= examples else batches.min()} of {examples}")
-        return np.array([np.bincount(row, minlength=examples) / len(row) for row in batches], dtype=np.float64)
+            raise MutransferError(
+                f"batches name example {batches.max() if batches.max() >= examples else batches.min()} of {examples}"
+            )
+        return np.array(
+            [np.bincount(row, minlength=examples) / len(row) for row in batches], dtype=np.float64
+        )
 
     @cached_property
     def gram(self) -> Float[Array, "examples examples"]:
@@ -202,7 +238,9 @@ class Problem:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(self.objective.value(outputs, self.targets).mean(-1))
 
-    def pull(self, step: int, outputs: Float[Array, "*any examples"]) -> Float[Array, "*any examples"]:
+    def pull(
+        self, step: int, outputs: Float[Array, "*any examples"]
+    ) -> Float[Array, "*any examples"]:
         """What the outputs are pulled by in this step: the weighted negative derivative of the loss; zero at the last time."""
         if step >= self.steps:
             return np.zeros_like(outputs)
@@ -216,7 +254,9 @@ class Problem:
         """
         if depth == math.inf:
             if self.alpha == 0:
-                raise MutransferError("without depth scaling (alpha = 0) there is no limit of infinite depth; give a finite depth")
+                raise MutransferError(
+                    "without depth scaling (alpha = 0) there is no limit of infinite depth; give a finite depth"
+                )
         elif not isinstance(depth, Real) or not depth >= 0 or depth != int(depth):
             raise MutransferError(f"depth is {depth}: give a whole number of branches, or math.inf")
 

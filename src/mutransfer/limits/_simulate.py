@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import Array
 from ._network import Field, Trained, run, streams
 from ._problem import Problem
@@ -42,13 +42,18 @@ class FiniteDraw:
         return cls(
             problem,
             np.stack([draw.standard_normal((width, dimension)) for draw in draws]),
-            [np.stack([draw.standard_normal((width, width)) for draw in draws]) for _ in range(depth * problem.block_depth)],
+            [
+                np.stack([draw.standard_normal((width, width)) for draw in draws])
+                for _ in range(depth * problem.block_depth)
+            ],
             np.stack([draw.standard_normal(width) for draw in draws]),
         )
 
     def embedding(self) -> Field:
         """See Draw."""
-        return np.asarray(self.input @ self.problem.inputs.T / np.sqrt(self.problem.inputs.shape[1]))
+        return np.asarray(
+            self.input @ self.problem.inputs.T / np.sqrt(self.problem.inputs.shape[1])
+        )
 
     def matrices(self) -> list[_Given]:
         """See Draw."""
@@ -72,7 +77,9 @@ class _Given:
         return np.asarray(np.swapaxes(self.weights, -1, -2) @ y / np.sqrt(y.shape[-2]))
 
 
-def simulate(problem: Problem, width: int, depth: int, seeds: Sequence[int] | int = 1) -> Float[Array, "seeds times examples"]:
+def simulate(
+    problem: Problem, width: int, depth: int, seeds: Sequence[int] | int = 1
+) -> Float[Array, "seeds times examples"]:
     """The outputs of networks of finite width during training, float64; not finite where one diverged.
 
     The training is that of explicit weights to rounding error, for any learning rate (2309.16620; no gradient-flow approximation).
@@ -88,9 +95,21 @@ def simulate(problem: Problem, width: int, depth: int, seeds: Sequence[int] | in
     """
     chosen = seeds if isinstance(seeds, Sequence) else range(int(seeds))
     _check(problem, width, depth, chosen)
-    together = max(1, _LARGEST // (width**2 * max(1, depth * problem.block_depth) + 2 * width * problem.steps * len(problem.targets)))
+    together = max(
+        1,
+        _LARGEST
+        // (
+            width**2 * max(1, depth * problem.block_depth)
+            + 2 * width * problem.steps * len(problem.targets)
+        ),
+    )
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.concatenate([trained(problem, width, depth, chosen[i : i + together]).outputs for i in range(0, len(chosen), together)])
+        return np.concatenate(
+            [
+                trained(problem, width, depth, chosen[i : i + together]).outputs
+                for i in range(0, len(chosen), together)
+            ]
+        )
 
 
 def _check(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> None:
@@ -101,7 +120,9 @@ def _check(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> No
         )
 
 
-def network_stream(problem: Problem, width: int, depth: int, seed: int = 0) -> Float[Array, "layers times examples width"]:
+def network_stream(
+    problem: Problem, width: int, depth: int, seed: int = 0
+) -> Float[Array, "layers times examples width"]:
     """The residual stream of one network of finite width, at every layer and time, as `feature_diversity` takes it.
 
     Raises:

@@ -28,7 +28,9 @@ _INDEPENDENT = 1e-10
 class SiteDraw:
     """The initial weights of an infinitely wide network, at sampled sites."""
 
-    def __init__(self, problem: Problem, depth: int, samples: int, seed: int | Sequence[int]) -> None:
+    def __init__(
+        self, problem: Problem, depth: int, samples: int, seed: int | Sequence[int]
+    ) -> None:
         self.problem, self.depth = problem, depth
         self.source = _Source(samples, directions(problem, depth), seed)
 
@@ -36,17 +38,23 @@ class SiteDraw:
         """See Draw: Gaussians of covariance x . x' / D."""
         values, vectors = np.linalg.eigh(self.problem.gram)
         found = values > _RANK * values.sum()
-        return np.asarray(self.source.draw(int(found.sum())) @ (vectors[:, found] * np.sqrt(values[found])).T)
+        return np.asarray(
+            self.source.draw(int(found.sum())) @ (vectors[:, found] * np.sqrt(values[found])).T
+        )
 
     def matrices(self) -> list[_Conditioned]:
         """See Draw."""
         most = (self.problem.steps + 1) * len(self.problem.targets)
-        return [_Conditioned(self.source, most) for _ in range(self.depth * self.problem.block_depth)]
+        return [
+            _Conditioned(self.source, most) for _ in range(self.depth * self.problem.block_depth)
+        ]
 
     def readout(self, features: Field) -> Array:
         """See Draw: independent of the features, so that f = 0 before training."""
         side = _Side(self.source, features.shape[1])
-        directions, _ = _whitened(features, float(np.einsum("sp,sp->", features, features)) / len(features))
+        directions, _ = _whitened(
+            features, float(np.einsum("sp,sp->", features, features)) / len(features)
+        )
         side.append(directions, directions)
         return self.source.draw(1, side)
 
@@ -96,12 +104,16 @@ def _inverse(moment: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return np.asarray((vectors[:, found] / values[found]) @ vectors[:, found].T)
 
 
-def _whitened(fields: Field, scale: float) -> tuple[Float[Array, "samples rank"], Float[Array, "rank examples"]]:
+def _whitened(
+    fields: Field, scale: float
+) -> tuple[Float[Array, "samples rank"], Float[Array, "rank examples"]]:
     """Orthonormal directions of the fields over the samples, and the fields' coefficients on them; nothing of what rounding left."""
     values, vectors = np.linalg.eigh(fields.T @ fields / len(fields))
     found = values > _RANK * scale
     roots = np.sqrt(values[found])
-    return np.asarray(fields @ (vectors[:, found] / roots)), np.asarray((vectors[:, found] * roots).T)
+    return np.asarray(fields @ (vectors[:, found] / roots)), np.asarray(
+        (vectors[:, found] * roots).T
+    )
 
 
 class _Side:
@@ -133,7 +145,9 @@ class _Side:
         rows, columns = self._known
         samples, draws = drawn.shape
         self._overlaps[rows:draws, :columns] = drawn[:, rows:].T @ self._used[:, :columns] / samples
-        self._overlaps[:draws, columns : self._count] = drawn.T @ self._used[:, columns : self._count] / samples
+        self._overlaps[:draws, columns : self._count] = (
+            drawn.T @ self._used[:, columns : self._count] / samples
+        )
         self._known = draws, self._count
         return self._overlaps[:draws, : self._count]
 

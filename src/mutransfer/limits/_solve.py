@@ -8,7 +8,14 @@ from ._nonlinear import Report, nonlinear
 from ._problem import Depth, Problem
 
 
-def solve(problem: Problem, depth: Depth, *, accuracy: float = 0.01, seed: int = 0, report: Report | None = None) -> Limit:
+def solve(
+    problem: Problem,
+    depth: Depth,
+    *,
+    accuracy: float = 0.01,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Limit:
     """The limit of infinite width: exact by `linear` for linear branches of one matrix, otherwise sampled by `nonlinear`.
 
     Args:

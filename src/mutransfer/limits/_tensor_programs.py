@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._activations import Array
 
 
@@ -38,7 +38,11 @@ class LinearRecursion:
 
 
 def linear_recursion(
-    inputs: ArrayLike, slope: Callable[[int, float], float], depth: int, lr: float = 1.0, branch: float = 1.0
+    inputs: ArrayLike,
+    slope: Callable[[int, float], float],
+    depth: int,
+    lr: float = 1.0,
+    branch: float = 1.0,
 ) -> LinearRecursion:
     """Train a deep linear residual network of infinite width by SGD on one scalar input at a time.
 
@@ -75,15 +79,24 @@ def linear_recursion(
 
     def measure(t: int, a: int, layer: int) -> None:
         known = slice(t + 2)
-        weighted = np.einsum("rbq,rsbq->sbq", gamma[t, known, a, :, layer], covariance[known, known])
-        kernels[t, : t + 1, a, layer] = np.einsum("sbq,usbq->u", weighted, gamma[: t + 1, known, a, :, layer]) / depth
+        weighted = np.einsum(
+            "rbq,rsbq->sbq", gamma[t, known, a, :, layer], covariance[known, known]
+        )
+        kernels[t, : t + 1, a, layer] = (
+            np.einsum("sbq,usbq->u", weighted, gamma[: t + 1, known, a, :, layer]) / depth
+        )
         kernels[: t + 1, t, a, layer] = kernels[t, : t + 1, a, layer]
 
     def pass_layer(t: int, a: int, start: int, end: int) -> None:
         cell, other = min(start, end), 1 - a
         covariance[1:, 1:, a, cell] = kernels[:, :, a, start]
-        reuse = branch * gamma[t, 1 : 1 + t, a, other, start, cell] - lr * branch**2 * kernels[t, :t, a, start]
-        gamma[t, :, a, :, end] = gamma[t, :, a, :, start] + np.tensordot(reuse, gamma[:t, :, other, :, end], 1) / depth
+        reuse = (
+            branch * gamma[t, 1 : 1 + t, a, other, start, cell]
+            - lr * branch**2 * kernels[t, :t, a, start]
+        )
+        gamma[t, :, a, :, end] = (
+            gamma[t, :, a, :, start] + np.tensordot(reuse, gamma[:t, :, other, :, end], 1) / depth
+        )
         gamma[t, 1 + t, a, a, end, cell] += branch
         measure(t, a, end)
 
@@ -96,7 +109,9 @@ def linear_recursion(
             outputs[t] = gamma[t, 0, 0, 1, -1, -1]
             slopes[t] = slope(t, float(outputs[t]))
             if not math.isfinite(outputs[t]) or not math.isfinite(slopes[t]):
-                raise MutransferError(f"the recursion of depth {depth} diverges at step {t} with lr {lr:g}; give a smaller lr")
+                raise MutransferError(
+                    f"the recursion of depth {depth} diverges at step {t} with lr {lr:g}; give a smaller lr"
+                )
             gamma[t, 0, 1, 1, -1] = slopes[t]
             measure(t, 1, depth)
             for layer in range(depth, 0, -1):
@@ -108,9 +123,13 @@ def _checked(inputs: ArrayLike, depth: int, lr: float, branch: float) -> Float[A
     try:
         xi = np.array(inputs, dtype=np.float64)
     except (TypeError, ValueError):
-        raise MutransferError("inputs are not numbers: give an array of one scalar a step") from None
+        raise MutransferError(
+            "inputs are not numbers: give an array of one scalar a step"
+        ) from None
     if xi.ndim != 1 or not xi.size or not np.isfinite(xi).all():
-        raise MutransferError(f"inputs have the shape {xi.shape}: give one finite scalar a step, (steps,)")
+        raise MutransferError(
+            f"inputs have the shape {xi.shape}: give one finite scalar a step, (steps,)"
+        )
     if not isinstance(depth, Integral) or depth < 1:
         raise MutransferError(f"depth is {depth!r}: give a whole number of branches, at least 1")
     for name, value in (("lr", lr), ("branch", branch)):

@@ -10,14 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from ..sweep import write_csv
+from ..core import write_csv
 from ._curves import Curve
 from ._section import Section
 from ._tables import optima_rows, summary_rows
 from ._words import headline, warnings
 
 
-def write_numbers(draft: Path, sections: Sequence[Section], title: str, about: Mapping[str, Any], curves: Sequence[Curve]) -> None:
+def write_numbers(
+    draft: Path,
+    sections: Sequence[Section],
+    title: str,
+    about: Mapping[str, Any],
+    curves: Sequence[Curve],
+) -> None:
     """Every number of the report: `optima.csv`, `summary.csv`, `runs.csv`, and all of it in `report.json`."""
     tables: dict[str, Callable[[Section], list[dict[str, Any]]]] = {
         "optima.csv": lambda section: optima_rows(section.transfers),
@@ -25,7 +31,10 @@ def write_numbers(draft: Path, sections: Sequence[Section], title: str, about: M
         "runs.csv": lambda section: section.runs.rows,
     }
     for name, rows in tables.items():
-        write_csv(draft / name, [{"section": section.title, **row} for section in sections for row in rows(section)])
+        write_csv(
+            draft / name,
+            [{"section": section.title, **row} for section in sections for row in rows(section)],
+        )
     data = {
         "title": title,
         "headline": headline(sections),
@@ -41,9 +50,14 @@ def write_numbers(draft: Path, sections: Sequence[Section], title: str, about: M
             }
             for section in sections
         ],
-        "curves": [{"name": curve.name, **dict(zip(("steps", "losses"), curve.points(), strict=True))} for curve in curves],
+        "curves": [
+            {"name": curve.name, **dict(zip(("steps", "losses"), curve.points(), strict=True))}
+            for curve in curves
+        ],
     }
-    (draft / "report.json").write_text(json.dumps(_plain(data), indent=1, allow_nan=False), encoding="utf-8")
+    (draft / "report.json").write_text(
+        json.dumps(_plain(data), indent=1, allow_nan=False), encoding="utf-8"
+    )
 
 
 def _plain(data: Any) -> Any:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._canvas import as_svg, needs, save
 from ._curves import Curve, curves_figure
 from ._figure import transfer_figure
@@ -70,7 +70,9 @@ def write_report(
         raise MutransferError("the report has no sections: give at least one study with runs")
     titles = [section.title for section in sections]
     if twice := [name for name in titles if titles.count(name) > 1]:
-        raise MutransferError(f"two sections of the report are called {twice[0]!r}: give each a title of its own")
+        raise MutransferError(
+            f"two sections of the report are called {twice[0]!r}: give each a title of its own"
+        )
     folder = Path(out)
     with _draft(folder) as draft:
         page = _page(draft, sections, title, about or {}, curves)
@@ -90,15 +92,25 @@ def _draft(folder: Path) -> Iterator[Path]:
             for file in sorted(draft.iterdir(), key=lambda file: file.suffix == ".html"):
                 file.replace(folder / file.name)
     except OSError as error:
-        raise MutransferError(f"cannot write the report to {folder}: {error.strerror}; give another folder") from None
+        raise MutransferError(
+            f"cannot write the report to {folder}: {error.strerror}; give another folder"
+        ) from None
 
 
-def _page(draft: Path, sections: Sequence[Section], title: str, about: Mapping[str, Any], curves: Sequence[Curve]) -> str:
+def _page(
+    draft: Path,
+    sections: Sequence[Section],
+    title: str,
+    about: Mapping[str, Any],
+    curves: Sequence[Curve],
+) -> str:
     with needs("the report", "jinja2", "report"):
         from jinja2 import Environment, StrictUndefined
 
     source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(source)
     return template.render(
         title=title,
         headline=headline(sections),
@@ -146,8 +158,17 @@ def _shown(section: Section) -> dict[str, Any]:
 
 def _facts(about: Mapping[str, Any]) -> dict[str, str]:
     """Names and values as text, without what is not set."""
-    plain = {key: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value for key, value in about.items()}
-    return {str(key).replace("_", " "): str(value) for key, value in plain.items() if value is not None and str(value)}
+    plain = {
+        key: ", ".join(f"{k} {v}" for k, v in value.items())
+        if isinstance(value, Mapping)
+        else value
+        for key, value in about.items()
+    }
+    return {
+        str(key).replace("_", " "): str(value)
+        for key, value in plain.items()
+        if value is not None and str(value)
+    }
 
 
 def _embedded(svg: str) -> str:

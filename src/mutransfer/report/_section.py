@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import MutransferError
-from ..sweep import Runs, Size
-from ..transfer import Optimum, Transfer, transfer
+from ..core import MutransferError
+from ..core import Size
+from ..studies import Runs
+from ..certificates import Optimum, Transfer, transfer
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -40,12 +41,18 @@ class Section:
 
     def __post_init__(self) -> None:
         if self.axis not in _AXES:
-            raise MutransferError(f"section {self.title!r} has axis {self.axis!r}: choose width or depth")
+            raise MutransferError(
+                f"section {self.title!r} has axis {self.axis!r}: choose width or depth"
+            )
         if not self.runs.rows:
-            raise MutransferError(f"the record of section {self.title!r} is empty: run the sweep first")
+            raise MutransferError(
+                f"the record of section {self.title!r} is empty: run the sweep first"
+            )
 
     @classmethod
-    def of(cls, runs: Runs, target: Mapping[str, int] | None = None, *, title: str | None = None) -> Section:
+    def of(
+        cls, runs: Runs, target: Mapping[str, int] | None = None, *, title: str | None = None
+    ) -> Section:
         """The section of a record, by the first axis that it varies.
 
         Args:
@@ -59,7 +66,12 @@ class Section:
         varied = varying(_sizes(runs))
         axis = varied[0] if varied else "width"
         found = [made for made in _attempts(runs, runs.rules, target) if isinstance(made, Transfer)]
-        return cls(title=axis.capitalize() if title is None else title, runs=runs, transfers=found, axis=axis)
+        return cls(
+            title=axis.capitalize() if title is None else title,
+            runs=runs,
+            transfers=found,
+            axis=axis,
+        )
 
     def refusals(self, target: Mapping[str, int] | None = None) -> list[str]:
         """Why the rules without a transfer have none, in a sentence each."""
@@ -154,7 +166,9 @@ def _panels(section: Section) -> list[Panel]:
     for value in sorted({getattr(size, across) for size in sizes}):
         for rule in section.runs.rules:
             lines = [
-                _line(section.runs, rule, size, found.get(rule)) for size in section.runs.sizes(rule) if getattr(size, across) == value
+                _line(section.runs, rule, size, found.get(rule))
+                for size in section.runs.sizes(rule)
+                if getattr(size, across) == value
             ]
             if lines:
                 panel = Panel(
@@ -185,18 +199,28 @@ def _line(runs: Runs, rule: str, size: Size, found: Transfer | None) -> Line:
     return Line(size=size, log2_lr=rates, losses=losses, optimum=best)
 
 
-def _table(runs: Runs, rule: str, size: Size) -> tuple[Float[Array, " rates"], Float[Array, "seeds rates"]]:
+def _table(
+    runs: Runs, rule: str, size: Size
+) -> tuple[Float[Array, " rates"], Float[Array, "seeds rates"]]:
     """Log2 of the rates and the losses, as `Runs.losses`, but with NaN for what is not in the record."""
-    rows = [row for row in runs.rows if (row["rule"], row["width"], row["depth"]) == (rule, size.width, size.depth)]
+    rows = [
+        row
+        for row in runs.rows
+        if (row["rule"], row["width"], row["depth"]) == (rule, size.width, size.depth)
+    ]
     rates, seeds = sorted({row["lr"] for row in rows}), sorted({row["seed"] for row in rows})
     losses = np.full((len(seeds), len(rates)), np.nan)
     for row in rows:
         loss = row["loss"]
-        losses[seeds.index(row["seed"]), rates.index(row["lr"])] = loss if loss is not None and math.isfinite(loss) else math.inf
+        losses[seeds.index(row["seed"]), rates.index(row["lr"])] = (
+            loss if loss is not None and math.isfinite(loss) else math.inf
+        )
     return np.log2(np.array(rates, dtype=np.float64)), losses
 
 
-def _attempts(runs: Runs, rules: Iterable[str], target: Mapping[str, int] | None = None) -> list[Transfer | str]:
+def _attempts(
+    runs: Runs, rules: Iterable[str], target: Mapping[str, int] | None = None
+) -> list[Transfer | str]:
     """For each rule on its own, its transfer, or the sentence that refuses it."""
     made: list[Transfer | str] = []
     for rule in rules:

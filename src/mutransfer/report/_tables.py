@@ -10,7 +10,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ..transfer import Estimate, Optimum, Transfer
+from ..certificates import Optimum, Transfer
+from ..core import Estimate
 from ._section import Section, label, varying
 
 
@@ -26,7 +27,14 @@ class Cells:
 def transfer_table(section: Section) -> Table:
     """The optimum of each size under each rule, and below them how far it moves and what that costs."""
     found = cells(section.transfers)
-    grid = Table(box=None, pad_edge=False, header_style="bold", title=Text(section.title), title_justify="left", title_style="bold")
+    grid = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        title=Text(section.title),
+        title_justify="left",
+        title_style="bold",
+    )
     grid.add_column("log2 of the best rate")
     for rule in found.rules:
         grid.add_column(Text(rule), justify="right")
@@ -46,9 +54,15 @@ def cells(transfers: Sequence[Transfer]) -> Cells:
     axes = varying(sizes)
     rows = []
     for size in sizes:
-        optima = [next((best for best in made.optima if best.size == size), None) for made in transfers]
+        optima = [
+            next((best for best in made.optima if best.size == size), None) for made in transfers
+        ]
         rows.append((label(size, axes), *(_octaves(best) for best in optima)))
-    return Cells(rules=tuple(made.rule for made in transfers), sizes=tuple(rows), summary=tuple(_summary(transfers, axes)))
+    return Cells(
+        rules=tuple(made.rule for made in transfers),
+        sizes=tuple(rows),
+        summary=tuple(_summary(transfers, axes)),
+    )
 
 
 def optima_rows(transfers: Sequence[Transfer]) -> list[dict[str, Any]]:
@@ -75,11 +89,20 @@ def summary_rows(transfers: Sequence[Transfer]) -> list[dict[str, Any]]:
     rows = []
     for made in transfers:
         row: dict[str, Any] = {"rule": made.rule, "total": made.total}
-        estimates = {f"drift_{axis}": drift for axis, drift in made.drift.items()} | {"regret": made.regret, "log2_lr": made.rate}
+        estimates = {f"drift_{axis}": drift for axis, drift in made.drift.items()} | {
+            "regret": made.regret,
+            "log2_lr": made.rate,
+        }
         for name, estimate in estimates.items():
             values = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
-            row |= {name + end: value if math.isfinite(value) else None for end, value in values.items()}
-        row |= {"target_width": made.target.width, "target_depth": made.target.depth, "diverged": share_diverged(made)}
+            row |= {
+                name + end: value if math.isfinite(value) else None for end, value in values.items()
+            }
+        row |= {
+            "target_width": made.target.width,
+            "target_depth": made.target.depth,
+            "diverged": share_diverged(made),
+        }
         rows.append(row)
     return rows
 
@@ -105,10 +128,17 @@ def _summary(transfers: Sequence[Transfer], axes: Sequence[str]) -> list[tuple[s
     rows: list[tuple[str, ...]] = []
     for axis in axes:
         drifts = [made.drift.get(axis) for made in transfers]
-        rows.append((f"drift per doubling of {axis}", *("" if drift is None else str(drift) for drift in drifts)))
+        rows.append(
+            (
+                f"drift per doubling of {axis}",
+                *("" if drift is None else str(drift) for drift in drifts),
+            )
+        )
     rows.append(("drift in all", *(f"{made.total:+.2f}" for made in transfers)))
     rows.append(("regret at the largest size", *map(regret, transfers)))
-    for target in dict.fromkeys(made.target for made in transfers if made.target != made.optima[-1].size):
+    for target in dict.fromkeys(
+        made.target for made in transfers if made.target != made.optima[-1].size
+    ):
         rates = [_rate(made.rate) if made.target == target else "" for made in transfers]
         rows.append((f"predicted for {label(target, axes)}", *rates))
     rows.append(("runs that diverged", *(f"{share_diverged(made):.0%}" for made in transfers)))

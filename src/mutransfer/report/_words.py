@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..sweep import Size
-from ..transfer import Transfer
+from ..core import Size
+from ..certificates import Transfer
 from ._section import Panel, Section, label, varying
 from ._tables import regret
 
@@ -28,31 +28,47 @@ def costs(section: Section) -> list[str]:
         clauses = []
         for found in made:
             if math.isinf(found.regret.value):
-                clauses.append(f"{'diverges' if regret(found) == 'diverges' else 'was not run'} under {found.rule}")
+                clauses.append(
+                    f"{'diverges' if regret(found) == 'diverges' else 'was not run'} under {found.rule}"
+                )
             else:
                 clauses.append(f"gives away {regret(found)} in mean loss under {found.rule}")
         axes = varying([small, large])
-        said.append(f"At {label(large, axes)}, the best rate of {label(small, axes)} {_list(clauses)}.")
+        said.append(
+            f"At {label(large, axes)}, the best rate of {label(small, axes)} {_list(clauses)}."
+        )
     return said
 
 
 def alt_text(panel: Panel) -> str:
     """A panel in words."""
-    found = [f"2^{line.optimum.log2_lr:.1f} at {label(line.size, [panel.axis])}" for line in panel.lines if line.optimum]
+    found = [
+        f"2^{line.optimum.log2_lr:.1f} at {label(line.size, [panel.axis])}"
+        for line in panel.lines
+        if line.optimum
+    ]
     share = math.fsum(float(line.diverged.mean()) for line in panel.lines) / len(panel.lines)
-    best = f"lowest at {_list(found)}" if found else f"{len(panel.lines)} sizes without marked optima"
+    best = (
+        f"lowest at {_list(found)}" if found else f"{len(panel.lines)} sizes without marked optima"
+    )
     return f"{panel.row}, rule {panel.rule}: {best}; {share:.0%} of the runs diverged."
 
 
 def warnings(section: Section) -> list[str]:
     """Refusals, and what each transfer warns of."""
-    return section.refusals() + [f"{made.rule}: {warning}" for made in section.transfers for warning in made.warnings]
+    return section.refusals() + [
+        f"{made.rule}: {warning}" for made in section.transfers for warning in made.warnings
+    ]
 
 
 def caption(sections: Sequence[Section]) -> str:
     """How to read the figure, and how far to trust its intervals."""
     seeds = sorted({len({row["seed"] for row in section.runs.rows}) for section in sections})
-    count = f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    count = (
+        f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
+        if len(seeds) == 1
+        else f"{seeds[0]} to {seeds[-1]} seeds"
+    )
     trust = "; with so few they are too narrow" if seeds[0] < _FEW_SEEDS else ""
     return (
         "Training loss, averaged over the run, against learning rate: a line for each size, from light (small) to dark (large). "
@@ -66,12 +82,21 @@ def _moves(section: Section, many: bool) -> str:
     sentences = []
     for (small, large), made in _by_span(section.transfers):
         first, *rest = made
-        clauses = [f"{_moved(first.total)} octaves under {first.rule}", *(f"{_moved(found.total)} under {found.rule}" for found in rest)]
+        clauses = [
+            f"{_moved(first.total)} octaves under {first.rule}",
+            *(f"{_moved(found.total)} under {found.rule}" for found in rest),
+        ]
         axes = varying([small, large])
         end = str(getattr(large, axes[0])) if len(axes) == 1 else label(large, axes)
-        sentences.append(f"From {label(small, axes)} to {end} the best rate moves {_list(clauses)}.")
-    if refused := [rule for rule in section.runs.rules if rule not in {made.rule for made in section.transfers}]:
-        sentences.append(f"How far the best rate moves under {_list(refused)} is not known: see the warnings.")
+        sentences.append(
+            f"From {label(small, axes)} to {end} the best rate moves {_list(clauses)}."
+        )
+    if refused := [
+        rule for rule in section.runs.rules if rule not in {made.rule for made in section.transfers}
+    ]:
+        sentences.append(
+            f"How far the best rate moves under {_list(refused)} is not known: see the warnings."
+        )
     place = f"{section.title}: " if many and section.title.lower() != section.axis else ""
     return place + " ".join(sentences)
 

@@ -22,6 +22,7 @@ from ._listing import listing as listing
 from ._listing import signals as signals
 from ._optimizers import FAMILIES as FAMILIES
 from ._optimizers import Family as Family
+from ._optimizers import families as families
 from ._optimizers import family as family
 from ._optimizers import grafted as grafted
 from ._optimizers import shampoo as shampoo
@@ -37,6 +38,7 @@ from ._powers import ONE as ONE
 from ._powers import Powers as Powers
 from ._powers import exact as exact
 from ._powers import powers as powers
+from ._reasons import Reason as Reason
 from ._register import DISAGREEMENTS as DISAGREEMENTS
 from ._register import Disagreement as Disagreement
 from ._residual import Residual as Residual

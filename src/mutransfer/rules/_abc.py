@@ -48,13 +48,26 @@ class Quantities:
 
 QUANTITIES = ("init", "multiplier", "lr", "eps", "decay")
 
-_INPUT_LIKE = (Role.INPUT, Role.EMBEDDING, Role.POSITION, Role.BIAS, Role.GAIN, Role.VECTOR, Role.DEPTHWISE, Role.LAYER_SCALE, Role.LORA_B)
+_INPUT_LIKE = (
+    Role.INPUT,
+    Role.EMBEDDING,
+    Role.POSITION,
+    Role.BIAS,
+    Role.GAIN,
+    Role.VECTOR,
+    Role.DEPTHWISE,
+    Role.LAYER_SCALE,
+    Role.LORA_B,
+)
 
 FORMS: Mapping[str, Mapping[Role, Powers]] = {
     "plain": {},
     "table3": {},
     "table8": {Role.READOUT: powers(fan_in=-1)},
-    "table9": {Role.READOUT: powers(fan_in="-1/2"), **dict.fromkeys(_INPUT_LIKE, powers(fan_out="1/2"))},
+    "table9": {
+        Role.READOUT: powers(fan_in="-1/2"),
+        **dict.fromkeys(_INPUT_LIKE, powers(fan_out="1/2")),
+    },
     "unit": {},
 }
 """The multiplier that each form shows, by role (Tensor Programs V, Tables 3, 8 and 9).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .._errors import MutransferError
+from ..core import MutransferError
 
 _PAPERS = {
     "1804.06561": (
@@ -19,7 +19,12 @@ _PAPERS = {
         "Arthur Jacot and Franck Gabriel and Clément Hongler",
         2018,
     ),
-    "2011.14522": ("yang2020tp4", "Feature Learning in Infinite-Width Neural Networks", "Greg Yang and Edward J. Hu", 2020),
+    "2011.14522": (
+        "yang2020tp4",
+        "Feature Learning in Infinite-Width Neural Networks",
+        "Greg Yang and Edward J. Hu",
+        2020,
+    ),
     "2203.03466": (
         "yang2022tp5",
         "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer",
@@ -96,9 +101,17 @@ def bibtex(keys: Iterable[str]) -> str:
             entries.append(arxiv)
             continue
         if arxiv not in _PAPERS:
-            raise MutransferError(f"no BibTeX is known for {arxiv!r}: give the whole entry, beginning with @, in its place")
+            raise MutransferError(
+                f"no BibTeX is known for {arxiv!r}: give the whole entry, beginning with @, in its place"
+            )
         key, title, author, year = _PAPERS[arxiv]
-        fields = {"title": title, "author": author, "year": year, "eprint": arxiv, "archivePrefix": "arXiv"}
+        fields = {
+            "title": title,
+            "author": author,
+            "year": year,
+            "eprint": arxiv,
+            "archivePrefix": "arXiv",
+        }
         body = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
         entries.append(f"@misc{{{key},\n{body}\n}}")
     return "\n\n".join(entries)

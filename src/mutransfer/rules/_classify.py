@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._powers import Exponent, exact, powers
 
 _HALF = Fraction(1, 2)
@@ -33,7 +33,9 @@ class ABC:
     b: tuple[Fraction, ...]
     c: tuple[Fraction, ...]
 
-    def __init__(self, a: Sequence[Exponent], b: Sequence[Exponent], c: Exponent | Sequence[Exponent]) -> None:
+    def __init__(
+        self, a: Sequence[Exponent], b: Sequence[Exponent], c: Exponent | Sequence[Exponent]
+    ) -> None:
         """Take ints, fractions and text such as "-1/2"; a single c holds for all layers.
 
         Raises:
@@ -41,7 +43,9 @@ class ABC:
         """
         multipliers = _sequence("a", a)
         if len(multipliers) < 2:
-            raise MutransferError(f"a has {len(multipliers)} layers; a network has two or more, the input and the readout included")
+            raise MutransferError(
+                f"a has {len(multipliers)} layers; a network has two or more, the input and the readout included"
+            )
         object.__setattr__(self, "a", multipliers)
         object.__setattr__(self, "b", _as_long("b", _sequence("b", b), multipliers))
         object.__setattr__(self, "c", _spread("c", c, multipliers))
@@ -70,7 +74,9 @@ def known_points(hidden_layers: int) -> dict[str, ABC]:
         MutransferError: there is no hidden layer.
     """
     if isinstance(hidden_layers, bool) or not isinstance(hidden_layers, int) or hidden_layers < 1:
-        raise MutransferError(f"hidden_layers is {hidden_layers!r}; it must be a whole number, 1 or more")
+        raise MutransferError(
+            f"hidden_layers is {hidden_layers!r}; it must be a whole number, 1 or more"
+        )
     zeros, halves = (0,) * hidden_layers, (_HALF,) * hidden_layers
     points = {
         "sp": ABC(a=(0, *zeros), b=(0, *halves), c=0),
@@ -143,7 +149,9 @@ def classify(abc: ABC) -> Classification:
     scales = [a + b for a, b in zip(abc.a, abc.b, strict=True)]
     rates = [2 * a + c for a, c in zip(abc.a, abc.c, strict=True)]
     gradient = min(scales[-1], rates[-1])
-    r_layers = tuple(gradient + rate - 1 + (layer == 1) for layer, rate in enumerate(rates[:-1], start=1))
+    r_layers = tuple(
+        gradient + rate - 1 + (layer == 1) for layer, rate in enumerate(rates[:-1], start=1)
+    )
     r = min(r_layers)
     # Training moves the output by n^(1 - update) through the update of the readout, by n^(1 - passed) through its initial weights.
     update, passed = rates[-1], scales[-1] + r
@@ -155,7 +163,9 @@ def classify(abc: ABC) -> Classification:
     if faults:
         why = f"Unstable as the width n grows, because {'; '.join(faults)}."
     else:
-        why = " ".join([*_regime(scales[-1], r_layers, update, passed), _maximality(r_layers, update, passed)])
+        why = " ".join(
+            [*_regime(scales[-1], r_layers, update, passed), _maximality(r_layers, update, passed)]
+        )
     return Classification(
         stable=stable,
         trivial=trivial,
@@ -170,7 +180,9 @@ def classify(abc: ABC) -> Classification:
     )
 
 
-def _faults(scales: Sequence[Fraction], r_layers: Sequence[Fraction], update: Fraction, passed: Fraction) -> Iterator[str]:
+def _faults(
+    scales: Sequence[Fraction], r_layers: Sequence[Fraction], update: Fraction, passed: Fraction
+) -> Iterator[str]:
     """The conditions of stability that fail."""
     last = len(scales)
     readout = _layer(last, last)
@@ -190,10 +202,14 @@ def _faults(scales: Sequence[Fraction], r_layers: Sequence[Fraction], update: Fr
         yield f"{readout} has a + b + r = {passed}, below 1, so through its initial weights the output moves by {_n(1 - passed)}"
 
 
-def _regime(scale: Fraction, r_layers: Sequence[Fraction], update: Fraction, passed: Fraction) -> Iterator[str]:
+def _regime(
+    scale: Fraction, r_layers: Sequence[Fraction], update: Fraction, passed: Fraction
+) -> Iterator[str]:
     """Why a stable parametrization is trivial, in the kernel regime or learns features."""
     r, last = min(r_layers), len(r_layers) + 1
-    where = " and ".join(_layer(layer, last) for layer, each in enumerate(r_layers, start=1) if each == r)
+    where = " and ".join(
+        _layer(layer, last) for layer, each in enumerate(r_layers, start=1) if each == r
+    )
     yield f"Stable as the width n grows: features start constant, the output starts at {_n(_HALF - scale)}, and no update makes them grow."
     yield f"A step of SGD changes the last features by {_n(-r)} (r = {r}, from {where})."
     yield (
@@ -211,11 +227,19 @@ def _regime(scale: Fraction, r_layers: Sequence[Fraction], update: Fraction, pas
 def _maximality(r_layers: Sequence[Fraction], update: Fraction, passed: Fraction) -> str:
     """Which layers of a stable parametrization could be trained more, or that none could."""
     last = len(r_layers) + 1
-    less = [f"{_layer(at, last)} changes its output by only {_n(-r)} (r_{at} = {r})" for at, r in enumerate(r_layers, start=1) if r > 0]
+    less = [
+        f"{_layer(at, last)} changes its output by only {_n(-r)} (r_{at} = {r})"
+        for at, r in enumerate(r_layers, start=1)
+        if r > 0
+    ]
     if update > 1:
-        less.append(f"{_layer(last, last)} changes its output by only {_n(1 - update)} (2a + c = {update})")
+        less.append(
+            f"{_layer(last, last)} changes its output by only {_n(1 - update)} (2a + c = {update})"
+        )
     if passed > 1:
-        less.append(f"through the initial readout the output moves by only {_n(1 - passed)} (a + b + r = {passed})")
+        less.append(
+            f"through the initial readout the output moves by only {_n(1 - passed)} (a + b + r = {passed})"
+        )
     if less:
         return f"Not maximal: {'; '.join(less)}."
     return "Every layer is updated maximally and the readout initialised maximally: this is the maximal update parametrization."
@@ -266,7 +290,11 @@ class DepthClassification:
             return "trivial"
         if not self.faithful_in_training:
             return "unfaithful"
-        return "feature learning, diverse: Depth-muP" if self.diversity else "feature learning, redundant"
+        return (
+            "feature learning, diverse: Depth-muP"
+            if self.diversity
+            else "feature learning, redundant"
+        )
 
     def __str__(self) -> str:
         return f"{self.verdict}\n{self.why}"
@@ -343,16 +371,24 @@ def _along_depth(alpha: Fraction, gamma: Fraction) -> Iterator[str]:
 def _sequence(name: str, values: Sequence[Exponent]) -> tuple[Fraction, ...]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise MutransferError(f"{name} is {values!r}; give a list of exponents, one a layer")
-    return tuple(exact(f"{name} of layer {layer}", value) for layer, value in enumerate(values, start=1))
+    return tuple(
+        exact(f"{name} of layer {layer}", value) for layer, value in enumerate(values, start=1)
+    )
 
 
-def _as_long(name: str, values: tuple[Fraction, ...], a: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+def _as_long(
+    name: str, values: tuple[Fraction, ...], a: tuple[Fraction, ...]
+) -> tuple[Fraction, ...]:
     if len(values) != len(a):
-        raise MutransferError(f"{name} has {len(values)} layers and a has {len(a)}; give one exponent a layer in both")
+        raise MutransferError(
+            f"{name} has {len(values)} layers and a has {len(a)}; give one exponent a layer in both"
+        )
     return values
 
 
-def _spread(name: str, value: Exponent | Sequence[Exponent], a: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+def _spread(
+    name: str, value: Exponent | Sequence[Exponent], a: tuple[Fraction, ...]
+) -> tuple[Fraction, ...]:
     if isinstance(value, (int, Fraction, str)) or not isinstance(value, Sequence):
         return (exact(name, value),) * len(a)
     return _as_long(name, _sequence(name, value), a)

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._optimizers import FAMILIES
 from ._powers import ONE, Powers, Ratio, powers
 
@@ -213,7 +213,9 @@ NANOCHAT = HorizonRule(
     decay=powers(batch="1/2", tokens=-1),
 )
 
-HORIZON_RULES = {each.name: each for each in (NONE, LINEAR, SDE, COMPLETE_D, BJORCK, EMA, MARIN, NANOCHAT)}
+HORIZON_RULES = {
+    each.name: each for each in (NONE, LINEAR, SDE, COMPLETE_D, BJORCK, EMA, MARIN, NANOCHAT)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,13 +256,19 @@ class Horizon:
                 ("rate", self.lr, rule.lr),
                 ("eps", self.eps, rule.eps),
                 ("weight decay", self.decay, rule.decay),
-                ("1 - beta2" if rule.half_life else "1 - beta", self.one_minus_beta, rule.one_minus_beta),
+                (
+                    "1 - beta2" if rule.half_life else "1 - beta",
+                    self.one_minus_beta,
+                    rule.one_minus_beta,
+                ),
             )
             if factor != 1
         ]
         sentences = [
             f"Batch x{self.batch:g} and tokens x{self.tokens:g} make x{self.steps:g} as many steps.",
-            f"Multiply the {', '.join(changes)}." if changes else "Rate, eps, weight decay and betas stay as they are.",
+            f"Multiply the {', '.join(changes)}."
+            if changes
+            else "Rate, eps, weight decay and betas stay as they are.",
         ]
         if self.betas is not None:
             sentences.append(f"The betas become {self.betas[0]:.6g} and {self.betas[1]:.6g}.")
@@ -305,15 +313,27 @@ def horizon(
     """
     for what, name in {"rule": rule, "optimizer": optimizer or ""}.items():
         if not isinstance(name, str):
-            raise MutransferError(f"{what} is {name!r}: give a name, such as {'sde' if what == 'rule' else 'adamw'!r}")
+            raise MutransferError(
+                f"{what} is {name!r}: give a name, such as {'sde' if what == 'rule' else 'adamw'!r}"
+            )
     found = HORIZON_RULES.get(rule.lower())
     if found is None:
-        raise MutransferError(f"unknown horizon rule {rule!r}; choose one of {', '.join(HORIZON_RULES)}")
+        raise MutransferError(
+            f"unknown horizon rule {rule!r}; choose one of {', '.join(HORIZON_RULES)}"
+        )
     if optimizer is not None and optimizer.lower() not in found.optimizers:
         stated = ", ".join(found.optimizers)
-        others = [each.name for each in HORIZON_RULES.values() if optimizer.lower() in each.optimizers]
-        hint = f"rules for {optimizer!r}: {', '.join(others)}" if others else "no rule here is stated for it"
-        raise MutransferError(f"horizon rule {rule!r} is stated for {stated} ({found.source}), not for {optimizer!r}; {hint}")
+        others = [
+            each.name for each in HORIZON_RULES.values() if optimizer.lower() in each.optimizers
+        ]
+        hint = (
+            f"rules for {optimizer!r}: {', '.join(others)}"
+            if others
+            else "no rule here is stated for it"
+        )
+        raise MutransferError(
+            f"horizon rule {rule!r} is stated for {stated} ({found.source}), not for {optimizer!r}; {hint}"
+        )
     ratios = {
         "batch": _cover(found, "batch", batch, found.batch),
         "tokens": _cover(found, "tokens", tokens, found.tokens),
@@ -347,13 +367,20 @@ def ema_time(lr: float, decay: float, steps: int) -> tuple[float, float]:
         MutransferError: a number is not positive and finite; without decay nothing is forgotten.
     """
     for name, value in (("lr", lr), ("decay", decay), ("steps", steps)):
-        _positive(name, value, "weights forget only with a positive rate, decay and number of steps")
+        _positive(
+            name, value, "weights forget only with a positive rate, decay and number of steps"
+        )
     memory = 1 / (lr * decay)
     return memory, memory / steps
 
 
 def _positive(name: str, value: Ratio, advice: str) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+    if (
+        not isinstance(value, Real)
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
         raise MutransferError(f"{name} is {value!r}, not a positive finite number: {advice}")
     return float(value)
 
@@ -363,7 +390,9 @@ def _cover(rule: HorizonRule, name: str, value: Ratio, allowed: Range | None) ->
     ratio = _positive(name, value, "it is the target's over the base's")
     if allowed is None:
         if ratio != 1:
-            covering = [each.name for each in HORIZON_RULES.values() if getattr(each, name) is not None]
+            covering = [
+                each.name for each in HORIZON_RULES.values() if getattr(each, name) is not None
+            ]
             raise MutransferError(
                 f"horizon rule {rule.name!r} says nothing about {name} ({rule.source}) and {name} is {ratio:g}, not 1; "
                 f"rules that do: {', '.join(covering)}"
@@ -382,7 +411,9 @@ def _cover(rule: HorizonRule, name: str, value: Ratio, allowed: Range | None) ->
 def _check_critical(rule: HorizonRule, batch: float, critical_batch: float | None) -> None:
     if critical_batch is None:
         return
-    base = _positive("critical_batch", critical_batch, "it is the base batch size over the critical one")
+    base = _positive(
+        "critical_batch", critical_batch, "it is the base batch size over the critical one"
+    )
     largest = base * max(batch, 1.0)
     if batch != 1 and largest > 1:
         raise MutransferError(
@@ -405,16 +436,26 @@ def _check_steps(rule: HorizonRule, factor: float, steps: int | None) -> None:
 
 def _new_betas(rule: HorizonRule, betas: tuple[float, float], factor: float) -> tuple[float, float]:
     if not isinstance(betas, Sequence) or len(betas) != 2:
-        raise MutransferError(f"betas is {betas!r}: give both betas of the base run, such as (0.9, 0.95)")
+        raise MutransferError(
+            f"betas is {betas!r}: give both betas of the base run, such as (0.9, 0.95)"
+        )
     for name, beta in zip(("beta1", "beta2"), betas, strict=True):
         if not isinstance(beta, Real) or not 0 < beta < 1:
-            raise MutransferError(f"{name} is {beta!r}, not a number between 0 and 1: give both betas of the base run")
+            raise MutransferError(
+                f"{name} is {beta!r}, not a number between 0 and 1: give both betas of the base run"
+            )
     beta1, beta2 = betas
     if factor == 1:
         return beta1, beta2
-    result = (beta1, beta2**factor) if rule.half_life else (1 - (1 - beta1) * factor, 1 - (1 - beta2) * factor)
+    result = (
+        (beta1, beta2**factor)
+        if rule.half_life
+        else (1 - (1 - beta1) * factor, 1 - (1 - beta2) * factor)
+    )
     ranges = ((0.0, 1.0), (rule.smallest_beta2, rule.largest_beta2))
-    for name, old, new, (least, most) in zip(("beta1", "beta2"), betas, result, ranges, strict=True):
+    for name, old, new, (least, most) in zip(
+        ("beta1", "beta2"), betas, result, ranges, strict=True
+    ):
         if new != old and not least < new < most:
             raise MutransferError(
                 f"horizon rule {rule.name!r} makes {name} {new:g} from {old:g}, outside {least:g} to {most:g} ({rule.source}): "

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from ._powers import ONE, Exponent, Powers, powers
 from ._roles import Role
+
+_POWERS = ("init", "gradient", "change")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,16 @@ class Law:
     change: Powers = ONE
     sums_over_width: bool = False
     learned: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the law as data, exact."""
+        powers_of = {name: getattr(self, name).to_json() for name in _POWERS}
+        return {**powers_of, "sums_over_width": self.sums_over_width, "learned": self.learned}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Law:
+        """Return the law that `to_json` wrote."""
+        return cls(**{**data, **{name: powers(**data[name]) for name in _POWERS}})
 
 
 def laws(*, readout: Exponent = 1, change: Powers = ONE) -> Mapping[Role, Law]:
@@ -59,7 +72,9 @@ def laws(*, readout: Exponent = 1, change: Powers = ONE) -> Mapping[Role, Law]:
         Role.READOUT: Law(init=powers(fan_in=-start), sums_over_width=True),
         Role.TIED: vector,
         Role.DEPTHWISE: Law(init=fan, gradient=back, change=change),
-        Role.ROUTER: Law(init=powers(fan_in=-start), gradient=collected * each, sums_over_width=True),
+        Role.ROUTER: Law(
+            init=powers(fan_in=-start), gradient=collected * each, sums_over_width=True
+        ),
         Role.EXPERT: Law(init=fan, gradient=back * each, change=change, sums_over_width=True),
         Role.LORA_A: Law(init=fan, gradient=collected, sums_over_width=True, learned=True),
         Role.LORA_B: vector,

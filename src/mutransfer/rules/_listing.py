@@ -12,7 +12,15 @@ from ._tables import Parametrization
 
 _NEVER_INSIDE = (Role.EMBEDDING, Role.POSITION, Role.INPUT, Role.READOUT, Role.TIED)
 _NO_MATRICES = (
-    *(Role.BIAS, Role.GAIN, Role.HEAD_GAIN, Role.LAYER_SCALE, Role.VECTOR, Role.ATTENTION_SCALE, Role.SCALAR),
+    *(
+        Role.BIAS,
+        Role.GAIN,
+        Role.HEAD_GAIN,
+        Role.LAYER_SCALE,
+        Role.VECTOR,
+        Role.ATTENTION_SCALE,
+        Role.SCALAR,
+    ),
     *(Role.POSITION, Role.DEPTHWISE),
 )
 _NEVER_LAST = (Role.KEY_VALUE, Role.ROUTER, Role.LORA_A, Role.HEAD_GAIN, Role.ATTENTION_SCALE)
@@ -46,14 +54,28 @@ def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> li
     Raises:
         MutransferError: there is no form of this name.
     """
-    roles = [role for role in Role if role in rule.laws and role != Role.FROZEN and not (optimizer.matrices and role in _NO_MATRICES)]
+    roles = [
+        role
+        for role in Role
+        if role in rule.laws
+        and role != Role.FROZEN
+        and not (optimizer.matrices and role in _NO_MATRICES)
+    ]
     rows = [Row(role, Place.OUTSIDE, rule.quantities(role, optimizer, form=form)) for role in roles]
     for role in roles:
         if rule.alpha is None or role in _NEVER_INSIDE:
             continue
-        rows.append(Row(role, Place.BRANCH, rule.quantities(role, optimizer, Place.BRANCH, form=form)))
+        rows.append(
+            Row(role, Place.BRANCH, rule.quantities(role, optimizer, Place.BRANCH, form=form))
+        )
         if form == "plain" and role not in _NEVER_LAST:
-            rows.append(Row(role, Place.BRANCH_END, rule.quantities(role, optimizer, Place.BRANCH_END, form=form)))
+            rows.append(
+                Row(
+                    role,
+                    Place.BRANCH_END,
+                    rule.quantities(role, optimizer, Place.BRANCH_END, form=form),
+                )
+            )
     return rows
 
 
@@ -62,6 +84,14 @@ def signals(rule: Parametrization, form: str = "plain") -> dict[str, Powers]:
 
     The threshold of a gradient norm belongs to them: it is stated for explicit multipliers (Table 8).
     """
-    branches = {} if form == "plain" or rule.alpha is None else {"outputs of residual branches": rule.branch_multiplier}
+    branches = (
+        {}
+        if form == "plain" or rule.alpha is None
+        else {"outputs of residual branches": rule.branch_multiplier}
+    )
     clip = {} if rule.clip == ONE else {"thresholds of the gradient norm": rule.clip}
-    return {"attention logits": rule.attention_scale, "logits of a tied head": rule.logit_multiplier} | branches | clip
+    return (
+        {"attention logits": rule.attention_scale, "logits of a tied head": rule.logit_multiplier}
+        | branches
+        | clip
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._powers import ONE, Powers, powers
 
 Decay = Literal["coupled", "decoupled", "independent", "normalised"]
@@ -59,7 +59,9 @@ class Family:
                 "same"
             )
         if self.decay not in get_args(Decay):
-            raise MutransferError(f"optimizer family {self.name!r}: decay is {self.decay!r}; choose one of {', '.join(get_args(Decay))}")
+            raise MutransferError(
+                f"optimizer family {self.name!r}: decay is {self.decay!r}; choose one of {', '.join(get_args(Decay))}"
+            )
         object.__setattr__(self, "homogeneity", Fraction(self.homogeneity))
 
     @property
@@ -84,13 +86,22 @@ class Family:
 
     def to_json(self) -> dict[str, Any]:
         """The family as plain data."""
-        data = dict(self.__dict__) | {"homogeneity": str(self.homogeneity), "cites": list(self.cites)}
-        return data | {name: None if data[name] is None else data[name].to_json() for name in ("gain", "unaligned", "eps")}
+        data = dict(self.__dict__) | {
+            "homogeneity": str(self.homogeneity),
+            "cites": list(self.cites),
+        }
+        return data | {
+            name: None if data[name] is None else data[name].to_json()
+            for name in ("gain", "unaligned", "eps")
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Family:
         """The family that `to_json` wrote."""
-        exact = {name: None if data[name] is None else powers(**data[name]) for name in ("gain", "unaligned", "eps")}
+        exact = {
+            name: None if data[name] is None else powers(**data[name])
+            for name in ("gain", "unaligned", "eps")
+        }
         return cls(**{**data, **exact, "cites": tuple(data["cites"])})
 
 
@@ -134,7 +145,8 @@ def shampoo(exponent: Fraction | int | str = "1/2", *, blocked: bool = False) ->
     total = Fraction(exponent)
     blocks = powers(blocks=1) if blocked else ONE
     return Family(
-        name="shampoo" + _named("" if total == Fraction(1, 2) else str(total), "blocked" if blocked else ""),
+        name="shampoo"
+        + _named("" if total == Fraction(1, 2) else str(total), "blocked" if blocked else ""),
         homogeneity=1 - 2 * total,
         gain=_IN ** (1 - total) / _OUT**total * blocks**total,
         eps=_IN * _OUT / blocks,
@@ -158,7 +170,8 @@ def soap(*, left: bool = True, right: bool = True, blocked: bool = False) -> Fam
     out, into = (powers(block_out=1), powers(block_in=1)) if blocked else (_OUT, _IN)
     rotated = out ** Fraction(left, 2) * into ** Fraction(right, 2)
     return Family(
-        name="soap" + _named("" if left else "right", "" if right else "left", "blocked" if blocked else ""),
+        name="soap"
+        + _named("" if left else "right", "" if right else "left", "blocked" if blocked else ""),
         homogeneity=0,
         gain=_IN / rotated,
         eps=rotated,
@@ -189,7 +202,9 @@ _FLOORED = (
     "gradients are larger than the root of eps; it also cuts every rate at 1/sqrt(step), in all groups alike, so keep the base's below that"
 )
 ADAFACTOR = _entrywise("adafactor", "decoupled", relative=True, caveat=_FLOORED)
-_RECTIFIED = "its first steps are plain momentum and answer to the gradient's scale (2203.03466, B.3)"
+_RECTIFIED = (
+    "its first steps are plain momentum and answer to the gradient's scale (2203.03466, B.3)"
+)
 _CURVED = "exact for the Gauss-Newton-Bartlett estimate; Hutchinson's noise for all tensors at once mixes their scales"
 _SIZELESS = (
     "a tensor that starts at zero has no size to be relative to: its first steps are LAMB's of size rate, LARS's plain SGD; and an "
@@ -218,13 +233,26 @@ FAMILIES = {
         _entrywise("lion", "decoupled", eps=None),
         _entrywise("sophia", "decoupled", curvature=True, caveat=_CURVED, cites=("2603.00541",)),
         ADAFACTOR,
-        _entrywise("adafactor-fixed", "decoupled", eps_degree=2, caveat="scale_parameter=False; eps is added to the squared gradient"),
+        _entrywise(
+            "adafactor-fixed",
+            "decoupled",
+            eps_degree=2,
+            caveat="scale_parameter=False; eps is added to the squared gradient",
+        ),
         _entrywise("lamb", "normalised", **_FROBENIUS),
         _entrywise("lars", "coupled", eps=(_IN * _OUT) ** "1/2", **_FROBENIUS),
         _orthogonal("muon", ONE, "nothing"),
         _orthogonal("muon-spectral", (_OUT / _IN) ** "1/2", "sqrt(fan_out/fan_in)"),
-        _orthogonal("muon-original", powers(expansion="1/2"), "sqrt(max(1, fan_out/fan_in)), the default of torch.optim.Muon"),
-        _orthogonal("muon-match-rms", powers(fan_max="1/2"), "0.2 sqrt(max(fan_out, fan_in)), match_rms_adamw of torch.optim.Muon"),
+        _orthogonal(
+            "muon-original",
+            powers(expansion="1/2"),
+            "sqrt(max(1, fan_out/fan_in)), the default of torch.optim.Muon",
+        ),
+        _orthogonal(
+            "muon-match-rms",
+            powers(fan_max="1/2"),
+            "0.2 sqrt(max(fan_out, fan_in)), match_rms_adamw of torch.optim.Muon",
+        ),
         shampoo(),
         soap(),
     )
@@ -250,3 +278,27 @@ def family(name: str | Family) -> Family:
             f"unknown optimizer {name!r}: no scaling rule is known for it; choose one of {known}, or declare how it answers to the "
             "gradient's scale with mutransfer.rules.Family"
         ) from None
+
+
+def families(name: str | Family | Mapping[str, str | Family]) -> dict[str, Family]:
+    """Return the families of an optimizer text, by the role or name pattern that each trains.
+
+    Two names with a plus share the work: the first trains hidden matrices, the second the rest.
+
+    >>> {key: each.name for key, each in families("muon+adamw").items()}
+    {'hidden': 'muon', '*': 'adamw'}
+
+    Raises:
+        MutransferError: no rule is known for one of them, or there are more than two.
+    """
+    if isinstance(name, Mapping):
+        return {key: family(value) for key, value in name.items()}
+    if isinstance(name, Family) or "+" not in name:
+        return {"*": family(name)}
+    hidden, *rest = (part.strip() for part in name.split("+"))
+    if len(rest) != 1:
+        raise MutransferError(
+            f"optimizer {name!r}: two families share the work, such as muon+adamw; "
+            'for more give a mapping, such as {"hidden": "muon", "embedding": "sgd", "*": "adamw"}'
+        )
+    return {"hidden": family(hidden), "*": family(rest[0])}

@@ -11,7 +11,11 @@ from ._powers import ONE, Powers
 from ._roles import Role
 from ._tables import Parametrization, parametrization
 
-COLUMNS = {"input weights & all biases": Role.INPUT, "output weights": Role.READOUT, "hidden weights": Role.HIDDEN}
+COLUMNS = {
+    "input weights & all biases": Role.INPUT,
+    "output weights": Role.READOUT,
+    "hidden weights": Role.HIDDEN,
+}
 _ONE_FAN: Mapping[Role, Mapping[str, str | None]] = {
     Role.INPUT: {"fan_in": None},
     Role.READOUT: {"fan_out": None},
@@ -45,18 +49,25 @@ def latex(value: Powers) -> str:
     >>> print(latex(powers(fan_in="-1/2", depth=1)))
     \mathrm{fan\_in}^{-1/2}\, \mathrm{depth}
     """
-    factors = (rf"\mathrm{{{n.replace('_', chr(92) + '_')}}}" + ("" if e == 1 else f"^{{{e}}}") for n, e in value.exponents)
+    factors = (
+        rf"\mathrm{{{n.replace('_', chr(92) + '_')}}}" + ("" if e == 1 else f"^{{{e}}}")
+        for n, e in value.exponents
+    )
     return r"\, ".join(factors) or "1"
 
 
 def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in LaTeX with the package booktabs; cells are taken as they stand."""
     lines = [" & ".join(row) + r" \\" for row in rows]
-    body = "\n".join([r"\toprule", " & ".join(header) + r" \\", r"\midrule", *lines, r"\bottomrule"])
+    body = "\n".join(
+        [r"\toprule", " & ".join(header) + r" \\", r"\midrule", *lines, r"\bottomrule"]
+    )
     return rf"\begin{{tabular}}{{{'l' * len(header)}}}" + f"\n{body}\n" + r"\end{tabular}"
 
 
-def paper_table(rule: Parametrization, optimizer: Family, form: str) -> list[tuple[str, list[tuple[Powers, Powers]]]]:
+def paper_table(
+    rule: Parametrization, optimizer: Family, form: str
+) -> list[tuple[str, list[tuple[Powers, Powers]]]]:
     """The table as Tensor Programs V prints it: initial variance, multiplier and rates, one column a kind of weights.
 
     Each cell has its value and that of standard parametrization, in one fan: a finite one is a constant, and hidden weights have two
@@ -66,11 +77,16 @@ def paper_table(rule: Parametrization, optimizer: Family, form: str) -> list[tup
     Raises:
         MutransferError: there is no form of this name.
     """
-    trained = {each.name.removesuffix("w"): each for each in (family("sgd"), family("adam"), optimizer)}
+    trained = {
+        each.name.removesuffix("w"): each for each in (family("sgd"), family("adam"), optimizer)
+    }
     rows: list[tuple[str, list[tuple[Powers, Powers]]]] = [
         ("init. var.", _cells(rule, optimizer, form, "init", 2)),
         ("multiplier", _cells(rule, optimizer, form, "multiplier")),
-        *((f"{_NAMES.get(name, name)} LR", _cells(rule, each, form, "lr")) for name, each in trained.items()),
+        *(
+            (f"{_NAMES.get(name, name)} LR", _cells(rule, each, form, "lr"))
+            for name, each in trained.items()
+        ),
     ]
     name = _NAMES.get(optimizer.name, optimizer.name)
     if optimizer.eps is not None:
@@ -80,7 +96,9 @@ def paper_table(rule: Parametrization, optimizer: Family, form: str) -> list[tup
     return rows
 
 
-def _cells(rule: Parametrization, optimizer: Family, form: str, quantity: str, power: int = 1) -> list[tuple[Powers, Powers]]:
+def _cells(
+    rule: Parametrization, optimizer: Family, form: str, quantity: str, power: int = 1
+) -> list[tuple[Powers, Powers]]:
     def cell(own: Parametrization, role: Role) -> Powers:
         value: Powers = getattr(own.quantities(role, optimizer, form=form), quantity) ** power
         growing = value.substitute(**_ONE_FAN[role])
@@ -113,12 +131,19 @@ def jumps(rule: Parametrization, form: str) -> str:
         thetas = {column: jump(rule, role, origin, form) for column, role in COLUMNS.items()}
         moved = {column: theta for column, theta in thetas.items() if theta != ONE}
         lines.append(f"from {origin}: {'nothing changes' if not moved else ''}".rstrip())
-        lines += [f"  {column}: theta = {printed(theta)}; {_effects(theta)}" for column, theta in moved.items()]
+        lines += [
+            f"  {column}: theta = {printed(theta)}; {_effects(theta)}"
+            for column, theta in moved.items()
+        ]
     return "\n".join(lines)
 
 
 def _effects(theta: Powers) -> str:
     sgd, adam = (Quantities().rescale(theta, family(name)) for name in ("sgd", "adamw"))
     shared = [f"{name} × {printed(getattr(adam, name))}" for name in QUANTITIES[:2]]
-    rates = [f"SGD LR × {printed(sgd.lr)}", f"Adam LR × {printed(adam.lr)}", f"Adam eps × {printed(adam.eps)}"]
+    rates = [
+        f"SGD LR × {printed(sgd.lr)}",
+        f"Adam LR × {printed(adam.lr)}",
+        f"Adam eps × {printed(adam.eps)}",
+    ]
     return ", ".join([*shared, *rates, f"AdamW decay × {printed(adam.decay)}"])

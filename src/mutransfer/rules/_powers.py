@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .._errors import MutransferError
+from ..core import MutransferError
 
 Exponent = int | Fraction | str
 Ratio = int | float | Fraction
@@ -49,7 +49,9 @@ class Powers:
         totals: dict[Ratio, Fraction] = {}
         for name, exponent in self.exponents:
             totals[ratios[name]] = totals.get(ratios[name], Fraction(0)) + exponent
-        return math.prod((float(ratio) ** float(exponent) for ratio, exponent in totals.items()), start=1.0)
+        return math.prod(
+            (float(ratio) ** float(exponent) for ratio, exponent in totals.items()), start=1.0
+        )
 
     def substitute(self, **names: str | None) -> Powers:
         """Rename ratios, or set one to 1 with None: `substitute(fan_in="n", fan_out=None)`."""
@@ -82,13 +84,17 @@ def exact(name: str, value: Exponent) -> Fraction:
             return Fraction(value)
         except (ValueError, ZeroDivisionError):
             pass
-    raise MutransferError(f"{name} is {value!r}, which is no exact rational number; give one such as 1, '1/2' or '-3/4'")
+    raise MutransferError(
+        f"{name} is {value!r}, which is no exact rational number; give one such as 1, '1/2' or '-3/4'"
+    )
 
 
 def powers(**exponents: Exponent) -> Powers:
     """The product of each named ratio to its exponent; text such as "-1/2" is exact."""
     exact = ((name, Fraction(exponent)) for name, exponent in exponents.items())
-    return Powers(tuple(sorted(((n, e) for n, e in exact if e), key=lambda item: (_rank(item[0]), item[0]))))
+    return Powers(
+        tuple(sorted(((n, e) for n, e in exact if e), key=lambda item: (_rank(item[0]), item[0])))
+    )
 
 
 def _rank(name: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from .._errors import MutransferError
+from ..core import MutransferError
 from ._abc import Quantities
 from ._laws import Law
 from ._optimizers import Family
@@ -77,8 +77,15 @@ class Disagreement:
     concerns: Callable[[Situation], bool] = _nowhere
 
     def __str__(self) -> str:
-        sides = "\n".join(f"  {value}{' (default)' if value == self.default else ''}: {text}" for value, text in self.sides.items())
-        chosen = f"an option of rules: {self.name}=..." if self.where == "rule" else f"chosen by {self.where}"
+        sides = "\n".join(
+            f"  {value}{' (default)' if value == self.default else ''}: {text}"
+            for value, text in self.sides.items()
+        )
+        chosen = (
+            f"an option of rules: {self.name}=..."
+            if self.where == "rule"
+            else f"chosen by {self.where}"
+        )
         return f"{self.name}: {self.quantity}; {chosen}\n{sides}"
 
 
@@ -121,7 +128,9 @@ def _embedding_rate(q: Quantities, s: Situation) -> Quantities:
 
 
 def _embedding_eps(factor: Callable[[Quantities, Situation], Powers]) -> Effect:
-    return lambda q, s: replace(q, eps=factor(q, s)) if s.role in _TABLES and s.optimizer.eps is not None else q
+    return lambda q, s: (
+        replace(q, eps=factor(q, s)) if s.role in _TABLES and s.optimizer.eps is not None else q
+    )
 
 
 def _constant_vector_eps(q: Quantities, s: Situation) -> Quantities:
@@ -149,7 +158,11 @@ def _constant_branch_decay(q: Quantities, s: Situation) -> Quantities:
 
 
 def _smaller_branch_end(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, init=q.init * powers(depth="-1/2")) if s.place == Place.BRANCH_END and s.role in _FEATURE_MATRICES else q
+    return (
+        replace(q, init=q.init * powers(depth="-1/2"))
+        if s.place == Place.BRANCH_END and s.role in _FEATURE_MATRICES
+        else q
+    )
 
 
 def _random_router(q: Quantities, s: Situation) -> Quantities:
@@ -179,7 +192,9 @@ DISAGREEMENTS = {
                 "constant": "2309.16620 (its text; its authors' later code has the other)",
             },
             effects={"constant": _constant_depth_rate},
-            concerns=lambda s: s.inside and s.moves != ONE and _adaptive(s) and s.role not in VECTORS,
+            concerns=lambda s: (
+                s.inside and s.moves != ONE and _adaptive(s) and s.role not in VECTORS
+            ),
         ),
         Disagreement(
             name="embedding_rate",
@@ -201,14 +216,20 @@ DISAGREEMENTS = {
                 "block": "width^-1 depth^-alpha, as in a branch: the code of CompleteP",
                 "constant": "Tensor Programs V, Appendix B.3, read literally (1/fan_in, and the vocabulary is finite); microsoft/mup",
             },
-            effects={"block": _embedding_eps(lambda q, s: q.eps * s.branch), "constant": _embedding_eps(lambda q, s: ONE)},
+            effects={
+                "block": _embedding_eps(lambda q, s: q.eps * s.branch),
+                "constant": _embedding_eps(lambda q, s: ONE),
+            },
             concerns=lambda s: s.role in _TABLES and s.optimizer.eps is not None,
         ),
         Disagreement(
             name="vector_eps",
             quantity="eps of biases and gains in branches",
             default="gradient",
-            sides={"gradient": "width^-1 depth^-alpha: 2603.00541, 2512.22382, and measured here", "constant": "Megatron-LM"},
+            sides={
+                "gradient": "width^-1 depth^-alpha: 2603.00541, 2512.22382, and measured here",
+                "constant": "Megatron-LM",
+            },
             effects={"constant": _constant_vector_eps},
             concerns=lambda s: s.inside and s.role in VECTORS and s.optimizer.eps is not None,
         ),
@@ -238,7 +259,11 @@ DISAGREEMENTS = {
                 "sqrt": _width_decay(lambda q: q.decay / powers(fan_in="1/2")),
                 "inverse-width": _width_decay(lambda q: q.decay / powers(fan_in=1)),
             },
-            concerns=lambda s: s.role in _FEATURE_MATRICES and s.optimizer.decay == "decoupled" and not s.optimizer.relative,
+            concerns=lambda s: (
+                s.role in _FEATURE_MATRICES
+                and s.optimizer.decay == "decoupled"
+                and not s.optimizer.relative
+            ),
         ),
         Disagreement(
             name="branch_decay",
@@ -266,7 +291,10 @@ DISAGREEMENTS = {
             name="bias_rate",
             quantity="Adam's rate of biases and gains in a branch where alpha is below 1",
             default="derived",
-            sides={"derived": "times depth^(alpha-1), as matrices: 2603.00541 Table 12", "constant": "2309.16620"},
+            sides={
+                "derived": "times depth^(alpha-1), as matrices: 2603.00541 Table 12",
+                "constant": "2309.16620",
+            },
             effects={"constant": _constant_vector_rate},
             concerns=lambda s: s.inside and s.moves != ONE and _adaptive(s) and s.role in VECTORS,
         ),

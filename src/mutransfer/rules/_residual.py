@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 
-from .._errors import MutransferError
+from ..core import MutransferError
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,16 @@ def tau(depth: int, *, multiplier: float = 1.0, ratio: float = 1.0) -> Residual:
     """
     _check(depth)
     if depth % 2:
-        raise MutransferError(f"depth is {depth}: the scheme pairs an attention with an MLP branch, so give an even number of branches")
+        raise MutransferError(
+            f"depth is {depth}: the scheme pairs an attention with an MLP branch, so give an even number of branches"
+        )
     mlp = multiplier * math.sqrt(2 / (1 + ratio**2))
     sizes = [ratio * mlp, mlp] * (depth // 2)
     before = accumulate((size**2 for size in sizes), initial=depth / 2)
     taus = [size / math.sqrt(sum_before) for size, sum_before in zip(sizes, before, strict=False)]
-    return Residual(tuple(1 / math.sqrt(1 + t**2) for t in taus), tuple(t / math.sqrt(1 + t**2) for t in taus))
+    return Residual(
+        tuple(1 / math.sqrt(1 + t**2) for t in taus), tuple(t / math.sqrt(1 + t**2) for t in taus)
+    )
 
 
 def running_mean(depth: int) -> Residual:
@@ -80,7 +84,9 @@ def running_mean(depth: int) -> Residual:
     """
     _check(depth)
     counts = range(1, depth + 1)
-    return Residual(tuple(math.sqrt(n / (n + 1)) for n in counts), tuple(math.sqrt(1 / (n + 1)) for n in counts))
+    return Residual(
+        tuple(math.sqrt(n / (n + 1)) for n in counts), tuple(math.sqrt(1 / (n + 1)) for n in counts)
+    )
 
 
 def weighted(skip: Sequence[float], branch: Sequence[float]) -> Residual:
@@ -90,7 +96,9 @@ def weighted(skip: Sequence[float], branch: Sequence[float]) -> Residual:
         MutransferError: the two differ in length, or a stream weight is not positive.
     """
     if len(skip) != len(branch) or not skip:
-        raise MutransferError(f"{len(skip)} stream weights but {len(branch)} branch weights: give one of each for every branch")
+        raise MutransferError(
+            f"{len(skip)} stream weights but {len(branch)} branch weights: give one of each for every branch"
+        )
     if bad := [weight for weight in skip if not weight > 0]:
         raise MutransferError(f"the stream is weighted by {bad[0]}: its weights must be positive")
     return Residual(tuple(skip), tuple(branch))

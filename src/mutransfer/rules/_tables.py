@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
-from .._errors import MutransferError
+from ..core import FrozenDict, MutransferError
 from ._abc import FORMS, QUANTITIES, Quantities
 from ._laws import Law, laws
 from ._optimizers import Family
 from ._powers import ONE, Exponent, Powers, exact, powers
+from ._reasons import Reason
 from ._register import DISAGREEMENTS, Disagreement, Situation
 from ._roles import Place, Role
 
@@ -53,6 +55,8 @@ class Parametrization:
         for name, value in {"alpha": self.alpha, "attention": self.attention}.items():
             if value is not None:
                 object.__setattr__(self, name, exact(name, value))
+        for name in ("laws", "options"):
+            object.__setattr__(self, name, FrozenDict(getattr(self, name)))
 
     @property
     def branch_multiplier(self) -> Powers:
@@ -67,7 +71,9 @@ class Parametrization:
     @property
     def attention_scale(self) -> Powers:
         """What the attention logits q·k are multiplied by (Tensor Programs V, Definition 4.1)."""
-        return powers(head_dim="-1/2") if "attention" in self.off else powers(head_dim=-self.attention)
+        return (
+            powers(head_dim="-1/2") if "attention" in self.off else powers(head_dim=-self.attention)
+        )
 
     @property
     def clip(self) -> Powers:
@@ -76,7 +82,9 @@ class Parametrization:
         These have depth · n² entries of size depth^-alpha / n.
         """
         derived = self.alpha is not None and self.options.get("clip") == "derived"
-        return powers(depth=Fraction(1, 2) - self.alpha) if derived and self.alpha is not None else ONE
+        return (
+            powers(depth=Fraction(1, 2) - self.alpha) if derived and self.alpha is not None else ONE
+        )
 
     def law(self, role: Role) -> Law:
         """What the parametrization says about a role.
@@ -85,7 +93,9 @@ class Parametrization:
             MutransferError: it says nothing.
         """
         if role not in self.laws:
-            raise MutransferError(f"rule {self.name!r} says nothing about the role {role} ({self.source}); give it a Law in laws=")
+            raise MutransferError(
+                f"rule {self.name!r} says nothing about the role {role} ({self.source}); give it a Law in laws="
+            )
         return self.laws[role]
 
     def using(self, **options: Exponent) -> Parametrization:
@@ -100,7 +110,9 @@ class Parametrization:
         self._check_changeable()
         made = self
         for name, value in options.items():
-            made = made._with_alpha(value) if name == "alpha" else made._with_option(name, str(value))
+            made = (
+                made._with_alpha(value) if name == "alpha" else made._with_option(name, str(value))
+            )
             made = replace(made, name=_named(made.name, f"{name}={value}"))
         return made
 
@@ -122,11 +134,23 @@ class Parametrization:
         known = (*_FACTORS, *Role)
         for factor in factors:
             if factor not in known:
-                raise MutransferError(f"a rule has no factor {factor!r} to switch off; choose one of {', '.join(known)}")
-        return replace(self, name=_named(self.name, *(f"without {factor}" for factor in factors)), off=self.off | frozenset(factors))
+                raise MutransferError(
+                    f"a rule has no factor {factor!r} to switch off; choose one of {', '.join(known)}"
+                )
+        return replace(
+            self,
+            name=_named(self.name, *(f"without {factor}" for factor in factors)),
+            off=self.off | frozenset(factors),
+        )
 
     def quantities(
-        self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE, *, form: str = "table3", carries: Powers = ONE
+        self,
+        role: Role,
+        optimizer: Family,
+        place: Place = Place.OUTSIDE,
+        *,
+        form: str = "table3",
+        carries: Powers = ONE,
     ) -> Quantities:
         """How the five quantities of a tensor scale.
 
@@ -166,39 +190,93 @@ class Parametrization:
             return ONE
         return self.law(role).init if form == "unit" else FORMS[form].get(role, ONE)
 
-    def disagreements(self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE) -> list[Disagreement]:
+    def disagreements(
+        self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE
+    ) -> list[Disagreement]:
         """The choices that sources make differently and that matter for such a tensor."""
         situation = self._situation(role, optimizer, place)
-        return [] if self.one_rate else [each for each in DISAGREEMENTS.values() if each.concerns(situation)]
+        return (
+            []
+            if self.one_rate
+            else [each for each in DISAGREEMENTS.values() if each.concerns(situation)]
+        )
 
     def side(self, disagreement: Disagreement, optimizer: Family) -> str:
         """The side that is taken in a disagreement."""
         taken = {"muon_scale": optimizer.name, "alpha": str(self.alpha)} | dict(self.options)
         return taken.get(disagreement.name, disagreement.default)
 
-    def derivation(self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE) -> list[str]:
-        """How `quantities` come about, one sentence each, before any multiplier is folded into the tensor."""
+    def derivation(
+        self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE
+    ) -> list[Reason]:
+        """Return how `quantities` come about, before any multiplier is folded into the tensor."""
         if self.one_rate:
-            return [f"{self.source}: one rate, eps and decay for all tensors, and the model's own initial law"]
+            what = "one rate, eps and decay for all tensors, and the model's own initial law"
+            return [Reason("source", f"{self.source}: {what}")]
         situation = self._situation(role, optimizer, place)
         own, (found, said) = self._derived(situation), self._chosen(situation)
         change = situation.law.change * situation.moves
-        sentences = [
-            f"{self.source}",
-            f"init {own.init}: the law of the role {role}",
-            f"lr {own.lr}: the output should change by {change} a step, and a unit rate of {optimizer.name} changes it by "
-            f"{_response(situation)}",
-            f"decay {own.decay}: {optimizer.decay}, it should shrink the tensor by {_shrink(situation, own)} a step "
-            "(2603.00541, Section 4)",
+        reasons = [
+            Reason("source", self.source),
+            Reason("init", f"the law of the role {role}", own.init),
+            Reason(
+                "lr",
+                f"the output should change by {change} a step, and a unit rate of "
+                f"{optimizer.name} changes it by {_response(situation)}",
+                own.lr,
+            ),
+            Reason(
+                "decay",
+                f"{optimizer.decay}, it should shrink the tensor by {_shrink(situation, own)} "
+                "a step (2603.00541, Section 4)",
+                own.decay,
+            ),
         ]
         if optimizer.eps is not None:
-            sentences.append(f"eps {own.eps}: entries of the gradient are {situation.gradient}")
-        if changes := [f"{q} {getattr(found, q)}" for q in QUANTITIES if getattr(found, q) != getattr(own, q)]:
-            sentences.append(f"then {', '.join(changes)}, because of {', '.join(said)}")
-        return [*sentences, *([optimizer.caveat] if optimizer.caveat else [])]
+            entries = f"entries of the gradient are {situation.gradient}"
+            reasons.append(Reason("eps", entries, own.eps))
+        changes = [
+            f"{quantity} {getattr(found, quantity)}"
+            for quantity in QUANTITIES
+            if getattr(found, quantity) != getattr(own, quantity)
+        ]
+        if changes:
+            text = f"then {', '.join(changes)}, because of {', '.join(said)}"
+            reasons.append(Reason("options", text))
+        if optimizer.caveat:
+            reasons.append(Reason("caveat", optimizer.caveat))
+        return reasons
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parametrization as data, exact."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "source": self.source,
+            "cites": list(self.cites),
+            "laws": {role.value: law.to_json() for role, law in self.laws.items()},
+            "alpha": None if self.alpha is None else str(self.alpha),
+            "attention": str(self.attention),
+            "one_rate": self.one_rate,
+            "options": dict(self.options),
+            "off": sorted(self.off),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Parametrization:
+        """Return the parametrization that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data is no parametrization.
+        """
+        lists = {"cites": tuple(data["cites"]), "off": frozenset(data["off"])}
+        laws = {Role(role): Law.from_json(law) for role, law in data["laws"].items()}
+        return cls(**{**data, **lists, "laws": laws})
 
     def _situation(self, role: Role, optimizer: Family, place: Place) -> Situation:
-        return Situation(role=role, law=self.law(role), place=place, optimizer=optimizer, alpha=self.alpha)
+        return Situation(
+            role=role, law=self.law(role), place=place, optimizer=optimizer, alpha=self.alpha
+        )
 
     def _chosen(self, s: Situation) -> tuple[Quantities, list[str]]:
         """The quantities without any multiplier after options and ablations, and which of these mattered."""
@@ -214,7 +292,9 @@ class Parametrization:
         explicit = self.multiplier(s.role, "table8")
         for factor in sorted(self.off & set(QUANTITIES)):
             shown = own.rescale(explicit, s.optimizer)
-            changed = replace(shown, **{factor: getattr(standard, factor)}).rescale(ONE / explicit, s.optimizer)
+            changed = replace(shown, **{factor: getattr(standard, factor)}).rescale(
+                ONE / explicit, s.optimizer
+            )
             said += [f"without {factor}"] if changed != own else []
             own = changed
         return own, said
@@ -225,13 +305,20 @@ class Parametrization:
         lr = s.law.change * s.moves / _response(s)
         eps = ONE if optimizer.eps is None else gradient**optimizer.eps_degree * optimizer.eps
         own = Quantities(init=s.law.init, lr=lr, eps=eps)
-        beside = {"coupled": gradient ** (1 - optimizer.degree), "decoupled": ONE, "normalised": ONE, "independent": lr}
+        beside = {
+            "coupled": gradient ** (1 - optimizer.degree),
+            "decoupled": ONE,
+            "normalised": ONE,
+            "independent": lr,
+        }
         decay = _shrink(s, own) / lr * beside[optimizer.decay]
         return replace(own, decay=decay / s.law.init if optimizer.normalises_decay else decay)
 
     def _check_changeable(self) -> None:
         if self.one_rate:
-            raise MutransferError(f"rule {self.name!r} scales nothing: it has no options, and nothing to switch off")
+            raise MutransferError(
+                f"rule {self.name!r} scales nothing: it has no options, and nothing to switch off"
+            )
 
     def _with_alpha(self, value: Exponent) -> Parametrization:
         alpha = exact("alpha", value)
@@ -239,14 +326,26 @@ class Parametrization:
             raise MutransferError(
                 f"alpha is {alpha}: features are stable and faithful only for alpha from 1/2 to 1 (Tensor Programs VI, Claims 7.1 to 7.3)"
             )
-        return replace(self, alpha=alpha, title=f"{self.title.split(';')[0]}; residual branches times {powers(depth=-alpha)}")
+        return replace(
+            self,
+            alpha=alpha,
+            title=f"{self.title.split(';')[0]}; residual branches times {powers(depth=-alpha)}",
+        )
 
     def _with_option(self, name: str, value: str) -> Parametrization:
         if name not in _OPTIONS:
-            elsewhere = f"{name} is chosen by {DISAGREEMENTS[name].where}; " if name in DISAGREEMENTS else ""
-            raise MutransferError(f"rules have no option {name!r}; {elsewhere}choose one of {', '.join(_OPTIONS)}")
+            elsewhere = (
+                f"{name} is chosen by {DISAGREEMENTS[name].where}; "
+                if name in DISAGREEMENTS
+                else ""
+            )
+            raise MutransferError(
+                f"rules have no option {name!r}; {elsewhere}choose one of {', '.join(_OPTIONS)}"
+            )
         if value not in _OPTIONS[name].sides:
-            raise MutransferError(f"{name}={value} is no side of that disagreement; choose one of {', '.join(_OPTIONS[name].sides)}")
+            raise MutransferError(
+                f"{name}={value} is no side of that disagreement; choose one of {', '.join(_OPTIONS[name].sides)}"
+            )
         return replace(self, options={**self.options, name: value})
 
 
@@ -273,7 +372,9 @@ def _shrink(s: Situation, own: Quantities) -> Powers:
 _TP5 = "Tensor Programs V (2203.03466), Table 3"
 _DEEP = Fraction(1)
 _SHALLOW = Fraction(1, 2)
-_NARROW = Law(init=powers(fan_in=-1, fan_out="1/2"), gradient=powers(fan_out=-1), sums_over_width=True)
+_NARROW = Law(
+    init=powers(fan_in=-1, fan_out="1/2"), gradient=powers(fan_out=-1), sums_over_width=True
+)
 _LAZY = laws(readout="1/2", change=powers(fan_out="-1/2"))
 
 PARAMETRIZATIONS = {
@@ -309,7 +410,12 @@ PARAMETRIZATIONS = {
             source="A Mean Field View of the Landscape of Two-Layer Neural Networks (1804.06561); Tensor Programs IV (2011.14522)",
             cites=("1804.06561", "2011.14522"),
         ),
-        Parametrization(name="mup", title="maximal update parametrization: transfers in width", source=_TP5, cites=("2203.03466",)),
+        Parametrization(
+            name="mup",
+            title="maximal update parametrization: transfers in width",
+            source=_TP5,
+            cites=("2203.03466",),
+        ),
         Parametrization(
             name="spectral",
             title="muP from a condition on spectral norms; other than muP for matrices whose fan-out grows less than their fan-in",
@@ -359,7 +465,9 @@ def is_default(name: str | Parametrization | None) -> bool:
     return name is None or (isinstance(name, str) and name.split(",")[0].strip().lower() == DEFAULT)
 
 
-def parametrization(name: str | Parametrization | None, default: Parametrization | None = None) -> Parametrization:
+def parametrization(
+    name: str | Parametrization | None, default: Parametrization | None = None
+) -> Parametrization:
     """The parametrization of this name, with options and ablations after commas.
 
     Args:
@@ -377,11 +485,17 @@ def parametrization(name: str | Parametrization | None, default: Parametrization
     if isinstance(name, Parametrization):
         return name
     if not isinstance(name, str | None):
-        raise MutransferError(f"a rule is named by text or given as a Parametrization, not as {name!r}")
+        raise MutransferError(
+            f"a rule is named by text or given as a Parametrization, not as {name!r}"
+        )
     base, *changes = (part.strip() for part in (DEFAULT if name is None else name).split(","))
     rule = default if is_default(name) else PARAMETRIZATIONS.get(base.lower())
     if rule is None:
-        what = f"{base!r} is chosen by a model's residual branches" if is_default(name) else f"unknown rule {base!r}"
+        what = (
+            f"{base!r} is chosen by a model's residual branches"
+            if is_default(name)
+            else f"unknown rule {base!r}"
+        )
         raise MutransferError(f"{what}; choose one of {', '.join(PARAMETRIZATIONS)}")
     options = [change.partition("=")[0].strip() for change in changes]
     if twice := [option for option in options if options.count(option) > 1]:
@@ -393,5 +507,7 @@ def parametrization(name: str | Parametrization | None, default: Parametrization
         elif equals:
             rule = rule.using(**{option: value})
         else:
-            raise MutransferError(f"{change!r} changes no rule; say for example 'decay=sqrt' or 'without eps'")
+            raise MutransferError(
+                f"{change!r} changes no rule; say for example 'decay=sqrt' or 'without eps'"
+            )
     return rule

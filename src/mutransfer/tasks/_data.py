@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._errors import MutransferError
+from ..core import MutransferError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,14 +40,21 @@ class Task:
         """
         examples = len(self.inputs)
         if not 0 < batch <= examples:
-            raise MutransferError(f"task {self.name} has {examples} examples, so a batch cannot have {batch}; choose from 1 to {examples}")
+            raise MutransferError(
+                f"task {self.name} has {examples} examples, so a batch cannot have {batch}; choose from 1 to {examples}"
+            )
         generator = torch.Generator().manual_seed(seed)
         per_epoch = examples // batch
-        epochs = [torch.randperm(examples, generator=generator)[: per_epoch * batch] for _ in range(-(-steps // per_epoch))]
+        epochs = [
+            torch.randperm(examples, generator=generator)[: per_epoch * batch]
+            for _ in range(-(-steps // per_epoch))
+        ]
         return torch.cat(epochs).view(-1, batch)[:steps]
 
 
-def cross_entropy(output: Float[Tensor, "*rows classes"], targets: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:
+def cross_entropy(
+    output: Float[Tensor, "*rows classes"], targets: Int[Tensor, "*rows"]
+) -> Float[Tensor, ""]:
     """Mean cross-entropy in nats of logits whose last dimension is the class."""
     return F.cross_entropy(output.flatten(0, -2), targets.flatten())
 
@@ -62,10 +69,17 @@ def digits() -> Task:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise MutransferError("the task digits needs scikit-learn: pip install 'mutransfer[tasks]'") from None
+        raise MutransferError(
+            "the task digits needs scikit-learn: pip install 'mutransfer[tasks]'"
+        ) from None
     data = load_digits()
     images = torch.tensor(data.data, dtype=torch.float32)
-    return Task(name="digits", inputs=(images - images.mean()) / images.std(), targets=torch.tensor(data.target).long(), loss=cross_entropy)
+    return Task(
+        name="digits",
+        inputs=(images - images.mean()) / images.std(),
+        targets=torch.tensor(data.target).long(),
+        loss=cross_entropy,
+    )
 
 
 def text(path: str | Path, context: int = 64) -> Task:
@@ -77,7 +91,9 @@ def text(path: str | Path, context: int = 64) -> Task:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise MutransferError(f"cannot read the text file {path}: {error.strerror or error}") from None
+        raise MutransferError(
+            f"cannot read the text file {path}: {error.strerror or error}"
+        ) from None
     return _windows(Path(path).name, data, context)
 
 
@@ -86,7 +102,9 @@ def pydocs(context: int = 64) -> Task:
     """Next-byte prediction on the Python language reference that ships with CPython (English, about 0.7 MB)."""
     from pydoc_data.topics import topics
 
-    return _windows("pydocs", "\n\n".join(topics[name] for name in sorted(topics)).encode(), context)
+    return _windows(
+        "pydocs", "\n\n".join(topics[name] for name in sorted(topics)).encode(), context
+    )
 
 
 def _windows(name: str, data: bytes, context: int) -> Task:
@@ -111,4 +129,6 @@ def task(name: str) -> Task:
         return TASKS[name]()
     if Path(name).suffix or Path(name).is_file():
         return text(name)
-    raise MutransferError(f"unknown task {name!r}; choose one of {', '.join(TASKS)}, or give the path of a text file")
+    raise MutransferError(
+        f"unknown task {name!r}; choose one of {', '.join(TASKS)}, or give the path of a text file"
+    )

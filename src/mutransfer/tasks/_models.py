@@ -8,9 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._errors import MutransferError
+from ..core import MutransferError
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh, "abs": torch.abs}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "abs": torch.abs,
+}
 
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:
@@ -20,7 +26,9 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
         MutransferError: there is none.
     """
     if name not in ACTIVATIONS:
-        raise MutransferError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
+        raise MutransferError(
+            f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}"
+        )
     return ACTIVATIONS[name]
 
 
@@ -44,7 +52,14 @@ class MLP(nn.Module):
         return self.readout(x)  # type: ignore[no-any-return]
 
 
-def mlp(width: int = 64, depth: int = 3, *, activation: str = "relu", inputs: int = 64, outputs: int = 10) -> nn.Module:
+def mlp(
+    width: int = 64,
+    depth: int = 3,
+    *,
+    activation: str = "relu",
+    inputs: int = 64,
+    outputs: int = 10,
+) -> nn.Module:
     """A multilayer perceptron with `depth` hidden layers of `width` units; its defaults fit the task `digits`.
 
     Weights start with variance 2 / fan_in (He et al., 1502.01852), biases at zero.
@@ -70,7 +85,14 @@ class ResidualMLP(nn.Module):
         return self.readout(x)  # type: ignore[no-any-return]
 
 
-def resmlp(width: int = 32, depth: int = 4, *, activation: str = "relu", inputs: int = 64, outputs: int = 10) -> nn.Module:
+def resmlp(
+    width: int = 32,
+    depth: int = 4,
+    *,
+    activation: str = "relu",
+    inputs: int = 64,
+    outputs: int = 10,
+) -> nn.Module:
     """A residual perceptron of `depth` branches, x + W2 f(W1 x), without any norm; its defaults fit the task `digits`.
 
     Weights and biases start as PyTorch draws them.
@@ -97,7 +119,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normed = self.attention_norm(x)
         query, key, value = (
-            layer(normed).unflatten(-1, (self.heads, -1)).transpose(-3, -2) for layer in (self.query, self.key, self.value)
+            layer(normed).unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+            for layer in (self.query, self.key, self.value)
         )
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.out(mixed.transpose(-3, -2).flatten(-2))
@@ -107,7 +130,16 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """A decoder-only transformer: tokens (batch, time) to logits (batch, time, vocabulary)."""
 
-    def __init__(self, width: int, depth: int, heads: int, activation: str, vocabulary: int, context: int, tied: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        activation: str,
+        vocabulary: int,
+        context: int,
+        tied: bool,
+    ) -> None:
         super().__init__()
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(context, width)
@@ -152,5 +184,7 @@ def gpt(
     """
     heads = heads or max(1, width // 16)
     if width % heads:
-        raise MutransferError(f"width {width} is not a multiple of {heads} heads; choose one that is")
+        raise MutransferError(
+            f"width {width} is not a multiple of {heads} heads; choose one that is"
+        )
     return GPT(width, depth, heads, activation, vocabulary, context, tied)

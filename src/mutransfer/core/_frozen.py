@@ -1,0 +1,34 @@
+"""An immutable dictionary, so that specs which hold mappings can be hashed."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenDict(dict[K, V]):
+    """A dictionary that cannot change: hashable where its values are, equal to any equal dictionary.
+
+    It stays a `dict`, so that JSON, `|` and pattern matching take it as one.
+
+    >>> {FrozenDict(a=1)} == {FrozenDict({"a": 1})}, FrozenDict(a=1) == {"a": 1}
+    (True, True)
+    """
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle would fill the dictionary item by item, which is refused.
+        return type(self), (dict(self),)
+
+    def __repr__(self) -> str:
+        return super().__repr__()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot change: make another with `|`")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]

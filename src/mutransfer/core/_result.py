@@ -1,0 +1,70 @@
+"""What every public result can do: a short repr, HTML for notebooks, JSON, a figure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LONGEST_REPR = 500
+
+# Results are below the room that draws them, and are drawn by name: an import of that room here
+# would turn the order of the rooms round, and load matplotlib's helpers with every result.
+_DRAWINGS = "mutransfer.figures"
+
+
+class Result(ABC):
+    """A public result: prints as a table, travels as JSON, is short in a debugger."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Return the result as people read it."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole result as data that `json.dumps(allow_nan=False)` takes."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Self:
+        """Return the result that `to_json` wrote, from its dictionary or the text of it.
+
+        Raises:
+            MutransferError: the data is none of this kind.
+        """
+
+    def __repr__(self) -> str:
+        head, *rest = str(self).splitlines() or [""]
+        short = f"<{type(self).__name__}: {head}{' ...' if rest else ''}>"
+        return short if len(short) <= LONGEST_REPR else f"{short[: LONGEST_REPR - 5]} ...>"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+class Drawn:
+    """A result that can be drawn; `mutransfer.figures` has the drawing of each."""
+
+    def figure(self) -> Figure:
+        """Draw the result.
+
+        Raises:
+            MutransferError: matplotlib is missing.
+        """
+        figure: Figure = import_module(_DRAWINGS).draw(self)
+        return figure
+
+    def save_figure(self, stem: str | Path) -> tuple[Path, Path]:
+        """Write the figure as `stem.png` and `stem.svg`, and return the two paths.
+
+        Raises:
+            MutransferError: matplotlib is missing, or the files cannot be written.
+        """
+        paths: tuple[Path, Path] = import_module(_DRAWINGS).save(self.figure(), stem)
+        return paths

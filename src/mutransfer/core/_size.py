@@ -1,0 +1,59 @@
+"""The size of one network: an ordered mapping of named axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import total_ordering
+
+from ._errors import MutransferError
+from ._frozen import FrozenDict
+
+
+@total_ordering
+class Size(FrozenDict[str, int]):
+    """Width, depth and whatever else the builder takes, by the name of the axis.
+
+    Sizes of the same axes are ordered by their values, first axis first.
+
+    >>> size = Size(width=64, depth=2)
+    >>> print(size)
+    width 64, depth 2
+    >>> size < Size(width=64, depth=4), size["depth"]
+    (True, 2)
+    """
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Size):
+            return NotImplemented
+        if self.keys() != other.keys():
+            raise MutransferError(f"{self} and {other} have different axes and cannot be ordered")
+        return [*self.values()] < [other[axis] for axis in self]
+
+    def __str__(self) -> str:
+        return self.along(self)
+
+    def __repr__(self) -> str:
+        return f"Size({', '.join(f'{axis}={value}' for axis, value in self.items())})"
+
+    def along(self, axes: Iterable[str]) -> str:
+        """Return the values along these axes as text, all of them where there are none.
+
+        >>> Size(width=32, depth=4).along(["width"])
+        'width 32'
+        """
+        return ", ".join(f"{axis} {self[axis]}" for axis in [*axes] or self)
+
+    def grown(self, **values: int) -> Size:
+        """Return this size with other values along these axes."""
+        return Size(self | values)
+
+
+def varying(sizes: Iterable[Size]) -> list[str]:
+    """Return the axes along which these sizes differ, in their order.
+
+    >>> varying([Size(width=32, depth=4), Size(width=64, depth=4)])
+    ['width']
+    """
+    known = list(sizes)
+    axes = dict.fromkeys(axis for size in known for axis in size)
+    return [axis for axis in axes if len({size.get(axis) for size in known}) > 1]

@@ -1,0 +1,1 @@
+"""Experiments that mutransfer brings along: the demo."""

@@ -1,0 +1,1 @@
+"""Figures: one canvas, and a drawing for each result."""

@@ -1,0 +1,288 @@
+"""A plan made from the readings of a model and its base, and a parametrization."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import NamedTuple
+
+from ..core import MutransferError
+from ..reading import Reading, Trace
+from ..rules import (
+    ONE,
+    Family,
+    Parametrization,
+    Place,
+    Powers,
+    Quantities,
+    Reason,
+    Role,
+    is_default,
+    parametrization,
+)
+from ._carry import Carried, multipliers
+from ._families import assigned
+from ._family_of_sizes import check_same_family
+from ._match import Match, check_explained, match
+from ._plan import Plan
+from ._roles import declared_roles, role_of
+from ._tensor import ForwardMultiplier, TensorPlan
+from ._warnings import Facts, warnings_of
+
+
+def make_plan(
+    target: Reading,
+    base: Reading,
+    *,
+    rule: str | Parametrization | None = None,
+    families: Mapping[str, Family],
+    roles: Mapping[str, Role | str] | None = None,
+    hooks: bool = False,
+) -> Plan:
+    """Plan how every tensor scales, from what was read off the model and its base.
+
+    Args:
+        target: The reading of the model.
+        base: The reading of the model at the size where the hyperparameters were found.
+        rule: A parametrization or its name; chosen by the residual branches by default.
+        families: The optimizer families by role or name pattern; the first that matches counts.
+        roles: Roles that cannot be read off the model, by name pattern.
+        hooks: True if a multiplier that no learned tensor can carry may become a forward hook.
+
+    Raises:
+        MutransferError: the two are not one family of sizes, something grew that no rule explains,
+            or a multiplier cannot be folded; the message names the tensor.
+    """
+    traced = needs_trace(rule)
+    trace, base_trace = (each.trace if traced else Trace() for each in (target, base))
+    matches = match(target.parameters, base.parameters)
+    if traced:
+        check_same_family(matches, target, base)
+    parametrization_, why = _rule(rule, trace, base_trace)
+    branches = len(base_trace.branches), len(trace.branches)
+    depth = Fraction(branches[1], branches[0]) if branches[0] else Fraction(1)
+    carried = multipliers(parametrization_, matches, trace, base_trace, depth, hooks=hooks)
+    tensor_roles = _roles(parametrization_, matches, trace, roles or {})
+    dimensions = {name: len(m.parameter.shape) for name, m in matches.items()}
+    trained = assigned(families, {n: (role, dimensions[n]) for n, role in tensor_roles.items()})
+    derivations = _Derivations(parametrization_)
+    tensors = _in_runs(
+        {
+            name: _tensor(
+                _Growth(m, tensor_roles[name], carried.places.get(name, Place.OUTSIDE), depth),
+                derivations,
+                trained[name],
+                carried.tensors[name],
+                base.scale(m.base_run),
+            )
+            for name, m in matches.items()
+        }
+    )
+    optimizers = {family.name: family for family in trained.values()}
+    return Plan(
+        parametrization=parametrization_,
+        why=why,
+        optimizers=optimizers,
+        depth=branches,
+        tensors=tensors,
+        forward={name: _forward(name, each) for name, each in carried.modules.items()},
+        warnings=warnings_of(
+            Facts(
+                rule=parametrization_,
+                optimizers=optimizers,
+                tensors=tensors,
+                multipliers=carried,
+                matches=matches,
+                target=trace,
+                base=base_trace,
+            )
+        ),
+    )
+
+
+def needs_trace(rule: str | Parametrization | None) -> bool:
+    """Return True if a plan of this rule needs the forward pass; standard parametrization does not.
+
+    Raises:
+        MutransferError: there is no such rule.
+    """
+    return is_default(rule) or not parametrization(rule).one_rate
+
+
+def _rule(
+    rule: str | Parametrization | None, trace: Trace, base: Trace
+) -> tuple[Parametrization, str]:
+    """Return the parametrization, and why it is this one."""
+    if not is_default(rule):
+        return parametrization(rule), "asked for"
+    if len(trace.branches) == len(base.branches):
+        name, why = "mup", "width may grow, depth does not"
+    elif max(branch.matrices for branch in trace.branches) <= 1:
+        name, why = "depth-mup", "depth grows, and every residual branch has one matrix"
+    else:
+        name = "completep"
+        why = "depth grows, and residual branches have two matrices or more in series"
+    return parametrization(rule, default=parametrization(name)), why
+
+
+def _roles(
+    rule: Parametrization,
+    matches: Mapping[str, Match],
+    trace: Trace,
+    declared: Mapping[str, Role | str],
+) -> dict[str, Role]:
+    """Return the role of every tensor; raise where a dimension grew for no reason."""
+    width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
+    roles = declared_roles(matches, declared)
+    if not rule.one_rate:
+        known = set(roles) | {name for each in trace.attention for name in each.key_value}
+        inside = tuple(f"{module}." for module in trace.state_space)
+        known |= {name for name in matches if name.startswith(inside)}
+        check_explained(matches, known)
+    return {name: roles.get(name) or role_of(m, trace, width) for name, m in matches.items()}
+
+
+def _in_runs(tensors: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
+    """Return the tensors, their runs split where factors differ.
+
+    Of layers of one shape only some may end a residual branch, and these start at another scale.
+    """
+    runs: dict[tuple[object, ...], list[str]] = {}
+    for name, tensor in tensors.items():
+        runs.setdefault((tensor.run, tensor.factor("init"), tensor.role), []).append(name)
+    run_of = {name: tuple(names) for names in runs.values() for name in names}
+    return {name: replace(tensor, run=run_of[name]) for name, tensor in tensors.items()}
+
+
+def _forward(module: str, carried: list[Carried]) -> ForwardMultiplier:
+    return ForwardMultiplier(
+        module=module,
+        multiplier=math.prod((each.multiplier for each in carried), start=ONE),
+        ratios={name: ratio for each in carried for name, ratio in each.ratios.items()},
+        reasons=tuple(each.reason for each in carried),
+    )
+
+
+class _Growth(NamedTuple):
+    """What was read off the models about one tensor."""
+
+    match: Match
+    role: Role
+    place: Place
+    depth: Fraction
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+        return self.match.parameter.name
+
+    def ratios(self) -> dict[str, Fraction]:
+        """Return every ratio that a rule may use, target over base."""
+        m = self.match
+        (fan_in, fan_out), (base_in, base_out) = m.fans(m.parameter.shape), m.fans(m.base.shape)
+        expansion = max(Fraction(1), Fraction(fan_out, fan_in))
+        base_expansion = max(Fraction(1), Fraction(base_out, base_in))
+        return {
+            "fan_in": m.ratio("in"),
+            "fan_out": m.ratio("out"),
+            "depth": self.depth,
+            "experts": m.ratio("expert") * (m.ratio("out") if self.role == Role.ROUTER else 1),
+            "expansion": expansion / base_expansion,
+            "fan_max": Fraction(max(fan_in, fan_out), max(base_in, base_out)),
+        }
+
+
+class _Derivation(NamedTuple):
+    """What a rule says of all tensors of one role, optimizer, place and carried multiplier."""
+
+    reasons: list[Reason]
+    disagreements: list[Reason]
+    quantities: Quantities
+
+
+class _Derivations:
+    """The derivations of a rule, each made once for tensors that are alike."""
+
+    def __init__(self, rule: Parametrization) -> None:
+        self.rule = rule
+        self._known: dict[tuple[object, ...], _Derivation] = {}
+
+    def of(self, role: Role, family: Family, place: Place, carries: Powers) -> _Derivation:
+        """Return the derivation for one kind of tensor."""
+        key = role, family.name, place, carries
+        if key not in self._known:
+            rule, sides = self.rule, []
+            for each in rule.disagreements(role, family, place):
+                side = rule.side(each, family)
+                others = "; ".join(
+                    f"{value}: {text}" for value, text in each.sides.items() if value != side
+                )
+                taken = f"{each.name}={side} ({each.sides.get(side, 'declared')})"
+                text = f"sources disagree on {each.quantity}: {taken}, not {others}"
+                sides.append(Reason("disagreement", text))
+            quantities = rule.quantities(role, family, place, form="plain", carries=carries)
+            reasons = rule.derivation(role, family, place)
+            self._known[key] = _Derivation(reasons, sides, quantities)
+        return self._known[key]
+
+
+def _tensor(
+    growth: _Growth,
+    derivations: _Derivations,
+    family: Family,
+    carried: list[Carried],
+    base_rms: float | None,
+) -> TensorPlan:
+    rule, parameter = derivations.rule, growth.match.parameter
+    carries = math.prod((each.multiplier for each in carried), start=ONE)
+    derivation = derivations.of(growth.role, family, growth.place, carries)
+    ends_branch = growth.place == Place.BRANCH_END
+    branch = rule.branch_multiplier if ends_branch else ONE
+    ratios = growth.ratios()
+    for each in carried:
+        ratios |= each.ratios
+    quantities = derivation.quantities
+    scaled = (quantities.init, quantities.lr, quantities.eps, quantities.decay, carries)
+    needed = {"fan_in", "fan_out", "depth"} | {name for p in scaled for name, _ in p.exponents}
+    _check_ratios(growth, family, needed - ratios.keys())
+    if growth.role == Role.FROZEN and (carries * branch).evaluate(ratios) != 1:
+        raise MutransferError(
+            f"{growth.name} is declared frozen, but would have to carry the multiplier "
+            f"{carries * branch} of a signal it makes: leave it trainable, or put a learned gain "
+            "after it"
+        )
+    ends = "ends a residual branch and carries the branch's multiplier"
+    reasons = [
+        *derivation.reasons,
+        *([Reason("branch", ends, branch)] if branch != ONE else []),
+        *(each.reason for each in carried),
+        *derivation.disagreements,
+    ]
+    return TensorPlan(
+        name=growth.name,
+        role=growth.role,
+        shape=parameter.shape,
+        base_shape=growth.match.base.shape,
+        run=growth.match.run,
+        place=growth.place,
+        optimizer=family.name,
+        ratios={name: ratio for name, ratio in ratios.items() if name in needed},
+        init=quantities.init,
+        lr=quantities.lr,
+        eps=quantities.eps,
+        decay=quantities.decay,
+        multiplier=carries * branch * rule.multiplier(growth.role, "table8"),
+        base_rms=base_rms,
+        reasons=tuple(reasons),
+        aliases=parameter.aliases,
+    )
+
+
+def _check_ratios(growth: _Growth, family: Family, unknown: set[str]) -> None:
+    if unknown:
+        raise MutransferError(
+            f"{growth.name}: the rule of {family.name} needs the ratio {min(unknown)}, "
+            "which is not read off a model"
+        )

@@ -1,0 +1,212 @@
+"""The Plan: how every tensor of one model is initialised and trained, relative to its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from html import escape
+from typing import Any, Self
+
+from ..core import FrozenDict, MutransferError, Result, parsed, plain
+from ..reading import matching
+from ..rules import Family, Parametrization, bibtex
+from ._show import alike, explanation, html_table, tensor_table
+from ._tensor import (
+    ForwardMultiplier,
+    TensorPlan,
+    forward_from_json,
+    forward_to_json,
+    tensor_from_json,
+    tensor_to_json,
+)
+from ._warnings import PlanWarning
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plan(Result):
+    """How every tensor of a model scales, so that the base's hyperparameters stay right.
+
+    Plain, immutable data keyed by parameter name. Nothing is hung on tensors, and `from_json` gives
+    an equal plan on any machine.
+
+    Attributes:
+        parametrization: The rule, as data: a user's own travels with the plan.
+        why: Why this rule.
+        optimizers: The optimizer families by name.
+        depth: Number of residual branches in the base and in the model.
+        tensors: The plan of each parameter.
+        forward: Factors on the outputs of modules, where no learned tensor can carry them; mostly
+            empty.
+        warnings: What the plan cannot promise.
+    """
+
+    parametrization: Parametrization
+    why: str
+    optimizers: Mapping[str, Family]
+    depth: tuple[int, int]
+    tensors: Mapping[str, TensorPlan]
+    forward: Mapping[str, ForwardMultiplier] = field(default_factory=FrozenDict)
+    warnings: tuple[PlanWarning, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("optimizers", "tensors", "forward"):
+            object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+
+    @property
+    def rule(self) -> str:
+        """Name of the parametrization."""
+        return self.parametrization.name
+
+    @property
+    def title(self) -> str:
+        """The parametrization in one line."""
+        return self.parametrization.title
+
+    @property
+    def rescales(self) -> bool:
+        """True if initial scales follow the rule; standard parametrization keeps the model's."""
+        return not self.parametrization.one_rate
+
+    @property
+    def depth_ratio(self) -> Fraction:
+        """Number of residual branches, model over base; 1 without any."""
+        base, target = self.depth
+        return Fraction(target, base) if base else Fraction(1)
+
+    @property
+    def clip(self) -> float:
+        """Factor of a gradient norm's threshold over base size (`clip_grad_norm_`)."""
+        return self.parametrization.clip.evaluate({"depth": self.depth_ratio})
+
+    @property
+    def optimizer(self) -> str:
+        """Names of the optimizer families."""
+        return " + ".join(self.optimizers)
+
+    @property
+    def at_base(self) -> bool:
+        """True if the model is its own base, so that the plan changes nothing."""
+        parts = [*self.tensors.values(), *self.forward.values()]
+        return all(ratio == 1 for part in parts for ratio in part.ratios.values())
+
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """Keys of the papers that rule and optimizers come from, each once."""
+        of_optimizers = (key for family in self.optimizers.values() for key in family.cites)
+        return tuple(dict.fromkeys((*self.parametrization.cites, *of_optimizers)))
+
+    def cite(self) -> str:
+        """Return BibTeX of the papers that the rule and the optimizers' rules come from."""
+        return bibtex(self.cites)
+
+    def family(self, optimizer: str | None = None) -> Family:
+        """Return the optimizer family of this name, or the only one.
+
+        Raises:
+            MutransferError: there is no such family, or several and none was named.
+        """
+        if optimizer is None and len(self.optimizers) == 1:
+            return next(iter(self.optimizers.values()))
+        if optimizer is None or optimizer not in self.optimizers:
+            asked = "none was named" if optimizer is None else f"it has no {optimizer!r}"
+            raise MutransferError(
+                f"the plan is for {self.optimizer}, and {asked}: "
+                "say whose groups you want with optimizer="
+            )
+        return self.optimizers[optimizer]
+
+    def explain(self, name: str) -> str:
+        """Return the derivation of one tensor's factors, with the source.
+
+        Args:
+            name: A tensor, another name of a shared one, or a starred name of the printed table.
+
+        Raises:
+            MutransferError: the plan has no tensor of this name.
+        """
+        starred = matching(self.tensors, name) if "*" in name else []
+        if not starred:
+            return explanation(self[name], asked=name)
+        return "\n".join(
+            explanation(tensors[0], asked=name, count=len(tensors))
+            for tensors in alike({each: self.tensors[each] for each in starred})
+        )
+
+    def __getitem__(self, name: str) -> TensorPlan:
+        if name in self.tensors:
+            return self.tensors[name]
+        for tensor in self.tensors.values():
+            if name in tensor.aliases:
+                return tensor
+        close = [other for other in self.tensors if name in other][:3] or [*self.tensors][:3]
+        raise MutransferError(f"the plan has no tensor {name!r}; it has {', '.join(close)}, ...")
+
+    def __str__(self) -> str:
+        lines = [self._head(), "", tensor_table(self.tensors, self.forward)]
+        return "\n".join([*lines, *map(str, self.warnings)])
+
+    def _head(self) -> str:
+        base, target = self.depth
+        branches = f"{base} in the base, {target} in the model" if self.rescales else "not read"
+        return (
+            f"{self.rule}: {self.title} ({self.why})\n"
+            f"{self.optimizer}; residual branches: {branches}; factors over the base"
+        )
+
+    def __repr__(self) -> str:
+        grown = "at base size" if self.at_base else f"{self.depth[0]} to {self.depth[1]} branches"
+        return f"<Plan: {self.rule}, {self.optimizer}, {len(self.tensors)} tensors, {grown}>"
+
+    def _repr_html_(self) -> str:
+        head = escape(self._head()).replace("\n", "<br>")
+        warnings = "".join(f"<p>{escape(str(warning))}</p>" for warning in self.warnings)
+        return f"<p>{head}</p>{html_table(self.tensors)}{warnings}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole plan as data; powers and ratios are exact."""
+        # A run is written once, not once for each of its tensors, of which there may be thousands.
+        runs = {run: i for i, run in enumerate(dict.fromkeys(t.run for t in self.tensors.values()))}
+        rows = [tensor_to_json(t) | {"run": runs[t.run]} for t in self.tensors.values()]
+        data: dict[str, Any] = plain(
+            {
+                "parametrization": self.parametrization.to_json(),
+                "why": self.why,
+                "optimizers": [family.to_json() for family in self.optimizers.values()],
+                "depth": self.depth,
+                "runs": list(runs),
+                "tensors": rows,
+                "forward": [forward_to_json(each) for each in self.forward.values()],
+                "warnings": [asdict(warning) for warning in self.warnings],
+            }
+        )
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Self:
+        """Return the plan that `to_json` wrote.
+
+        Raises:
+            MutransferError: the data is no plan.
+        """
+        try:
+            fields = parsed(data)
+            runs = [tuple(names) for names in fields["runs"]]
+            tensors = [tensor_from_json(row, runs[row["run"]]) for row in fields["tensors"]]
+            families = [Family.from_json(family) for family in fields["optimizers"]]
+            forward = [forward_from_json(each) for each in fields["forward"]]
+            base, target = fields["depth"]
+            return cls(
+                parametrization=Parametrization.from_json(fields["parametrization"]),
+                why=fields["why"],
+                optimizers={family.name: family for family in families},
+                depth=(base, target),
+                tensors={tensor.name: tensor for tensor in tensors},
+                forward={each.module: each for each in forward},
+                warnings=tuple(PlanWarning(**warning) for warning in fields["warnings"]),
+            )
+        except (
+            *(AttributeError, IndexError, KeyError),
+            *(TypeError, ValueError, ZeroDivisionError),
+        ) as error:
+            raise MutransferError(f"this is not a plan written by Plan.to_json: {error}") from error

@@ -1,0 +1,125 @@
+"""A plan as people read it: the table, and the explanation of one tensor."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from ..reading import pattern
+from ..rules import Place
+from ._tensor import ForwardMultiplier, TensorPlan
+
+_FACTORS = ("init", "lr", "eps", "decay")
+_LEFT = ("tensor", "role", "optimizer", "base", "model")
+
+
+def tensor_table(
+    tensors: Mapping[str, TensorPlan], forward: Mapping[str, ForwardMultiplier]
+) -> str:
+    """Return one row for the tensors of one pattern that scale alike, then the forward hooks."""
+    columns, rows = _cells(tensors)
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
+        grid.add_column(column, justify=justify, no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    return "\n".join([_render(grid).removesuffix("\n"), *_hooks(forward)])
+
+
+def html_table(tensors: Mapping[str, TensorPlan]) -> str:
+    """Return the rows of `tensor_table` as HTML."""
+    columns, rows = _cells(tensors)
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cells(tensors: Mapping[str, TensorPlan]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns of the table, and its rows as text."""
+    several = len({tensor.optimizer for tensor in tensors.values()}) > 1
+    names = ["tensor", "n", "role", *(["optimizer"] if several else []), "base", "model"]
+    rows = [_row(group, several) for group in alike(tensors)]
+    return [*names, *_FACTORS], rows
+
+
+def alike(tensors: Mapping[str, TensorPlan]) -> list[list[TensorPlan]]:
+    """Return the tensors of one pattern that scale alike, together."""
+    groups: dict[tuple[object, ...], list[TensorPlan]] = {}
+    for tensor in tensors.values():
+        factors = tuple(tensor.factor(quantity) for quantity in _FACTORS)
+        shapes = tensor.shape, tensor.base_shape
+        kind = tensor.role, tensor.place, tensor.optimizer
+        groups.setdefault((pattern(tensor.name), *shapes, *kind, factors), []).append(tensor)
+    return list(groups.values())
+
+
+def _row(group: Sequence[TensorPlan], several: bool) -> list[str]:
+    first = group[0]
+    name = first.name if len(group) == 1 else pattern(first.name)
+    role = first.role.value if first.place == Place.OUTSIDE else f"{first.role} {first.place}"
+    shapes = ["x".join(map(str, shape)) or "()" for shape in (first.base_shape, first.shape)]
+    factors = [octaves(first.factor(quantity)) for quantity in _FACTORS]
+    return [name, str(len(group)), role, *([first.optimizer] if several else []), *shapes, *factors]
+
+
+def _hooks(forward: Mapping[str, ForwardMultiplier]) -> list[str]:
+    """Return a line for the modules of one pattern whose outputs have the same factor."""
+    counts = Counter((pattern(name), octaves(each.factor)) for name, each in forward.items())
+    return [
+        f"forward hook (plan.attach): output of {name} times {factor} ({count})"
+        for (name, factor), count in counts.items()
+    ]
+
+
+def explanation(tensor: TensorPlan, *, asked: str, count: int = 1) -> str:
+    """Return the derivation of one tensor's factors, with the source.
+
+    Args:
+        tensor: The tensor.
+        asked: The name that the user gave, which may be another name of a shared tensor.
+        count: Number of tensors that scale like it, under one pattern of names.
+    """
+    grown = [f"{name} x{ratio}" for name, ratio in tensor.ratios.items() if ratio != 1]
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    for quantity in _FACTORS:
+        power = getattr(tensor, quantity)
+        grid.add_row(f"  {quantity}", f"{power}", f"= {octaves(tensor.factor(quantity))}")
+    outside = tensor.place == Place.OUTSIDE
+    place = "outside the residual branches" if outside else tensor.place.value
+    name = tensor.name if count == 1 else f"{pattern(tensor.name)} ({count} tensors)"
+    shared = f"{asked} is {tensor.name}: the two are tied\n" if asked in tensor.aliases else ""
+    return (
+        f"{shared}{name}: {tensor.role}, {place}, trained by {tensor.optimizer}\n"
+        f"  shape {tensor.shape}, in the base {tensor.base_shape}: "
+        f"{', '.join(grown or ['nothing grew'])}\n"
+        + _render(grid)
+        + "".join(f"  - {reason}\n" for reason in tensor.reasons)
+    )
+
+
+def octaves(factor: float) -> str:
+    """Return a factor as a power of two where it is one, such as 2^-3; else in decimals.
+
+    >>> octaves(0.125), octaves(1.0), octaves(0.3)
+    ('2^-3', '1', '0.3')
+    """
+    if factor == 1:
+        return "1"
+    exponent = math.log2(factor)
+    halves = math.isclose(2 * exponent, round(2 * exponent), abs_tol=1e-9)
+    return f"2^{exponent:g}" if halves else f"{factor:.4g}"
+
+
+def _render(grid: Table) -> str:
+    text = io.StringIO()
+    Console(file=text, width=200, color_system=None).print(grid)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

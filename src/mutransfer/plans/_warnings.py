@@ -1,0 +1,217 @@
+"""Warnings: what a plan cannot promise, each explained in docs/warnings.md.
+
+A warning is a function of what is known when a plan is made. Add one to `_WARNINGS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ..reading import Trace
+from ..rules import Family, Parametrization, Role
+from ._carry import Multipliers
+from ._match import Match
+from ._own_factors import left_factors
+from ._tensor import TensorPlan
+
+SMALLEST_WIDTH, SMALLEST_DEPTH = 256, 4
+"""The smallest proxies that Tensor Programs V (2203.03466) found to do."""
+
+_UNPROVEN = {
+    Role.KEY_VALUE: "keys and values that several queries share (2605.15290 proposes another rule)",
+    Role.ROUTER: "routers of experts (sources disagree on initial scale and eps)",
+    Role.EXPERT: "experts of a mixture (rules hold for a declared way of growing only)",
+}
+
+
+@dataclass(frozen=True)
+class PlanWarning:
+    """Something that a plan cannot promise.
+
+    Attributes:
+        id: Its name, the heading of its section in docs/warnings.md.
+        text: The warning for this plan, in a sentence.
+    """
+
+    id: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"warning [{self.id}]: {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known when a plan is made.
+
+    Attributes:
+        rule: The parametrization.
+        optimizers: The optimizer families by name.
+        tensors: The plan of each tensor.
+        multipliers: The multipliers that were folded.
+        matches: The model's parameters with their counterparts in the base.
+        target: The forward pass of the model.
+        base: The forward pass of the base.
+    """
+
+    rule: Parametrization
+    optimizers: Mapping[str, Family]
+    tensors: Mapping[str, TensorPlan]
+    multipliers: Multipliers
+    matches: Mapping[str, Match]
+    target: Trace
+    base: Trace
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Number of residual branches in the base and in the model."""
+        return len(self.base.branches), len(self.target.branches)
+
+
+Warnings = Iterator[PlanWarning]
+
+
+def warnings_of(facts: Facts) -> tuple[PlanWarning, ...]:
+    """Return the warnings of a plan; one that scales nothing has none."""
+    ratios = (ratio for tensor in facts.tensors.values() for ratio in tensor.ratios.values())
+    if facts.rule.one_rate or all(ratio == 1 for ratio in ratios):
+        return ()
+    return tuple(warning for check in _WARNINGS for warning in check(facts))
+
+
+def _small_width(facts: Facts) -> Warnings:
+    hidden = [t for t in facts.tensors.values() if t.role == Role.HIDDEN]
+    grown = [facts.matches[t.name] for t in hidden if t.ratios["fan_in"] != 1]
+    sizes = (size for m in grown for size in m.fans(m.base.shape))
+    width = min(sizes, default=SMALLEST_WIDTH)
+    if width < SMALLEST_WIDTH:
+        yield PlanWarning(
+            "small-width",
+            f"the base is {width} wide where it is narrowest; "
+            f"proxies below {SMALLEST_WIDTH} drift more",
+        )
+
+
+def _depth(facts: Facts) -> Warnings:
+    base, target = facts.depth
+    if base == target:
+        return
+    rule, deepest = facts.rule, max(branch.matrices for branch in facts.target.branches)
+    if base < SMALLEST_DEPTH:
+        yield PlanWarning(
+            "small-depth",
+            f"the base has {base} residual branches; proxies below {SMALLEST_DEPTH} drift more",
+        )
+    if rule.alpha is not None and rule.alpha < 1 and deepest > 1:
+        yield PlanWarning(
+            "alpha-below-1",
+            f"branches have {deepest} matrices in series and alpha is {rule.alpha}: "
+            "inside a branch features stop learning",
+        )
+    if rule.alpha is None:
+        yield PlanWarning(
+            "no-depth-rule",
+            f"depth grows from {base} to {target} branches, "
+            f"and rule {rule.name} says nothing about it",
+        )
+
+
+def _unproven(facts: Facts) -> Warnings:
+    for role, what in _UNPROVEN.items():
+        names = [name for name, tensor in facts.tensors.items() if tensor.role == role]
+        if names:
+            text = f"{len(names)} tensors such as {names[0]} are {what}"
+            yield PlanWarning(f"unproven-{role}", text)
+    if facts.target.recurrent:
+        yield PlanWarning(
+            "unproven-recurrent",
+            f"{facts.target.recurrent[0]} is used once a time step: "
+            "the rules are derived for one use a forward pass",
+        )
+    if facts.target.state_space:
+        yield PlanWarning(
+            "unproven-state-space",
+            f"{facts.target.state_space[0]} is a state-space layer: its matrices are planned as "
+            "hidden ones, which may not make its features learn",
+        )
+
+
+def _unread(facts: Facts) -> Warnings:
+    trace = facts.target
+    unused = [name for name in facts.tensors if not trace.uses.get(name) and not trace.declared]
+    if unused:
+        yield PlanWarning(
+            "unused",
+            f"{len(unused)} tensors such as {unused[0]} are not used "
+            "in the forward pass that was read",
+        )
+    if trace.declared:
+        yield PlanWarning(
+            "declared-branches",
+            "residual branches were declared: attention scales, tied heads "
+            "and the model's own factors were not read",
+        )
+
+
+def _own_factors(facts: Facts) -> Warnings:
+    if undone := facts.multipliers.of_kind("own-factor"):
+        yield PlanWarning("own-factor", f"{undone[0].fact}, which is undone")
+    if left := left_factors(facts.target, facts.base):
+        known = [f"{value:.6g}" for value in left if not math.isnan(value)]
+        what = (
+            f"by {', '.join(known[:3])}, the base by others"
+            if known
+            else "by a number that is not known on the meta device"
+        )
+        yield PlanWarning(
+            "own-factor-left", f"the model multiplies a signal {what}, and this is left as it is"
+        )
+
+
+def _eps_floor(facts: Facts) -> Warnings:
+    floors = [
+        name
+        for name, tensor in facts.tensors.items()
+        if _outgrows_gradient(facts.rule, tensor, facts.optimizers[tensor.optimizer])
+    ]
+    if floors:
+        yield PlanWarning(
+            "eps-floor",
+            f"eps of {len(floors)} tensors such as {floors[0]} does not shrink "
+            "as their gradients do",
+        )
+
+
+def _outgrows_gradient(rule: Parametrization, tensor: TensorPlan, family: Family) -> bool:
+    """Return True where eps becomes larger than in proportion to the tensor's gradient."""
+    options = {k: v for k, v in rule.options.items() if not k.endswith("_eps")}
+    in_proportion = replace(rule, off=rule.off - {"eps"}, options=options)
+    eps, proportional = (
+        each.quantities(tensor.role, family, tensor.place).eps for each in (rule, in_proportion)
+    )
+    return eps != proportional and (eps / proportional).evaluate(tensor.ratios) > 1
+
+
+def _optimizers(facts: Facts) -> Warnings:
+    decays = {tensor.factor("decay") for tensor in facts.tensors.values()}
+    if decays != {1.0}:
+        side = facts.rule.options.get("decay", "fixed-fraction")
+        yield PlanWarning(
+            "decay-mode",
+            f"weight decay is scaled by {min(decays):.4g} to {max(decays):.4g} (decay={side}), "
+            "and sources disagree",
+        )
+    names = {tensor.optimizer for tensor in facts.tensors.values()}
+    if scales := sorted(name for name in names if name.startswith("muon")):
+        yield PlanWarning(
+            "muon-scale",
+            f"rates are those of {scales[0]}: "
+            "an implementation that scales its updates otherwise needs others",
+        )
+
+
+_WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
+    *(_small_width, _depth, _unproven, _unread, _own_factors, _eps_floor, _optimizers),
+)

@@ -1,0 +1,81 @@
+"""Parameter groups: a plan's table over the parameters of a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..plans import Hyperparameters, Plan, Row, grouped, resolved, table
+from ..rules import Family
+from ._optimizers import torch_class
+from ._planned import planned_parameters
+
+
+def param_groups(
+    plan: Plan, model: nn.Module, hyperparameters: Hyperparameters, optimizer: str | None
+) -> list[dict[str, Any]]:
+    """Return parameter groups for an optimizer; see `Plan.param_groups`."""
+    parameters = planned_parameters(plan, model)
+    rows = torch_table(plan, parameters, hyperparameters, optimizer)
+    return parameter_groups(rows, parameters)
+
+
+def torch_table(
+    plan: Plan,
+    parameters: Mapping[str, nn.Parameter],
+    hyperparameters: Hyperparameters,
+    optimizer: str | None = None,
+) -> dict[str, Row]:
+    """Return the table of the trained tensors of one family, with torch's defaults.
+
+    Args:
+        plan: The plan.
+        parameters: The model's parameters by planned name.
+        hyperparameters: The hyperparameters at base size; None stands for torch's default.
+        optimizer: The family, where several train the model.
+
+    Raises:
+        MutransferError: the optimizer has no such hyperparameter, or a pattern matches nothing.
+    """
+    family = plan.family(optimizer)
+    values = resolved(hyperparameters, family, torch_defaults(family))
+    dtypes = dict.fromkeys(parameter.dtype for parameter in parameters.values())
+    tables = {
+        dtype: table(plan, _with_first_eps(values, dtype), optimizer=family.name)
+        for dtype in dtypes
+    }
+    return {
+        name: tables[parameters[name].dtype][name]
+        for name, tensor in plan.tensors.items()
+        if tensor.optimizer == family.name and tensor.is_trained
+    }
+
+
+def parameter_groups(
+    rows: Mapping[str, Row], parameters: Mapping[str, nn.Parameter]
+) -> list[dict[str, Any]]:
+    """Return a table as parameter groups, one for each set of equal hyperparameters."""
+    return [
+        {"params": [parameters[name] for name in names], "names": names, **row.group()}
+        for names, row in grouped(rows)
+    ]
+
+
+def torch_defaults(family: Family) -> dict[str, Any]:
+    """Return the defaults of torch's optimizer of a family; none where torch has no such one."""
+    cls = torch_class(family)
+    if cls is None:
+        return {}
+    return {name: p.default for name, p in inspect.signature(cls).parameters.items()}
+
+
+def _with_first_eps(values: Hyperparameters, dtype: torch.dtype) -> Hyperparameters:
+    """Return the hyperparameters with Adafactor's first eps, whose default depends on the type."""
+    if isinstance(values.eps, tuple) and values.eps[0] is None:
+        return replace(values, eps=(torch.finfo(dtype).eps, values.eps[1]))
+    return values

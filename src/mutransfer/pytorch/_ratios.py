@@ -1,0 +1,132 @@
+"""The ratios of rates, eps and decays that a schedule must keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..plans import Row
+from ..rules import Family
+
+Cell = tuple[list[str], float, float]
+"""Names of tensors, their factor over the common value, and the value that they have."""
+
+SPREAD = 1e-6
+"""Relative rounding of ratios over a schedule in double precision."""
+
+_NOTHING = 1e-30
+_WORDS = {"lr": "learning rates", "weight_decay": "weight decays", "eps": "eps", "rho": "rho"}
+_RATE_REMEDY = (
+    "a schedule or a loop that adds or sets one value for all loses them: give schedulers one value "
+    "for each group, as OneCycleLR(max_lr=plan.per_group(optimizer, 0.1)), set CosineAnnealingLR's "
+    "eta_min (or take LambdaLR) and ReduceLROnPlateau's eps to 0, and write "
+    'group["lr"] = rate * group["lr_factor"]'
+)
+
+
+def ratio_findings(
+    dtypes: Mapping[str, torch.dtype],
+    planned: Mapping[str, tuple[Family, Row]],
+    groups: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
+    again: str,
+) -> Iterator[str]:
+    """Yield what is not in the planned ratios, family by family.
+
+    Args:
+        dtypes: The type of each tensor.
+        planned: The family and the factors of each tensor.
+        groups: The values of each parameter group, and the names in it.
+        again: How to make the groups anew.
+    """
+    cells: dict[tuple[str, ...], list[Cell]] = {}
+    spreads: dict[str, float] = {}
+    for values, names in groups:
+        for key, cell in _cells(values, names, planned, dtypes):
+            cells.setdefault(key, []).append(cell)
+        for family in {planned[name][0].name for name in names}:
+            spreads[family] = max(spreads.get(family, SPREAD), precision(values.get("lr")))
+    for (key, family, *detail), found in cells.items():
+        off = list(_off(found, spreads[family] if key == "lr" else SPREAD))
+        if off:
+            which = f" ({''.join(detail)})" if detail else ""
+            remedy = f"{again}({key}=...), and change it for all groups by one factor"
+            yield (
+                f"{family}'s {_WORDS[key]}{which} do not stand in the planned ratios: "
+                f"{', '.join(off)}; {_RATE_REMEDY if key == 'lr' else remedy}"
+            )
+
+
+def _cells(
+    values: Mapping[str, Any],
+    names: Sequence[str],
+    planned: Mapping[str, tuple[Family, Row]],
+    dtypes: Mapping[str, torch.dtype],
+) -> Iterator[tuple[tuple[str, ...], Cell]]:
+    """Yield the values of one group with the tensors that share them and their factors."""
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for name in names:
+        family, row = planned[name]
+        scales = row.lr_factor, row.eps, row.weight_decay, row.init
+        alike.setdefault((family.name, *scales, dtypes[name]), []).append(name)
+    for tensors in alike.values():
+        family, row = planned[tensors[0]]
+        factors = {"lr": values.get("lr_factor", row.lr_factor), "weight_decay": row.weight_decay}
+        factors |= {"rho": row.rho} if row.rho is not None else {}
+        for key, factor in factors.items():
+            value = values.get(key)
+            # Weight decay and rho of zero are meant: they are off.
+            if value is not None and (key == "lr" or as_number(value)):
+                yield (key, family.name), (tensors, factor, as_number(value))
+        eps = values.get("eps")
+        if isinstance(eps, tuple) and isinstance(row.eps, float):
+            dtype = dtypes[tensors[0]]
+            first = torch.finfo(dtype).eps if eps[0] is None else eps[0]
+            yield ("eps", family.name, "the first, ", str(dtype)), (tensors, row.eps, first)
+            yield ("eps", family.name, "the second"), (tensors, row.init, eps[1])
+        elif eps is not None and isinstance(row.eps, float):
+            yield ("eps", family.name), (tensors, row.eps, as_number(eps))
+
+
+def _off(cells: Sequence[Cell], spread: float) -> Iterator[str]:
+    """Yield the tensors whose value is not their factor times the value that most others share."""
+    shares: Counter[str] = Counter()
+    first: dict[str, float] = {}
+    for names, factor, value in cells:
+        if factor and value:
+            shares[f"{value / factor:.6g}"] += len(names)
+            first.setdefault(f"{value / factor:.6g}", value / factor)
+    common = first[shares.most_common(1)[0][0]] if shares else 0.0
+    wrong: dict[tuple[float, float], list[str]] = {}
+    for names, factor, value in cells:
+        if not is_near(value, factor * common, spread):
+            wrong.setdefault((factor * common, value), []).extend(names)
+    for (planned, value), names in wrong.items():
+        yield f"{few(names)} planned {planned:.6g} found {value:.6g}"
+
+
+def is_near(value: float, planned: float, spread: float) -> bool:
+    """Return True where a value is the planned one, to rounding."""
+    return abs(value - planned) <= spread * abs(planned) + _NOTHING
+
+
+def as_number(value: Any) -> float:
+    """Return a number or a scalar tensor as a number."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
+def precision(lr: Any) -> float:
+    """Return how far ratios of rates may drift by rounding over a long schedule."""
+    if isinstance(lr, Tensor) and lr.is_floating_point():
+        return min(0.05, 1e4 * torch.finfo(lr.dtype).eps)
+    return SPREAD
+
+
+def few(names: Iterable[str]) -> str:
+    """Return the first names, each once, and the number of the others."""
+    unique = list(dict.fromkeys(names))
+    more = f" and {len(unique) - 3} more" if len(unique) > 3 else ""
+    return ", ".join(unique[:3]) + more

@@ -1,0 +1,110 @@
+"""A model read as data: parameters, initial scales, and one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from ..core import MutransferError
+from ..reading import Axes, Reading, Trace, canonical
+from ._declared import declared_trace
+from ._parameters import parameters_of
+from ._tensors import rms
+from ._trace import trace
+
+Branches = Mapping[str, Sequence[str]]
+"""Declared residual branches: the module that ends each kind, with the tensors in its branch."""
+
+
+def read(
+    model: nn.Module | Callable[[], nn.Module],
+    *,
+    example_inputs: Any = None,
+    axes: Mapping[str, Axes] | None = None,
+    branches: Branches | None = None,
+) -> Reading:
+    """Read a model as `plan` does; `plan(model, base=reading)` then needs no base model.
+
+    Args:
+        model: The model, or a function that builds it.
+        example_inputs: As in `plan`, like the arguments after it.
+        axes: Axes of parameters that no rule knows, by name pattern.
+        branches: Residual branches of a model that cannot be traced.
+
+    Returns:
+        The reading; `Reading.to_json` keeps it without the weights.
+
+    Raises:
+        MutransferError: the model is wrapped, cannot be traced, or has nothing to plan.
+    """
+    return reading_of(model, example_inputs, axes, branches, traced=True)
+
+
+def reading_of(
+    model: nn.Module | Callable[[], nn.Module],
+    example_inputs: Any,
+    axes: Mapping[str, Axes] | None,
+    branches: Branches | None,
+    *,
+    traced: bool,
+    scaled: bool = True,
+) -> Reading:
+    """Read a model as `read` does, without a forward pass or initial scales where none are wanted.
+
+    Raises:
+        MutransferError: as `read`.
+    """
+    module = model if isinstance(model, nn.Module) else _build(model)
+    _check_bare(module)
+    parameters = parameters_of(module, axes or {})
+    passed = Trace()
+    if traced:
+        declared = branches is not None
+        passed = declared_trace(module, branches) if declared else trace(module, example_inputs)
+    named = ((canonical(name), parameter) for name, parameter in module.named_parameters())
+    attentions = (m for m in module.modules() if isinstance(m, nn.MultiheadAttention))
+    return Reading(
+        name=type(module).__name__,
+        parameters=parameters,
+        scales={name: rms([parameter]) if scaled else None for name, parameter in named},
+        trace=passed,
+        head_dims=tuple(sorted({attention.head_dim for attention in attentions})),
+    )
+
+
+def _build(build: Any) -> nn.Module:
+    model = build
+    if callable(build):
+        try:
+            signature(build).bind()
+        except TypeError as error:
+            raise MutransferError(
+                f"{build!r} cannot be called without arguments ({error}): "
+                "give the base itself, or lambda: ..."
+            ) from error
+        model = build()
+    if not isinstance(model, nn.Module):
+        raise MutransferError(
+            f"{model!r} is no model: give a torch.nn.Module, what builds one without arguments, "
+            "or a Reading of one"
+        )
+    return model
+
+
+def _check_bare(model: nn.Module) -> None:
+    """Raise for a wrapped or sharded model, whose names and forward pass are not its own."""
+    name = type(model).__name__
+    wrappers = nn.parallel.DistributedDataParallel | nn.DataParallel | AveragedModel
+    if isinstance(model, wrappers):
+        raise MutransferError(
+            f"{name} wraps the model: plan the model before, its names are those of the base"
+        )
+    if name.startswith("FSDP"):
+        raise MutransferError(
+            "fully_shard has cut the model's tensors: plan the model before sharding; "
+            "the plan holds after it"
+        )

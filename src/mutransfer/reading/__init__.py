@@ -1,0 +1,21 @@
+"""Plain data read off a model, names and patterns; no framework."""
+
+from ._axes import AXES as AXES
+from ._axes import Axes as Axes
+from ._axes import check_declared as check_declared
+from ._names import canonical as canonical
+from ._names import check_matches as check_matches
+from ._names import first_match as first_match
+from ._names import first_star as first_star
+from ._names import matching as matching
+from ._names import numbers as numbers
+from ._names import parent as parent
+from ._names import pattern as pattern
+from ._names import unwrapped as unwrapped
+from ._parameter import Parameter as Parameter
+from ._reading import Reading as Reading
+from ._trace import NOTHING as NOTHING
+from ._trace import Attention as Attention
+from ._trace import Branch as Branch
+from ._trace import Signal as Signal
+from ._trace import Trace as Trace

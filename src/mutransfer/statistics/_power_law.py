@@ -1,0 +1,64 @@
+"""Power laws, fitted by least squares in logarithms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ._arrays import Array
+from ._student import student_t
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerLaw:
+    """values = constant * product of sizes^exponents.
+
+    Attributes:
+        exponents: One for each axis of the sizes, (axes,).
+        constant: The factor in front.
+        errors: Standard error of each exponent, (axes,); infinite without degrees of freedom.
+        freedom: Degrees of freedom of the fit, points less parameters.
+    """
+
+    exponents: tuple[float, ...]
+    constant: float
+    errors: tuple[float, ...]
+    freedom: int
+
+    def half_interval(self, axis: int = 0) -> float:
+        """Return half the width of an exponent's 95% interval, by Student's t."""
+        if self.freedom < 1:
+            return math.inf
+        return self.errors[axis] * student_t(self.freedom)
+
+
+def power_law(sizes: Float[Array, "points axes"], values: Float[Array, " points"]) -> PowerLaw:
+    """Fit a power law by least squares in logarithms.
+
+    Args:
+        sizes: Positive sizes along one axis, (points,), or several, (points, axes).
+        values: Positive values.
+
+    Returns:
+        The fit; exponents of axes that do not vary mean nothing.
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    logs = np.log(sizes[:, None] if sizes.ndim == 1 else sizes)
+    design = np.column_stack([np.ones(len(logs)), logs])
+    y = np.log(np.asarray(values, dtype=np.float64))
+    solution, *_ = np.linalg.lstsq(design, y, rcond=None)
+    freedom = len(y) - design.shape[1]
+    errors = [math.inf] * logs.shape[1]
+    if freedom >= 1:
+        variance = float(((y - design @ solution) ** 2).sum()) / freedom
+        spread = np.diag(np.linalg.pinv(design.T @ design))[1:]
+        errors = [math.sqrt(variance * float(each)) for each in spread]
+    return PowerLaw(
+        exponents=tuple(map(float, solution[1:])),
+        constant=math.exp(float(solution[0])),
+        errors=tuple(errors),
+        freedom=freedom,
+    )

@@ -1,0 +1,129 @@
+"""The record of a sweep: a folder of append-only JSON lines, one shard a writer, that outlives any crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core import MutransferError
+
+Row = dict[str, Any]
+
+
+class Store:
+    """A folder with `study.json` (what its runs share) and `rows-*.jsonl` (a row for every finished run).
+
+    Args:
+        folder: Where the record is, or will be.
+
+    Raises:
+        MutransferError: the folder cannot be written, or is a file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._shard: Path | None = None
+
+    def open(self, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Make the record, or check that it is one of the same study; one without any runs is made anew.
+
+        Args:
+            identity: What all runs of the study share.
+            about: What else to note on making it: versions, device, command, date.
+
+        Raises:
+            MutransferError: the record was written by another study, or the folder cannot be written.
+        """
+        identity = json.loads(json.dumps(identity, default=str))
+        path = self.folder / "study.json"
+        fresh = not path.exists()
+        if not fresh:
+            written = self.header()["identity"]
+            different = sorted(
+                key
+                for key in identity.keys() | written.keys()
+                if identity.get(key) != written.get(key)
+            )
+            if different and self.rows():
+                key = different[0]
+                raise MutransferError(
+                    f"{self.folder} was written by another study: its {key} is {written.get(key)!r}, "
+                    f"this study's is {identity.get(key)!r}; give another folder with out="
+                )
+            fresh = bool(different)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if fresh:
+                whole = path.with_suffix(f".{os.getpid()}")
+                whole.write_text(
+                    json.dumps({"identity": identity, "about": dict(about)}, indent=1, default=str)
+                )
+                whole.replace(path)
+            elif not os.access(self.folder, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            raise MutransferError(
+                f"cannot write to {self.folder}: {error.strerror}; give another folder with out="
+            ) from None
+
+    def header(self) -> dict[str, Any]:
+        """What `open` wrote.
+
+        Raises:
+            MutransferError: there is no record in the folder.
+        """
+        path = self.folder / "study.json"
+        try:
+            header: dict[str, Any] = json.loads(path.read_text())
+            header["identity"].keys()
+        except (AttributeError, KeyError, OSError, TypeError, ValueError):
+            raise MutransferError(
+                f"{self.folder} holds no sweep: it has no readable study.json"
+            ) from None
+        return header
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Add rows in one write that has reached the disk on return.
+
+        Each writer has a shard of its own, so that a line torn by a crash is the last one of its shard for ever.
+
+        Raises:
+            MutransferError: the folder cannot be written.
+        """
+        if self._shard is None:
+            self._shard = self.folder / f"rows-{time.time_ns()}-{os.getpid()}.jsonl"
+        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        try:
+            with self._shard.open("a") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise MutransferError(
+                f"cannot write to {self._shard}: {error.strerror}; what was written before is kept"
+            ) from None
+
+    def rows(self) -> list[Row]:
+        """Every finished run once, in the order of writing; a torn last line of a shard is dropped.
+
+        Raises:
+            MutransferError: a line other than a shard's last is damaged.
+        """
+        found: dict[str, Row] = {}
+        for shard in sorted(self.folder.glob("rows-*.jsonl")):
+            lines = shard.read_text(errors="replace").split("\n")
+            for number, line in enumerate(lines):
+                try:
+                    row = json.loads(line)
+                    found.setdefault(row["id"], row)
+                except (KeyError, TypeError, ValueError):
+                    if number == len(lines) - 1:
+                        continue
+                    raise MutransferError(
+                        f"{shard}, line {number + 1} is damaged; remove that line and run the sweep again"
+                    ) from None
+        return list(found.values())

@@ -1,8 +1,0 @@
-"""Optimum, drift, regret, and the rate to use at a target size."""
-
-from ._optimum import Optimum as Optimum
-from ._optimum import optimum as optimum
-from ._optimum import vertex as vertex
-from ._transfer import Estimate as Estimate
-from ._transfer import Transfer as Transfer
-from ._transfer import transfer as transfer
