@@ -72,5 +72,7 @@ from .residual import OneMatrix as OneMatrix
 from .residual import Residual as Residual
 from .residual import Staged as Staged
 from .residual import TwoMatrices as TwoMatrices
+from .residual import additive_skips as additive_skips
 from .residual import inside as inside
+from .residual import plus as plus
 from .residual import skips as skips

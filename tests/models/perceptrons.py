@@ -115,19 +115,19 @@ def looped(
     width: int,
     times: int,
     block: Callable[[int], nn.Module],
-    own: int = 0,
+    once: int = 0,
     *,
     residual: bool = True,
 ) -> nn.Module:
-    """One block applied `times` times, after `own` blocks that are used once."""
+    """One block applied `times` times, after blocks that are used once."""
 
     def run(m: Any, x: Tensor) -> Tensor:
         x = m.stem(x)
-        for one in m.own:
-            x = x + one(x)
+        for first in m.once:
+            x = x + first(x)
         for _ in range(times):
             x = x + m.block(x) if residual else m.block(x)
         return m.readout(x)
 
     ends = {"stem": nn.Linear(5, width), "readout": nn.Linear(width, 3)}
-    return Net(run, own=repeat(own, lambda: block(width)), block=block(width), **ends)
+    return Net(run, **ends, once=repeat(once, lambda: block(width)), block=block(width))

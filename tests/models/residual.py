@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .parts import Function, NormWithoutGain, Skip, identity, repeat
+from .parts import Function, Net, NormWithoutGain, Skip, identity, repeat
 
 Block = Callable[[int], nn.Module]
 Join = Callable[[Any, nn.Module, Tensor], Tensor]
@@ -163,3 +163,21 @@ def skips(
 
     blocks = (block() for _ in range(depth))
     return nn.Sequential(nn.Linear(5, width), *blocks, nn.Linear(width, 3))
+
+
+def additive_skips(width: int, depth: int, block: Block) -> nn.Module:
+    """Decoder blocks to each of which the encoder's features are added, in turn."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        x, kept = m.stem(x), []
+        for encoder in m.blocks:
+            x = x + encoder(x)
+            kept.append(x)
+        for decoder in m.decoder:
+            x = x + kept.pop()
+            x = x + decoder(x)
+        return m.readout(x)
+
+    ends = {"stem": nn.Linear(5, width), "readout": nn.Linear(width, 3)}
+    blocks, decoder = (repeat(depth, lambda: block(width)) for _ in range(2))
+    return Net(run, **ends, blocks=blocks, decoder=decoder)
