@@ -1,4 +1,4 @@
-"""Statistics of results: bootstrap, Student's t, power laws, minima, divergence; numpy."""
+"""Statistics of results: intervals, power laws, minima, divergence, diversity; numpy."""
 
 from ._arrays import Array as Array
 from ._arrays import Indices as Indices
@@ -9,6 +9,8 @@ from ._divergence import HOPELESS as HOPELESS
 from ._divergence import ZERO as ZERO
 from ._divergence import diverged_at as diverged_at
 from ._divergence import hopeless as hopeless
+from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
+from ._diversity import diversity_exponent as diversity_exponent
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
 from ._student import student_t as student_t
