@@ -8,11 +8,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from mutransfer._errors import MutransferError
 from mutransfer.plan import Plan, plan
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 TOKENS = torch.randint(11, (4, 6), generator=torch.Generator().manual_seed(0))
 QUANTITIES = ("init", "lr", "eps", "decay")

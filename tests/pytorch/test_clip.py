@@ -8,13 +8,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from mutransfer._errors import MutransferError
+from mutransfer.plan import Plan, plan
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mutransfer._errors import MutransferError
-from mutransfer.plan import Plan, plan
 from mutransfer.tasks._models import gpt, mlp, resmlp
 
 WIDER, DEEPER = 4, 4

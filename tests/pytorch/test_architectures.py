@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from mutransfer.plan import Plan, plan, trace
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mutransfer import MutransferError
-from mutransfer.plan import Plan, plan, trace
 from mutransfer.rules import Place, Role
 
 TOKENS = torch.zeros(2, 6, dtype=torch.long)
