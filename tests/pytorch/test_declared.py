@@ -96,15 +96,18 @@ def test_declared_branches_give_the_factors_of_the_traced_twin(
 
 def test_the_first_stars_of_a_value_are_those_of_its_key() -> None:
     layers = {"stages.*.blocks.*.up2": ("stages.*.blocks.*.n*.*", "stages.*.blocks.*.up1.*")}
-    found = mt.read(staged(by_sign, 16, 12), branches=layers).trace.branches
-    assert len(found) == 24
-    assert found[13].tensors == {
+    branches = mt.read(staged(by_sign, 16, 12), branches=layers).trace.branches
+    assert len(branches) == 24
+    assert branches[13].tensors == {
         f"stages.1.blocks.1.{layer}.{kind}"
         for layer in ("norm", "up1", "up2")
         for kind in ("weight", "bias")
     }
-    assert found[13].end.tensors == {"stages.1.blocks.1.up2.weight", "stages.1.blocks.1.up2.bias"}
-    assert {branch.matrices for branch in found} == {2}
+    assert branches[13].end.tensors == {
+        "stages.1.blocks.1.up2.weight",
+        "stages.1.blocks.1.up2.bias",
+    }
+    assert {branch.matrices for branch in branches} == {2}
 
 
 def test_a_model_without_branches() -> None:
@@ -113,13 +116,10 @@ def test_a_model_without_branches() -> None:
         model.activation = lambda x: torch.relu(look(x))
         return model
 
-    plan, twin = (
-        mt.plan(make(by_sign, 32), make(by_sign, 16), branches={}),
-        mt.plan(make(identity, 32), make(identity, 16)),
-    )
-    assert places_and_factors(plan) == places_and_factors(
-        twin
-    ) and "declared-branches" in warning_ids(plan)
+    plan = mt.plan(make(by_sign, 32), make(by_sign, 16), branches={})
+    twin = mt.plan(make(identity, 32), make(identity, 16))
+    assert places_and_factors(plan) == places_and_factors(twin)
+    assert "declared-branches" in warning_ids(plan)
 
 
 def test_depth_that_grows_in_a_model_declared_without_branches_is_refused() -> None:
@@ -163,21 +163,17 @@ def test_a_tied_embedding_is_refused_in_width_and_planned_in_depth() -> None:
     with pytest.raises(mt.MutransferError, match=r"gpt\.token.weight is also the head.*untie it"):
         mt.plan(looking_gpt(by_sign, 32, 2, tied=True), base, branches=LANGUAGE)
     plan = mt.plan(looking_gpt(by_sign, 16, 4, tied=True), base, branches=LANGUAGE)
-    assert places_and_factors(plan) == places_and_factors(
-        mt.plan(looking_gpt(identity, 16, 4, tied=True), looking_gpt(identity, 16, 2, tied=True))
-    )
+    twin = mt.plan(*(looking_gpt(identity, 16, depth, tied=True) for depth in (4, 2)))
+    assert places_and_factors(plan) == places_and_factors(twin)
 
 
 @pytest.mark.parametrize(("width", "depth"), GROWTHS.values(), ids=GROWTHS)
 def test_a_reading_of_a_declared_base_is_as_good(width: int, depth: int) -> None:
     model, base = looking_gpt(by_sign, width, depth), looking_gpt(by_sign, 16, 2)
-    read = mt.read(base, branches=LANGUAGE)
     expected = mt.plan(model, base, branches=LANGUAGE)
-    assert (
-        mt.plan(model, read, branches=LANGUAGE)
-        == mt.plan(model, mt.Reading.from_json(read.to_json()), branches=LANGUAGE)
-        == expected
-    )
+    reading = mt.read(base, branches=LANGUAGE)
+    for form in (reading, mt.Reading.from_json(reading.to_json())):
+        assert mt.plan(model, form, branches=LANGUAGE) == expected
 
 
 def test_a_declared_plan_initialises_and_trains() -> None:
