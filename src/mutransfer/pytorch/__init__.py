@@ -1,5 +1,7 @@
-"""PyTorch: reads a model, applies a plan to it, and writes the plan out for trainers."""
+"""PyTorch: reads a model, applies a plan, and writes it out for trainers."""
 
+from ._attention import AttentionCall as AttentionCall
+from ._attention import AttentionMode as AttentionMode
 from ._audit import Audit as Audit
 from ._axes import is_norm as is_norm
 from ._guard import Guard as Guard
