@@ -58,11 +58,18 @@ def loss(model: nn.Module, x: Tensor) -> Tensor:
 
 def explicit_norm(model: nn.Module, x: Tensor, multipliers: dict[str, float]) -> float:
     """Norm of the gradients of tensors that are multiplied in the forward pass."""
-    by_name = {name: next((m for p, m in multipliers.items() if fnmatchcase(name, p)), 1.0) for name, _ in model.named_parameters()}
-    leaves = {name: (p.detach() / by_name[name]).requires_grad_() for name, p in model.named_parameters()}
+    by_name = {
+        name: next((m for p, m in multipliers.items() if fnmatchcase(name, p)), 1.0)
+        for name, _ in model.named_parameters()
+    }
+    leaves = {
+        name: (p.detach() / by_name[name]).requires_grad_() for name, p in model.named_parameters()
+    }
 
     def run(inputs: Tensor) -> Tensor:
-        return functional_call(model, {name: by_name[name] * leaf for name, leaf in leaves.items()}, (inputs,))
+        return functional_call(
+            model, {name: by_name[name] * leaf for name, leaf in leaves.items()}, (inputs,)
+        )
 
     gradients = torch.autograd.grad(loss(run, x), list(leaves.values()))
     return math.sqrt(sum(float(g.square().sum()) for g in gradients))
@@ -88,7 +95,12 @@ def test_the_norm_is_that_of_explicit_multipliers(name: str) -> None:
     total = own.clip_grad_norm_(model, math.inf)
     assert total.item() == pytest.approx(explicit_norm(model, x, multipliers), rel=1e-10)
     assert total.item() == pytest.approx(
-        math.sqrt(sum(float((p.grad * own[name].factor("multiplier")).square().sum()) for name, p in model.named_parameters()))
+        math.sqrt(
+            sum(
+                float((p.grad * own[name].factor("multiplier")).square().sum())
+                for name, p in model.named_parameters()
+            )
+        )
     )
     assert abs(plain / total - 1) > 0.01  # the plain form's own norm is another one
 
@@ -102,7 +114,9 @@ def test_gradients_above_the_threshold_shrink_together(name: str) -> None:
     assert total.item() == pytest.approx(norm, rel=1e-10)
     for old, new in zip(before, gradients(model), strict=True):
         torch.testing.assert_close(new, old / 3, rtol=1e-4, atol=0)
-    assert own.clip_grad_norm_(model, math.inf).item() == pytest.approx(threshold * own.clip, rel=1e-4)
+    assert own.clip_grad_norm_(model, math.inf).item() == pytest.approx(
+        threshold * own.clip, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -128,7 +142,9 @@ def test_at_base_it_is_torchs_function(name: str, max_norm: float, rule: str | N
     for p, g in zip(model.parameters(), before, strict=True):
         p.grad = g
     assert own.clip == 1
-    torch.testing.assert_close(total, nn.utils.clip_grad_norm_(model.parameters(), max_norm), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        total, nn.utils.clip_grad_norm_(model.parameters(), max_norm), rtol=1e-12, atol=0
+    )
     for a, b in zip(ours, gradients(model), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
 
@@ -167,7 +183,11 @@ def test_width_leaves_the_threshold(rule: str) -> None:
 class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.norm, self.up, self.down = (
+            nn.LayerNorm(width),
+            nn.Linear(width, width, bias=False),
+            nn.Linear(width, width, bias=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.gelu(self.up(self.norm(x))))
@@ -205,7 +225,9 @@ class PreNorm(nn.Module):
         return self.readout(x)
 
 
-def measured(width: int, depth: int, block: Callable[[int], nn.Module], rule: str, seed: int) -> tuple[float, float]:
+def measured(
+    width: int, depth: int, block: Callable[[int], nn.Module], rule: str, seed: int
+) -> tuple[float, float]:
     """Norm of the explicit gradient of a linear loss at initialisation, and the plan's factor of its threshold."""
     torch.manual_seed(seed)
     model = PreNorm(width, depth, block)
@@ -222,9 +244,16 @@ def slope(sizes: list[int], norms: list[float]) -> float:
 
 @pytest.mark.parametrize(
     ("rule", "block", "exponent"),
-    [("completep", Block, -1 / 2), ("completep, alpha=3/4", Block, -1 / 4), ("depth-mup", Block, 0), ("depth-mup", One, 0)],
+    [
+        ("completep", Block, -1 / 2),
+        ("completep, alpha=3/4", Block, -1 / 4),
+        ("depth-mup", Block, 0),
+        ("depth-mup", One, 0),
+    ],
 )
-def test_the_norm_of_a_network_grows_as_the_threshold(rule: str, block: type[nn.Module], exponent: float) -> None:
+def test_the_norm_of_a_network_grows_as_the_threshold(
+    rule: str, block: type[nn.Module], exponent: float
+) -> None:
     """Over seeds, the norm grows as depth^(1/2 - alpha) and not with width."""
     depths, widths, seeds = [2, 4, 8, 16, 32], [32, 64, 128, 256], range(3)
     rule += ", clip=derived"
@@ -240,14 +269,18 @@ def test_the_norm_of_a_network_grows_as_the_threshold(rule: str, block: type[nn.
 def test_it_knows_the_model_behind_a_wrapper() -> None:
     model, own, x, multipliers = planned("gpt")
     wrapped = torch.nn.ModuleDict({"module": model})
-    assert own.clip_grad_norm_(wrapped, math.inf).item() == pytest.approx(explicit_norm(model, x, multipliers), rel=1e-10)
+    assert own.clip_grad_norm_(wrapped, math.inf).item() == pytest.approx(
+        explicit_norm(model, x, multipliers), rel=1e-10
+    )
 
 
 def test_tensors_without_a_gradient_do_not_count() -> None:
     model, own, _, _ = planned("mlp")
     model.input.weight.grad = None
     others = [(p, name) for name, p in model.named_parameters() if p.grad is not None]
-    expected = math.sqrt(sum(float((p.grad * own[name].factor("multiplier")).square().sum()) for p, name in others))
+    expected = math.sqrt(
+        sum(float((p.grad * own[name].factor("multiplier")).square().sum()) for p, name in others)
+    )
     assert own.clip_grad_norm_(model, 1e-3).item() == pytest.approx(expected)
     assert model.input.weight.grad is None
     model.zero_grad()
