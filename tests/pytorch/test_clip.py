@@ -1,4 +1,7 @@
-"""Clipping by the norm that gradients have where every multiplier is explicit (Tensor Programs V, Table 8)."""
+"""Clipping by the norm that gradients have where every multiplier is explicit.
+
+That is Table 8 of Tensor Programs V (2203.03466).
+"""
 
 import math
 from collections.abc import Callable
@@ -8,14 +11,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from mutransfer._errors import MutransferError
-from mutransfer.plan import Plan, plan
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mutransfer.tasks._models import gpt, mlp, resmlp
+import mutransfer as mt
+from mutransfer.tasks import gpt, mlp, resmlp
+from tests.models import OneMatrix, Residual, TwoMatrices
 
 WIDER, DEEPER = 4, 4
 TOKENS = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(0))
@@ -28,10 +31,12 @@ def seed() -> None:
 
 
 def gpt_of(heads: int | None = None, tied: bool = False) -> Callable[[int, int], nn.Module]:
-    return lambda n, d: gpt(16 * n, d, heads=heads, tied=tied, vocabulary=11, context=6).double()
+    sizes = {"heads": heads, "vocabulary": 11, "context": 6}
+    return lambda n, d: gpt(16 * n, d, tied=tied, **sizes).double()
 
 
-# The explicit multipliers of CompleteP (2505.01618, Table 1) and Tensor Programs V (Table 8, Definition 4.1), by the tensors before them.
+# The explicit multipliers of CompleteP (2505.01618, Table 1) and Tensor Programs V (Table 8,
+# Definition 4.1), by the tensors before them.
 BRANCHES = {"blocks.*.out.*": 1 / DEEPER, "blocks.*.down.*": 1 / DEEPER}
 CASES: dict[str, tuple[Callable[[int, int], nn.Module], Tensor, dict[str, float]]] = {
     "mlp": (lambda n, _: mlp(8 * n, 3).double(), ROWS.double(), {"readout.weight": 1 / WIDER}),
@@ -57,31 +62,40 @@ def loss(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def explicit_norm(model: nn.Module, x: Tensor, multipliers: dict[str, float]) -> float:
-    """Norm of the gradients of tensors that are multiplied in the forward pass."""
-    by_name = {
-        name: next((m for p, m in multipliers.items() if fnmatchcase(name, p)), 1.0)
-        for name, _ in model.named_parameters()
-    }
+    """Return the norm of the gradients of tensors that are multiplied in the forward pass."""
+
+    def multiplier(name: str) -> float:
+        return next((m for pattern, m in multipliers.items() if fnmatchcase(name, pattern)), 1.0)
+
     leaves = {
-        name: (p.detach() / by_name[name]).requires_grad_() for name, p in model.named_parameters()
+        name: (tensor.detach() / multiplier(name)).requires_grad_()
+        for name, tensor in model.named_parameters()
     }
 
     def run(inputs: Tensor) -> Tensor:
-        return functional_call(
-            model, {name: by_name[name] * leaf for name, leaf in leaves.items()}, (inputs,)
-        )
+        tensors = {name: multiplier(name) * leaf for name, leaf in leaves.items()}
+        return functional_call(model, tensors, (inputs,))
 
     gradients = torch.autograd.grad(loss(run, x), list(leaves.values()))
     return math.sqrt(sum(float(g.square().sum()) for g in gradients))
 
 
-def planned(name: str, rule: str | None = None) -> tuple[nn.Module, Plan, Tensor, dict[str, float]]:
+def planned(
+    name: str, rule: str | None = None
+) -> tuple[nn.Module, mt.Plan, Tensor, dict[str, float]]:
     make, x, multipliers = CASES[name]
     model = make(WIDER, DEEPER)
-    own = plan(model, make(1, 1), rule=rule, example_inputs=x)
-    own.initialize(model)
+    plan = mt.plan(model, make(1, 1), rule=rule, example_inputs=x)
+    plan.initialize(model)
     loss(model, x).backward()
-    return model, own, x, multipliers
+    return model, plan, x, multipliers
+
+
+def multiplied_norm(model: nn.Module, plan: mt.Plan) -> float:
+    """Return the norm of the gradients times the multipliers that the tensors carry."""
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    squares = ((plan[n].factor("multiplier") * g).square().sum() for n, g in gradients.items())
+    return math.sqrt(sum(map(float, squares)))
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
@@ -90,41 +104,34 @@ def gradients(model: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_norm_is_that_of_explicit_multipliers(name: str) -> None:
-    model, own, x, multipliers = planned(name)
+    model, plan, x, multipliers = planned(name)
     plain = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
-    total = own.clip_grad_norm_(model, math.inf)
+    total = plan.clip_grad_norm_(model, math.inf)
     assert total.item() == pytest.approx(explicit_norm(model, x, multipliers), rel=1e-10)
-    assert total.item() == pytest.approx(
-        math.sqrt(
-            sum(
-                float((p.grad * own[name].factor("multiplier")).square().sum())
-                for name, p in model.named_parameters()
-            )
-        )
-    )
+    assert total.item() == pytest.approx(multiplied_norm(model, plan))
     assert abs(plain / total - 1) > 0.01  # the plain form's own norm is another one
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_above_the_threshold_shrink_together(name: str) -> None:
-    model, own, x, multipliers = planned(name)
+    model, plan, x, multipliers = planned(name)
     before, norm = gradients(model), explicit_norm(model, x, multipliers)
-    threshold = norm / own.clip / 3
-    total = own.clip_grad_norm_(model, threshold)
+    threshold = norm / plan.clip / 3
+    total = plan.clip_grad_norm_(model, threshold)
     assert total.item() == pytest.approx(norm, rel=1e-10)
     for old, new in zip(before, gradients(model), strict=True):
         torch.testing.assert_close(new, old / 3, rtol=1e-4, atol=0)
-    assert own.clip_grad_norm_(model, math.inf).item() == pytest.approx(
-        threshold * own.clip, rel=1e-4
+    assert plan.clip_grad_norm_(model, math.inf).item() == pytest.approx(
+        threshold * plan.clip, rel=1e-4
     )
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("above", [1.01, 10, math.inf])
 def test_gradients_below_the_threshold_stay_as_they_are(name: str, above: float) -> None:
-    model, own, x, multipliers = planned(name)
+    model, plan, x, multipliers = planned(name)
     before = gradients(model)
-    own.clip_grad_norm_(model, above * explicit_norm(model, x, multipliers) / own.clip)
+    plan.clip_grad_norm_(model, above * explicit_norm(model, x, multipliers) / plan.clip)
     assert all(torch.equal(a, b) for a, b in zip(before, gradients(model), strict=True))
 
 
@@ -134,17 +141,16 @@ def test_gradients_below_the_threshold_stay_as_they_are(name: str, above: float)
 def test_at_base_it_is_torchs_function(name: str, max_norm: float, rule: str | None) -> None:
     make, x, _ = CASES[name]
     model = make(1, 2)
-    own = plan(model, make(1, 2), rule=rule, example_inputs=x)
+    plan = mt.plan(model, make(1, 2), rule=rule, example_inputs=x)
     loss(model, x).backward()
     before = gradients(model)
-    total = own.clip_grad_norm_(model, max_norm)
+    total = plan.clip_grad_norm_(model, max_norm)
     ours = gradients(model)
     for p, g in zip(model.parameters(), before, strict=True):
         p.grad = g
-    assert own.clip == 1
-    torch.testing.assert_close(
-        total, nn.utils.clip_grad_norm_(model.parameters(), max_norm), rtol=1e-12, atol=0
-    )
+    assert plan.clip == 1
+    expected = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    torch.testing.assert_close(total, expected, rtol=1e-12, atol=0)
     for a, b in zip(ours, gradients(model), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
 
@@ -167,75 +173,54 @@ RULES = {
 
 @pytest.mark.parametrize(("rule", "factor"), RULES.items())
 def test_the_threshold_scales_as_the_norm(rule: str, factor: float) -> None:
-    model, own, _, _ = planned("gpt", rule)
-    assert own.depth == ((0, 0) if rule == "sp" else (2, 8))
-    assert own.clip == factor and Plan.from_json(own.to_json()).clip == factor
-    norm = own.clip_grad_norm_(model, 1e-3).item()
+    model, plan, _, _ = planned("gpt", rule)
+    assert plan.depth == ((0, 0) if rule == "sp" else (2, 8))
+    assert plan.clip == factor and mt.Plan.from_json(plan.to_json()).clip == factor
+    norm = plan.clip_grad_norm_(model, 1e-3).item()
     assert norm > 1e-3
-    assert own.clip_grad_norm_(model, math.inf).item() == pytest.approx(1e-3 * factor, rel=1e-2)
+    assert plan.clip_grad_norm_(model, math.inf).item() == pytest.approx(1e-3 * factor, rel=1e-2)
 
 
 @pytest.mark.parametrize("rule", ["completep", "depth-mup"])
 def test_width_leaves_the_threshold(rule: str) -> None:
-    assert plan(gpt(64, 2), gpt(16, 2), rule=rule).clip == 1
+    assert mt.plan(gpt(64, 2), gpt(16, 2), rule=rule).clip == 1
 
 
-class Block(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm, self.up, self.down = (
-            nn.LayerNorm(width),
-            nn.Linear(width, width, bias=False),
-            nn.Linear(width, width, bias=False),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(self.norm(x))))
+def two_matrices(width: int) -> nn.Module:
+    return TwoMatrices(width, bias=False)
 
 
-class One(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm, self.only = nn.LayerNorm(width), nn.Linear(width, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.only(F.gelu(self.norm(x)))
+def one_matrix(width: int) -> nn.Module:
+    return OneMatrix(width, norm=nn.LayerNorm, activation=F.gelu, bias=False)
 
 
-class PreNorm(nn.Module):
-    """A pre-norm network at whose base the hidden matrices already make nearly all of the gradient's norm.
+def drawn(width: int, depth: int, block: Callable[[int], nn.Module]) -> nn.Module:
+    """Build a network whose hidden matrices make nearly all of the gradient's norm at its base.
 
-    Its inputs are small and its input layer large, so that the input layer, whose norm falls with width, has a small share.
+    Its inputs are small and its input layer large, so that the input layer, whose norm falls with
+    width, has a small share.
     """
-
-    def __init__(self, width: int, depth: int, block: Callable[[int], nn.Module]) -> None:
-        super().__init__()
-        self.stem, self.readout = nn.Linear(8, width, bias=False), nn.Linear(width, 16, bias=False)
-        self.blocks = nn.ModuleList(block(width) for _ in range(depth))
-        nn.init.normal_(self.stem.weight, std=10 * 8**-0.5)
-        nn.init.normal_(self.readout.weight)
-        for parameter in self.blocks.parameters():
-            if parameter.dim() == 2:
-                nn.init.normal_(parameter, std=width**-0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for block in self.blocks:
-            x = x + block(x)
-        return self.readout(x)
+    stem, readout = nn.Linear(8, width, bias=False), nn.Linear(width, 16, bias=False)
+    model = Residual(width, depth, block, stem=stem, readout=readout)
+    nn.init.normal_(stem.weight, std=10 * 8**-0.5)
+    nn.init.normal_(readout.weight)
+    for parameter in model.blocks.parameters():
+        if parameter.dim() == 2:
+            nn.init.normal_(parameter, std=width**-0.5)
+    return model
 
 
 def measured(
     width: int, depth: int, block: Callable[[int], nn.Module], rule: str, seed: int
 ) -> tuple[float, float]:
-    """Norm of the explicit gradient of a linear loss at initialisation, and the plan's factor of its threshold."""
+    """Return the norm of a linear loss's explicit gradient at first, and the threshold's factor."""
     torch.manual_seed(seed)
-    model = PreNorm(width, depth, block)
-    own = plan(model, PreNorm(32, 2, block), rule=rule)
-    own.initialize(model)
+    model = drawn(width, depth, block)
+    plan = mt.plan(model, drawn(32, 2, block), rule=rule)
+    plan.initialize(model)
     x, direction = torch.randn(64, 8) / 10, torch.randn(64, 16)
     (model(x) * direction).mean().backward()
-    return own.clip_grad_norm_(model, math.inf).item(), own.clip
+    return plan.clip_grad_norm_(model, math.inf).item(), plan.clip
 
 
 def slope(sizes: list[int], norms: list[float]) -> float:
@@ -245,16 +230,16 @@ def slope(sizes: list[int], norms: list[float]) -> float:
 @pytest.mark.parametrize(
     ("rule", "block", "exponent"),
     [
-        ("completep", Block, -1 / 2),
-        ("completep, alpha=3/4", Block, -1 / 4),
-        ("depth-mup", Block, 0),
-        ("depth-mup", One, 0),
+        ("completep", two_matrices, -1 / 2),
+        ("completep, alpha=3/4", two_matrices, -1 / 4),
+        ("depth-mup", two_matrices, 0),
+        ("depth-mup", one_matrix, 0),
     ],
 )
 def test_the_norm_of_a_network_grows_as_the_threshold(
-    rule: str, block: type[nn.Module], exponent: float
+    rule: str, block: Callable[[int], nn.Module], exponent: float
 ) -> None:
-    """Over seeds, the norm grows as depth^(1/2 - alpha) and not with width."""
+    """Over seeds, the norm is a power 1/2 - alpha of the depth and constant in width."""
     depths, widths, seeds = [2, 4, 8, 16, 32], [32, 64, 128, 256], range(3)
     rule += ", clip=derived"
     deep = {(d, s): measured(128, d, block, rule, s) for d, s in product(depths, seeds)}
@@ -266,36 +251,33 @@ def test_the_norm_of_a_network_grows_as_the_threshold(
     assert slope(depths, [deep[d, 0][1] for d in depths]) == pytest.approx(exponent, abs=1e-9)
 
 
-def test_it_knows_the_model_behind_a_wrapper() -> None:
-    model, own, x, multipliers = planned("gpt")
+def test_the_model_behind_a_wrapper_is_clipped() -> None:
+    model, plan, x, multipliers = planned("gpt")
     wrapped = torch.nn.ModuleDict({"module": model})
-    assert own.clip_grad_norm_(wrapped, math.inf).item() == pytest.approx(
+    assert plan.clip_grad_norm_(wrapped, math.inf).item() == pytest.approx(
         explicit_norm(model, x, multipliers), rel=1e-10
     )
 
 
 def test_tensors_without_a_gradient_do_not_count() -> None:
-    model, own, _, _ = planned("mlp")
+    model, plan, _, _ = planned("mlp")
     model.input.weight.grad = None
-    others = [(p, name) for name, p in model.named_parameters() if p.grad is not None]
-    expected = math.sqrt(
-        sum(float((p.grad * own[name].factor("multiplier")).square().sum()) for p, name in others)
-    )
-    assert own.clip_grad_norm_(model, 1e-3).item() == pytest.approx(expected)
+    expected = multiplied_norm(model, plan)
+    assert plan.clip_grad_norm_(model, 1e-3).item() == pytest.approx(expected)
     assert model.input.weight.grad is None
     model.zero_grad()
-    assert own.clip_grad_norm_(model, 1.0).item() == 0
+    assert plan.clip_grad_norm_(model, 1.0).item() == 0
 
 
 def test_gradients_of_zero_stay_zero() -> None:
-    model, own, _, _ = planned("mlp")
+    model, plan, _, _ = planned("mlp")
     for p in model.parameters():
         p.grad.zero_()
-    assert own.clip_grad_norm_(model, 1.0).item() == 0
+    assert plan.clip_grad_norm_(model, 1.0).item() == 0
     assert all(not p.grad.any() for p in model.parameters())
 
 
 def test_another_model_is_refused() -> None:
-    _, own, _, _ = planned("mlp")
-    with pytest.raises(MutransferError, match="plan this model"):
-        own.clip_grad_norm_(mlp(64, 3), 1.0)
+    _, plan, _, _ = planned("mlp")
+    with pytest.raises(mt.MutransferError, match="plan this model"):
+        plan.clip_grad_norm_(mlp(64, 3), 1.0)
