@@ -1,18 +1,25 @@
-"""Finds the Python object that the command line names: `my_study.py:study` or `package.module:build`."""
+"""The Python object that a command names: `my_study.py:study` or `package.module:build`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ._errors import MutransferError
+from ..core import MutransferError
+
+T = TypeVar("T")
 
 
 def load(spec: str) -> Any:
-    """The object `spec` names, as FILE.py:NAME or MODULE:NAME.
+    """Return the object that a text names.
+
+    Args:
+        spec: FILE.py:NAME or MODULE:NAME.
 
     Raises:
         MutransferError: the file, the module or the name does not exist, or running it fails.
@@ -31,6 +38,37 @@ def load(spec: str) -> Any:
         ) from None
 
 
+def load_a(kind: type[T], title: str, spec: str) -> T:
+    """Return the object that a text names, which has to be of a class.
+
+    Args:
+        kind: The class.
+        title: The name of the class for messages, such as "mutransfer.Study".
+        spec: FILE.py:NAME or MODULE:NAME.
+
+    Raises:
+        MutransferError: as `load`, or the object is of another class.
+    """
+    value = load(spec)
+    if not isinstance(value, kind):
+        raise MutransferError(f"{spec} is a {type(value).__name__}, not a {title}")
+    return value
+
+
+def load_builder(spec: str) -> Callable[..., Any]:
+    """Return the function that makes a model.
+
+    Raises:
+        MutransferError: as `load`, or the object cannot be called.
+    """
+    build: Callable[..., Any] = load(spec)
+    if not callable(build):
+        raise MutransferError(
+            f"{spec} is a {type(build).__name__}, not a function that makes a model"
+        )
+    return build
+
+
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise MutransferError(f"there is no file {path}")
@@ -38,22 +76,26 @@ def _from_file(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise MutransferError(f"{path} is no Python file")
     module = module_from_spec(spec)
+    # Classes of the file can then be pickled, and the file can import its neighbours.
     sys.modules.setdefault(path.stem, module)
     sys.path.insert(0, str(path.parent.resolve()))
-    try:
+    with _explained(f"{path} failed"):
         spec.loader.exec_module(module)
-    except MutransferError:
-        raise
-    except Exception as error:
-        raise MutransferError(f"{path} failed: {type(error).__name__}: {error}") from error
     return module
 
 
 def _from_name(name: str) -> Any:
     sys.path.insert(0, str(Path.cwd()))
-    try:
+    with _explained(f"cannot import {name}"):
         return import_module(name)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn any failure of the user's code into a sentence."""
+    try:
+        yield
     except MutransferError:
         raise
     except Exception as error:
-        raise MutransferError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+        raise MutransferError(f"{what}: {type(error).__name__}: {error}") from error

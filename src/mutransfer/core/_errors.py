@@ -50,3 +50,23 @@ def writing(what: str, path: str | Path) -> Iterator[None]:
         raise MutransferError(
             f"cannot write {what} to {path}: {reason}; give another path"
         ) from None
+
+
+@contextmanager
+def parsing(what: str) -> Iterator[None]:
+    """Turn data of another kind into a sentence that says what it should have been.
+
+    Args:
+        what: The kind of data, such as "a plan written by Plan.to_json".
+
+    Raises:
+        MutransferError: the data inside the `with` lacks an entry, or has one of another kind.
+    """
+    try:
+        yield
+    except (
+        *(ArithmeticError, AttributeError, IndexError, KeyError),
+        *(RecursionError, TypeError, ValueError),
+    ) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise MutransferError(f"this is not {what}: {reason}") from error

@@ -9,9 +9,10 @@ V = TypeVar("V")
 
 
 class FrozenDict(dict[K, V]):
-    """A dictionary that cannot change: hashable where its values are, equal to any equal dictionary.
+    """An immutable dictionary, hashable where its values are.
 
-    It stays a `dict`, so that JSON, `|` and pattern matching take it as one.
+    It equals any equal dictionary. It stays a `dict`, so that JSON, `|` and pattern matching
+    take it as one.
 
     >>> {FrozenDict(a=1)} == {FrozenDict({"a": 1})}, FrozenDict(a=1) == {"a": 1}
     (True, True)
@@ -30,5 +31,5 @@ class FrozenDict(dict[K, V]):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot change: make another with `|`")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse

@@ -22,7 +22,7 @@ def plain(value: Any) -> Any:
     >>> plain({"loss": math.inf, "scale": Fraction(1, 2), "sizes": (1, 2), "unknown": math.nan})
     {'loss': 'inf', 'scale': '1/2', 'sizes': [1, 2], 'unknown': None}
     """
-    if value is None or isinstance(value, bool | int | str) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, Enum)):
         return value
     if isinstance(value, float):
         return (
@@ -64,7 +64,7 @@ def number(value: Any) -> float:
 
 
 def parsed(data: Mapping[str, Any] | str) -> dict[str, Any]:
-    """Return what a `from_json` was given, a dictionary or its text, as a dictionary of its own.
+    """Return the argument of a `from_json`, data or its text, as a new dictionary.
 
     Raises:
         ValueError: the text is no JSON, or no dictionary.

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far long work has come.
+    """The progress of long work.
 
     Attributes:
         what: What is being worked on, such as "width 64, depth 2".

@@ -1,4 +1,4 @@
-"""What made a result: versions, device, command and date."""
+"""Provenance of a result: versions, device, command and date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every public result can do: a short repr, HTML for notebooks, JSON, a figure."""
+"""The common face of public results: text, a short repr, HTML, JSON, a figure."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Carried:
 
 @dataclass(frozen=True, kw_only=True)
 class Multipliers:
-    """Where the multipliers of a model's signals go.
+    """The places of the multipliers of a model's signals.
 
     Attributes:
         tensors: The multipliers that each learned tensor carries, but for that of a branch's end.
@@ -138,7 +138,7 @@ def _hook(modules: dict[str, list[Carried]], wanted: _Wanted, hooks: bool) -> No
 
 
 def _places(rule: Parametrization, target: Trace, depth: Fraction) -> dict[str, Place]:
-    """Return the places in residual branches; the last tensors carry the branch's multiplier."""
+    """Return the places in residual branches; the last tensors carry the multiplier."""
     if rule.branch_multiplier != ONE and depth != 1 and target.post_norm:
         raise MutransferError(
             "a normalisation follows the residual joins (post-norm), and no rule is known for its "
@@ -232,7 +232,7 @@ def _paired(
 def _missing_scale(
     rule: Parametrization, target: Attention, base: Attention, head_dim: Fraction
 ) -> Powers:
-    """Return the factor that the model's own attention scale lacks, as a power of head_dim."""
+    """Return the power of head_dim that the model's attention scale lacks."""
     if head_dim == 1:
         return ONE
     if target.scale is None or base.scale is None:

@@ -1,4 +1,4 @@
-"""Which optimizer family trains which tensor."""
+"""The optimizer family of each tensor."""
 
 from __future__ import annotations
 

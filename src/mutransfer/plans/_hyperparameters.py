@@ -71,7 +71,7 @@ class Hyperparameters:
 def resolved(
     hyperparameters: Hyperparameters, family: Family, defaults: Mapping[str, Any]
 ) -> Hyperparameters:
-    """Return the hyperparameters with an implementation's defaults where none are given.
+    """Return the hyperparameters, with an implementation's defaults where open.
 
     Args:
         hyperparameters: The hyperparameters; None stands for a default.

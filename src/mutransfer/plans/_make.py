@@ -60,50 +60,45 @@ def make_plan(
     matches = match(target.parameters, base.parameters)
     if traced:
         check_same_family(matches, target, base)
-    parametrization_, why = _rule(rule, trace, base_trace)
+    chosen, why = _rule(rule, trace, base_trace)
     branches = len(base_trace.branches), len(trace.branches)
     depth = Fraction(branches[1], branches[0]) if branches[0] else Fraction(1)
-    carried = multipliers(parametrization_, matches, trace, base_trace, depth, hooks=hooks)
-    tensor_roles = _roles(parametrization_, matches, trace, roles or {})
+    carried = multipliers(chosen, matches, trace, base_trace, depth, hooks=hooks)
+    tensor_roles = _roles(chosen, matches, trace, roles or {})
     dimensions = {name: len(m.parameter.shape) for name, m in matches.items()}
     trained = assigned(families, {n: (role, dimensions[n]) for n, role in tensor_roles.items()})
-    derivations = _Derivations(parametrization_)
-    tensors = _in_runs(
-        {
-            name: _tensor(
-                _Growth(m, tensor_roles[name], carried.places.get(name, Place.OUTSIDE), depth),
-                derivations,
-                trained[name],
-                carried.tensors[name],
-                base.scale(m.base_run),
-            )
-            for name, m in matches.items()
-        }
+    derivations = _Derivations(chosen)
+    tensors = {}
+    for name, m in matches.items():
+        place = carried.places.get(name, Place.OUTSIDE)
+        growth = _Growth(m, tensor_roles[name], place, depth)
+        scale = base.scale(m.base_run)
+        tensors[name] = _tensor(growth, derivations, trained[name], carried.tensors[name], scale)
+    tensors = _in_runs(tensors)
+    facts = Facts(
+        rule=chosen,
+        optimizers={family.name: family for family in trained.values()},
+        tensors=tensors,
+        multipliers=carried,
+        matches=matches,
+        target=trace,
+        base=base_trace,
     )
-    optimizers = {family.name: family for family in trained.values()}
     return Plan(
-        parametrization=parametrization_,
+        parametrization=chosen,
         why=why,
-        optimizers=optimizers,
+        optimizers=facts.optimizers,
         depth=branches,
         tensors=tensors,
         forward={name: _forward(name, each) for name, each in carried.modules.items()},
-        warnings=warnings_of(
-            Facts(
-                rule=parametrization_,
-                optimizers=optimizers,
-                tensors=tensors,
-                multipliers=carried,
-                matches=matches,
-                target=trace,
-                base=base_trace,
-            )
-        ),
+        warnings=warnings_of(facts),
     )
 
 
 def needs_trace(rule: str | Parametrization | None) -> bool:
-    """Return True if a plan of this rule needs the forward pass; standard parametrization does not.
+    """Return True if a plan of this rule needs the forward pass.
+
+    Standard parametrization does not.
 
     Raises:
         MutransferError: there is no such rule.
@@ -166,7 +161,7 @@ def _forward(module: str, carried: list[Carried]) -> ForwardMultiplier:
 
 
 class _Growth(NamedTuple):
-    """What was read off the models about one tensor."""
+    """The growth of one tensor from the base to the model."""
 
     match: Match
     role: Role
@@ -195,7 +190,7 @@ class _Growth(NamedTuple):
 
 
 class _Derivation(NamedTuple):
-    """What a rule says of all tensors of one role, optimizer, place and carried multiplier."""
+    """The derivation for one role, optimizer, place and carried multiplier."""
 
     reasons: list[Reason]
     disagreements: list[Reason]
@@ -247,12 +242,7 @@ def _tensor(
     scaled = (quantities.init, quantities.lr, quantities.eps, quantities.decay, carries)
     needed = {"fan_in", "fan_out", "depth"} | {name for p in scaled for name, _ in p.exponents}
     _check_ratios(growth, family, needed - ratios.keys())
-    if growth.role == Role.FROZEN and (carries * branch).evaluate(ratios) != 1:
-        raise MutransferError(
-            f"{growth.name} is declared frozen, but would have to carry the multiplier "
-            f"{carries * branch} of a signal it makes: leave it trainable, or put a learned gain "
-            "after it"
-        )
+    _check_frozen(growth, carries * branch, ratios)
     ends = "ends a residual branch and carries the branch's multiplier"
     reasons = [
         *derivation.reasons,
@@ -278,6 +268,14 @@ def _tensor(
         reasons=tuple(reasons),
         aliases=parameter.aliases,
     )
+
+
+def _check_frozen(growth: _Growth, carried: Powers, ratios: Mapping[str, Fraction]) -> None:
+    if growth.role == Role.FROZEN and carried.evaluate(ratios) != 1:
+        raise MutransferError(
+            f"{growth.name} is declared frozen, but would have to carry the multiplier {carried} "
+            "of a signal it makes: leave it trainable, or put a learned gain after it"
+        )
 
 
 def _check_ratios(growth: _Growth, family: Family, unknown: set[str]) -> None:

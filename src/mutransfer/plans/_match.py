@@ -13,7 +13,7 @@ from ..reading import Axes, Parameter, first_star, numbers, pattern
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """A parameter, its counterparts in the base, and the run of equal layers it belongs to.
+    """A parameter, its counterparts in the base, and its run of equal layers.
 
     Attributes:
         parameter: The parameter of the model.
@@ -116,7 +116,7 @@ def _kinds(parameters: Mapping[str, Parameter], star: Callable[[str], str]) -> d
 
 
 def _matched(name: str, target: Kinds, base: Kinds) -> tuple[Kinds, Kinds]:
-    """Return as many kinds on either side, layer by layer where the kinds differ in number.
+    """Return equally many kinds on either side, layer by layer where need be.
 
     Kinds merge where a finite size happens to equal the width; equally many layers can still be
     matched one by one.
@@ -168,10 +168,11 @@ def _grown_axes(target: Parameter, base: Parameter) -> Axes:
 
 
 def check_explained(matches: Mapping[str, Match], known_roles: Collection[str]) -> None:
-    """Raise unless every grown dimension is a width: some layer's outputs and another's inputs.
+    """Raise unless every grown dimension is a width.
 
-    A number of features or classes that differs is only ever one of the two. It did not grow, it is
-    another task.
+    A width is the number of outputs of some layer and of inputs of another.
+
+    A number of features or classes that differs is only ever one of the two: it is another task.
 
     Args:
         matches: The parameters of the model.

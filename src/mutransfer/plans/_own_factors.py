@@ -1,4 +1,4 @@
-"""The numbers that a model multiplies signals by, such as sqrt(width) after its embedding."""
+"""Numbers that a model multiplies signals by, as sqrt(width) after its embedding."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OwnFactor:
 
     @property
     def squared(self) -> Fraction:
-        """The square of the model's factor over the base's, of which multipliers are powers."""
+        """The square of the model's factor over the base's; multipliers are its powers."""
         return _squared(self.value / self.base_values[0])
 
     @property
@@ -56,7 +56,7 @@ class OwnFactor:
 def own_factors(
     rule: Parametrization, matches: Mapping[str, Match], target: Trace, base: Trace
 ) -> Iterator[OwnFactor]:
-    """Yield the factors that differ between the model and its base, where tensors make the signal.
+    """Yield the factors of learned signals that differ between the model and its base.
 
     A rule that says nothing of depth leaves those of branches as they are.
     """
@@ -76,7 +76,7 @@ def own_factors(
 
 
 def left_factors(target: Trace, base: Trace) -> list[float]:
-    """Return the model's own factors of signals that nothing learned makes, where the base differs.
+    """Return the factors of unlearned signals that differ between model and base.
 
     Factors that are not known on the meta device are not a number.
     """
@@ -99,7 +99,7 @@ def left_factors(target: Trace, base: Trace) -> list[float]:
 def _by_kind(
     factors: Sequence[tuple[float, Signal]], kinds: Mapping[str, str]
 ) -> dict[frozenset[str], list[tuple[Signal, float]]]:
-    """Return signals of one kind, as of all layers, each with the product of its factors."""
+    """Return signals of one kind, such as of all layers, with their total factors."""
     totals: dict[Signal, float] = {}
     for value, signal in factors:
         if signal != NOTHING and not math.isnan(value):

@@ -1,4 +1,4 @@
-"""The Plan: how every tensor of one model is initialised and trained, relative to its base."""
+"""The Plan: initialisation and training of every tensor, relative to the base."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ._warnings import PlanWarning
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Plan(Result):
-    """How every tensor of a model scales, so that the base's hyperparameters stay right.
+    """The scaling of every tensor that keeps the base's hyperparameters right.
 
     Plain, immutable data keyed by parameter name. Nothing is hung on tensors, and `from_json` gives
     an equal plan on any machine.
@@ -65,7 +65,7 @@ class Plan(Result):
 
     @property
     def rescales(self) -> bool:
-        """True if initial scales follow the rule; standard parametrization keeps the model's."""
+        """True if initial scales follow the rule; under sp they stay the model's."""
         return not self.parametrization.one_rate
 
     @property
@@ -87,8 +87,9 @@ class Plan(Result):
     @property
     def at_base(self) -> bool:
         """True if the model is its own base, so that the plan changes nothing."""
-        parts = [*self.tensors.values(), *self.forward.values()]
-        return all(ratio == 1 for part in parts for ratio in part.ratios.values())
+        mappings = [tensor.ratios for tensor in self.tensors.values()]
+        mappings += [each.ratios for each in self.forward.values()]
+        return all(ratio == 1 for ratios in mappings for ratio in ratios.values())
 
     @property
     def cites(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ._match import Match
 def declared_roles(
     matches: Mapping[str, Match], roles: Mapping[str, Role | str]
 ) -> dict[str, Role]:
-    """Return the role of each tensor that a declared pattern matches; the first counts.
+    """Return the declared roles, by tensor; the first pattern that matches counts.
 
     Raises:
         MutransferError: there is no such role, or a pattern matches nothing.
@@ -30,7 +30,9 @@ def declared_roles(
 
 
 def role_of(m: Match, trace: Trace, width: bool) -> Role:
-    """Return the role of a tensor: by the axes that grew, or by its place where no width grew.
+    """Return the role of a tensor by the axes that grew.
+
+    Where no width grew, its place in the forward pass decides.
 
     Args:
         m: The tensor and its counterparts.

@@ -23,7 +23,7 @@ _LEFT = ("tensor", "role", "optimizer", "base", "model")
 def tensor_table(
     tensors: Mapping[str, TensorPlan], forward: Mapping[str, ForwardMultiplier]
 ) -> str:
-    """Return one row for the tensors of one pattern that scale alike, then the forward hooks."""
+    """Return a row for the tensors of a pattern that scale alike, and forward hooks."""
     columns, rows = _cells(tensors)
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -107,7 +107,7 @@ def explanation(tensor: TensorPlan, *, asked: str, count: int = 1) -> str:
 
 
 def octaves(factor: float) -> str:
-    """Return a factor as a power of two where it is one, such as 2^-3; else in decimals.
+    """Return a factor as a power of two, such as 2^-3, or else in decimals.
 
     >>> octaves(0.125), octaves(1.0), octaves(0.3)
     ('2^-3', '1', '0.3')

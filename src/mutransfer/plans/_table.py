@@ -1,4 +1,4 @@
-"""The table of a plan: the hyperparameters of every tensor, at given values at base size.
+"""The table of a plan: the hyperparameters of every tensor.
 
 Everything that applies a plan reads this table: parameter groups, stacked training, audits,
 exports and checks.
@@ -22,6 +22,7 @@ class Row:
     """The hyperparameters of one tensor.
 
     Attributes:
+        optimizer: Name of the family that trains it.
         init: Factor of its initial standard deviation over the base's.
         lr: Its learning rate.
         lr_factor: The rate over the rate at base size.
@@ -31,6 +32,7 @@ class Row:
         multiplier: The explicit multiplier that is folded into it.
     """
 
+    optimizer: str
     init: float
     lr: Any
     lr_factor: float
@@ -78,6 +80,7 @@ def _row(plan: Plan, tensor: TensorPlan, values: Hyperparameters) -> Row:
     decay = (values.weight_decay or 0.0) * tensor.factor("decay")
     rho = values.rho if family.curvature else None
     return Row(
+        optimizer=tensor.optimizer,
         init=tensor.factor("init"),
         lr=values.lr * lr_factor,
         lr_factor=lr_factor,
@@ -89,7 +92,7 @@ def _row(plan: Plan, tensor: TensorPlan, values: Hyperparameters) -> Row:
 
 
 def _eps(tensor: TensorPlan, eps: float | tuple[float | None, float] | None) -> Eps:
-    """Return a tensor's eps; of Adafactor's two the second is a floor of the tensor's own size."""
+    """Return a tensor's eps; Adafactor's second is a floor of the tensor's own size."""
     if isinstance(eps, tuple):
         assert eps[0] is not None, "the first eps of Adafactor is resolved before it is scaled"
         return eps[0] * tensor.factor("eps"), eps[1] * tensor.factor("init")
@@ -97,7 +100,7 @@ def _eps(tensor: TensorPlan, eps: float | tuple[float | None, float] | None) -> 
 
 
 def grouped(rows: Mapping[str, Row]) -> list[tuple[list[str], Row]]:
-    """Return the names of tensors with equal hyperparameters, together, with their common row."""
+    """Return the names of tensors with equal hyperparameters, with their row."""
     groups: dict[tuple[Any, ...], tuple[list[str], Row]] = {}
     for name, row in rows.items():
         key = row.lr_factor, row.weight_decay, row.eps, row.rho

@@ -1,4 +1,4 @@
-"""What is planned for one tensor, and for the output of one module."""
+"""The plan of one tensor, and of the output of one module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..rules import QUANTITIES, Place, Powers, Reason, Role, powers
 
 @dataclass(frozen=True, kw_only=True)
 class TensorPlan:
-    """How one tensor scales.
+    """The scaling of one tensor.
 
     Attributes:
         name: Its fully qualified name.
@@ -29,7 +29,7 @@ class TensorPlan:
         lr: Power of the learning rate.
         eps: Power of the optimizer's eps.
         decay: Power of the weight decay that the optimizer is given.
-        multiplier: The explicit multiplier (of readout, branch or attention) that is folded into it.
+        multiplier: The explicit multiplier (readout, branch or attention) that is folded into it.
         base_rms: RMS of its counterparts at initialisation; None where the base has no values.
         reasons: The derivation, with its source.
         aliases: The other names under which modules share it, as a tied head does.
@@ -56,7 +56,7 @@ class TensorPlan:
         object.__setattr__(self, "ratios", FrozenDict(self.ratios))
 
     def factor(self, quantity: str) -> float:
-        """Return the factor of "init", "lr", "eps", "decay" or "multiplier" over base size."""
+        """Return the factor of a quantity ("init", "lr", "eps", ...) over base size."""
         power: Powers = getattr(self, quantity)
         return power.evaluate(self.ratios)
 
@@ -92,7 +92,7 @@ class ForwardMultiplier:
 
 
 def tensor_to_json(tensor: TensorPlan) -> dict[str, Any]:
-    """Return a tensor's plan as data, exact; its run is left to the plan, which writes each once."""
+    """Return a tensor's plan as exact data, but for its run, which the plan writes."""
     exact = {quantity: getattr(tensor, quantity).to_json() for quantity in QUANTITIES}
     lists = {name: list(getattr(tensor, name)) for name in ("shape", "base_shape", "aliases")}
     words = {"role": tensor.role.value, "place": tensor.place.value}

@@ -44,7 +44,7 @@ class PlanWarning:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known when a plan is made.
+    """The facts that warnings are drawn from.
 
     Attributes:
         rule: The parametrization.
@@ -185,7 +185,7 @@ def _eps_floor(facts: Facts) -> Warnings:
 
 
 def _outgrows_gradient(rule: Parametrization, tensor: TensorPlan, family: Family) -> bool:
-    """Return True where eps becomes larger than in proportion to the tensor's gradient."""
+    """Return True where eps outgrows its proportion to the tensor's gradient."""
     options = {k: v for k, v in rule.options.items() if not k.endswith("_eps")}
     in_proportion = replace(rule, off=rule.off - {"eps"}, options=options)
     eps, proportional = (

@@ -4,6 +4,7 @@ from ._attention import AttentionCall as AttentionCall
 from ._attention import AttentionMode as AttentionMode
 from ._audit import Audit as Audit
 from ._axes import is_norm as is_norm
+from ._groups import parameter_groups as parameter_groups
 from ._guard import Guard as Guard
 from ._megatron import megatron_flags as megatron_flags
 from ._models import build_model as build_model

@@ -141,7 +141,7 @@ def per_group(optimizer: torch.optim.Optimizer, value: float) -> list[float]:
 def _groups(
     parameters: Mapping[str, nn.Parameter], optimizers: tuple[torch.optim.Optimizer, ...]
 ) -> tuple[list[AuditedGroup], dict[str, list[str]]]:
-    """Return all groups with their planned names, and the shapes of what else optimizers have."""
+    """Return all groups with planned names, and the shapes of unplanned parameters."""
     names = {id(parameter): name for name, parameter in parameters.items()}
     groups: list[AuditedGroup] = []
     strangers: dict[str, list[str]] = {}

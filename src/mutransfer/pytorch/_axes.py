@@ -1,4 +1,4 @@
-"""Which axis of a parameter is fan-in, which fan-out, which a kernel or an index: by module type."""
+"""The axes of a layer's parameters, by the type of the layer."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNor
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether the module normalises: torch's own norms, and any class that calls itself one (LlamaRMSNorm)."""
+    """Return True for torch's own norms and any class named as one (LlamaRMSNorm)."""
     return isinstance(module, _NORMS) or type(module).__name__.lower().endswith("norm")
 
 
 def axes_of(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
-    """The axes of a module's parameter, or None where the registry does not know them.
+    """Return the axes of a module's parameter, or None where no table has them.
 
     Args:
         module: The module that owns the parameter.
         parameter: The parameter's own name, such as "weight".
-        dimensions: How many dimensions it has.
+        dimensions: Its number of dimensions.
     """
     if (own := _mixture(module, parameter, dimensions)) is not None:
         return own
@@ -59,7 +59,10 @@ def axes_of(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
 
 
 def is_router(module: nn.Module) -> bool:
-    """Whether the module scores the experts of a mixture, as Hugging Face's routers do: a bare matrix with a row for each expert."""
+    """Return True for a module that scores the experts of a mixture.
+
+    Hugging Face's routers are a bare matrix with a row for each expert.
+    """
     weight = getattr(module, "weight", None)
     mixture = (
         hasattr(module, "top_k") and hasattr(module, "num_experts") and not list(module.children())
@@ -73,7 +76,10 @@ def is_router(module: nn.Module) -> bool:
 
 
 def _mixture(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
-    """The axes of Hugging Face's stacks of experts and of their routers, and of its Conv1D, a linear layer with a transposed weight."""
+    """Return the axes of Hugging Face's stacks of experts, routers and Conv1D.
+
+    Its Conv1D is a linear layer with a transposed weight.
+    """
     if is_router(module):
         return ("out", "in") if dimensions == 2 else ("out",)
     if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
@@ -87,7 +93,10 @@ def _mixture(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
 
 
 def _grouped(module: nn.Module, axes: Axes) -> Axes:
-    """A convolution in groups has the fan-in of one group; a depthwise one sums over its kernel alone, so that its fan-in is finite."""
+    """Return the axes of a convolution in groups, which has the fan-in of one group.
+
+    A depthwise one sums over its kernel alone, so that its fan-in is finite.
+    """
     groups, transposed = getattr(module, "groups", 1), getattr(module, "transposed", False)
     if groups == 1 or "in" not in axes:
         return axes
@@ -96,7 +105,8 @@ def _grouped(module: nn.Module, axes: Axes) -> Axes:
         return tuple({channels: "out", other: "finite"}.get(axis, axis) for axis in axes)
     if transposed:
         raise MutransferError(
-            f"a transposed convolution with {groups} groups over {module.in_channels} channels is neither dense nor depthwise: "
+            f"a transposed convolution with {groups} groups over {module.in_channels} channels is "
+            "neither dense nor depthwise: "
             'say its axes with axes={"pattern": ("in", "out", ...)}'
         )
     return axes

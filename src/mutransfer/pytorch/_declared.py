@@ -1,4 +1,4 @@
-"""Residual branches that were declared, for models whose forward pass cannot be traced."""
+"""Declared residual branches, for models whose forward pass cannot be traced."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from ..core import MutransferError
-from ..reading import NOTHING, Branch, Signal, Trace, canonical
+from ..reading import NOTHING, Branch, Signal, Trace, canonical, parent
 
 
 def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> Trace:
-    """What is known of a model whose branches were declared: no attention, no number of its own, no input of any matrix.
+    """Return the trace of a model whose branches were declared.
 
-    Matrices outside the branches take in data, or make the output, where one of their sides is not that of the residual stream.
+    Attention, own factors and the inputs of matrices are unknown. Matrices outside the branches
+    take in data, or make the output, where one of their sides is not that of the stream.
 
     Args:
         model: The model.
-        branches: Patterns of the modules that end a branch with learned tensors, each with the patterns of the tensors in its branch.
+        branches: Patterns of the modules that end a branch with learned tensors, each with the
+            patterns of the tensors in its branch.
 
     Raises:
         MutransferError: a pattern matches nothing.
@@ -28,37 +30,19 @@ def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> T
         _is_declaration(*each) for each in branches.items()
     ):
         raise MutransferError(
-            f'branches is {branches!r}: give {{"blocks.*.out": ("blocks.*.norm.*", "blocks.*.up.*")}}, '
+            f"branches is {branches!r}: give "
+            '{"blocks.*.out": ("blocks.*.norm.*", "blocks.*.up.*")}, '
             "the module that ends each kind of branch with the patterns of all tensors in it"
         )
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(canonical(name))
-    own = [aliases[0] for aliases in names.values()]
-    matrices = {
-        canonical(name) for name, parameter in model.named_parameters() if parameter.dim() > 1
-    }
-    found = []
-    for ending, patterns in branches.items():
-        stars = re.compile(re.escape(ending).replace(r"\*", "([^.]+)"))
-        ends = [
-            (name, match.groups())
-            for name, _ in model.named_modules()
-            if (match := stars.fullmatch(canonical(name)))
-        ]
-        if not ends:
-            raise MutransferError(
-                f"branches={{{ending!r}: ...}} matches no module of {type(model).__name__}"
-            )
-        for end, layer in ends:
-            last = frozenset(name for name in own if name.rpartition(".")[0] == canonical(end))
-            tensors = last.union(*(_inside(own, pattern, layer) for pattern in patterns))
-            if not last:
-                raise MutransferError(
-                    f"{end} ends a branch, as declared, but has no learned tensors that could carry a multiplier"
-                )
-            found.append(Branch(tensors, Signal(last), len(tensors & matrices)))
-    tied = [aliases[0] for aliases in names.values() if len(aliases) > 1]
+    aliases = _aliases(model)
+    names = [group[0] for group in aliases]
+    matrices = {canonical(name) for name, p in model.named_parameters() if p.dim() > 1}
+    found = [
+        _branch(names, matrices, canonical(end), layer, patterns)
+        for ending, patterns in branches.items()
+        for end, layer in _ends(model, ending)
+    ]
+    tied = [group[0] for group in aliases if len(group) > 1]
     outside = matrices.difference(*(branch.tensors for branch in found))
     shapes = {name: tuple(model.get_parameter(name).shape) for name in matrices}
     stream = {
@@ -75,6 +59,44 @@ def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> T
     )
 
 
+def _aliases(model: nn.Module) -> list[list[str]]:
+    """Return the names of each parameter; shared ones have several."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(canonical(name))
+    return list(names.values())
+
+
+def _ends(model: nn.Module, ending: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the modules that a declared pattern matches, with its stars' values."""
+    stars = re.compile(re.escape(ending).replace(r"\*", "([^.]+)"))
+    matches = ((name, stars.fullmatch(canonical(name))) for name, _ in model.named_modules())
+    ends = [(name, match.groups()) for name, match in matches if match]
+    if not ends:
+        raise MutransferError(
+            f"branches={{{ending!r}: ...}} matches no module of {type(model).__name__}"
+        )
+    return ends
+
+
+def _branch(
+    names: Sequence[str],
+    matrices: set[str],
+    end: str,
+    layer: Sequence[str],
+    patterns: Sequence[str],
+) -> Branch:
+    """Return one declared branch."""
+    last = frozenset(name for name in names if parent(name) == end)
+    tensors = last.union(*(_inside(names, pattern, layer) for pattern in patterns))
+    if not last:
+        raise MutransferError(
+            f"{end} ends a branch, as declared, but has no learned tensors that could "
+            "carry a multiplier"
+        )
+    return Branch(tensors, Signal(last), len(tensors & matrices))
+
+
 def _is_declaration(ending: object, patterns: object) -> bool:
     inside = (
         not isinstance(patterns, str)
@@ -85,7 +107,10 @@ def _is_declaration(ending: object, patterns: object) -> bool:
 
 
 def _inside(names: Sequence[str], pattern: str, layer: Sequence[str]) -> list[str]:
-    """The tensors of one branch: the first stars of the pattern stand for what those of its end stood for."""
+    """Return the tensors of one branch.
+
+    The first stars of the pattern stand for the layer numbers of the branch's end.
+    """
     for value in layer:
         pattern = pattern.replace("*", value, 1)
     found = [name for name in names if fnmatchcase(name, pattern)]

@@ -1,4 +1,4 @@
-"""What an audit can find: memberships, classes, lost entries, factors and ratios."""
+"""Findings of an audit: memberships, classes, lost entries, factors, ratios."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AGAIN = "make the optimizer's groups with plan.param_groups"
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What the plan expects of one tensor.
+    """The plan's expectation of one tensor.
 
     Attributes:
         family: The family that trains it.
@@ -170,7 +170,7 @@ def _by_family(
 
 
 def _other_class(family: Family, group: AuditedGroup) -> str | None:
-    """Return the group's optimizer if it scales otherwise than the family, else an empty string.
+    """Return the name of an optimizer that scales otherwise than the family, else "".
 
     None means that this cannot be seen: a family of the user's own, or a class that is not torch's.
     """

@@ -1,71 +1,28 @@
-"""What is asked of an autograd graph: residual joins, and the learned tensors that a signal is linear in."""
+"""An autograd graph: residual joins, and the learned tensors behind a signal."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from itertools import permutations
-from typing import Any
 
 from ..reading import Signal
-
-Node = Any
-"""A node of the autograd graph; torch gives its type no public name that covers all of them."""
-
-_VIEWS = {
-    "T",
-    "Transpose",
-    "Permute",
-    "View",
-    "UnsafeView",
-    "Reshape",
-    "Expand",
-    "Squeeze",
-    "Unsqueeze",
-    "Alias",
-    "ToCopy",
-    "Clone",
-    "Slice",
-}
-_NORMS = {"NativeLayerNorm", "NativeBatchNorm", "NativeGroupNorm", "FusedRmsNorm", "CudnnBatchNorm"}
-_PRODUCTS = {
-    "Mm",
-    "Addmm",
-    "Bmm",
-    "Baddbmm",
-    "GroupedMm",
-    "Linear",
-    "Convolution",
-    "Embedding",
-    "Mul",
-    *_NORMS,
-}
-_HOMOGENEOUS = _VIEWS | {
-    *(
-        "Add",
-        "Sub",
-        "Neg",
-        "Mul",
-        "Div",
-        "Cat",
-        "Stack",
-        "Select",
-        "Mean",
-        "Sum",
-        "NativeDropout",
-        "Index",
-    ),
-    *("Relu", "LeakyRelu", "Abs", "MaxPool2DWithIndices", "AvgPool2D", "AdaptiveAvgPool2D"),
-}
-"""Operations whose output is multiplied by a positive factor when all their inputs are."""
-_SUMS = {"Add", "Sub", "Cat", "Stack"}
-_NORMALISING = _NORMS | {"Rsqrt", "Sqrt", "Pow", "LinalgVectorNorm", "Norm", "Std", "Var"}
+from ._nodes import (
+    HOMOGENEOUS,
+    NORMALISING,
+    NORMS,
+    PRODUCTS,
+    VIEWS,
+    Node,
+    inputs_of,
+    is_homogeneous,
+    kind_of,
+    topological,
+)
 
 
 class Graph:
-    """The autograd graph with what is asked of it: order, ancestors, consumers, learned tensors.
+    """The autograd graph: order, ancestors, consumers, learned tensors.
 
     Args:
         roots: The nodes that make the model's outputs.
@@ -79,7 +36,7 @@ class Graph:
         self.names = names
         self.modules = modules
         self.returned: set[Node] = set()
-        self.order = _topological(roots)
+        self.order = topological(roots)
         self.leaves = {
             name: node for node in self.order if (name := self._leaf_name(node)) is not None
         }
@@ -89,7 +46,7 @@ class Graph:
         self.elsewhere: dict[Node, int] = {}
         for node in self.order:
             mask = 0
-            for parent in _inputs(node):
+            for parent in inputs_of(node):
                 self.consumers[parent].append(node)
                 mask |= self.ancestors[parent] | (1 << self.index[parent])
             self.ancestors[node] = mask
@@ -99,14 +56,15 @@ class Graph:
         self.returned = {root for root in roots if behind >> self.index[root] & 1}
 
     def joins(self) -> dict[Node, tuple[Node, Node]]:
-        """Additions of a branch with learned tensors to its stream: node -> (stream, end of the branch); outermost only.
+        """Return the outermost residual joins: node -> (stream, end of the branch).
 
-        The branch left the stream right here or, where branches are parallel, before an earlier join.
+        A join adds a branch with learned tensors to its stream. The branch left the stream right
+        here or, where branches are parallel, before an earlier join.
         """
         found: dict[Node, tuple[Node, Node]] = {}
         for node in self.order:
-            parents = _inputs(node)
-            if _kind(node) not in {"Add", "Sub"} or len(parents) != 2:
+            parents = inputs_of(node)
+            if kind_of(node) not in {"Add", "Sub"} or len(parents) != 2:
                 continue
             for stream, end in (parents, parents[::-1]):
                 if self._leaves_stream(stream, end, found):
@@ -121,18 +79,21 @@ class Graph:
     def _leaves_stream(
         self, stream: Node, end: Node, joins: Mapping[Node, tuple[Node, Node]]
     ) -> bool:
-        """Whether a branch with learned tensors left the stream here, before a factor on it, or before an earlier join."""
+        """Return True where a branch with learned tensors left the stream.
+
+        It may have left here, before a factor on the stream, or before an earlier join.
+        """
         if not self.learned(self.between(stream, end)):
             return False
         at: Node | None = stream
         while at is not None and not self.ancestors[end] >> self.index[at] & 1:
-            factor = _kind(at) in _VIEWS | {"Mul", "Div"} and len(_inputs(at)) == 1
-            earlier = joins.get(at, _inputs(at) if factor else (None,))
+            factor = kind_of(at) in VIEWS | {"Mul", "Div"} and len(inputs_of(at)) == 1
+            earlier = joins.get(at, inputs_of(at) if factor else (None,))
             at = earlier[0]
-        return at is not None and _kind(at) != "AccumulateGrad"
+        return at is not None and kind_of(at) != "AccumulateGrad"
 
     def between(self, skip: Node, end: Node) -> list[Node]:
-        """The nodes that make the end of a branch but not its stream, each after its inputs."""
+        """Return the nodes that make the end of a branch and not its stream, in order."""
         return list(self._nodes(self._mask(skip, end)))
 
     def _nodes(self, mask: int) -> Iterator[Node]:
@@ -146,7 +107,10 @@ class Graph:
         return made & ~(self.ancestors[skip] | (1 << self.index[skip]) | self.elsewhere.get(end, 0))
 
     def _other_streams(self, mask: int, end: Node, joins: int) -> int:
-        """What a branch takes in from a residual stream of its own that others take in, too, as an encoder's in a decoder."""
+        """Return the nodes of residual streams that a branch shares with others.
+
+        Such is an encoder's stream in a branch of a decoder.
+        """
         found = 0
         for node in self._nodes(mask & ~(1 << self.index[end])):
             shared = any(not mask >> self.index[user] & 1 for user in self.consumers[node])
@@ -159,32 +123,32 @@ class Graph:
         return frozenset(name for node in nodes if (name := self._leaf_name(node)) is not None)
 
     def normalised(self, skip: Node, joins: Mapping[Node, object]) -> bool:
-        """Whether a normalisation stands on the stream between this place and the join before it."""
+        """Return True if the stream is normalised since the previous residual add."""
         stack, seen, norm, join = [skip], set[Node](), False, False
         while stack:
             node = stack.pop()
             join |= node in joins
-            if node in seen or node in joins or _kind(node) in _PRODUCTS - _NORMS - {"Mul"}:
+            if node in seen or node in joins or kind_of(node) in PRODUCTS - NORMS - {"Mul"}:
                 continue
             seen.add(node)
-            norm |= _kind(node) in _NORMALISING
-            stack.extend(_inputs(node))
+            norm |= kind_of(node) in NORMALISING
+            stack.extend(inputs_of(node))
         return norm and join
 
     def _leaf_name(self, node: Node) -> str | None:
-        return self.names.get(id(node.variable)) if _kind(node) == "AccumulateGrad" else None
+        return self.names.get(id(node.variable)) if kind_of(node) == "AccumulateGrad" else None
 
     def _is_matrix(self, name: str) -> bool:
         return int(self.leaves[name].variable.dim()) > 1
 
     def _parameter(self, node: Node) -> str | None:
         """The learned tensor that this node is, but for transposes and views."""
-        while _kind(node) in _VIEWS and len(_inputs(node)) == 1:
-            node = _inputs(node)[0]
+        while kind_of(node) in VIEWS and len(inputs_of(node)) == 1:
+            node = inputs_of(node)[0]
         return self._leaf_name(node)
 
     def signals(self, signals: Sequence[tuple[Node, set[Node]]]) -> list[Signal]:
-        """What could multiply each of these signals, all of them by one factor.
+        """Return the tensors and modules that could multiply these signals by one factor.
 
         A tensor cannot carry it if it, or what it makes, is used anywhere else.
 
@@ -212,16 +176,16 @@ class Graph:
     def _module(self, node: Node, users: set[Node]) -> str | None:
         """The module whose output is this signal, but for views of it and factors."""
         while users.issuperset(self.consumers[node]) and node not in self.returned:
-            parents = _inputs(node)
+            parents = inputs_of(node)
             if node in self.modules:
                 return self.modules[node]
-            if len(parents) != 1 or _kind(node) not in _HOMOGENEOUS or not _homogeneous(node):
+            if len(parents) != 1 or kind_of(node) not in HOMOGENEOUS or not is_homogeneous(node):
                 return None
             node, users = parents[0], {node}
         return None
 
     def factors(self) -> list[tuple[float, Signal]]:
-        """The numbers that the model itself multiplies signals by, and these signals; nan where the number is not known."""
+        """Return the model's own factors and their signals; unknown factors are nan."""
         found = [each for node in self.order for each in self._numbers(node)]
         return [
             (value, self.signals([(at, users)])[0])
@@ -230,38 +194,41 @@ class Graph:
         ]
 
     def _normalises(self, node: Node) -> bool:
-        """Whether a number belongs to a mean or a norm written out: its signal is a sum, or was divided by a norm without a mean."""
+        """Return True where a number belongs to a mean or a norm that is written out.
+
+        Its signal is a sum then, or was divided by a norm without a mean.
+        """
         while True:
-            inputs = [parent for parent in _inputs(node) if self._parameter(parent) is None]
-            if _kind(node) == "Sum":
+            inputs = [parent for parent in inputs_of(node) if self._parameter(parent) is None]
+            if kind_of(node) == "Sum":
                 return True
-            if _kind(node) == "Div" and len(inputs) == 2:
+            if kind_of(node) == "Div" and len(inputs) == 2:
                 return self._is_length(inputs[1])
-            if _kind(node) == "Mul" and len(inputs) == 2:
+            if kind_of(node) == "Mul" and len(inputs) == 2:
                 return any(self._is_length(each) for each in inputs)
-            if len(inputs) != 1 or _kind(node) not in _HOMOGENEOUS | _NORMALISING | {
+            if len(inputs) != 1 or kind_of(node) not in HOMOGENEOUS | NORMALISING | {
                 "Mul",
                 "Reciprocal",
                 "ClampMin",
             }:
-                return _kind(node) in {"LinalgVectorNorm", "Norm"}
+                return kind_of(node) in {"LinalgVectorNorm", "Norm"}
             node = inputs[0]
 
     def _is_length(self, node: Node) -> bool:
-        """Whether this is a norm of a signal, and no mean."""
+        """Return True for a norm of a signal, False for a mean."""
         for _ in range(8):
-            inputs = _inputs(node)
-            if _kind(node) in {"LinalgVectorNorm", "Norm", "Sum"}:
+            inputs = inputs_of(node)
+            if kind_of(node) in {"LinalgVectorNorm", "Norm", "Sum"}:
                 return True
-            if len(inputs) != 1 or _kind(node) == "Mean":
+            if len(inputs) != 1 or kind_of(node) == "Mean":
                 return False
             node = inputs[0]
         return False
 
     def _numbers(self, node: Node) -> Iterator[tuple[float, Node, set[Node]]]:
-        """The number that a node multiplies or divides by, the signal that it multiplies, and what uses that."""
-        parents, kind = _inputs(node), node.name()
-        if kind in {"MulBackward0", "DivBackward0"} and len(parents) == 1 and _homogeneous(node):
+        """Yield the number that a node multiplies by, its signal, and the users of that."""
+        parents, kind = inputs_of(node), node.name()
+        if kind in {"MulBackward0", "DivBackward0"} and len(parents) == 1 and is_homogeneous(node):
             other = node._saved_self if node.next_functions[0][0] is None else node._saved_other
             if other is not None and other.numel() == 1 and not other.is_complex():
                 value = math.nan if other.is_meta else float(other)
@@ -281,7 +248,10 @@ class Graph:
             yield float(node._saved_alpha), parents[1], {node}
 
     def _walk(self, end: Node, users: set[Node]) -> tuple[set[Node], set[str]]:
-        """Back from a signal through homogeneous operations to learned tensors; none of them where something else is met."""
+        """Walk back from a signal through homogeneous operations to learned tensors.
+
+        Where another operation is met, no tensors are returned.
+        """
         walked, found, stack = set[Node](), set[str](), [end]
         while stack:
             node = stack.pop()
@@ -289,22 +259,26 @@ class Graph:
                 continue
             walked.add(node)
             kind, direct = (
-                _kind(node),
-                [name for parent in _inputs(node) if (name := self._parameter(parent)) is not None],
+                kind_of(node),
+                [
+                    name
+                    for parent in inputs_of(node)
+                    if (name := self._parameter(parent)) is not None
+                ],
             )
             if (name := self._parameter(node)) is not None:
                 found.add(name)
             elif (
-                kind in _PRODUCTS
+                kind in PRODUCTS
                 and direct
-                and (kind in _NORMS | {"Mul"} or any(self._is_matrix(name) for name in direct))
+                and (kind in NORMS | {"Mul"} or any(self._is_matrix(name) for name in direct))
             ):
                 found.update(direct)
-            elif kind in _HOMOGENEOUS and _homogeneous(node):
-                stack.extend(_inputs(node))
+            elif kind in HOMOGENEOUS and is_homogeneous(node):
+                stack.extend(inputs_of(node))
             elif (
                 kind == "Mul"
-                and len(_inputs(node)) == 2
+                and len(inputs_of(node)) == 2
                 and (factor := self._factor(node)) is not None
             ):
                 walked |= factor[0]
@@ -314,8 +288,11 @@ class Graph:
         return walked, found
 
     def _factor(self, product: Node) -> tuple[set[Node], set[str]] | None:
-        """The walk behind one of two signals that are multiplied, where the other, such as a gate, owes nothing to what is found."""
-        for parent, other in permutations(_inputs(product)):
+        """Return the walk behind one of two multiplied signals.
+
+        The other one, such as a gate, must not depend on the tensors at the end of the walk.
+        """
+        for parent, other in permutations(inputs_of(product)):
             walked, found = self._walk(parent, {product})
             made = {*walked, *(self.leaves[name] for name in found)}
             if found and not any(
@@ -328,17 +305,17 @@ class Graph:
     def _uses(self, leaf: Node) -> Iterator[Node]:
         """The operations that use a learned tensor, seen through transposes and views."""
         for user in self.consumers[leaf]:
-            if _kind(user) in _VIEWS and len(_inputs(user)) == 1:
+            if kind_of(user) in VIEWS and len(inputs_of(user)) == 1:
                 yield from self._uses(user)
             else:
                 yield user
 
     def uses(self) -> dict[str, int]:
-        """How many operations use each learned tensor."""
+        """Return the number of operations that use each learned tensor."""
         return {name: sum(1 for _ in self._uses(leaf)) for name, leaf in self.leaves.items()}
 
     def makers(self, signal: Node) -> frozenset[str]:
-        """The learned matrices nearest behind a signal, whatever else it has gone through since."""
+        """Return the learned matrices nearest behind a signal, through any operations."""
         stack, seen, found = [signal], set[Node](), set[str]()
         while stack:
             node = stack.pop()
@@ -347,41 +324,41 @@ class Graph:
             seen.add(node)
             direct = [
                 name
-                for parent in _inputs(node)
+                for parent in inputs_of(node)
                 if (name := self._parameter(parent)) is not None and self._is_matrix(name)
             ]
-            found.update(direct if _kind(node) in _PRODUCTS else ())
+            found.update(direct if kind_of(node) in PRODUCTS else ())
             if not direct:
-                stack.extend(_inputs(node))
+                stack.extend(inputs_of(node))
         return frozenset(found)
 
     def contracted(self, scores: Node) -> int:
-        """The dimension that a product of two signals sums over to make these scores; 0 where they are none."""
+        """Return the size of the dimension that scores sum over; 0 without a product."""
         stack, seen = [scores], set[Node]()
         while stack:
             node = stack.pop()
-            if node in seen or _kind(node) not in _HOMOGENEOUS | {"Bmm", "MaskedFill", "Where"}:
+            if node in seen or kind_of(node) not in HOMOGENEOUS | {"Bmm", "MaskedFill", "Where"}:
                 continue
             seen.add(node)
             if (
-                _kind(node) == "Bmm"
-                and len(_inputs(node)) == 2
-                and not any(map(self._parameter, _inputs(node)))
+                kind_of(node) == "Bmm"
+                and len(inputs_of(node)) == 2
+                and not any(map(self._parameter, inputs_of(node)))
             ):
                 return int(node._saved_self.shape[-1])
-            stack.extend(_inputs(node))
+            stack.extend(inputs_of(node))
         return 0
 
     def feeds(self) -> tuple[dict[str, Signal], frozenset[str]]:
-        """For each matrix, its inputs; and which matrices take in data alone."""
+        """Return the inputs of each matrix, and the matrices that take in data alone."""
         signals: dict[str, list[tuple[Node, set[Node]]]] = {}
         first = set[str]()
         for node in self.order:
-            if _kind(node) not in {"Mm", "Addmm", "Bmm", "GroupedMm", "Linear", "Convolution"}:
+            if kind_of(node) not in {"Mm", "Addmm", "Bmm", "GroupedMm", "Linear", "Convolution"}:
                 continue
-            inputs = [parent for parent in _inputs(node) if self._parameter(parent) is None]
+            inputs = [parent for parent in inputs_of(node) if self._parameter(parent) is None]
             names = {
-                name for parent in _inputs(node) if (name := self._parameter(parent)) is not None
+                name for parent in inputs_of(node) if (name := self._parameter(parent)) is not None
             }
             for name in names:
                 signals.setdefault(name, []).extend((parent, {node}) for parent in inputs)
@@ -391,59 +368,22 @@ class Graph:
         )
 
     def matrices(self, nodes: list[Node]) -> int:
-        """The longest chain of products with a learned matrix among these nodes."""
+        """Return the length of the longest chain of products with learned matrices."""
         longest: dict[Node, int] = {}
         for node in nodes:
-            names = map(self._parameter, _inputs(node))
-            matrix = _kind(node) in _PRODUCTS - _NORMS - {"Mul", "Embedding"} and any(
+            names = map(self._parameter, inputs_of(node))
+            matrix = kind_of(node) in PRODUCTS - NORMS - {"Mul", "Embedding"} and any(
                 self._is_matrix(n) for n in names if n
             )
             longest[node] = (
-                max((longest.get(parent, 0) for parent in _inputs(node)), default=0) + matrix
+                max((longest.get(parent, 0) for parent in inputs_of(node)), default=0) + matrix
             )
         return max(longest.values(), default=0)
 
 
-def _kind(node: Node) -> str:
-    return _kind_of(node.name())
-
-
-@cache
-def _kind_of(name: str) -> str:
-    return re.sub(r"(Backward)?\d*$", "", name.rpartition("::")[2])
-
-
-def _inputs(node: Node) -> tuple[Node, ...]:
-    return tuple(parent for parent, _ in node.next_functions if parent is not None)
-
-
-def _homogeneous(node: Node) -> bool:
-    """Whether the node multiplies through: no constant is added, only one factor is a signal, and none is divided by."""
-    parents = [parent for parent, _ in node.next_functions]
-    if _kind(node) in _SUMS:
-        return None not in parents and (len(parents) > 1 or _kind(node) in {"Cat", "Stack"})
-    if _kind(node) in {"Mul", "Div"}:
-        return len(_inputs(node)) == 1 and (_kind(node) == "Mul" or parents[0] is not None)
-    return True
-
-
 def _union(signals: list[Signal]) -> Signal:
-    """What could multiply all of these signals."""
+    """Return the tensors and the module that could multiply all of these signals."""
     tensors, modules = [each.tensors for each in signals], {each.module for each in signals}
     known = [each for each in tensors if each is not None]
     joint = frozenset[str]().union(*known) if known and len(known) == len(tensors) else None
     return Signal(joint, modules.pop() if len(modules) == 1 else None)
-
-
-def _topological(roots: list[Node]) -> list[Node]:
-    """Every node after all of its inputs."""
-    order, done, stack = [], set(), [(root, False) for root in roots]
-    while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            order.append(node)
-        elif node not in done:
-            done.add(node)
-            stack.append((node, True))
-            stack.extend((parent, False) for parent in _inputs(node))
-    return order

@@ -16,13 +16,15 @@ from ._optimizers import torch_class
 from ._planned import planned_parameters
 
 
-def param_groups(
+def model_table(
     plan: Plan, model: nn.Module, hyperparameters: Hyperparameters, optimizer: str | None
-) -> list[dict[str, Any]]:
-    """Return parameter groups for an optimizer; see `Plan.param_groups`."""
+) -> dict[str, Row]:
+    """Return the hyperparameters of every trained tensor; see `Plan.table`."""
     parameters = planned_parameters(plan, model)
-    rows = torch_table(plan, parameters, hyperparameters, optimizer)
-    return parameter_groups(rows, parameters)
+    families = [*plan.optimizers] if optimizer is None else [optimizer]
+    tables = [torch_table(plan, parameters, hyperparameters, family) for family in families]
+    rows = {name: row for rows in tables for name, row in rows.items()}
+    return {name: rows[name] for name in plan.tensors if name in rows}
 
 
 def torch_table(
@@ -67,7 +69,7 @@ def parameter_groups(
 
 
 def torch_defaults(family: Family) -> dict[str, Any]:
-    """Return the defaults of torch's optimizer of a family; none where torch has no such one."""
+    """Return the defaults of torch's optimizer of a family; none without one."""
     cls = torch_class(family)
     if cls is None:
         return {}
@@ -75,7 +77,7 @@ def torch_defaults(family: Family) -> dict[str, Any]:
 
 
 def _with_first_eps(values: Hyperparameters, dtype: torch.dtype) -> Hyperparameters:
-    """Return the hyperparameters with Adafactor's first eps, whose default depends on the type."""
+    """Return the hyperparameters with Adafactor's first eps for tensors of a type."""
     if isinstance(values.eps, tuple) and values.eps[0] is None:
         return replace(values, eps=(torch.finfo(dtype).eps, values.eps[1]))
     return values

@@ -1,4 +1,4 @@
-"""The guard: an audit before every step, without reading what a schedule cannot have changed."""
+"""The guard: an audit before every step that reads no more than it must."""
 
 from __future__ import annotations
 

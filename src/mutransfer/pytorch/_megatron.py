@@ -27,7 +27,7 @@ def megatron_flags(
     base_head_dim: int,
     ignore: Sequence[str] = (),
 ) -> list[str]:
-    """Return flags with which Megatron-LM scales an Adam or AdamW run as the plan does.
+    """Return flags that make Megatron-LM scale an Adam or AdamW run as the plan does.
 
     They come over the flags of the base run. Megatron-LM's muP is Table 8 of Tensor Programs V
     (2203.03466) with one width. Logits have the multiplier 1/width. Hidden matrices have init

@@ -58,7 +58,7 @@ def builder_name(build: Callable[..., Any]) -> str:
 
 
 def _stable(value: Any) -> str:
-    """Return a value as text without addresses: functions by name, objects by their repr."""
+    """Return a value as text without addresses: functions by name, others by repr."""
     if callable(value):
         return builder_name(value)
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

@@ -93,7 +93,7 @@ def recognised(optimizer: Any) -> Family:
 
 
 def recognised_families(optimizer: Any) -> dict[str, Family]:
-    """Return the families of the optimizers that train a model, by role or name pattern.
+    """Return the families that train a model, by role or name pattern.
 
     Args:
         optimizer: An optimizer as `recognised` takes it, a text of two such as "muon+adamw", or a

@@ -66,7 +66,7 @@ def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes])
 
 
 def _check_plain(owners: Mapping[str, nn.Module]) -> None:
-    """Raise where a weight is computed from a parameter, whose factor would not set its scale."""
+    """Raise where a parameter's factor would not set the scale of its weight."""
     for name, module in owners.items():
         stem, _, end = name.rpartition(".")[2].rpartition("_")
         computed = end in {"orig", "g", "v"} and bool(stem)

@@ -10,20 +10,21 @@ from torch import Tensor, nn
 
 from .. import plans
 from ..core import MutransferError
-from ..plans import Hyperparameters, make_plan, needs_trace
+from ..plans import Hyperparameters, Row, make_plan, needs_trace
 from ..reading import Axes, Reading
 from ..rules import Parametrization, Role
 from . import _clip, _groups, _hooks, _initialize
 from ._audit import Audit, audit, per_group
 from ._guard import Guard, guard
 from ._optimizers import recognised_families
+from ._planned import planned_parameters
 from ._read import Branches, reading_of
 
 
 class Plan(plans.Plan):
-    """How every tensor of a PyTorch model is initialised and trained.
+    """A plan with the verbs that apply it to a PyTorch model.
 
-    The data is that of `mutransfer.plans.Plan`; these are the verbs that apply it to a model.
+    The data is that of `mutransfer.plans.Plan`.
     """
 
     def attach(self, model: nn.Module) -> None:
@@ -88,6 +89,39 @@ class Plan(plans.Plan):
             MutransferError: the model is not the planned one, or the optimizer has no such
                 hyperparameter.
         """
+        rows = self.table(
+            model,
+            lr,
+            eps=eps,
+            weight_decay=weight_decay,
+            rho=rho,
+            optimizer=self.family(optimizer).name,
+            modules=modules,
+            undecayed=undecayed,
+        )
+        return _groups.parameter_groups(rows, planned_parameters(self, model))
+
+    def table(
+        self,
+        model: nn.Module,
+        lr: float | Tensor,
+        *,
+        eps: float | tuple[float, float] | None = None,
+        weight_decay: float | None = None,
+        rho: float | None = None,
+        optimizer: str | None = None,
+        modules: Mapping[str, float] | None = None,
+        undecayed: Sequence[str] = (),
+    ) -> dict[str, Row]:
+        """Return the hyperparameters of every trained tensor, which `param_groups` groups.
+
+        The arguments are those of `param_groups`, but for `optimizer`: where several families train
+        the model and none is named, the table holds the tensors of all, each with the defaults of
+        its own family.
+
+        Raises:
+            MutransferError: as `param_groups`.
+        """
         hyperparameters = Hyperparameters(
             lr=lr,
             eps=eps,
@@ -96,7 +130,7 @@ class Plan(plans.Plan):
             modules=modules or {},
             undecayed=undecayed,  # type: ignore[arg-type]
         )
-        return _groups.param_groups(self, model, hyperparameters, optimizer)
+        return _groups.model_table(self, model, hyperparameters, optimizer)
 
     def clip_grad_norm_(self, model: nn.Module, max_norm: float) -> Tensor:
         """Clip the gradients' global norm at base size's threshold, like torch's function.
@@ -164,7 +198,7 @@ class Plan(plans.Plan):
         return guard(self, model, optimizers, modules or {})
 
     def per_group(self, optimizer: torch.optim.Optimizer, value: float) -> list[float]:
-        """Return a rate at base size, scaled for each group, for schedulers that set rates.
+        """Return a rate at base size scaled for each group, for schedulers that set rates.
 
         OneCycleLR(max_lr=plan.per_group(optimizer, 0.1)); also CyclicLR's base_lr and max_lr,
         ReduceLROnPlateau's min_lr and SWALR's swa_lr.
@@ -187,7 +221,7 @@ def plan(
     branches: Branches | None = None,
     hooks: bool = False,
 ) -> Plan:
-    """Plan how to initialise and train a model so that its base's hyperparameters stay right.
+    """Plan initialisation and training that keep the base's hyperparameters right.
 
     The dimensions that grew are read off the shapes; residual branches, tied heads and attention
     scales off one forward pass on the meta device. Every multiplier that the parametrization wants

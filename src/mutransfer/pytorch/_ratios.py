@@ -21,9 +21,9 @@ SPREAD = 1e-6
 _NOTHING = 1e-30
 _WORDS = {"lr": "learning rates", "weight_decay": "weight decays", "eps": "eps", "rho": "rho"}
 _RATE_REMEDY = (
-    "a schedule or a loop that adds or sets one value for all loses them: give schedulers one value "
-    "for each group, as OneCycleLR(max_lr=plan.per_group(optimizer, 0.1)), set CosineAnnealingLR's "
-    "eta_min (or take LambdaLR) and ReduceLROnPlateau's eps to 0, and write "
+    "a schedule or a loop that adds or sets one value for all loses them: give schedulers one "
+    "value for each group, as OneCycleLR(max_lr=plan.per_group(optimizer, 0.1)), set "
+    "CosineAnnealingLR's eta_min (or take LambdaLR) and ReduceLROnPlateau's eps to 0, and write "
     'group["lr"] = rate * group["lr_factor"]'
 )
 
@@ -49,14 +49,15 @@ def ratio_findings(
             cells.setdefault(key, []).append(cell)
         for family in {planned[name][0].name for name in names}:
             spreads[family] = max(spreads.get(family, SPREAD), precision(values.get("lr")))
-    for (key, family, *detail), found in cells.items():
-        off = list(_off(found, spreads[family] if key == "lr" else SPREAD))
+    for (hyperparameter, optimizer, *detail), found in cells.items():
+        spread = spreads[optimizer] if hyperparameter == "lr" else SPREAD
+        off = list(_off(found, spread))
         if off:
             which = f" ({''.join(detail)})" if detail else ""
-            remedy = f"{again}({key}=...), and change it for all groups by one factor"
+            remedy = f"{again}({hyperparameter}=...), and change it for all groups by one factor"
             yield (
-                f"{family}'s {_WORDS[key]}{which} do not stand in the planned ratios: "
-                f"{', '.join(off)}; {_RATE_REMEDY if key == 'lr' else remedy}"
+                f"{optimizer}'s {_WORDS[hyperparameter]}{which} do not stand in the planned "
+                f"ratios: {', '.join(off)}; {_RATE_REMEDY if hyperparameter == 'lr' else remedy}"
             )
 
 
@@ -66,7 +67,7 @@ def _cells(
     planned: Mapping[str, tuple[Family, Row]],
     dtypes: Mapping[str, torch.dtype],
 ) -> Iterator[tuple[tuple[str, ...], Cell]]:
-    """Yield the values of one group with the tensors that share them and their factors."""
+    """Yield the values of one group, with their tensors and planned factors."""
     alike: dict[tuple[Any, ...], list[str]] = {}
     for name in names:
         family, row = planned[name]
@@ -92,7 +93,7 @@ def _cells(
 
 
 def _off(cells: Sequence[Cell], spread: float) -> Iterator[str]:
-    """Yield the tensors whose value is not their factor times the value that most others share."""
+    """Yield the tensors whose value is not their factor times the most common one."""
     shares: Counter[str] = Counter()
     first: dict[str, float] = {}
     for names, factor, value in cells:

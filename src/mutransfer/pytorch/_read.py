@@ -27,7 +27,7 @@ def read(
     axes: Mapping[str, Axes] | None = None,
     branches: Branches | None = None,
 ) -> Reading:
-    """Read a model as `plan` does; `plan(model, base=reading)` then needs no base model.
+    """Read a model as `plan` does; as a base, the reading replaces the model.
 
     Args:
         model: The model, or a function that builds it.
@@ -53,7 +53,7 @@ def reading_of(
     traced: bool,
     scaled: bool = True,
 ) -> Reading:
-    """Read a model as `read` does, without a forward pass or initial scales where none are wanted.
+    """Read a model as `read` does; forward pass and initial scales are optional.
 
     Raises:
         MutransferError: as `read`.
@@ -63,8 +63,9 @@ def reading_of(
     parameters = parameters_of(module, axes or {})
     passed = Trace()
     if traced:
-        declared = branches is not None
-        passed = declared_trace(module, branches) if declared else trace(module, example_inputs)
+        passed = (
+            trace(module, example_inputs) if branches is None else declared_trace(module, branches)
+        )
     named = ((canonical(name), parameter) for name, parameter in module.named_parameters())
     attentions = (m for m in module.modules() if isinstance(m, nn.MultiheadAttention))
     return Reading(
@@ -96,10 +97,9 @@ def _build(build: Any) -> nn.Module:
 
 
 def _check_bare(model: nn.Module) -> None:
-    """Raise for a wrapped or sharded model, whose names and forward pass are not its own."""
+    """Raise for a wrapped or sharded model, whose names are not its own."""
     name = type(model).__name__
-    wrappers = nn.parallel.DistributedDataParallel | nn.DataParallel | AveragedModel
-    if isinstance(model, wrappers):
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel | AveragedModel):
         raise MutransferError(
             f"{name} wraps the model: plan the model before, its names are those of the base"
         )

@@ -1,4 +1,4 @@
-"""A plan written out as a stand-alone PyTorch program, for places without mutransfer."""
+"""A plan as a stand-alone PyTorch program, for places without mutransfer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ import torch
 
 SHAPES = {shapes}
 
-# Each row's tensors are rescaled together, so that their root mean square becomes rms (what it is at base size) times factor.
+# Each row's tensors are rescaled together, until their root mean square is factor times rms.
+# The value at base size is rms.
 INITIAL = {initial}
 
 GROUPS = {groups}
@@ -39,9 +40,14 @@ def checked(model):
     parameters = dict(model.named_parameters()){hooked}
     for name, parameter in parameters.items():
         if found(SHAPES, name) != tuple(parameter.shape):
-            raise ValueError(f"{{name}} has shape {{tuple(parameter.shape)}}, and this was written for {{found(SHAPES, name)}}")
+            raise ValueError(
+                f"{{name}} has shape {{tuple(parameter.shape)}}, "
+                f"and this was written for {{found(SHAPES, name)}}"
+            )
     if len(parameters) != {count}:
-        raise ValueError(f"the model has {{len(parameters)}} parameters, and this was written for {count}")
+        raise ValueError(
+            f"the model has {{len(parameters)}} parameters, and this was written for {count}"
+        )
     return parameters
 
 
@@ -52,9 +58,11 @@ def initialize(model):
     runs = [[p for name, p in parameters.items() if found(rows, name) is row] for row in INITIAL]
     with torch.no_grad():
         for row, run in zip(INITIAL, runs):
-            own = math.sqrt(sum(float(p.double().square().sum()) for p in run) / sum(p.numel() for p in run))
+            total = sum(float(p.double().square().sum()) for p in run)
+            own = math.sqrt(total / sum(p.numel() for p in run))
             if (own == 0) != (row["rms"] == 0):
-                raise ValueError(f"{{row['names'][0]}} starts at zero in the model or at base size only")
+                name = row["names"][0]
+                raise ValueError(f"{{name}} starts at zero in the model or at base size only")
             scale = row["rms"] * row["factor"] / own if own else 1.0
             for p in run:
                 p.mul_(scale)
@@ -92,16 +100,17 @@ class Times:
 
 
 def attach(model):
-    """Put the forward multipliers on their modules, once after the model is built, also before inference."""
+    """Put the forward multipliers on their modules, once after building, also before inference."""
     for name, factor in FORWARD.items():
         model.get_submodule(name).register_forward_hook(Times(factor))
 
 '''
 
 _HOOKED = """
-    hooks = {name: [hook.factor for hook in m._forward_hooks.values() if isinstance(hook, Times)] for name, m in model.named_modules()}
-    if any(hooks.get(name) != [factor] for name, factor in FORWARD.items()):
-        raise ValueError("call attach(model) first, once")"""
+    for name, factor in FORWARD.items():
+        hooks = model.get_submodule(name)._forward_hooks.values()
+        if [hook.factor for hook in hooks if isinstance(hook, Times)] != [factor]:
+            raise ValueError("call attach(model) first, once")"""
 
 _LINE = 120
 _CLASSES = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
@@ -118,7 +127,7 @@ def snippet(
     modules: Mapping[str, float] | None = None,
     undecayed: Sequence[str] = (),
 ) -> str:
-    """Write a PyTorch program with the plan's `initialize(model)` and `param_groups(model)`.
+    """Write a program with the plan's `initialize(model)` and `param_groups(model)`.
 
     Both give just what the plan gives, for the one size that was planned. The hyperparameters are
     written out.
@@ -207,7 +216,7 @@ def _shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
 
 
 def _starred(lists: Sequence[Sequence[str]], plan: Plan) -> list[list[str]]:
-    """Return the lists with names merged into a pattern where one list has all of its tensors."""
+    """Return the lists, with a pattern where one list has all of its tensors."""
     members: dict[str, set[str]] = {}
     for name in plan.tensors:
         members.setdefault(pattern(name), set()).add(name)

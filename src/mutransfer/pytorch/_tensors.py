@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Return the whole of a sharded tensor, or the reduced value over all shards; others as is."""
+    """Return a sharded tensor as a whole, reduced over all shards; others as they are."""
     # A DTensor is known by its method: importing its class takes a second.
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return full
 
 
 def rms(tensors: Sequence[Tensor]) -> float | None:
-    """Return the root mean square entry of several tensors together; None on the meta device."""
+    """Return the RMS entry of several tensors together; None on the meta device."""
     if any(tensor.is_meta for tensor in tensors):
         return None
     total = sum(float(whole(t.detach().double().square().sum())) for t in tensors)

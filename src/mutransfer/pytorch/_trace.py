@@ -1,4 +1,4 @@
-"""Residual branches, their last learned tensors and attention scales, read off one traced forward pass."""
+"""One traced forward pass: residual branches, attention scales, own factors."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
 from ..core import MutransferError
 from ..reading import NOTHING, Attention, Branch, Trace, canonical
+from ._attention import AttentionCall, AttentionMode
 from ._axes import RECURRENT
-from ._graph import Graph, Node
+from ._graph import Graph
 from ._hooks import detached
+from ._nodes import Node
 
 
 def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
-    """Run one forward pass on the meta device and read its autograd graph; the model and its buffers are not touched.
+    """Run one forward pass on the meta device and read its autograd graph.
+
+    The model and its buffers are not touched.
 
     Args:
         model: Any module; its parameters may live on any device, also meta.
-        example_inputs: A tensor, a tuple of positional or a mapping of keyword arguments. Where they are not given, they are guessed from
-            the first layer, or are the model's own `dummy_inputs`.
+        example_inputs: A tensor, a tuple of positional or a mapping of keyword arguments. By
+            default guessed from the first layer, or the model's own `dummy_inputs`.
 
     Raises:
         MutransferError: the forward pass failed, or the inputs cannot be guessed.
@@ -50,14 +53,16 @@ def trace(model: nn.Module, example_inputs: Any = None) -> Trace:
     if failed is None:
         guess_inputs(model)
     raise MutransferError(
-        f"the forward pass of {type(model).__name__} failed while its residual branches were read ({type(failed).__name__}: {failed}); "
-        "give inputs it accepts with example_inputs=, or, where it branches on the values of its data, declare its residual branches with "
-        'branches={"blocks.*.attention.out": ("blocks.*.norm1.*", "blocks.*.attention.*"), ...}, or branches={} if there are none'
+        f"the forward pass of {type(model).__name__} failed while its residual branches were read "
+        f"({type(failed).__name__}: {failed}); give inputs it accepts with example_inputs=, or, "
+        "where it branches on the values of its data, declare its residual branches with "
+        'branches={"blocks.*.attention.out": ("blocks.*.norm1.*", "blocks.*.attention.*"), ...}, '
+        "or branches={} if there are none"
     ) from failed
 
 
 def _own_inputs(model: nn.Module) -> list[Any]:
-    """What the model may take: a guess, and what it says itself, as models of Hugging Face do."""
+    """Return a guess of the inputs, and the model's own, as Hugging Face's have."""
     try:
         guesses: list[Any] = [guess_inputs(model)]
     except MutransferError:
@@ -69,19 +74,12 @@ def _own_inputs(model: nn.Module) -> list[Any]:
 
 
 def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None, *, calm: bool) -> Trace:
-    """The trace of one forward pass, its floating tensors of this type where one is given.
+    """Trace one forward pass, with floating tensors of this type where one is given.
 
-    Calm is as in inference: in evaluation mode, with the caches of Hugging Face, without which it looks into its masks.
+    Calm is as in inference: in evaluation mode, with the caches of Hugging Face, without which it
+    looks into its masks.
     """
-
-    def meta(tensor: Tensor) -> Tensor:
-        if tensor.dim() == 0 and not isinstance(tensor, nn.Parameter):
-            known = tensor.detach() if tensor.is_meta else tensor.detach().cpu()
-            return known.clone()  # it may be a factor, such as the square root of a width
-        return torch.empty_like(
-            tensor, device="meta", dtype=dtype if tensor.is_floating_point() else None
-        )
-
+    meta = partial(_on_meta, dtype=dtype)
     leaves = {
         name: meta(p).requires_grad_(p.is_floating_point()) for name, p in model.named_parameters()
     }
@@ -105,11 +103,8 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None, *, calm: b
         outputs,
     ):
         output = model(*arguments, **named)
-    roots = [
-        t.grad_fn
-        for t in pytree.tree_leaves(output)
-        if isinstance(t, Tensor) and t.grad_fn is not None
-    ]
+    tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+    roots = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
     recurrent = tuple(
         canonical(name) for name, module in model.named_modules() if isinstance(module, RECURRENT)
     )
@@ -118,7 +113,8 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None, *, calm: b
     )
     if any("CheckpointFunction" in node.name() for node in graph.order):
         raise MutransferError(
-            f"the forward pass of {type(model).__name__} goes through reentrant gradient checkpoints, which hide the graph from the plan: "
+            f"the forward pass of {type(model).__name__} goes through reentrant gradient "
+            "checkpoints, which hide the graph from the plan: "
             "use checkpoint(..., use_reentrant=False), or plan the model before"
         )
     used = graph.uses()
@@ -126,9 +122,19 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None, *, calm: b
     return replace(found, recurrent=recurrent, state_space=_state_space(model), uses=used)
 
 
+def _on_meta(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return an empty tensor in the place of this one; a number keeps its value."""
+    if tensor.dim() == 0 and not isinstance(tensor, nn.Parameter):
+        known = tensor.detach() if tensor.is_meta else tensor.detach().cpu()
+        return known.clone()  # it may be a factor, such as the square root of a width
+    return torch.empty_like(
+        tensor, device="meta", dtype=dtype if tensor.is_floating_point() else None
+    )
+
+
 @contextmanager
 def _calmed(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, with caches; its modes come back with `_substituted`."""
+    """Put the model into evaluation mode, with caches; `_substituted` restores modes."""
     model.eval()
     found = (getattr(module, "config", None) for module in model.modules())
     configs: dict[int, Any] = {
@@ -145,9 +151,10 @@ def _calmed(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
-    """Put other tensors into a model for a while, by the identity of its own; what its forward pass keeps in it goes again.
+    """Put other tensors into a model for a while, by the identity of its own.
 
-    torch.func.functional_call would leave a module that stands in the model under two names with the substitutes.
+    Whatever the forward pass keeps in the model is removed. torch.func.functional_call would leave
+    the substitutes in a module that stands in the model under two names.
     """
     before: list[tuple[dict[str, Any], str, Any]] = []
     kept: list[tuple[Any, Any]] = []
@@ -182,7 +189,7 @@ def _substituted(model: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[
 
 
 def _state_space(model: nn.Module) -> tuple[str, ...]:
-    """Names of the modules that have a matrix of state transitions, under the name that Mamba and its kin give it."""
+    """Return the names of state-space layers: modules with Mamba's `A_log`."""
     return tuple(
         canonical(name)
         for name, module in model.named_modules()
@@ -238,7 +245,7 @@ def _attention(graph: Graph, calls: list[_Call]) -> tuple[Attention, ...]:
 
 
 def guess_inputs(model: nn.Module) -> Tensor:
-    """A small batch that the first layer of the model accepts.
+    """Return a small batch that the first layer of the model accepts.
 
     Raises:
         MutransferError: the first layer is of a kind whose input cannot be guessed.
@@ -262,12 +269,13 @@ def guess_inputs(model: nn.Module) -> Tensor:
             case _:
                 continue
     raise MutransferError(
-        f"the inputs of {type(model).__name__} cannot be guessed from its first layer; give some with example_inputs="
+        f"the inputs of {type(model).__name__} cannot be guessed from its first layer; "
+        "give some with example_inputs="
     )
 
 
 class _Outputs:
-    """Notes which node makes the output of which module, while it is entered."""
+    """A record of the node that makes each module's output, while it is entered."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -287,7 +295,10 @@ class _Outputs:
             self._calls.append((name, output.grad_fn))
 
     def modules(self) -> dict[Node, str]:
-        """The innermost module whose output each node makes, but for modules that were called more than once."""
+        """Return the innermost module whose output each node makes.
+
+        Modules that were called more than once are left out.
+        """
         times = Counter(name for name, _ in self._calls)
         found = dict[Node, str]()
         for name, node in self._calls:
@@ -297,7 +308,6 @@ class _Outputs:
 
 
 _NUMBERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.full)
-_SOFTMAX = (nn.functional.softmax, torch.softmax, Tensor.softmax)
 
 
 @dataclass(frozen=True)
@@ -311,8 +321,8 @@ class _Call:
     scale: float = 1.0
 
 
-class _AttentionRecorder(TorchFunctionMode):
-    """Notes every call of scaled_dot_product_attention and every softmax, and keeps numbers off the meta device."""
+class _AttentionRecorder(AttentionMode):
+    """A record of every attention and softmax; it keeps numbers off the meta device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -334,18 +344,15 @@ class _AttentionRecorder(TorchFunctionMode):
             kwargs["device"] = "cpu"  # a number, which would be lost on the meta device
         elif func is Tensor.new_tensor and isinstance(args[1], int | float):
             return torch.tensor(args[1], dtype=kwargs.get("dtype", args[0].dtype), device="cpu")
-        if func is nn.functional.scaled_dot_product_attention:
-            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
-            named = dict(zip(names, args, strict=False)) | kwargs
-            query, scale = named["query"], named.get("scale")
-            others = tuple(named[name].grad_fn for name in ("key", "value"))
-            alone, size = query.grad_fn not in others, query.shape[-1]
-            used = _Call(head_dim=size, scale=size**-0.5 if scale is None else scale)
-            self.calls.append(
-                replace(used, query=query.grad_fn, key_value=others) if alone else used
-            )
-        elif func in _SOFTMAX and isinstance(
-            scores := args[0] if args else kwargs.get("input"), Tensor
-        ):
-            self.calls.append(_Call(scores=scores.grad_fn))
-        return func(*args, **kwargs)
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def attention(self, call: AttentionCall) -> None:
+        """Record a fused attention; its query only where it is not also key or value."""
+        query, others = call.query.grad_fn, (call.key.grad_fn, call.value.grad_fn)
+        used = _Call(head_dim=call.query.shape[-1], scale=call.scale)
+        alone = query not in others
+        self.calls.append(replace(used, query=query, key_value=others) if alone else used)
+
+    def softmax(self, scores: Tensor) -> None:
+        """Record a softmax, which may be that of a written-out attention."""
+        self.calls.append(_Call(scores=scores.grad_fn))

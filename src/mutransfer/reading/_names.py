@@ -1,4 +1,4 @@
-"""Names of parameters and modules, and the patterns that stand for several of them."""
+"""Names of parameters and modules, and patterns that stand for several of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def canonical(name: str) -> str:
 
 
 def unwrapped(name: str, known: Container[str]) -> str:
-    """Return the known name of a parameter or module that torch.compile or DDP may have wrapped."""
+    """Return the known name behind the prefixes of torch.compile and DDP."""
     name = canonical(name)
     while name not in known and name.startswith("module."):
         name = name.removeprefix("module.")
@@ -59,7 +59,7 @@ def matching(names: Iterable[str], glob: str) -> list[str]:
 
 
 def first_match(name: str, table: Mapping[str, T]) -> T | None:
-    """Return the value of the first pattern in a table that matches the name, else None."""
+    """Return the value of the first pattern that matches the name, else None."""
     return next((value for glob, value in table.items() if fnmatchcase(name, glob)), None)
 
 

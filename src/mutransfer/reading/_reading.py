@@ -15,7 +15,7 @@ from ._trace import NOTHING, Attention, Branch, Signal, Trace
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Reading(Result):
-    """What was read off a model: all that `plan` needs of a base, without its weights.
+    """A model as data: all that `plan` needs of a base, without its weights.
 
     Attributes:
         name: The class of the model.
@@ -32,7 +32,7 @@ class Reading(Result):
     head_dims: tuple[int, ...]
 
     def scale(self, names: Iterable[str]) -> float | None:
-        """Return the RMS of all values of these tensors together; None where they have none."""
+        """Return the RMS of all values of these tensors; None where they have none."""
         parts = [(self.scales[name], math.prod(self.parameters[name].shape)) for name in names]
         squares = [scale**2 * size for scale, size in parts if scale is not None]
         if len(squares) < len(parts):

@@ -1,4 +1,4 @@
-"""What one forward pass shows about a model, as data."""
+"""One forward pass of a model, as data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one forward pass shows about a model.
+    """The structure that one forward pass of a model shows.
 
     Attributes:
         branches: The outermost residual branches, in the order of the forward pass.

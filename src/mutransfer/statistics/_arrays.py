@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-"""An array of double precision; its axes are written with jaxtyping: Float[Array, "seeds rates"]."""
+"""An array of double precision; jaxtyping names its axes: Float[Array, "seeds rates"]."""
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 """An array of whole numbers."""

@@ -28,6 +28,6 @@ def interval(samples: Float[Array, " resamples"]) -> tuple[float, float]:
 
 
 def estimate(value: float, samples: Float[Array, " resamples"]) -> Estimate:
-    """Return a number with the interval of its bootstrap samples, widened to hold the number."""
+    """Return a number with its bootstrap interval, widened to hold the number."""
     low, high = interval(samples)
     return Estimate(value=float(value), low=min(low, float(value)), high=max(high, float(value)))

@@ -16,7 +16,7 @@ ZERO = 1e-9
 """First losses of at most this size have no scale to compare later ones with."""
 
 
-def hopeless(first: Float[Array, "..."], losses: Float[Array, "..."]) -> Bool[Any, "..."]:
+def hopeless(first: Float[Array, "*runs"], losses: Float[Array, "*runs"]) -> Bool[Any, "*runs"]:
     """Return which losses show that training has diverged.
 
     Args:

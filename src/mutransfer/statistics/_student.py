@@ -9,7 +9,9 @@ _QUANTILES = (
 
 
 def student_t(freedom: int) -> float:
-    """Return the 97.5% quantile of Student's t to two decimals; 2 above 20 degrees of freedom.
+    """Return the 97.5% quantile of Student's t, to two decimals.
+
+    Above 20 degrees of freedom it is taken as 2.
 
     Args:
         freedom: Degrees of freedom, at least 1.

@@ -13,7 +13,7 @@ from ._arrays import Array
 def vertex(
     grid: Float[Array, " values"], losses: Float[Array, "*samples values"]
 ) -> Float[Array, "*samples"]:
-    """Return the minimum of the parabola through the lowest loss and its two neighbours.
+    """Return the vertex of the parabola through the lowest loss and its neighbours.
 
     A neighbour that diverged counts as an infinite loss, in the limit of which the minimum lies
     halfway to the other neighbour. A lowest loss at the edge of the grid is returned as it is.
