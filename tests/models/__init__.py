@@ -39,6 +39,7 @@ from .mixtures import mixture as mixture
 from .multiplied import ADD as ADD
 from .multiplied import TIMES as TIMES
 from .multiplied import Multiplied as Multiplied
+from .multiplied import multiplied as multiplied
 from .parts import Caching as Caching
 from .parts import Conv1D as Conv1D
 from .parts import Net as Net

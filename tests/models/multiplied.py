@@ -79,3 +79,8 @@ class Multiplied(nn.Module):
         if "function" in self.numbers:
             x = self.times("function", F.gelu(x))
         return self.times("logits", self.head(x))
+
+
+def multiplied(width: int, depth: int) -> nn.Module:
+    """A model that multiplies its embedding by sqrt(width) and its branches by 1/depth."""
+    return Multiplied(width, depth, {"embedding": width**0.5, "branch": 1 / depth})

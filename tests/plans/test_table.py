@@ -1,0 +1,104 @@
+"""The table of a plan: one place from which everything that applies a plan reads."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mutransfer import MutransferError
+from mutransfer.plans import Hyperparameters, Plan, grouped, resolved, table
+from mutransfer.pytorch import plan
+from mutransfer.rules import FAMILIES, family
+from mutransfer.tasks import gpt
+
+NUMBERS = st.floats(1e-6, 10)
+
+
+def made(optimizer: object = "adamw") -> Plan:
+    """A plan in width and depth."""
+    return plan(gpt(width=64, depth=4), base=gpt(width=32, depth=2), optimizer=optimizer)
+
+
+PLAN = made()
+
+
+def test_at_unit_hyperparameters_the_table_holds_the_factors() -> None:
+    for name, row in table(PLAN).items():
+        tensor = PLAN[name]
+        factors = {q: tensor.factor(q) for q in ("init", "lr", "eps", "decay", "multiplier")}
+        assert (row.init, row.lr, row.eps) == (factors["init"], factors["lr"], factors["eps"])
+        assert (row.weight_decay, row.multiplier) == (factors["decay"], factors["multiplier"])
+        assert row.lr_factor == factors["lr"] and row.rho is None
+
+
+@given(lr=NUMBERS, eps=NUMBERS, weight_decay=NUMBERS)
+def test_hyperparameters_multiply_the_factors(lr: float, eps: float, weight_decay: float) -> None:
+    units = table(PLAN)
+    values = Hyperparameters(lr=lr, eps=eps, weight_decay=weight_decay, rho=None)
+    for name, row in table(PLAN, values).items():
+        assert row.lr == lr * units[name].lr and row.lr_factor == units[name].lr_factor
+        assert row.eps == eps * units[name].eps  # type: ignore[operator]
+        assert row.weight_decay == weight_decay * units[name].weight_decay
+
+
+def test_modules_and_undecayed_tensors_have_their_own_values() -> None:
+    values = Hyperparameters(modules={"head.*": 0.5}, undecayed=("gain", "head.weight"))
+    rows, units = table(PLAN, values), table(PLAN)
+    assert rows["head.weight"].lr_factor == units["head.weight"].lr_factor / 2
+    assert rows["head.weight"].weight_decay == 0 == rows["norm.weight"].weight_decay
+    assert rows["norm.bias"] == units["norm.bias"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (Hyperparameters(modules={"tail.*": 2.0}), "modules=.*tail.* matches no parameter"),
+        (Hyperparameters(undecayed=("tail",)), "undecayed has 'tail', which is no role"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_named(values: Hyperparameters, says: str) -> None:
+    with pytest.raises(MutransferError, match=says):
+        table(PLAN, values)
+
+
+def test_groups_are_the_table_over_the_parameters() -> None:
+    model = gpt(width=64, depth=4)
+    rows = table(PLAN, Hyperparameters(lr=2**-8, eps=1e-9, weight_decay=0.1, rho=None))
+    groups = PLAN.param_groups(model, 2**-8, eps=1e-9, weight_decay=0.1)  # type: ignore[attr-defined]
+    named = dict(model.named_parameters())
+    assert [group["names"] for group in groups] == [names for names, _ in grouped(rows)]
+    for group, (names, row) in zip(groups, grouped(rows), strict=True):
+        values = {k: v for k, v in group.items() if k not in ("params", "names")}
+        assert values == row.group()
+        assert all(p is named[name] for p, name in zip(group["params"], names, strict=True))
+
+
+def test_a_family_of_several_has_its_own_tensors() -> None:
+    mixed = made("muon-original+adamw")
+    rows = table(mixed, optimizer="muon-original")
+    assert rows and all(name.endswith(".weight") for name in rows)
+    assert rows.keys() | table(mixed, optimizer="adamw").keys() == mixed.tensors.keys()
+    assert mixed == made({"hidden": torch.optim.Muon, "*": "adamw"})
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_defaults_are_resolved_for_every_family(name: str) -> None:
+    chosen = family(name)
+    given = Hyperparameters(lr=1.0, eps=None, weight_decay=None, rho=0.1)
+    if not chosen.curvature:
+        with pytest.raises(MutransferError, match=f"{name} has no rho"):
+            resolved(given, chosen, {})
+        given = Hyperparameters(lr=1.0, eps=None, weight_decay=None, rho=None)
+    values = resolved(given, chosen, {"eps": 1e-8, "weight_decay": 0.01})
+    assert values.weight_decay == (0.0 if chosen.decays_badly else 0.01)
+    assert values.eps == (1e-8 if chosen.eps is not None else None)
+
+
+def test_a_frozen_tensor_is_in_the_table_and_in_no_group() -> None:
+    frozen = plan(
+        gpt(width=64), base=gpt(width=32), roles={"position.weight": "frozen"}
+    )
+    model: nn.Module = gpt(width=64)
+    names = [name for group in frozen.param_groups(model, 0.1) for name in group["names"]]
+    assert "position.weight" in table(frozen) and "position.weight" not in names
