@@ -50,13 +50,13 @@ def test_every_form_of_a_base_gives_one_plan(
     make: Make, deeper: int, options: dict[str, Any]
 ) -> None:
     model, base = make(32, 2 * deeper), make(16, 2)
-    read, built = mt.read(base, **options), mt.read(lambda: base, **options)
-    saved = mt.Reading.from_json(read.to_json())
+    reading, built = mt.read(base, **options), mt.read(lambda: base, **options)
+    saved = mt.Reading.from_json(reading.to_json())
     expected = mt.plan(model, base, **options)
     assert not expected.at_base
-    for form in (lambda: base, read, saved):
+    for form in (lambda: base, reading, saved):
         assert mt.plan(model, form, **options) == expected
-    assert saved.to_json() == read.to_json() == built.to_json()
+    assert saved.to_json() == reading.to_json() == built.to_json()
 
 
 @pytest.mark.parametrize("rule", ["sp", "mup", "depth-mup", "completep", "spectral"])

@@ -13,7 +13,6 @@ import mutransfer as mt
 from mutransfer.tasks import gpt
 from tests.models import multiplied
 
-
 TEXT = mt.read(multiplied(16, 2)).to_json()
 NO_READING = r"this is not a reading written by Reading\.to_json"
 DATA = json.loads(TEXT)
