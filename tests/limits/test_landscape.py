@@ -1,4 +1,4 @@
-"""Losses over a hyperparameter in the limit: where their optimum lies, whether it moves with depth, and how it is written."""
+"""Losses over a hyperparameter in the limit: optima, drift with depth, and files."""
 
 import csv
 import json
@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.limits import Landscape, Problem, landscape, save_landscapes, simulate, solve, two_classes
+from mutransfer.limits import (
+    Landscape,
+    Problem,
+    landscape,
+    save_landscapes,
+    simulate,
+    solve,
+    two_classes,
+)
 
 RATES = [2.0**power for power in range(-9, 2)]
 INPUTS, TARGETS = two_classes("digits")
@@ -22,7 +30,10 @@ def problem(**changes: Any) -> Problem:
 
 
 def octaves(found: Landscape) -> list[float]:
-    return [math.log2(curve.optimum) if curve.optimum is not None else math.nan for curve in found.curves]
+    return [
+        math.log2(curve.optimum) if curve.optimum is not None else math.nan
+        for curve in found.curves
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,13 @@ def unscaled() -> Landscape:
 @pytest.fixture(scope="module")
 def small() -> Landscape:
     """With a rate that diverges and finite networks."""
-    return landscape(problem(), values=[0.0625, 0.125, 0.25, 64.0], depths=[1, 2, math.inf], widths=[16, 32], seeds=3)
+    return landscape(
+        problem(),
+        values=[0.0625, 0.125, 0.25, 64.0],
+        depths=[1, 2, math.inf],
+        widths=[16, 32],
+        seeds=3,
+    )
 
 
 # Optima
@@ -51,7 +68,9 @@ def test_with_depth_scaling_the_optimum_converges(scaled: Landscape) -> None:
     assert scaled.drift() == pytest.approx(at[-1] - at[0]) and abs(scaled.drift()) < 1.2
 
 
-def test_without_depth_scaling_the_optimum_runs_away(scaled: Landscape, unscaled: Landscape) -> None:
+def test_without_depth_scaling_the_optimum_runs_away(
+    scaled: Landscape, unscaled: Landscape
+) -> None:
     at = octaves(unscaled)
     assert at[0] == pytest.approx(octaves(scaled)[0], abs=1e-9)
     assert (np.diff(at) < -0.8).all()
@@ -66,12 +85,17 @@ def test_losses_are_those_of_the_limit(small: Landscape) -> None:
         assert math.isinf(curve.losses[3]) and bool(curve.errors.any()) == math.isinf(curve.depth)
 
 
-def test_finite_networks_are_put_beside_every_finite_depth(small: Landscape) -> None:
-    assert [(curve.width, curve.depth) for curve in small.curves[3:]] == [(16, 1), (16, 2), (32, 1), (32, 2)]
-    own = small.curves[4]
-    p = problem(lr=0.125)
+def test_finite_networks_follow_for_every_finite_depth(small: Landscape) -> None:
+    assert [(curve.width, curve.depth) for curve in small.curves[3:]] == [
+        (16, 1),
+        (16, 2),
+        (32, 1),
+        (32, 2),
+    ]
+    curve, p = small.curves[4], problem(lr=0.125)
     losses = p.losses(simulate(p, 16, 2, 3)).mean(1)
-    assert own.losses[1] == pytest.approx(losses.mean()) and own.errors[1] == pytest.approx(losses.std(ddof=1) / math.sqrt(3))
+    assert curve.losses[1] == pytest.approx(losses.mean())
+    assert curve.errors[1] == pytest.approx(losses.std(ddof=1) / math.sqrt(3))
     assert all(math.isinf(curve.losses[-1]) and curve.errors[-1] == 0 for curve in small.curves)
 
 
@@ -86,23 +110,30 @@ def test_wide_networks_have_the_optimum_of_the_limit() -> None:
 def test_the_metric_is_the_final_or_the_mean_loss(metric: Any) -> None:
     found = landscape(problem(), values=[0.1], depths=[2], metric=metric)
     losses = solve(problem(lr=0.1), 2).losses
-    assert found.curves[0].losses[0] == (losses[-1] if metric == "final" else pytest.approx(losses.mean()))
+    assert found.curves[0].losses[0] == (
+        losses[-1] if metric == "final" else pytest.approx(losses.mean())
+    )
 
 
 def test_sampled_limits_have_errors() -> None:
-    found = landscape(problem(activation="tanh", steps=2), values=[0.1, 64.0], depths=[1], accuracy=0.1)
+    found = landscape(
+        problem(activation="tanh", steps=2), values=[0.1, 64.0], depths=[1], accuracy=0.1
+    )
     exact = landscape(problem(activation="linear", steps=2), values=[0.1], depths=[1])
     assert 0 < found.curves[0].errors[0] < 0.1 and exact.curves[0].errors[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("values", "edge"), [(RATES[:3], True), (RATES[2:6], True), (RATES[5:7], True), (RATES, False)], ids=["low", "high", "two", "inside"]
+    ("values", "edge"),
+    [(RATES[:3], True), (RATES[2:6], True), (RATES[5:7], True), (RATES, False)],
+    ids=["low", "high", "two", "inside"],
 )
 def test_an_optimum_at_the_edge_is_none(values: list[float], edge: bool) -> None:
     found = landscape(problem(), values=values, depths=[2, 4])
     assert [curve.optimum is None for curve in found.curves] == [edge, edge]
     if edge:
-        with pytest.raises(MutransferError, match=r"at depth 2 the best lr lies at the edge of the values, .* add values beyond it"):
+        message = "at depth 2 the best lr lies at the edge of the values, .* add values beyond it"
+        with pytest.raises(MutransferError, match=message):
             found.drift()
         assert str(found).count("at the edge") == 2
 
@@ -133,7 +164,9 @@ def test_networks_whose_loss_is_no_number_have_diverged() -> None:
     ],
     ids=["momentum", "weight_decay", "gamma0", "beta0"],
 )
-def test_any_hyperparameter_may_be_varied(over: str, values: list[float], fixed: dict[str, float]) -> None:
+def test_any_hyperparameter_may_be_varied(
+    over: str, values: list[float], fixed: dict[str, float]
+) -> None:
     found = landscape(problem(**fixed), values=values, depths=[2], over=over)
     expected = [solve(problem(**{**fixed, over: value}), 2).losses.mean() for value in values]
     np.testing.assert_allclose(found.curves[0].losses, expected, rtol=1e-12)
@@ -144,14 +177,24 @@ def test_a_schedule_may_be_varied_by_a_function() -> None:
     def half_time(p: Problem, value: float) -> Problem:
         return replace(p, schedule=lambda step: 0.5 ** (step / value))
 
-    found = landscape(problem(lr=0.5), values=[0.5, 1.0, 2.0], depths=[2, math.inf], over=("half time", half_time))
-    expected = [solve(problem(lr=0.5, schedule=[0.5 ** (step / value) for step in range(6)]), 2).losses.mean() for value in (0.5, 1.0, 2.0)]
+    found = landscape(
+        problem(lr=0.5), values=[0.5, 1.0, 2.0], depths=[2, math.inf], over=("half time", half_time)
+    )
+    schedules = [[0.5 ** (step / value) for step in range(6)] for value in (0.5, 1.0, 2.0)]
+    limits = [solve(problem(lr=0.5, schedule=schedule), 2) for schedule in schedules]
+    expected = [limit.losses.mean() for limit in limits]
     np.testing.assert_allclose(found.curves[0].losses, expected, rtol=1e-12)
-    assert found.over == "half time" and "best half time" in str(found) and found.rows()[0]["half time"] == 0.5
+    assert found.over == "half time" and "best half time" in str(found)
+    assert found.rows()[0]["half time"] == 0.5
 
 
 def test_the_best_momentum_converges_on_a_linear_scale() -> None:
-    found = landscape(problem(steps=10), values=[0.0, 0.2, 0.4, 0.6, 0.8, 0.95], depths=[4, 16, math.inf], over="momentum")
+    found = landscape(
+        problem(steps=10),
+        values=[0.0, 0.2, 0.4, 0.6, 0.8, 0.95],
+        depths=[4, 16, math.inf],
+        over="momentum",
+    )
     at = [curve.optimum for curve in found.curves]
     assert at[0] is not None and at[1] is not None and at[2] is not None
     assert abs(at[1] - at[2]) < abs(at[0] - at[2]) and 0.2 < at[2] < 0.9
@@ -170,7 +213,7 @@ def test_the_best_momentum_converges_on_a_linear_scale() -> None:
     ],
     ids=["octaves", "half decades", "even", "from zero", "towards one", "one"],
 )
-def test_the_scale_is_that_of_even_steps(values: list[float], logarithmic: bool) -> None:
+def test_the_scale_is_the_one_with_more_even_steps(values: list[float], logarithmic: bool) -> None:
     assert landscape(problem(steps=1), values=values, depths=[1]).logarithmic is logarithmic
 
 
@@ -178,77 +221,143 @@ def test_the_scale_is_that_of_even_steps(values: list[float], logarithmic: bool)
 
 
 def test_progress_is_reported_to_the_end() -> None:
-    told: list[Any] = []
-    landscape(problem(steps=1), values=[0.1, 0.2], depths=[1, 2, math.inf], widths=[4], report=lambda *each: told.append(each))
-    assert [(done, total) for _, done, total in told] == [(done, 10) for done in range(1, 11)]
-    assert told[0][0] == "width inf, depth 1" and told[5][0] == "width inf, depth inf" and told[-1][0] == "width 4, depth 2"
+    reports: list[Any] = []
+    sizes = {"depths": [1, 2, math.inf], "widths": [4]}
+    p, values = problem(steps=1), [0.1, 0.2]
+    landscape(p, values=values, **sizes, report=lambda *args: reports.append(args))
+    assert [(done, total) for _, done, total in reports] == [(done, 10) for done in range(1, 11)]
+    names = [reports[i][0] for i in (0, 5, -1)]
+    assert names == ["width inf, depth 1", "width inf, depth inf", "width 4, depth 2"]
 
 
 GOOD: dict[str, Any] = {"values": [0.1, 0.2], "depths": [1, 2]}
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "said"),
+    ("changes", "options", "message"),
     [
-        pytest.param({}, {"values": []}, r"values are \[\]: give at least one, ascending", id="no values"),
+        pytest.param(
+            {}, {"values": []}, r"values are \[\]: give at least one, ascending", id="no values"
+        ),
         pytest.param({}, {"values": [0.2, 0.1]}, "values are .*ascending", id="values descend"),
         pytest.param({}, {"values": [0.1, 0.1]}, "values are .*ascending", id="a value twice"),
         pytest.param({}, {"values": [-0.1, 0.1]}, "lr is -0.1", id="negative rate"),
-        pytest.param({}, {"depths": []}, r"depths are \[\]: give at least one, ascending", id="no depths"),
+        pytest.param(
+            {}, {"depths": []}, r"depths are \[\]: give at least one, ascending", id="no depths"
+        ),
         pytest.param({}, {"depths": [2, 1]}, "depths are .*ascending", id="depths descend"),
-        pytest.param({}, {"depths": [math.inf, 1]}, "depths are .*ascending", id="infinite depth first"),
+        pytest.param(
+            {}, {"depths": [math.inf, 1]}, "depths are .*ascending", id="infinite depth first"
+        ),
         pytest.param({}, {"depths": [1.5]}, "depth is 1.5: give a whole number", id="half a depth"),
         pytest.param({}, {"depths": [-1]}, "depth is -1: give a whole number", id="negative depth"),
-        pytest.param({"alpha": 0.0}, {"depths": [1, math.inf]}, "there is no limit of infinite depth", id="infinite depth unscaled"),
-        pytest.param({}, {"over": "steps"}, "unknown hyperparameter 'steps'; choose one of lr, momentum", id="hyperparameter"),
-        pytest.param({}, {"metric": "best"}, "metric is 'best': give 'final' or 'mean'", id="metric"),
+        pytest.param(
+            {"alpha": 0.0},
+            {"depths": [1, math.inf]},
+            "there is no limit of infinite depth",
+            id="infinite depth unscaled",
+        ),
+        pytest.param(
+            {},
+            {"over": "steps"},
+            "unknown hyperparameter 'steps'; choose one of lr, momentum",
+            id="hyperparameter",
+        ),
+        pytest.param(
+            {}, {"metric": "best"}, "metric is 'best': give 'final' or 'mean'", id="metric"
+        ),
         pytest.param({}, {"widths": [0]}, "give a positive width", id="width of zero"),
         pytest.param({}, {"widths": [4], "seeds": 0}, "at least one seed", id="no seeds"),
     ],
 )
-def test_refuses_what_is_wrong(changes: dict[str, Any], options: dict[str, Any], said: str) -> None:
-    with pytest.raises(MutransferError, match=said):
+def test_wrong_arguments_are_refused(
+    changes: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MutransferError, match=message):
         landscape(problem(**changes), **{**GOOD, **options})
 
 
-# What is written
+# Files
 
 
-def test_it_is_strict_json(small: Landscape) -> None:
+def test_a_landscape_is_strict_json(small: Landscape) -> None:
     plain = json.loads(json.dumps(small.to_json(), allow_nan=False))
-    assert (plain["over"], plain["metric"], plain["values"]) == ("lr", "mean", [0.0625, 0.125, 0.25, 64])
+    assert (plain["over"], plain["metric"], plain["values"]) == (
+        "lr",
+        "mean",
+        [0.0625, 0.125, 0.25, 64],
+    )
     assert plain["problem"]["targets"] == TARGETS.tolist() and "about" in plain
-    assert [(curve["width"], curve["depth"]) for curve in plain["curves"][:4]] == [("inf", 1), ("inf", 2), ("inf", "inf"), (16, 1)]
+    assert [(curve["width"], curve["depth"]) for curve in plain["curves"][:4]] == [
+        ("inf", 1),
+        ("inf", 2),
+        ("inf", "inf"),
+        (16, 1),
+    ]
     for curve, written in zip(small.curves, plain["curves"], strict=True):
         assert [float(loss) for loss in written["losses"]] == curve.losses.tolist()
-        assert written["standard_errors"] == curve.errors.tolist() and written["optimum"] == curve.optimum
+        assert (
+            written["standard_errors"] == curve.errors.tolist()
+            and written["optimum"] == curve.optimum
+        )
 
 
 def test_there_is_a_row_for_every_size_and_value(small: Landscape) -> None:
     rows = small.rows()
     assert len(rows) == 7 * 4
-    assert rows[3] == {"width": "inf", "depth": 1, "lr": 64.0, "loss": "inf", "standard_error": 0.0, "optimum": small.curves[0].optimum}
-    assert [float(row["loss"]) for row in rows] == [loss for curve in small.curves for loss in curve.losses]
+    assert rows[3] == {
+        "width": "inf",
+        "depth": 1,
+        "lr": 64.0,
+        "loss": "inf",
+        "standard_error": 0.0,
+        "optimum": small.curves[0].optimum,
+    }
+    assert [float(row["loss"]) for row in rows] == [
+        loss for curve in small.curves for loss in curve.losses
+    ]
 
 
 def test_a_row_of_the_table_is_the_optimum(small: Landscape) -> None:
     title, header, *rows = str(small).splitlines()
-    assert title == "branches × 1/√depth: best lr by mean loss" and header.split() == ["width", "depth", "optimum", "lowest", "loss"]
-    assert [row.split()[:2] for row in rows[:3]] == [["inf", "1"], ["inf", "2"], ["inf", "inf"]] and len(rows) == 7
-    assert rows[0].split()[2:] == [f"2^{octaves(small)[0]:.2f}", f"{small.curves[0].losses.min():.4g}"]
+    assert title == "branches × 1/√depth: best lr by mean loss" and header.split() == [
+        "width",
+        "depth",
+        "optimum",
+        "lowest",
+        "loss",
+    ]
+    assert [row.split()[:2] for row in rows[:3]] == [
+        ["inf", "1"],
+        ["inf", "2"],
+        ["inf", "inf"],
+    ] and len(rows) == 7
+    assert rows[0].split()[2:] == [
+        f"2^{octaves(small)[0]:.2f}",
+        f"{small.curves[0].losses.min():.4g}",
+    ]
 
 
-@pytest.mark.parametrize(("alpha", "words"), [(0.75, "branches × depth^-0.75"), (1.0, "branches × 1/depth"), (0.0, "no depth scaling")])
-def test_the_scaling_is_said(alpha: float, words: str) -> None:
-    assert str(landscape(problem(alpha=alpha, steps=1), values=[0.1], depths=[1])).startswith(f"{words}: best lr")
+@pytest.mark.parametrize(
+    ("alpha", "words"),
+    [(0.75, "branches × depth^-0.75"), (1.0, "branches × 1/depth"), (0.0, "no depth scaling")],
+)
+def test_the_title_names_the_depth_scaling(alpha: float, words: str) -> None:
+    assert str(landscape(problem(alpha=alpha, steps=1), values=[0.1], depths=[1])).startswith(
+        f"{words}: best lr"
+    )
 
 
 def test_four_files_are_written(small: Landscape, tmp_path: Path) -> None:
     small.save(tmp_path / "one")
     save_landscapes([small, small], tmp_path / "new" / "two")
     for count, folder in ((1, tmp_path / "one"), (2, tmp_path / "new" / "two")):
-        assert sorted(path.name for path in folder.iterdir()) == [f"limit.{kind}" for kind in ("csv", "json", "png", "svg")]
-        assert (folder / "limit.png").read_bytes().startswith(b"\x89PNG") and "<svg" in (folder / "limit.svg").read_text()
+        assert sorted(path.name for path in folder.iterdir()) == [
+            f"limit.{kind}" for kind in ("csv", "json", "png", "svg")
+        ]
+        assert (folder / "limit.png").read_bytes().startswith(b"\x89PNG") and "<svg" in (
+            folder / "limit.svg"
+        ).read_text()
         written = json.loads((folder / "limit.json").read_text(), parse_constant=pytest.fail)
         assert len(written) == count and written[0]["curves"] == small.to_json()["curves"]
         with (folder / "limit.csv").open() as file:

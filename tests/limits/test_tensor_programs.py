@@ -1,4 +1,7 @@
-"""Tensor Programs VI's linear recursion against wide networks, against one linear system, and its convergence in depth."""
+"""Tensor Programs VI's linear recursion.
+
+Against wide networks, one linear system, and its own convergence in depth.
+"""
 
 import math
 from collections.abc import Callable
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.limits._tensor_programs import LinearRecursion, linear_recursion
+from mutransfer.limits import LinearRecursion, linear_recursion
 
 INPUTS = (1.0, -0.6, 1.3, 0.8, -1.1, 0.9)
 TARGETS = (1.0, -1.0, 1.0, 1.0, -1.0, -1.0)
@@ -27,7 +30,9 @@ def solved(loss: str, depth: int, lr: float = 0.4, branch: float = 0.9) -> Linea
     return linear_recursion(INPUTS, SLOPES[loss], depth, lr, branch)
 
 
-def network(loss: str, depth: int, width: int, seeds: int, lr: float = 0.4, branch: float = 0.9) -> tuple[Any, Any]:
+def network(
+    loss: str, depth: int, width: int, seeds: int, lr: float = 0.4, branch: float = 0.9
+) -> tuple[Any, Any]:
     """Outputs (seeds, steps) and kernels (seeds, steps, steps, 2, layers) of trained networks."""
     random = np.random.default_rng(0)
     u, v = random.standard_normal((2, seeds, width))
@@ -45,12 +50,16 @@ def network(loss: str, depth: int, width: int, seeds: int, lr: float = 0.4, bran
             gradient = (chi * dx[layer + 1])[:, :, None] * x[layer][:, None] / width
             weights[layer] -= lr * branch / math.sqrt(depth) * gradient
         outputs.append(f)
-        fields.append((x, [chi * each for each in dx]))
-    return np.array(outputs).T, np.einsum("talsn,ualsn->stual", np.array(fields), np.array(fields)) / width
+        fields.append((x, [chi * gradient for gradient in dx]))
+    kernels = np.einsum("talsn,ualsn->stual", np.array(fields), np.array(fields)) / width
+    return np.array(outputs).T, kernels
 
 
 def one_system(loss: str, depth: int, lr: float = 0.4, branch: float = 0.9) -> tuple[Any, Any]:
-    """The self-consistent equations as one linear system of all layers and times, solved again until nothing changes."""
+    """The self-consistent equations as one linear system of all layers and times.
+
+    It is solved again until nothing changes.
+    """
     steps, layers = len(INPUTS), depth + 1
     size, scale = layers * steps, branch / math.sqrt(depth)
     x = np.arange(size).reshape(layers, steps)
@@ -67,20 +76,22 @@ def one_system(loss: str, depth: int, lr: float = 0.4, branch: float = 0.9) -> t
             forward = scale**2 * fields[np.ix_(a, g - steps)] - lr * scale**2 * known[np.ix_(a, a)]
             backward = scale**2 * fields[np.ix_(g, b)] - lr * scale**2 * known[np.ix_(g, g)]
             rows[b, a], rows[g - steps, g] = 1.0, 1.0
-            rows[np.ix_(b, g)], rows[np.ix_(g - steps, a)] = np.tril(forward, -1), np.tril(backward, -1)
-            noise[np.ix_(b, b)], noise[np.ix_(g - steps, g - steps)] = scale**2 * known[np.ix_(a, a)], scale**2 * known[np.ix_(g, g)]
+            rows[np.ix_(b, g)] = np.tril(forward, -1)
+            rows[np.ix_(g - steps, a)] = np.tril(backward, -1)
+            noise[np.ix_(b, b)] = scale**2 * known[np.ix_(a, a)]
+            noise[np.ix_(g - steps, g - steps)] = scale**2 * known[np.ix_(g, g)]
         fields = np.linalg.inv(np.eye(2 * size) - rows)
-        found = fields[np.ix_(x[-1], dx[-1])] @ chi
-        if np.allclose([*found, *(fields @ noise @ fields.T).flat], [*outputs, *known.flat], rtol=0, atol=1e-14):
+        before, outputs = outputs, fields[np.ix_(x[-1], dx[-1])] @ chi
+        again = fields @ noise @ fields.T
+        if np.abs(outputs - before).max() <= 1e-14 and np.abs(again - known).max() <= 1e-14:
             break
-        outputs = found
     cube = known.reshape(2, layers, steps, 2, layers, steps)
     return outputs, np.einsum("altalu->tual", cube)
 
 
 @pytest.mark.parametrize("loss", SLOPES)
 @pytest.mark.parametrize("depth", [1, 2, 5])
-def test_solves_the_self_consistent_equations(loss: str, depth: int) -> None:
+def test_the_recursion_solves_the_self_consistent_equations(loss: str, depth: int) -> None:
     outputs, kernels = one_system(loss, depth)
     found = solved(loss, depth)
     np.testing.assert_allclose(found.outputs, outputs, atol=1e-12)
@@ -88,14 +99,15 @@ def test_solves_the_self_consistent_equations(loss: str, depth: int) -> None:
 
 
 @pytest.mark.parametrize("loss", ["mse", "logistic"])
-def test_is_the_limit_of_wide_networks(loss: str) -> None:
-    """One network is off by width^-1/2, the mean over seeds by 1 / width, for outputs and for every kernel."""
+def test_the_recursion_is_the_limit_of_wide_networks(loss: str) -> None:
+    """One network is off by width^-1/2, the mean over seeds by 1 / width, also in its kernels."""
     limit, scaled, biases = solved(loss, 3), [], []
     for width, seeds in ((32, 800), (128, 200)):
-        for found, exact in zip(network(loss, 3, width, seeds), (limit.outputs, limit.kernels), strict=True):
-            error = found - exact
+        trained = network(loss, 3, width, seeds)
+        for drawn, exact in zip(trained, (limit.outputs, limit.kernels), strict=True):
+            error = drawn - exact
             scaled.append(width * float((error**2).mean()))
-            spread = found.std(0) / math.sqrt(seeds)
+            spread = drawn.std(0) / math.sqrt(seeds)
             biases.append(np.abs(error.mean(0)) - 4 * spread)
     assert scaled[2] == pytest.approx(scaled[0], rel=0.5)
     assert scaled[3] == pytest.approx(scaled[1], rel=0.5)
@@ -104,17 +116,24 @@ def test_is_the_limit_of_wide_networks(loss: str) -> None:
 
 
 @pytest.mark.parametrize("loss", SLOPES)
-def test_approaches_infinite_depth_as_one_over_depth(loss: str) -> None:
-    """Proposition 4.4: depth |f_depth - f_(2 depth)| settles, at every step, and so do the last features and the first gradients."""
+def test_the_recursion_approaches_infinite_depth_as_one_over_depth(loss: str) -> None:
+    """Proposition 4.4: depth |f_depth - f_(2 depth)| settles at every step.
+
+    So do the last features and the first gradients.
+    """
     depths = (8, 16, 32, 64)
     limits = [solved(loss, depth, lr=0.2, branch=0.7) for depth in depths]
-    for found in (
-        [each.outputs for each in limits],
-        [each.kernels[..., 0, -1] for each in limits],
-        [each.kernels[..., 1, 0] for each in limits],
+    for values in (
+        [limit.outputs for limit in limits],
+        [limit.kernels[..., 0, -1] for limit in limits],
+        [limit.kernels[..., 1, 0] for limit in limits],
     ):
-        gaps = [depth * (deeper - here) for depth, (here, deeper) in zip(depths, pairwise(found), strict=False)]
-        first, last = (np.abs(deeper - here).max() / np.abs(gaps[-1]).max() for here, deeper in pairwise(gaps))
+        gaps = [
+            depth * (deeper - shallower)
+            for depth, (shallower, deeper) in zip(depths, pairwise(values), strict=False)
+        ]
+        changes = [np.abs(deeper - shallower).max() for shallower, deeper in pairwise(gaps)]
+        first, last = np.array(changes) / np.abs(gaps[-1]).max()
         assert last < 0.08
         assert last < 0.7 * first
 
@@ -123,10 +142,11 @@ def test_one_branch_is_a_linear_model() -> None:
     """With one matrix the output is linear in it: gradient descent of a kernel model."""
     found = solved("mse", 1)
     for t, xi in enumerate(INPUTS):
-        assert found.outputs[t] == pytest.approx(-0.4 * 0.9**2 * xi * np.dot(found.slopes[:t], INPUTS[:t]))
+        kernel = 0.9**2 * xi * np.dot(found.slopes[:t], INPUTS[:t])
+        assert found.outputs[t] == pytest.approx(-0.4 * kernel)
 
 
-def test_gamma_and_kernels_hold_what_they_say() -> None:
+def test_gamma_and_kernels_have_the_documented_entries() -> None:
     depth, branch = 4, 0.9
     found, xi = solved("mse", depth), np.array(INPUTS)
     steps = len(xi)
@@ -134,23 +154,27 @@ def test_gamma_and_kernels_hold_what_they_say() -> None:
     assert found.kernels.shape == (steps, steps, 2, 1 + depth)
     np.testing.assert_allclose(found.kernels[:, :, 0, 0], np.outer(xi, xi))
     np.testing.assert_allclose(found.kernels[:, :, 1, -1], np.outer(found.slopes, found.slopes))
-    np.testing.assert_allclose(found.kernels[0, 0, 0], xi[0] ** 2 * (1 + branch**2 / depth) ** np.arange(1 + depth))
+    growth = (1 + branch**2 / depth) ** np.arange(1 + depth)
+    np.testing.assert_allclose(found.kernels[0, 0, 0], xi[0] ** 2 * growth)
     np.testing.assert_array_equal(found.outputs, found.gamma[:, 0, 0, 1, -1, 0])
     np.testing.assert_array_equal(found.gamma[:, 0, 1, 1, -1, 0], found.slopes)
     t, r = np.indices((steps, steps))
-    assert not found.gamma[:, 1:][r > t].any(), "no step knows the Gaussian vectors of a later one"
-    assert not found.gamma[:, 1:, 0, 1][r == t].any(), "features do not know the backward pass after them"
-    assert not found.gamma[:, 1:, 1, 0][r == t].any(), "in a linear network the backward pass does not see the forward pass"
+    # No step depends on the Gaussian vectors of a later one, features not on the backward pass
+    # after them, and in a linear network the backward pass not on the forward pass.
+    assert not found.gamma[:, 1:][r > t].any()
+    assert not found.gamma[:, 1:, 0, 1][r == t].any()
+    assert not found.gamma[:, 1:, 1, 0][r == t].any()
 
 
 def test_learning_is_first_order_in_a_small_rate() -> None:
     depth, lr, branch = 6, 1e-6, 0.9
     found = linear_recursion([0.7, -1.2], lambda step, output: 2.0, depth, lr, branch)
-    assert found.outputs[1] / lr == pytest.approx(-2.0 * branch**2 * 0.7 * -1.2 * (1 + branch**2 / depth) ** (depth - 1), rel=1e-4)
+    kernel = branch**2 * 0.7 * -1.2 * (1 + branch**2 / depth) ** (depth - 1)
+    assert found.outputs[1] / lr == pytest.approx(-2.0 * kernel, rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"inputs": []}, "inputs have the shape"),
         ({"inputs": [[1.0]]}, "inputs have the shape"),
@@ -163,7 +187,7 @@ def test_learning_is_first_order_in_a_small_rate() -> None:
         ({"lr": 1e200}, "diverges at step"),
     ],
 )
-def test_refuses_bad_input(change: dict[str, Any], said: str) -> None:
+def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:
     good = {"inputs": INPUTS, "slope": SLOPES["mse"], "depth": 3}
-    with pytest.raises(MutransferError, match=said):
+    with pytest.raises(MutransferError, match=message):
         linear_recursion(**(good | change))
