@@ -9,7 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import MutransferError, Size
-from ..statistics import Array, edge, interval, resamples, vertex
+from ..statistics import Array, edge, estimate, resamples, vertex
+
+FEWEST_RATES = 3
+"""A parabola needs three points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class Optimum:
 def optimum(
     rule: str, size: Size, rates: Sequence[float], losses: Float[Array, "seeds rates"]
 ) -> tuple[Optimum, Float[Array, " resamples"]]:
-    """The optimum and its bootstrap samples over seeds.
+    """Return the optimum of one size, and its bootstrap samples over seeds.
 
     With few seeds a percentile interval is too narrow: three seeds have ten different samples.
 
@@ -47,32 +50,42 @@ def optimum(
         losses: Mean training loss; infinite where a run diverged.
 
     Raises:
-        MutransferError: the lowest loss lies at the edge of the grid, or there are fewer than three rates.
+        MutransferError: there are fewer than three rates, or the lowest loss lies at the edge of
+            the grid.
     """
-    mean = losses.mean(0)
     where = f"rule {rule!r} at {size}"
-    if len(rates) < 3:
+    if len(rates) < FEWEST_RATES:
         raise MutransferError(f"{where} was run at {len(rates)} rates: an optimum needs at least 3")
     log2_lr = np.log2(np.array(rates, dtype=np.float64))
-    if side := edge(mean):
-        found = (
-            "every rate diverged"
-            if not np.isfinite(mean).any()
-            else f"the lowest loss is at the edge of the grid, 2^{log2_lr[0 if side == 'low' else -1]:g}"
-        )
-        direction = "below" if side == "low" else "above"
-        raise MutransferError(
-            f"{where}: {found}, so the optimum is not bracketed; add rates {direction} it (`mutransfer sweep ... --extend 4` does)"
-        )
+    mean = losses.mean(0)
+    _check_bracketed(where, log2_lr, mean)
     samples = vertex(log2_lr, losses[resamples(len(losses))].mean(1))
-    low, high = interval(samples)
-    best = float(vertex(log2_lr, mean))
-    diverged = float(np.isinf(losses).mean())
-    return Optimum(
+    best = estimate(float(vertex(log2_lr, mean)), samples)
+    result = Optimum(
         size=size,
-        log2_lr=best,
-        low=min(low, best),
-        high=max(high, best),
+        log2_lr=best.value,
+        low=best.low,
+        high=best.high,
         loss=float(mean.min()),
-        diverged=diverged,
-    ), samples
+        diverged=float(np.isinf(losses).mean()),
+    )
+    return result, samples
+
+
+def _check_bracketed(
+    where: str, log2_lr: Float[Array, " rates"], mean: Float[Array, " rates"]
+) -> None:
+    """Raise if the lowest loss lies at the edge of the grid."""
+    side = edge(mean)
+    if side is None:
+        return
+    if np.isfinite(mean).any():
+        lowest = log2_lr[0 if side == "low" else -1]
+        fault = f"the lowest loss is at the edge of the grid, 2^{lowest:g}"
+    else:
+        fault = "every rate diverged"
+    direction = "below" if side == "low" else "above"
+    raise MutransferError(
+        f"{where}: {fault}, so the optimum is not bracketed; add rates {direction} it "
+        "(`mutransfer sweep ... --extend 4` does)"
+    )

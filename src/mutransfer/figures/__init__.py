@@ -1,1 +1,26 @@
-"""Figures: one canvas, and a drawing for each result."""
+"""Figures: one canvas, and a drawing for each result.
+
+`draw(result)` draws any result. A new figure is a new file that registers its results with `draw`,
+and a line here.
+"""
+
+from ._canvas import ACCENT as ACCENT
+from ._canvas import FAINT as FAINT
+from ._canvas import INK as INK
+from ._canvas import as_svg as as_svg
+from ._canvas import drawing as drawing
+from ._canvas import lay_out as lay_out
+from ._canvas import save as save
+from ._canvas import shades as shades
+from ._check import check_figure as check_figure
+from ._curves import Curve as Curve
+from ._curves import curves_figure as curves_figure
+from ._diversity import diversity_figure as diversity_figure
+from ._draw import draw as draw
+from ._finite_size import finite_size_figure as finite_size_figure
+from ._landscape import landscape_figure as landscape_figure
+from ._panels import Line as Line
+from ._panels import Panel as Panel
+from ._panels import Section as Section
+from ._panels import panels as panels
+from ._transfer import transfer_figure as transfer_figure

@@ -1,17 +1,16 @@
-"""What all figures share: their style, the extras they need, and how they are written."""
+"""The canvas of all figures: their style, and the files that they are written to."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import MutransferError
+from ..core import needs, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +20,7 @@ INK = "#262626"
 FAINT = "#737373"
 ACCENT = "#c8460a"
 
+# The palest part of the colour map cannot be seen on white.
 _LIGHTEST = 0.36
 
 _STYLE: dict[str, Any] = {
@@ -51,33 +51,35 @@ _STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
     "lines.solid_joinstyle": "round",
     "svg.fonttype": "path",
+    # Without a salt, the names of clip paths are random and equal figures have different files.
     "svg.hashsalt": "mutransfer",
 }
 
+TITLE: dict[str, Any] = {"loc": "left", "fontsize": 9.5, "fontweight": "bold"}
+"""Font and place of the title of a panel."""
 
-@contextmanager
-def needs(what: str, module: str, extra: str) -> Iterator[None]:
-    """Turns a missing optional module into a sentence that says how to install it."""
-    try:
-        yield
-    except ModuleNotFoundError:
-        raise MutransferError(f"{what} needs {module}: pip install 'mutransfer[{extra}]'") from None
+DOT: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 5.5,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.8,
+}
+"""The mark of an optimum."""
 
+DRIFT: dict[str, Any] = {"color": ACCENT, "linewidth": 1.0, "linestyle": (0, (4, 2))}
+"""The line from optimum to optimum."""
 
-def check_extras() -> None:
-    """Refuse early what a report would refuse after long work.
-
-    Raises:
-        MutransferError: matplotlib or jinja2 is missing.
-    """
-    for module in ("matplotlib", "jinja2"):
-        with needs("the report", module, "report"):
-            import_module(module)
+THEORY: dict[str, Any] = {"color": FAINT, "linewidth": 1.1, "linestyle": (0, (4, 2))}
+"""The line of what theory expects."""
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Our style while a figure is drawn or written, whatever the caller's settings, which are left as they were."""
+    """Use our style while a figure is drawn or written, and leave the caller's as it was.
+
+    Raises:
+        MutransferError: matplotlib is missing.
+    """
     with needs("the figure", "matplotlib", "plot"):
         from matplotlib import style
     with style.context(["default", _STYLE]):
@@ -91,19 +93,15 @@ def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
         MutransferError: the files cannot be written, or matplotlib is missing.
     """
     png, svg = Path(f"{stem}.png"), Path(f"{stem}.svg")
-    try:
+    with writing("the figure", stem):
         with drawing():
             figure.savefig(png, dpi=150)
         svg.write_text(as_svg(figure), encoding="utf-8")
-    except OSError as error:
-        raise MutransferError(
-            f"cannot write the figure to {stem}: {error.strerror}; give another path"
-        ) from None
     return png, svg
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as SVG, the same text on every call."""
+    """Return the figure as SVG, the same text on every call."""
     text = io.StringIO()
     with drawing():
         figure.savefig(text, format="svg", metadata={"Date": None})
@@ -111,7 +109,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def lay_out(figure: Figure) -> None:
-    """Arrange the figure once, so that every file of it looks alike and is written fast."""
+    """Arrange the figure once, so that all its files look alike and are written fast."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     engine = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.07)
@@ -121,7 +119,7 @@ def lay_out(figure: Figure) -> None:
 
 
 def loss_ticks(axes: Axes) -> None:
-    """Plain numbers on a logarithmic axis of losses: 1, 2 and 5 where it spans few decades."""
+    """Put plain numbers on a logarithmic axis of losses: 1, 2 and 5 where it spans few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_ylim()
@@ -130,12 +128,44 @@ def loss_ticks(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def shades(count: int) -> list[str]:
-    """Light for small sizes, dark for large ones, distinct to all kinds of colour vision."""
+def size_legend(axes: Axes, handles: list[Any], title: str) -> None:
+    """Name the lines of a panel to the right of it."""
+    axes.legend(
+        handles=handles,
+        title=title,
+        alignment="left",
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.02),
+    )
+
+
+def note(axes: Axes, text: str) -> None:
+    """Write a faint line between the title of a panel and the panel."""
+    axes.annotate(
+        minus(text),
+        (0, 1),
+        (0, 5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=7.5,
+        color=FAINT,
+    )
+
+
+def minus(text: str) -> str:
+    """Return the text with minus signs in place of hyphens."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def shades(count: int, lightest: float = _LIGHTEST) -> list[str]:
+    """Return colours from light to dark, distinct to all kinds of colour vision.
+
+    Args:
+        count: Number of colours; one alone is dark.
+        lightest: Place of the lightest in the colour map, from 0 to 1.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return [
-        to_hex(colormaps["YlGnBu"](share))
-        for share in np.linspace(_LIGHTEST if count > 1 else 1.0, 1.0, count)
-    ]
+    places = np.linspace(lightest if count > 1 else 1.0, 1.0, count)
+    return [to_hex(colormaps["YlGnBu"](place)) for place in places]

@@ -1,4 +1,4 @@
-"""The transfer plot: loss against learning rate, a line for each size, with the optimum that should not move."""
+"""The transfer plot: loss against learning rate, and the optimum that should not move."""
 
 from __future__ import annotations
 
@@ -11,28 +11,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from ..certificates import Transfers, transfer
 from ..core import MutransferError
-from ._canvas import ACCENT, FAINT, drawing, lay_out, loss_ticks, shades
-from ..report._section import Array, Line, Panel
+from ..statistics import Array
+from ..studies import Runs
+from ._canvas import (
+    ACCENT,
+    DOT,
+    DRIFT,
+    FAINT,
+    drawing,
+    lay_out,
+    loss_ticks,
+    minus,
+    shades,
+    size_legend,
+)
+from ._draw import draw
+from ._panels import Line, Panel, Section, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _PANEL = (3.3, 2.75)
-_ROOM = 0.06
+"""Width and height of a panel, in inches."""
+
+_MARGIN = 0.06
+"""Share of the range of losses that stays free above and below them."""
+
 _LOG_FROM = 3.0
+"""Ratio of the highest loss to the lowest above which their axis is logarithmic."""
+
 _MOST_TICKS = 8
 _LONGEST_TITLE = 38
 
 _BAR: dict[str, Any] = {"color": ACCENT, "linewidth": 2.2, "solid_capstyle": "butt"}
-_DOT: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 5.5,
-    "markeredgecolor": "white",
-    "markeredgewidth": 0.8,
-}
-_DRIFT: dict[str, Any] = {"color": ACCENT, "linewidth": 1.0, "linestyle": (0, (4, 2))}
 _CROSS: dict[str, Any] = {
     "marker": "x",
     "markersize": 3.4,
@@ -42,14 +56,15 @@ _CROSS: dict[str, Any] = {
 
 
 def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
-    """Mean training loss against learning rate: a row for each study, a column for each rule, a line for each size.
+    """Draw mean training loss against learning rate.
 
-    A dot marks each optimum, a bar its 95% interval, a dashed line their drift. The strip above a panel has a row for each size with a
-    cross at every rate where seeds diverged, faint where only some did.
+    Every study is a row, every rule a column, every size a line. A dot marks each optimum, a bar
+    its 95% interval, a dashed line their drift. The strip above a panel has a row for each size,
+    with a cross at every rate where seeds diverged, faint where only some did.
 
     Args:
-        panels: As `mutransfer.report.panels` makes them.
-        narrow: All panels in one column, for small screens.
+        panels: Panels, as `mutransfer.figures.panels` returns them.
+        narrow: Put all panels in one column, for small screens.
 
     Raises:
         MutransferError: there are no panels, or matplotlib is missing.
@@ -63,30 +78,48 @@ def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
         rows, columns = (1 + max(place[i] for place in places) for i in (0, 1))
         figure = Figure(figsize=(1.0 + columns * _PANEL[0], 0.4 + rows * _PANEL[1]))
         grid = figure.add_gridspec(rows, columns)
-        frames = {
-            name: _frame([panel for panel in panels if panel.section == name])
-            for name in {panel.section for panel in panels}
-        }
+        frames = _frames(panels)
         for panel, place in zip(panels, places, strict=True):
-            beside = [column for row, column in places if row == place[0]]
+            row = [column for row, column in places if row == place[0]]
             axes = figure.add_subplot(grid[place])
-            _draw(
-                axes,
-                panel,
-                frames[panel.section],
-                title=_title(panel, several=len(frames) > 1),
-                first=place[1] == min(beside),
-            )
-            if place[1] == max(beside):
+            title = _title(panel, several=len(frames) > 1)
+            first = place[1] == min(row)
+            _draw_panel(axes, panel, frames[panel.section], title=title, first=first)
+            if place[1] == max(row):
                 _legend(axes, panel)
         _key(figure, panels, columns=4 if columns > 1 else 2)
         lay_out(figure)
     return figure
 
 
+@draw.register(Transfers)
+def _(found: Transfers) -> Figure:
+    return transfer_figure(panels([Section.of(found)]))
+
+
+@draw.register(Runs)
+def _(runs: Runs) -> Figure:
+    return transfer_figure(panels([Section.of(transfer(runs))]))
+
+
+def _places(panels: Sequence[Panel], narrow: bool) -> Iterator[tuple[int, int]]:
+    """Yield row and column of each panel."""
+    rows = list(dict.fromkeys(panel.row for panel in panels))
+    rules = list(dict.fromkeys(panel.rule for panel in panels))
+    for number, panel in enumerate(panels):
+        yield (number, 0) if narrow else (rows.index(panel.row), rules.index(panel.rule))
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
-    """What the panels of one section share, so that they can be compared."""
+    """The scales that the panels of one section share, so that they can be compared.
+
+    Attributes:
+        x: Limits of log2 of the rate.
+        y: Limits of the loss.
+        log: True if the axis of the loss is logarithmic.
+        strip: True if runs diverged, so that panels have the strip above.
+    """
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -94,32 +127,31 @@ class _Frame:
     strip: bool
 
 
-def _places(panels: Sequence[Panel], narrow: bool) -> Iterator[tuple[int, int]]:
-    """Row and column of each panel."""
-    rows, rules = (
-        list(dict.fromkeys(names))
-        for names in ([panel.row for panel in panels], [panel.rule for panel in panels])
-    )
-    for number, panel in enumerate(panels):
-        yield (number, 0) if narrow else (rows.index(panel.row), rules.index(panel.rule))
+def _frames(panels: Sequence[Panel]) -> dict[str, _Frame]:
+    """Return the frame of each section."""
+    lines: dict[str, list[Line]] = {}
+    for panel in panels:
+        lines.setdefault(panel.section, []).extend(panel.lines)
+    return {section: _frame(own_lines) for section, own_lines in lines.items()}
 
 
-def _frame(panels: Sequence[Panel]) -> _Frame:
-    """Limits that hold all losses, but for those far above what the lowest rates reach, which would flatten the rest."""
-    lines = [line for panel in panels for line in panel.lines]
+def _frame(lines: Sequence[Line]) -> _Frame:
+    """Return limits that hold the losses, but for those so high that they flatten the rest."""
     rates = np.concatenate([line.log2_lr for line in lines])
     losses = np.concatenate([line.losses[:, np.isfinite(line.mean)].ravel() for line in lines])
     losses = losses[~np.isnan(losses)]
     low, high = (float(losses.min()), float(losses.max())) if len(losses) else (0.0, 1.0)
     starts = [line.mean[np.isfinite(line.mean)][:1] for line in lines]
     if low > 0:
+        # Training at the lowest rates hardly starts, so that their loss is about that of no
+        # training: what lies far above it is on the way to divergence.
         high = min(high, max(10 * low, 2 * float(np.concatenate(starts).max())))
     log = low > 0 and high > _LOG_FROM * low
     if log:
-        margin = (high / low) ** _ROOM
+        margin = (high / low) ** _MARGIN
         y = (low / margin, high * margin)
     else:
-        margin = _ROOM * ((high - low) or abs(high) or 1.0)
+        margin = _MARGIN * ((high - low) or abs(high) or 1.0)
         y = (low - margin, high + margin)
     return _Frame(
         x=(float(rates.min()) - 0.4, float(rates.max()) + 0.4),
@@ -129,7 +161,7 @@ def _frame(panels: Sequence[Panel]) -> _Frame:
     )
 
 
-def _draw(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: bool) -> None:
+def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: bool) -> None:
     axes.set_xlim(frame.x)
     axes.set_yscale("log" if frame.log else "linear")
     axes.set_ylim(frame.y)
@@ -144,47 +176,29 @@ def _draw(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: bool) -
     _draw_optima(axes, panel, frame)
     top = _draw_diverged(axes, panel, first) if frame.strip else axes
     top.set_title(_drift(panel), loc="left", fontsize=7.5, color=FAINT, pad=4)
-    above: dict[str, Any] = {
-        "xycoords": "axes fraction",
-        "textcoords": "offset points",
-        "parse_math": False,
-    }
-    top.annotate(title, (0, 1), (0, 15), fontsize=9.5, fontweight="bold", **above)
+    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    font: dict[str, Any] = {"fontsize": 9.5, "fontweight": "bold", "parse_math": False}
+    top.annotate(title, (0, 1), (0, 15), **font, **style)
 
 
 def _draw_line(axes: Axes, line: Line, colour: str, zorder: float) -> None:
+    """Draw the mean over seeds, the range over seeds, and dotted lines to diverged neighbours."""
     mean, rates = line.mean, line.log2_lr
     finite = np.isfinite(mean)
-    low, high = (
-        np.where(finite, reduce(np.nan_to_num(line.losses, nan=empty), axis=0), np.nan)
-        for reduce, empty in ((np.min, np.inf), (np.max, -np.inf))
-    )
+    low = np.where(finite, np.nan_to_num(line.losses, nan=np.inf).min(axis=0), np.nan)
+    high = np.where(finite, np.nan_to_num(line.losses, nan=-np.inf).max(axis=0), np.nan)
     axes.fill_between(rates, low, high, color=colour, alpha=0.18, linewidth=0, zorder=zorder - 1)
-    name = str(line.size)
-    axes.plot(
-        rates,
-        np.where(finite, mean, np.nan),
-        color=colour,
-        marker="o",
-        markersize=2.2,
-        zorder=zorder,
-        label=name,
-    )
+    shown = np.where(finite, mean, np.nan)
+    dots: dict[str, Any] = {"marker": "o", "markersize": 2.2}
+    axes.plot(rates, shown, color=colour, zorder=zorder, label=str(line.size), **dots)
+    dotted: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (1, 1.5)), "label": "_out"}
     for here, there in _ways_out(mean):
         ends = [mean[here], axes.get_ylim()[1]]
-        axes.plot(
-            rates[[here, there]],
-            ends,
-            color=colour,
-            linewidth=0.9,
-            linestyle=(0, (1, 1.5)),
-            zorder=zorder - 0.5,
-            label="_out",
-        )
+        axes.plot(rates[[here, there]], ends, color=colour, zorder=zorder - 0.5, **dotted)
 
 
 def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
-    """Each optimum as a dot on its line, with its interval; all joined by the drift."""
+    """Draw each optimum as a dot on its line, with its interval; all joined by the drift."""
     path = []
     for line in panel.lines:
         if (best := line.optimum) is None:
@@ -194,26 +208,20 @@ def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
         height = float(np.interp(best.log2_lr, line.log2_lr[finite], losses))
         path.append((best.log2_lr, math.exp(height) if frame.log else height))
         axes.plot([best.low, best.high], [path[-1][1]] * 2, zorder=4, label="_interval", **_BAR)
-        axes.plot(
-            *path[-1],
-            zorder=5,
-            linestyle="none",
-            color=_colour(panel, line),
-            label="_optimum",
-            **_DOT,
-        )
+        style: dict[str, Any] = {"linestyle": "none", "label": "_optimum", "zorder": 5}
+        axes.plot(*path[-1], color=_colour(panel, line), **style, **DOT)
     if path:
-        axes.plot(*zip(*path, strict=True), zorder=3.5, label="_drift", **_DRIFT)
+        axes.plot(*zip(*path, strict=True), zorder=3.5, label="_drift", **DRIFT)
 
 
 def _ways_out(mean: Float[Array, " rates"]) -> list[tuple[int, int]]:
-    """Neighbours on the grid of which the first has a loss and the second diverged."""
+    """Return neighbours on the grid of which the first has a loss and the second diverged."""
     pairs = [(i, j) for i in range(len(mean)) for j in (i - 1, i + 1) if 0 <= j < len(mean)]
     return [(i, j) for i, j in pairs if np.isfinite(mean[i]) and np.isinf(mean[j])]
 
 
 def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
-    """The strip above the panel: a row for each size, a cross for each rate with diverged runs."""
+    """Draw the strip above the panel: a cross for each size and rate with diverged runs."""
     count = len(panel.values)
     strip = axes.inset_axes((0, 1.0, 1, 0.035 * (count + 1)), sharex=axes)
     strip.set_ylim(count, -1)
@@ -223,20 +231,12 @@ def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
     strip.set_yticks([(count - 1) / 2], ["diverged"], fontsize=7, color=FAINT)
     strip.tick_params(length=0, labelbottom=False, labelleft=first)
     for line in panel.lines:
-        rank = panel.values.index(getattr(line.size, panel.axis))
-        for alpha, chosen in (
-            (0.4, (line.diverged > 0) & (line.diverged < 1)),
-            (1.0, line.diverged == 1),
-        ):
+        rank, colour = panel.values.index(line.size[panel.axis]), _colour(panel, line)
+        some = (line.diverged > 0) & (line.diverged < 1)
+        for alpha, chosen in ((0.4, some), (1.0, line.diverged == 1)):
             rates = line.log2_lr[chosen]
-            strip.plot(
-                rates,
-                np.full(len(rates), rank),
-                color=_colour(panel, line),
-                alpha=alpha,
-                label="_diverged",
-                **_CROSS,
-            )
+            ranks = np.full(len(rates), rank)
+            strip.plot(rates, ranks, color=colour, alpha=alpha, label="_diverged", **_CROSS)
     return strip
 
 
@@ -251,11 +251,7 @@ def _drift(panel: Panel) -> str:
     if panel.transfer is None:
         return "drift not known"
     drift = panel.transfer.drift.get(panel.axis)
-    return (
-        ""
-        if drift is None
-        else f"{drift} octaves per doubling of {panel.axis}".replace("-", "\N{MINUS SIGN}")
-    )
+    return "" if drift is None else minus(f"{drift} octaves per doubling of {panel.axis}")
 
 
 def _rate_ticks(axes: Axes, frame: _Frame) -> None:
@@ -269,7 +265,7 @@ def _rate_ticks(axes: Axes, frame: _Frame) -> None:
 
 
 def _colour(panel: Panel, line: Line) -> str:
-    return shades(len(panel.values))[panel.values.index(getattr(line.size, panel.axis))]
+    return shades(len(panel.values))[panel.values.index(line.size[panel.axis])]
 
 
 def _legend(axes: Axes, panel: Panel) -> None:
@@ -280,29 +276,20 @@ def _legend(axes: Axes, panel: Panel) -> None:
         Line2D([], [], color=colour, marker="o", markersize=2.2, label=str(value))
         for value, colour in pairs
     ]
-    axes.legend(
-        handles=handles,
-        title=panel.axis,
-        alignment="left",
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.02),
-    )
+    size_legend(axes, handles, panel.axis)
 
 
 def _key(figure: Figure, panels: Sequence[Panel], columns: int) -> None:
-    """What the marks mean, for those that are drawn."""
+    """Explain the marks that are drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     lines = [line for panel in panels for line in panel.lines]
     key: list[Any] = []
     if any(line.optimum for line in lines):
-        key.append(
-            Line2D(
-                [], [], label="optimum, 95% interval", **_BAR, **{**_DOT, "markerfacecolor": FAINT}
-            )
-        )
-        key.append(Line2D([], [], label="its drift", **_DRIFT))
+        mark = {**_BAR, **DOT, "markerfacecolor": FAINT}
+        key.append(Line2D([], [], label="optimum, 95% interval", **mark))
+        key.append(Line2D([], [], label="its drift", **DRIFT))
     if any(len(line.losses) > 1 for line in lines):
         key.append(Patch(color=FAINT, alpha=0.25, linewidth=0, label="range over seeds"))
     if any(line.diverged.any() for line in lines):

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, and its figures and numbers beside it."""
+"""The report: an HTML file that needs no other, with figures and numbers in its folder."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..core import MutransferError
-from ._canvas import as_svg, needs, save
-from ._curves import Curve, curves_figure
-from ._figure import transfer_figure
+from ..certificates import cells
+from ..core import MutransferError, needs
+from ..figures import Curve, Section, as_svg, curves_figure, panels, save, transfer_figure
 from ._numbers import write_numbers
-from ._section import Section, panels
-from ._tables import cells
 from ._words import alt_text, caption, costs, headline, warnings
 
 _FILES = {
@@ -36,12 +34,24 @@ class Page:
     """A report that was written.
 
     Attributes:
-        path: The page; figures and numbers are beside it.
+        path: The page; figures and numbers are in its folder.
         headline: What was found, in a sentence for each study.
     """
 
     path: Path
     headline: str
+
+
+def check_extras() -> None:
+    """Refuse early what `write_report` would refuse after long work.
+
+    Raises:
+        MutransferError: matplotlib or jinja2 is missing.
+    """
+    for module in ("matplotlib", "jinja2"):
+        with needs("the report", module, "report"):
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(module)
 
 
 def write_report(
@@ -60,11 +70,12 @@ def write_report(
         out: Folder; made where there is none.
         sections: The studies, one row of the figure each.
         title: Heading of the page.
-        about: What else to note on how it was made, such as command and date; each record tells its own.
+        about: Further facts on how it was made, such as command and date; each record has its own.
         curves: Loss curves to show below the studies.
 
     Raises:
-        MutransferError: there is no section, two have one title, the folder cannot be written, or matplotlib or jinja2 is missing.
+        MutransferError: there is no section, two have one title, the folder cannot be written, or
+            matplotlib or jinja2 is missing.
     """
     if not sections:
         raise MutransferError("the report has no sections: give at least one study with runs")
@@ -83,12 +94,13 @@ def write_report(
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A folder inside this one, the files of which replace those in this one if all went well."""
+    """Give a folder inside this one, whose files replace those of this one if all went well."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as name:
             draft = Path(name)
             yield draft
+            # The page comes last, so that it never shows files that are not there yet.
             for file in sorted(draft.iterdir(), key=lambda file: file.suffix == ".html"):
                 file.replace(folder / file.name)
     except OSError as error:
@@ -104,6 +116,7 @@ def _page(
     about: Mapping[str, Any],
     curves: Sequence[Curve],
 ) -> str:
+    """Write the figures, and return the page that shows them."""
     with needs("the report", "jinja2", "report"):
         from jinja2 import Environment, StrictUndefined
 
@@ -116,7 +129,7 @@ def _page(
         headline=headline(sections),
         figure=_transfer_picture(draft, sections),
         proof=_curves_picture(draft, curves) if curves else None,
-        sections=[_shown(section) for section in sections],
+        sections=[_section_values(section) for section in sections],
         about=_facts(about),
         files=_FILES | (_CURVE_FILES if curves else {}),
     )
@@ -143,9 +156,10 @@ def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
     }
 
 
-def _shown(section: Section) -> dict[str, Any]:
-    """What the template says of a section."""
-    identity, about = (section.runs.header.get(part) or {} for part in ("identity", "about"))
+def _section_values(section: Section) -> dict[str, Any]:
+    """Return what the template shows of a section."""
+    header = section.runs.header
+    identity, about = (header.get(part) or {} for part in ("identity", "about"))
     return {
         "title": section.title,
         "costs": costs(section),
@@ -157,18 +171,15 @@ def _shown(section: Section) -> dict[str, Any]:
 
 
 def _facts(about: Mapping[str, Any]) -> dict[str, str]:
-    """Names and values as text, without what is not set."""
-    plain = {
-        key: ", ".join(f"{k} {v}" for k, v in value.items())
-        if isinstance(value, Mapping)
-        else value
-        for key, value in about.items()
-    }
-    return {
-        str(key).replace("_", " "): str(value)
-        for key, value in plain.items()
-        if value is not None and str(value)
-    }
+    """Return names and values as text, without values that are not set."""
+    texts = {str(name).replace("_", " "): _fact(value) for name, value in about.items()}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return "" if value is None else str(value)
 
 
 def _embedded(svg: str) -> str:

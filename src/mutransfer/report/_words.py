@@ -1,111 +1,113 @@
-"""What was found, in sentences."""
+"""Transfers in sentences."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
-from ..core import Size
-from ..certificates import Transfer
-from ._section import Panel, Section, label, varying
-from ._tables import regret
+from ..certificates import Transfer, regret_text
+from ..core import Size, varying
+from ..figures import Panel, Section
 
 _FEW_SEEDS = 5
+"""Seeds below which bootstrap intervals are too narrow."""
 
 
 def headline(sections: Sequence[Section]) -> str:
-    """How far the best rate moves in each study, under each rule.
+    """Return how far the best rate moves in each study, under each rule.
 
-    Such as "From width 32 to width 512 the best rate moves -3.2 octaves under sp and +0.3 under default."
+    Such as "From width 32 to 512 the best rate moves -3.2 octaves under sp and +0.3 under default."
     """
     return " ".join(_moves(section, many=len(sections) > 1) for section in sections)
 
 
 def costs(section: Section) -> list[str]:
-    """What the smallest size's best rate costs at the largest, in a sentence for all rules of the same sizes."""
-    said = []
-    for (small, large), made in _by_span(section.transfers):
-        clauses = []
-        for found in made:
-            if math.isinf(found.regret.value):
-                clauses.append(
-                    f"{'diverges' if regret(found) == 'diverges' else 'was not run'} under {found.rule}"
-                )
-            else:
-                clauses.append(f"gives away {regret(found)} in mean loss under {found.rule}")
+    """Return what the smallest size's best rate costs at the largest.
+
+    There is a sentence for all rules of the same sizes.
+    """
+    sentences = []
+    for (small, large), transfers in _by_span(section.transfers):
         axes = varying([small, large])
-        said.append(
-            f"At {label(large, axes)}, the best rate of {label(small, axes)} {_list(clauses)}."
-        )
-    return said
+        clauses = _join([_cost(transfer) for transfer in transfers])
+        sentences.append(f"At {large.along(axes)}, the best rate of {small.along(axes)} {clauses}.")
+    return sentences
+
+
+def _cost(transfer: Transfer) -> str:
+    text = regret_text(transfer)
+    if math.isinf(transfer.regret.value):
+        return f"{'diverges' if text == 'diverges' else 'was not run'} under {transfer.rule}"
+    return f"gives away {text} in mean loss under {transfer.rule}"
 
 
 def alt_text(panel: Panel) -> str:
-    """A panel in words."""
-    found = [
-        f"2^{line.optimum.log2_lr:.1f} at {label(line.size, [panel.axis])}"
+    """Return a panel in words."""
+    optima = [
+        f"2^{line.optimum.log2_lr:.1f} at {line.size.along([panel.axis])}"
         for line in panel.lines
         if line.optimum
     ]
     share = math.fsum(float(line.diverged.mean()) for line in panel.lines) / len(panel.lines)
-    best = (
-        f"lowest at {_list(found)}" if found else f"{len(panel.lines)} sizes without marked optima"
-    )
+    unmarked = f"{len(panel.lines)} sizes without marked optima"
+    best = f"lowest at {_join(optima)}" if optima else unmarked
     return f"{panel.row}, rule {panel.rule}: {best}; {share:.0%} of the runs diverged."
 
 
 def warnings(section: Section) -> list[str]:
-    """Refusals, and what each transfer warns of."""
-    return section.refusals() + [
-        f"{made.rule}: {warning}" for made in section.transfers for warning in made.warnings
+    """Return the reasons of refusals, then the warnings of each transfer."""
+    reasons = [refusal.reason for refusal in section.found.refusals]
+    return reasons + [
+        f"{transfer.rule}: {warning}"
+        for transfer in section.transfers
+        for warning in transfer.warnings
     ]
 
 
 def caption(sections: Sequence[Section]) -> str:
-    """How to read the figure, and how far to trust its intervals."""
+    """Return how to read the figure, and how far to trust its intervals."""
     seeds = sorted({len({row["seed"] for row in section.runs.rows}) for section in sections})
-    count = (
-        f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
-        if len(seeds) == 1
-        else f"{seeds[0]} to {seeds[-1]} seeds"
-    )
+    count = f"{seeds[0]} to {seeds[-1]} seeds"
+    if len(seeds) == 1:
+        count = f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
     trust = "; with so few they are too narrow" if seeds[0] < _FEW_SEEDS else ""
     return (
-        "Training loss, averaged over the run, against learning rate: a line for each size, from light (small) to dark (large). "
-        "Dots are the optima, horizontal bars their 95% intervals, the dashed line their drift, and the band the range over seeds. "
+        "Training loss, averaged over the run, against learning rate: a line for each size, "
+        "from light (small) to dark (large). "
+        "Dots are the optima, horizontal bars their 95% intervals, the dashed line their drift, "
+        "and the band the range over seeds. "
         "Crosses above a panel are runs that diverged, faint where only some seeds did. "
         f"Intervals are by bootstrap over {count}{trust}."
     )
 
 
 def _moves(section: Section, many: bool) -> str:
-    sentences = []
-    for (small, large), made in _by_span(section.transfers):
-        first, *rest = made
-        clauses = [
-            f"{_moved(first.total)} octaves under {first.rule}",
-            *(f"{_moved(found.total)} under {found.rule}" for found in rest),
-        ]
-        axes = varying([small, large])
-        end = str(getattr(large, axes[0])) if len(axes) == 1 else label(large, axes)
+    sentences = [_move(*span, transfers) for span, transfers in _by_span(section.transfers)]
+    if refused := [refusal.rule for refusal in section.found.refusals]:
         sentences.append(
-            f"From {label(small, axes)} to {end} the best rate moves {_list(clauses)}."
-        )
-    if refused := [
-        rule for rule in section.runs.rules if rule not in {made.rule for made in section.transfers}
-    ]:
-        sentences.append(
-            f"How far the best rate moves under {_list(refused)} is not known: see the warnings."
+            f"How far the best rate moves under {_join(refused)} is not known: see the warnings."
         )
     place = f"{section.title}: " if many and section.title.lower() != section.axis else ""
     return place + " ".join(sentences)
 
 
-def _by_span(transfers: Sequence[Transfer]) -> Iterable[tuple[tuple[Size, Size], list[Transfer]]]:
-    """Transfers by their smallest and largest sizes."""
+def _move(small: Size, large: Size, transfers: Sequence[Transfer]) -> str:
+    first, *rest = transfers
+    clauses = [
+        f"{_moved(first.total)} octaves under {first.rule}",
+        *(f"{_moved(transfer.total)} under {transfer.rule}" for transfer in rest),
+    ]
+    axes = varying([small, large])
+    end = str(large[axes[0]]) if len(axes) == 1 else large.along(axes)
+    return f"From {small.along(axes)} to {end} the best rate moves {_join(clauses)}."
+
+
+def _by_span(transfers: Iterable[Transfer]) -> Iterable[tuple[tuple[Size, Size], list[Transfer]]]:
+    """Return the transfers by their smallest and largest sizes."""
     groups: dict[tuple[Size, Size], list[Transfer]] = {}
-    for made in transfers:
-        groups.setdefault((made.optima[0].size, made.optima[-1].size), []).append(made)
+    for transfer in transfers:
+        span = transfer.optima[0].size, transfer.optima[-1].size
+        groups.setdefault(span, []).append(transfer)
     return groups.items()
 
 
@@ -113,10 +115,10 @@ def _moved(octaves: float) -> str:
     return f"{octaves:+.1f}" if round(octaves, 1) else "0.0"
 
 
-def _list(items: Sequence[str]) -> str:
-    """Joined as in a sentence.
+def _join(items: Sequence[str]) -> str:
+    """Return items joined as in a sentence.
 
-    >>> _list(["a"]), _list(["a", "b"]), _list(["a", "b", "c"])
+    >>> _join(["a"]), _join(["a", "b"]), _join(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')
     """
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,121 @@
+"""Transfers as a table: the optimum of each size, and what its drift costs."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..core import Estimate, varying
+from ._optimum import Optimum
+from ._transfer import Transfer
+
+_WIDEST = 220
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """A table as text: a first column of names, then a column for each rule.
+
+    Attributes:
+        rules: The rules.
+        sizes: A row for each size, with the optimum under each rule.
+        summary: Rows of drift, regret, predictions and diverged runs.
+    """
+
+    rules: tuple[str, ...]
+    sizes: tuple[tuple[str, ...], ...]
+    summary: tuple[tuple[str, ...], ...]
+
+
+def table(transfers: Sequence[Transfer], title: str = "") -> Table:
+    """Return the optimum of each size under each rule, its drift, and what that costs.
+
+    Args:
+        transfers: The transfers, a column each.
+        title: Title of the table.
+    """
+    contents = cells(transfers)
+    grid = Table(box=None, pad_edge=False, header_style="bold", title_style="bold")
+    if title:
+        grid.title, grid.title_justify = Text(title), "left"
+    grid.add_column("log2 of the best rate")
+    for rule in contents.rules:
+        grid.add_column(Text(rule), justify="right")
+    for row in contents.sizes:
+        grid.add_row(*map(Text, row))
+    grid.add_section()
+    if contents.sizes:
+        grid.add_row()
+    for row in contents.summary:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def rendered(grid: Table) -> str:
+    """Return a table as text, whatever the terminal."""
+    text = io.StringIO()
+    Console(file=text, width=_WIDEST, color_system=None).print(grid)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def cells(transfers: Sequence[Transfer]) -> Cells:
+    """Return the numbers of the table, formatted."""
+    sizes = sorted({best.size for transfer in transfers for best in transfer.optima})
+    axes = varying(sizes)
+    rows = []
+    for size in sizes:
+        optima = [
+            next((o for o in transfer.optima if o.size == size), None) for transfer in transfers
+        ]
+        rows.append((size.along(axes), *map(_octaves, optima)))
+    return Cells(
+        rules=tuple(transfer.rule for transfer in transfers),
+        sizes=tuple(rows),
+        summary=tuple(_summary(transfers, axes)),
+    )
+
+
+def regret_text(transfer: Transfer) -> str:
+    """Return the regret, or "diverges" or "not run" where it is infinite.
+
+    A regret is also infinite where the rate lies beyond the largest size's grid. That is certain
+    only if no run diverged there.
+    """
+    regret = transfer.regret
+    if math.isinf(regret.value):
+        return "diverges" if transfer.optima[-1].diverged > 0 else "not run"
+    high = "diverges" if math.isinf(regret.high) else f"{regret.high:.3f}"
+    return f"{regret.value:.3f} [{regret.low:.3f}, {high}]"
+
+
+def _summary(transfers: Sequence[Transfer], axes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the rows below the optima."""
+    if not transfers:
+        return []
+    rows: list[tuple[str, ...]] = []
+    for axis in axes:
+        drifts = [transfer.drift.get(axis) for transfer in transfers]
+        texts = ("" if drift is None else str(drift) for drift in drifts)
+        rows.append((f"drift per doubling of {axis}", *texts))
+    rows.append(("drift in all", *(f"{transfer.total:+.2f}" for transfer in transfers)))
+    rows.append(("regret at the largest size", *map(regret_text, transfers)))
+    extrapolated = [t for t in transfers if t.target != t.optima[-1].size]
+    for target in dict.fromkeys(transfer.target for transfer in extrapolated):
+        rates = [_interval(t.rate) if t.target == target else "" for t in transfers]
+        rows.append((f"predicted for {target.along(axes)}", *rates))
+    rows.append(("runs that diverged", *(f"{transfer.diverged:.0%}" for transfer in transfers)))
+    return rows
+
+
+def _octaves(best: Optimum | None) -> str:
+    return "" if best is None else f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]"
+
+
+def _interval(rate: Estimate) -> str:
+    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
