@@ -1,4 +1,4 @@
-"""For your own tests: `assert_scales(build, width=[64, 128, 256])` keeps a parametrization right in CI."""
+"""An assertion for your own tests, which keeps a parametrization right in CI."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ def assert_scales(
     depth: Sequence[int] | None = None,
     **options: Any,
 ) -> CoordinateCheck:
-    """Fail unless a model's features move by the same amount at every size; what a coordinate check takes, this takes.
+    """Fail unless a model's features move by the same amount at every size.
+
+    In a test of your own: `assert_scales(build, width=[64, 128, 256])`.
 
     Args:
-        build: Makes an untrained model: `build(width=..., depth=...)`, with the axes that are checked.
+        build: The builder of untrained models, `build(width=..., depth=...)`, called with the axes
+            that are checked.
         width: Widths, the first is the base; None to check depth alone.
-        depth: Depths.
-        **options: As in `coordinate_check`: rule, optimizer, lr, batch, loss, train, steps, seeds, ...
+        depth: Depths, likewise; None to check width alone.
+        **options: Further arguments of `coordinate_check`: rule, optimizer, lr, batch, loss, train,
+            steps, seeds, ...
+
+    Returns:
+        The check, which passed.
 
     Raises:
-        AssertionError: the check fails or cannot tell; the message is its report.
+        AssertionError: the check fails or is undecided; the message is its report.
     """
-    found = coordinate_check(build, width=width, depth=depth, **options)
-    if not found.ok:
-        raise AssertionError(str(found))
-    return found
+    check = coordinate_check(build, width=width, depth=depth, **options)
+    if not check.ok:
+        raise AssertionError(str(check))
+    return check

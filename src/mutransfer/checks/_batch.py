@@ -1,4 +1,4 @@
-"""The data of a check: the user's, a task's, or random ones that fit the model."""
+"""The data of a check: the user's, a task's, or random data that fits the model."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from ._record import main_tensor
 EXAMPLES, TOKENS = 8, 32
 """Size of a random batch, and length of its sequences."""
 
+TASK_EXAMPLES = 64
+"""Size of a batch of a task."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """What a forward pass takes, and what makes a loss of its output."""
+    """The inputs of a forward pass, and the loss of its output."""
 
     inputs: Any
     loss: Callable[[Any], Tensor]
 
     def run(self, model: nn.Module) -> Any:
-        """The model's output."""
+        """Return the model's output."""
         match self.inputs:
             case Mapping():
                 return model(**self.inputs)
@@ -36,24 +39,24 @@ class Batch:
         return model(self.inputs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of all networks, by seed and step.
+    """The batches of all networks.
 
     Attributes:
         make: Makes the batch of a seed and a step.
-        fresh: Whether every step has another one; changes are then measured on the first.
+        fresh: True if every step has another batch; changes are then measured on the first.
     """
 
     make: Callable[[int, int], Batch]
     fresh: bool
 
     def training(self, seed: int, step: int) -> Batch:
-        """What is trained on at this step."""
+        """Return the batch of this step."""
         return self.make(seed, step if self.fresh else 0)
 
     def probe(self, seed: int) -> Batch | None:
-        """What is measured on, where it is not what is trained on."""
+        """Return the batch that is measured on, if it is not the one of the step."""
         return self.make(seed, 0) if self.fresh else None
 
 
@@ -64,34 +67,24 @@ def batches(
     loss: Callable[[Any, Any], Tensor] | None,
     *,
     fresh: bool,
-    examples: int,
     steps: int,
 ) -> Batches:
-    """The data of a check.
+    """Return the data of a check.
 
     Args:
-        model: Any of its models, to fit random data to.
+        model: The base, to fit random data to.
         task: Data and loss.
-        batch: What a forward pass takes, or what makes it of a seed and a step.
-        loss: Makes a loss of an output and a batch; the output's own, or cross-entropy with random classes, where it is not given.
-        fresh: Whether every step has another batch.
-        examples: Examples in a batch of a task.
-        steps: How many steps are trained.
+        batch: The inputs of a forward pass, or a function of seed and step that makes them.
+        loss: A function of output and batch. By default the output's own loss, or cross-entropy
+            with random classes.
+        fresh: True if every step has another batch.
+        steps: Number of steps.
 
     Raises:
         MutransferError: no random data can be made for the model.
     """
     if task is not None:
-        rows = cache(lambda seed: task.batches(seed, steps + 1, examples))
-
-        def from_task(seed: int, step: int) -> Batch:
-            chosen = rows(seed)[step]
-            return Batch(
-                task.inputs[chosen],
-                lambda output: task.loss(main_tensor(output), task.targets[chosen]),
-            )  # type: ignore[arg-type]
-
-        return Batches(cache(from_task), fresh)
+        return _task_batches(task, steps, fresh=fresh)
     if fresh and batch is not None and not callable(batch):
         raise MutransferError(
             "fresh=True needs a batch that is a function of seed and step, or a task"
@@ -100,51 +93,70 @@ def batches(
     classes, tokens = _vocabulary(model)
 
     def made(seed: int, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(1000 * seed + step)
-        given = (
-            _random(shape, classes, tokens, generator)
-            if batch is None
-            else batch(seed, step)
-            if callable(batch)
-            else batch
-        )
-        return Batch(
-            given,
-            lambda output: (
-                loss(output, given) if loss is not None else _own_loss(output, 1000 * seed + step)
-            ),
-        )
+        number = 1000 * seed + step
+        inputs = batch
+        if shape is not None:
+            inputs = _random(shape, classes, tokens, number)
+        elif callable(batch):
+            inputs = batch(seed, step)
+        if loss is None:
+            return Batch(inputs, lambda output: _own_loss(output, number))
+        return Batch(inputs, lambda output: loss(output, inputs))
+
+    return Batches(cache(made), fresh)
+
+
+def _task_batches(task: Task, steps: int, *, fresh: bool) -> Batches:
+    rows = cache(lambda seed: task.batches(seed, steps + 1, TASK_EXAMPLES))
+
+    def made(seed: int, step: int) -> Batch:
+        chosen = rows(seed)[step]
+
+        def loss(output: Any) -> Tensor:
+            tensor = main_tensor(output)
+            if tensor is None:
+                raise _no_tensor(output, f"the task {task.name} needs one")
+            return task.loss(tensor, task.targets[chosen])
+
+        return Batch(task.inputs[chosen], loss)
 
     return Batches(cache(made), fresh)
 
 
 def _vocabulary(model: nn.Module) -> tuple[int, int]:
-    """How many tokens there are, and how many fit into a sequence."""
-    tables = [
-        module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)
-    ]
+    """Return the number of tokens, and how many fit into a sequence.
+
+    The first embedding is that of tokens; a second one is mostly that of positions.
+    """
+    modules = model.modules()
+    tables = [module.num_embeddings for module in modules if isinstance(module, nn.Embedding)]
     return (tables[0] if tables else 0), min([TOKENS, *tables[1:]])
 
 
-def _random(like: Tensor | None, classes: int, tokens: int, generator: torch.Generator) -> Tensor:
-    assert like is not None
+def _random(like: Tensor, classes: int, tokens: int, number: int) -> Tensor:
+    """Return random tokens or features in the shape of one guessed batch."""
+    generator = torch.Generator().manual_seed(number)
     if not like.is_floating_point():
         return torch.randint(classes, (EXAMPLES, tokens), generator=generator)
     return torch.randn((EXAMPLES, *like.shape[1:]), generator=generator, dtype=like.dtype)
 
 
-def _own_loss(output: Any, seed: int) -> Tensor:
-    """The loss that the output has, or cross-entropy of its last dimension with random classes."""
+def _own_loss(output: Any, number: int) -> Tensor:
+    """Return the output's own loss, or cross-entropy with random classes."""
     if isinstance(own := getattr(output, "loss", None), Tensor):
         return own
     logits = main_tensor(output)
     if logits is None:
-        raise MutransferError(
-            f"the output is a {type(output).__name__} without a tensor: give loss=lambda output, batch: ..."
-        )
+        raise _no_tensor(output, "give loss=lambda output, batch: ...")
     flat = logits.flatten(0, -2) if logits.dim() > 1 else logits[:, None]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(number)
+    # One number for each example has no classes: it is fitted to a random number.
     if flat.shape[-1] == 1:
         return (flat - torch.randn(flat.shape, generator=generator).to(flat)).square().mean()
     targets = torch.randint(flat.shape[-1], (len(flat),), generator=generator).to(flat.device)
     return nn.functional.cross_entropy(flat.float(), targets)
+
+
+def _no_tensor(output: object, remedy: str) -> MutransferError:
+    what = type(output).__name__
+    return MutransferError(f"the output is a {what} without a tensor: {remedy}")

@@ -1,4 +1,4 @@
-"""How far the change of a block is from linear in the change of its tensors."""
+"""The nonlinear part of a block's change in its parameter change."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from torch.utils import _pytree as pytree
 from ._record import main_tensor, module_name, rms
 
 _STEP = 0.05
-"""Step of the central difference, as a share of the tensors' change."""
+"""Step of the central difference, as a fraction of the parameter change."""
 
-Inputs = dict[str, tuple[tuple[Any, ...], dict[str, Any]]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a module."""
 
 
 @contextmanager
-def inputs_of(model: nn.Module, names: set[str]) -> Iterator[Inputs]:
-    """Notes what these modules are given in the first call inside the `with`."""
-    found: Inputs = {}
+def arguments_of(model: nn.Module, names: set[str]) -> Iterator[dict[str, Arguments]]:
+    """Record the arguments of these modules in their first call inside the `with`."""
+    found: dict[str, Arguments] = {}
 
-    def note(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def record(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         detached = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs))
         found.setdefault(name, detached)
 
-    own = [(module_name(name), module) for name, module in model.named_modules()]
+    modules = {module_name(name): module for name, module in model.named_modules()}
     handles = [
-        module.register_forward_pre_hook(partial(note, name), with_kwargs=True)
-        for name, module in own
+        module.register_forward_pre_hook(partial(record, name), with_kwargs=True)
+        for name, module in modules.items()
         if name in names
     ]
     try:
@@ -42,28 +43,31 @@ def inputs_of(model: nn.Module, names: set[str]) -> Iterator[Inputs]:
 
 
 def nonlinearity(
-    module: nn.Module, start: Mapping[str, Tensor], given: tuple[tuple[Any, ...], dict[str, Any]]
+    module: nn.Module, start: Mapping[str, Tensor], arguments: Arguments
 ) -> float | None:
-    """What of the change of a module's output, its input held, is not linear in the change of its tensors, as a share of the change.
+    """Return the nonlinear fraction of a module's output change.
 
-    It vanishes where layers of a branch do not learn together, as in deep networks with alpha below 1 (CompleteP, 2505.01618, Figure 6).
+    It is what remains without the part that is linear in the change of its parameters; the input
+    is held. It vanishes where the layers of a branch do not learn together, as in deep networks
+    with alpha below 1 (CompleteP, 2505.01618, Figure 6).
 
     Args:
-        module: The module, with its tensors as they are now.
-        start: Its tensors at initialisation, by their names in it.
-        given: Its arguments.
+        module: The module, with its parameters as they are now.
+        start: Its parameters at initialisation, by their names in it.
+        arguments: Its arguments.
 
     Returns:
-        The share; None where the output does not change.
+        The fraction; None where the output does not change.
     """
     now = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
 
     def output(share: float) -> Tensor:
+        """Return the output with a share of the parameter change."""
         for name, parameter in module.named_parameters():
             parameter.data.copy_(start[name] + share * (now[name] - start[name]))
-        found = main_tensor(module(*given[0], **given[1]))
-        assert found is not None
-        return found.clone()
+        tensor = main_tensor(module(*arguments[0], **arguments[1]))
+        assert tensor is not None, "the module put out a tensor while it was recorded"
+        return tensor.clone()
 
     with torch.no_grad():
         try:

@@ -1,46 +1,55 @@
-"""The result of a coordinate check: verdict, findings, slopes, every number."""
+"""The result of a coordinate check: verdict, findings, exponents, every number."""
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ..core import MutransferError
-from ._measure import Row
-from ._slopes import Slope
-from ._verdict import Finding
+from ..core import (
+    Drawn,
+    FrozenDict,
+    MutransferError,
+    Result,
+    csv_text,
+    number,
+    parsed,
+    plain,
+    text,
+    writing,
+)
+from ..rules import Parametrization
+from ._findings import Finding
+from ._quantities import AXES, When, columns
+from ._rows import Row
+from ._slopes import Slope, series
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-@dataclass(frozen=True, kw_only=True)
-class CoordinateCheck:
-    """Whether features move by the same amount at every size.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CoordinateCheck(Result, Drawn):
+    """The verdict on a model's scaling, with every number that it rests on.
 
     Attributes:
-        rule: The rule that was checked.
-        why: Why this one.
-        axes: The sizes in each axis.
-        seeds: How many networks of each size.
-        steps: How many steps they were trained.
+        parametrization: The rule that was checked, as data.
+        why: Why this rule.
+        axes: The sizes along each axis.
+        seeds: Number of networks of each size.
+        steps: Number of steps that they were trained.
         verdict: "pass", "fail" or "undecided".
         findings: What is wrong, by tensor, with the likely cause.
         notes: What was skipped or not seen, and what to do about it.
-        slopes: The slope of every quantity, with what is expected.
-        rows: Every measured number; those of the control have the rule "sp".
-        spots: Where each module stands, by the pattern of its name.
+        slopes: The exponent of every quantity, with the expected one.
+        rows: Every measured number; those of the negative control have the rule "sp".
+        spots: The place of each module in the residual network, by the pattern of its name.
     """
 
-    rule: str
+    parametrization: Parametrization
     why: str
     axes: Mapping[str, tuple[int, ...]]
     seeds: int
@@ -52,13 +61,22 @@ class CoordinateCheck:
     rows: tuple[Row, ...]
     spots: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        for name in ("axes", "spots"):
+            object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule that was checked."""
+        return self.parametrization.name
+
     @property
     def ok(self) -> bool:
-        """Whether the verdict is "pass"."""
+        """True if the verdict is "pass"."""
         return self.verdict == "pass"
 
     def raise_if_wrong(self) -> None:
-        """Do nothing if the check passes.
+        """Raise unless the check passes.
 
         Raises:
             MutransferError: with the verdict, all findings and notes.
@@ -69,164 +87,169 @@ class CoordinateCheck:
     def slope(
         self, name: str, quantity: str, axis: str = "width", step: int | None = None
     ) -> Slope:
-        """One slope: of a module, tensor or "*" (attention) by the pattern of its name; after the last step where none is given.
+        """Return one exponent.
+
+        Args:
+            name: The pattern of a module or tensor; "*" for attention.
+            quantity: The quantity.
+            axis: The axis.
+            step: Number of steps; the last one by default.
 
         Raises:
             MutransferError: nothing of the kind was measured.
         """
-        found = [
-            each
-            for each in self.slopes
-            if (each.name, each.quantity, each.axis) == (name, quantity, axis)
-        ]
-        found = [each for each in found if step is None or each.step == step]
+        wanted = name, quantity, axis
+        found = [s for s in self.slopes if (s.name, s.quantity, s.axis) == wanted]
+        found = [slope for slope in found if step is None or slope.step == step]
         if not found:
+            names = sorted({slope.name for slope in self.slopes})
             raise MutransferError(
-                f"no {quantity} of {name!r} in {axis} was measured; there are {sorted({each.name for each in self.slopes})}"
+                f"no {quantity} of {name!r} in {axis} was measured; there are {names}"
             )
-        return max(found, key=lambda each: each.step)
+        return max(found, key=lambda slope: slope.step)
+
+    def series(
+        self, name: str, quantity: str, axis: str
+    ) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+        """Yield, for each step, a module's value at each size of an axis.
+
+        Values are geometric means over seeds, with the other axis at its smallest.
+        """
+        along = AXES.index(axis)
+        others = [sizes[0] for other, sizes in self.axes.items() if other != axis]
+        is_own = [row for row in self.rows if row.rule != "sp" or self.rule == "sp"]
+        modules = (row for row in is_own if row.kind == "module")
+        for (_, module, measured, step), values in series(modules).items():
+            if (module, measured) != (name, quantity):
+                continue
+            logs: dict[int, list[float]] = {}
+            for network, value in values.items():
+                if value > 0 and (not others or network[1 - along] == others[0]):
+                    logs.setdefault(network[along], []).append(math.log(value))
+            means = {size: math.exp(sum(each) / len(each)) for size, each in logs.items()}
+            yield step, sorted(means.items())
 
     def __str__(self) -> str:
         return "\n".join([*self._head(), "", self._table()])
 
     def _head(self) -> list[str]:
-        sizes = ", ".join(
-            f"{axis} {values[0]} to {values[-1]}" for axis, values in self.axes.items()
-        )
-        head = f"coordinate check of {self.rule} ({self.why}): {self.verdict.upper()}"
-        about = f"{sizes}; {self.steps} steps, {self.seeds} seeds; exponents of the last step with 95% intervals"
+        ranges = (f"{axis} {sizes[0]} to {sizes[-1]}" for axis, sizes in self.axes.items())
         return [
-            head,
-            about,
-            *(f"  wrong: {each}" for each in self.findings),
-            *(f"  note: {each}" for each in self.notes),
+            f"coordinate check of {self.rule} ({self.why}): {self.verdict.upper()}",
+            f"{', '.join(ranges)}; {self.steps} steps, {self.seeds} seeds; "
+            "exponents of the last step with 95% intervals",
+            *(f"  wrong: {finding}" for finding in self.findings),
+            *(f"  note: {note}" for note in self.notes),
         ]
 
     def _table(self) -> str:
         grid = Table(box=None, pad_edge=False, header_style="bold")
-        columns = [("size", 0), ("change", self.steps), ("own", self.steps)]
         grid.add_column("module", no_wrap=True)
         grid.add_column("", no_wrap=True)
-        for axis in self.axes:
-            for quantity, step in columns:
-                title = (
-                    "at start" if step == 0 else quantity if quantity == "change" else "own part"
-                )
-                grid.add_column(f"{axis}: {title}", justify="right", no_wrap=True)
-        known = {
-            (each.axis, each.name, each.quantity, each.step): each
-            for each in self.slopes
-            if each.kind == "module"
-        }
-        logits = {
-            each.axis: each
-            for each in self.slopes
-            if each.quantity == "change of logits" and each.step == self.steps
-        }
-        for name in dict.fromkeys(each.name for each in self.slopes if each.kind == "module"):
-            cells = [
-                _cell(known.get((axis, name, quantity, step)))
-                for axis in self.axes
-                for quantity, step in columns
-            ]
-            if any(cells):
-                grid.add_row(name or "(output)", self.spots.get(name.partition("#")[0], ""), *cells)
-        if logits:
-            grid.add_row(
-                "(attention logits)",
-                "",
-                *(cell for axis in self.axes for cell in ("", _cell(logits.get(axis)), "")),
-            )
-        text = io.StringIO()
-        Console(file=text, width=220, color_system=None).print(grid)
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        cells = [(axis, column) for axis in self.axes for column in columns()]
+        for axis, column in cells:
+            grid.add_column(f"{axis}: {column}", justify="right", no_wrap=True)
+        shown = self._shown()
+        for name in dict.fromkeys(slope.name for slope in self.slopes if slope.kind == "module"):
+            row = [_cell(shown.get(("module", name, *cell))) for cell in cells]
+            if any(row):
+                spot = self.spots.get(name.partition("#")[0], "")
+                grid.add_row(name or "(output)", spot, *row)
+        logits = [_cell(shown.get(("attention", "*", *cell))) for cell in cells]
+        if any(logits):
+            grid.add_row("(attention logits)", "", *logits)
+        printed = io.StringIO()
+        Console(file=printed, width=220, color_system=None).print(grid)
+        return "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
 
-    def to_json(self) -> str:
-        """Verdict, findings and slopes as JSON text."""
-        about = {
-            name: getattr(self, name)
-            for name in ("rule", "why", "axes", "seeds", "steps", "verdict", "notes", "spots")
+    def _shown(self) -> dict[tuple[str, str, str, str], Slope]:
+        """Return the printed exponents, by kind, name, axis and column."""
+        shown: dict[tuple[str, str, str, str], Slope] = {}
+        for slope in self.slopes:
+            quantity = slope.measured
+            step = 0 if quantity.judged == When.START else self.steps
+            if quantity.column and slope.step == step:
+                shown[slope.kind, slope.name, slope.axis, quantity.column] = slope
+        return shown
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole check as data; its rows column by column."""
+        names = ("why", "axes", "seeds", "steps", "verdict", "notes", "spots", "findings")
+        data = {name: getattr(self, name) for name in names}
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(Row._fields)
+        data |= {
+            "rule": self.rule,
+            "parametrization": self.parametrization,
+            "slopes": self.slopes,
+            "rows": dict(zip(Row._fields, columns, strict=True)),
         }
-        found = [{"name": each.name, "text": each.text} for each in self.findings]
-        return json.dumps(
-            about | {"findings": found, "slopes": [each.to_json() for each in self.slopes]},
-            indent=1,
-        )
+        result: dict[str, Any] = plain(data)
+        return result
 
-    def to_csv(self) -> str:
-        """Every measured number as CSV text, a row each."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows(self.rows)
-        return text.getvalue()
-
-    def figure(self) -> Figure:
-        """Small multiples by module: change against width and depth, one line a step.
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> CoordinateCheck:
+        """Return the check that `to_json` wrote.
 
         Raises:
-            MutransferError: matplotlib is missing.
+            MutransferError: the data is no check.
         """
-        from ._figure import figure
+        try:
+            fields = parsed(data)
+            fields.pop("rule")
+            return cls(
+                **{
+                    **fields,
+                    "parametrization": Parametrization.from_json(fields["parametrization"]),
+                    "axes": {axis: tuple(sizes) for axis, sizes in fields["axes"].items()},
+                    "notes": tuple(fields["notes"]),
+                    "findings": tuple(Finding(**each) for each in fields["findings"]),
+                    "slopes": tuple(map(Slope.from_json, fields["slopes"])),
+                    "rows": _rows(fields["rows"]),
+                }
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise MutransferError(
+                f"this is not a check written by CoordinateCheck.to_json: {error}"
+            ) from error
 
-        return figure(self)
+    def to_csv(self) -> str:
+        """Return every measured number as CSV, one a row."""
+        return csv_text([row._asdict() for row in self.rows])
 
     def save(self, folder: str | Path) -> Path:
-        """Write check.json, check.csv, check.txt, check.png and check.svg into a folder, and return it.
+        """Write check.json, check.csv, check.txt, check.png and check.svg into a folder.
+
+        Returns:
+            The folder.
 
         Raises:
             MutransferError: matplotlib is missing, or the files cannot be written.
         """
-        from ..report import save
-
         folder = Path(folder)
-        try:
+        files = {
+            "check.json": text(self.to_json()),
+            "check.csv": self.to_csv(),
+            "check.txt": f"{self}\n",
+        }
+        with writing("the check", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for name, text in {
-                "check.json": self.to_json(),
-                "check.csv": self.to_csv(),
-                "check.txt": str(self) + "\n",
-            }.items():
-                (folder / name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise MutransferError(
-                f"cannot write the check to {folder}: {error.strerror or error}; give another path"
-            ) from None
-        save(self.figure(), folder / "check")
+            for name, content in files.items():
+                (folder / name).write_text(content, encoding="utf-8", newline="")
+        self.save_figure(folder / "check")
         return folder
 
-    def series(
-        self, name: str, quantity: str, axis: str
-    ) -> Iterator[tuple[int, list[tuple[int, float]]]]:
-        """For each step, the geometric mean over seeds at each size of an axis, the other axis at its smallest."""
-        import math
 
-        from ._slopes import series
-
-        other = next((each for each in self.axes if each != axis), None)
-        index = 0 if axis == "width" else 1
-        own = [
-            row
-            for row in self.rows
-            if row.kind == "module" and (row.rule != "sp" or self.rule == "sp")
-        ]
-        for (_, pattern, found, step), values in series(own).items():
-            if (pattern, found) != (name, quantity):
-                continue
-            points: dict[int, list[float]] = {}
-            for size, value in values.items():
-                if (other is None or size[1 - index] == self.axes[other][0]) and value > 0:
-                    points.setdefault(size[index], []).append(math.log(value))
-            yield (
-                step,
-                [(size, math.exp(sum(logs) / len(logs))) for size, logs in sorted(points.items())],
-            )
+def _rows(columns: Mapping[str, Sequence[Any]]) -> tuple[Row, ...]:
+    values = {**columns, "value": [number(value) for value in columns["value"]]}
+    return tuple(Row(*row) for row in zip(*(values[name] for name in Row._fields), strict=True))
 
 
 def _cell(slope: Slope | None) -> str:
-    """An exponent with half of its interval, what is expected where that is not 0, and a mark where it is wrong."""
+    """Return an exponent with its interval, the expected one, and a mark if wrong."""
     if slope is None or not slope.verdict:
         return ""
     mark = {"fail": " ✗", "undecided": " ?"}.get(slope.verdict, "  ")
-    wanted = f" ({slope.expected:.2g})" if slope.expected and abs(slope.expected) > 0.005 else ""
-    return f"{round(slope.slope, 2) + 0.0:+.2f} ± {slope.high - slope.slope:.2f}{wanted}{mark}"
+    is_notable = slope.expected and abs(slope.expected) > 0.005
+    expected = f" ({slope.expected:.2g})" if is_notable else ""
+    exponent = f"{round(slope.slope, 2) + 0.0:+.2f}"
+    return f"{exponent} ± {slope.high - slope.slope:.2f}{expected}{mark}"

@@ -1,4 +1,4 @@
-"""Log-log slopes of measured quantities in width and depth, with intervals."""
+"""Exponents of measured quantities in width and depth."""
 
 from __future__ import annotations
 
@@ -9,49 +9,30 @@ from typing import Any
 
 import numpy as np
 
+from ..core import number, plain
 from ..reading import pattern
-from ._measure import Row
-
-_T = (
-    12.71,
-    4.30,
-    3.18,
-    2.78,
-    2.57,
-    2.45,
-    2.36,
-    2.31,
-    2.26,
-    2.23,
-    2.20,
-    2.18,
-    2.16,
-    2.14,
-    2.13,
-    2.12,
-    2.11,
-    2.10,
-    2.09,
-    2.09,
-)
-"""Student's t at 97.5 percent by degrees of freedom from 1; 2 beyond."""
+from ..statistics import power_law
+from ._quantities import AXES, QUANTITIES, Quantity
+from ._rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slope:
-    """How one quantity grows with one axis: as axis^slope.
+    """The exponent with which one quantity grows along one axis.
 
     Attributes:
         axis: "width" or "depth".
-        kind: What was measured: "module", "tensor", "attention" or "loss".
-        name: Its name; a star stands for the number of a layer, and layers are taken together by their RMS.
-        quantity: Which quantity.
-        step: After how many steps.
+        kind: Kind of the measured thing: "module", "tensor", "attention" or "loss".
+        name: Its name, with a star for the number of a layer. Layers of one pattern are taken
+            together by their RMS, and so are all attentions, under the name "*".
+        quantity: Name of the quantity, as in `QUANTITIES`.
+        step: Number of steps after which it was measured.
         slope: The fitted exponent.
-        low: Lower end of its 95% interval; infinite where two sizes with one network each leave it open.
+        low: Lower end of its 95% interval; -inf where two sizes with one network each leave it
+            open.
         high: Upper end.
-        expected: The exponent of the theory; None where nothing is expected of it.
-        verdict: "pass", "fail", "undecided", or "" where nothing is expected.
+        expected: The exponent of the theory; None where nothing is expected.
+        verdict: "pass", "fail" or "undecided"; empty where the exponent is not judged.
     """
 
     axis: str
@@ -67,12 +48,33 @@ class Slope:
 
     @property
     def excess(self) -> float:
-        """Slope over what is expected."""
+        """Measured exponent less the expected one."""
         return self.slope - (self.expected or 0.0)
 
+    @property
+    def measured(self) -> Quantity:
+        """The quantity, as the table has it."""
+        return QUANTITIES[self.kind, self.quantity]
+
+    def measures(self, quantity: Quantity) -> bool:
+        """Return True if the exponent is of this quantity."""
+        return (self.kind, self.quantity) == quantity.key
+
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Return the exponent as data."""
+        data: dict[str, Any] = plain(asdict(self))
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Slope:
+        """Return the exponent that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data is no exponent.
+        """
+        numbers = {name: number(data[name]) for name in ("slope", "low", "high")}
+        expected = None if data["expected"] is None else number(data["expected"])
+        return cls(**{**data, **numbers, "expected": expected})
 
 
 Series = dict[tuple[int, int, int], float]
@@ -80,28 +82,39 @@ Series = dict[tuple[int, int, int], float]
 
 
 def series(rows: Iterable[Row]) -> dict[tuple[str, str, str, int], Series]:
-    """Values of each quantity by kind, pattern of the name, quantity and step; those of equal layers as their RMS."""
+    """Return the values of each quantity, by kind, name, quantity and step.
+
+    Layers go by the pattern of their name, and are taken together by their RMS.
+    """
     squares: dict[tuple[str, str, str, int], dict[tuple[int, int, int], list[float]]] = {}
     for row in rows:
         name = "*" if row.kind == "attention" else pattern(row.name)
-        key = row.kind, name, row.quantity, row.step
-        squares.setdefault(key, {}).setdefault((row.width, row.depth, row.seed), []).append(
-            row.value**2
-        )
+        values = squares.setdefault((row.kind, name, row.quantity, row.step), {})
+        values.setdefault((row.width, row.depth, row.seed), []).append(row.value**2)
     return {
-        key: {size: math.sqrt(sum(each) / len(each)) for size, each in found.items()}
-        for key, found in squares.items()
+        key: {network: math.sqrt(sum(each) / len(each)) for network, each in values.items()}
+        for key, values in squares.items()
     }
 
 
 def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: bool) -> list[Slope]:
-    """The slope of every quantity in every axis; quantities that vanish or are not finite somewhere have none."""
+    """Fit the exponent of every quantity along every axis.
+
+    Args:
+        rows: The measured numbers.
+        axes: The sizes along each axis.
+        joint: True if every width was combined with every depth; the exponents of both are then
+            fitted together.
+
+    Returns:
+        The exponents; quantities that vanish or are not finite at some size have none.
+    """
     found = []
     for (kind, name, quantity, step), values in series(rows).items():
         for axis in axes:
-            fitted = _fit(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
-            if fitted is not None:
-                slope, half = fitted
+            fit = _fit(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
+            if fit is not None:
+                exponent, half = fit
                 found.append(
                     Slope(
                         axis=axis,
@@ -109,44 +122,33 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
                         name=name,
                         quantity=quantity,
                         step=step,
-                        slope=slope,
-                        low=slope - half,
-                        high=slope + half,
+                        slope=exponent,
+                        low=exponent - half,
+                        high=exponent + half,
                     )
                 )
     return found
 
 
 def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool) -> Series:
-    """The values that tell of one axis: all of them on a grid, those with the other axis at its smallest elsewhere."""
+    """Return the values along one axis: the other at its smallest, or the whole grid."""
     if joint or len(axes) == 1:
         return values
-    other = 1 if axis == "width" else 0
-    smallest = axes["depth" if axis == "width" else "width"][0]
-    return {size: value for size, value in values.items() if size[other] == smallest}
+    other = 1 - AXES.index(axis)
+    smallest = axes[AXES[other]][0]
+    return {network: value for network, value in values.items() if network[other] == smallest}
 
 
 def _fit(
     values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool
 ) -> tuple[float, float] | None:
-    """Slope and half of its interval by least squares."""
+    """Fit an exponent; return it with half the width of its interval."""
     if not values or not all(value > 0 and math.isfinite(value) for value in values.values()):
         return None
-    names = list(axes) if joint else [axis]
-    sizes = np.log([[size[("width", "depth").index(name)] for name in names] for size in values])
-    if np.ptp(sizes[:, names.index(axis)]) == 0:
+    fitted = list(axes) if joint else [axis]
+    sizes = np.array([[network[AXES.index(name)] for name in fitted] for network in values])
+    column = fitted.index(axis)
+    if np.ptp(sizes[:, column]) == 0:
         return None
-    design = np.column_stack([np.ones(len(sizes)), sizes])
-    y = np.log(list(values.values()))
-    solution, *_ = np.linalg.lstsq(design, y, rcond=None)
-    freedom = len(y) - design.shape[1]
-    if freedom < 1:
-        return float(solution[1 + names.index(axis)]), math.inf
-    error = float(((y - design @ solution) ** 2).sum()) / freedom
-    spread = math.sqrt(
-        error
-        * float(np.linalg.pinv(design.T @ design)[1 + names.index(axis), 1 + names.index(axis)])
-    )
-    return float(solution[1 + names.index(axis)]), spread * (
-        _T[freedom - 1] if freedom <= len(_T) else 2.0
-    )
+    law = power_law(sizes, np.array(list(values.values())))
+    return law.exponents[column], law.half_interval(column)

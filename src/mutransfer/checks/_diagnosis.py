@@ -1,0 +1,144 @@
+"""Everything that is wrong with the networks, and reasons to be undecided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..reading import parent, pattern
+from ..rules import Role
+from ._expected import Expectations
+from ._findings import Finding, deviants, failures
+from ._network import Network
+from ._quantities import LOSS, TENSOR_SIZE, UPDATE
+from ._rows import Row, order_of
+from ._setup import Setup
+from ._slopes import Slope, slopes
+from ._verdict import judged
+
+RANGE = 4
+"""Fewest times that the largest size has to be as large as the smallest."""
+
+ROUNDED = 2**-18
+"""Updates below this fraction of their tensor are mostly rounding in single precision (2^-24)."""
+
+
+def everything_wrong(
+    setup: Setup, networks: Sequence[Network], found: Sequence[Slope], rows: Sequence[Row]
+) -> list[Finding]:
+    """Return all findings, of exponents, tensors, optimizers and the model itself.
+
+    Args:
+        setup: The check's settings.
+        networks: The measured networks, without the control.
+        found: Their judged exponents.
+        rows: Their measured numbers.
+    """
+    last = networks[-1].plan
+    weights = {
+        pattern(parent(name)): pattern(name) for name in last.tensors if name.endswith("weight")
+    }
+    named = failures(found, order_of(rows), weights)
+    wrong = [*_diverged(rows), *named]
+    if last.rescales:
+        wrong += deviants(found, [finding.name for finding in wrong])
+    frozen = {pattern(t.name) for t in last.tensors.values() if t.role == Role.FROZEN}
+    wrong += [finding for finding in _still(setup, rows) if finding.name not in frozen]
+    wrong += _badly_trained(networks)
+    if setup.base.trace.post_norm and "depth" in setup.axes:
+        text = (
+            "a normalisation follows the residual joins (post-norm): no rule is known for its depth"
+        )
+        wrong.append(Finding(name="", text=text))
+    return wrong
+
+
+def _diverged(rows: Sequence[Row]) -> list[Finding]:
+    """Return a finding for the first loss that is not finite."""
+    lost = [row for row in rows if row.measures(LOSS) and not math.isfinite(row.value)]
+    return [
+        Finding(
+            name="",
+            text=f"training diverges at {row.size}: the loss is {row.value} after {row.step} steps",
+        )
+        for row in lost[:1]
+    ]
+
+
+def _still(setup: Setup, rows: Sequence[Row]) -> list[Finding]:
+    """Return a finding for tensors that never move at some size, though they are used."""
+    used = {pattern(name) for name, uses in setup.base.trace.uses.items() if uses}
+    moved: dict[tuple[str, int, int], float] = {}
+    for row in rows:
+        if row.measures(UPDATE) and pattern(row.name) in used:
+            key = row.name, row.width, row.depth
+            moved[key] = max(moved.get(key, 0.0), row.value)
+    still = dict.fromkeys(pattern(name) for (name, *_), value in moved.items() if value == 0)
+    text = "it does not train: its update is 0, or that of a layer like it"
+    return [Finding(name=name, text=text) for name in still]
+
+
+def _badly_trained(networks: Sequence[Network]) -> list[Finding]:
+    """Return the first finding of the audits."""
+    audits = dict.fromkeys(text for network in networks for text in network.findings)
+    return [
+        Finding(name="", text=f"the optimizer does not train as planned: {text}")
+        for text in list(audits)[:1]
+    ]
+
+
+def doubts(
+    found: Sequence[Slope], axes: Mapping[str, Sequence[int]], rows: Sequence[Row]
+) -> Iterator[str]:
+    """Yield the reasons why a check without findings is undecided."""
+    for axis, values in axes.items():
+        if values[-1] < RANGE * values[0]:
+            yield f"too few sizes could be measured in {axis} to judge it"
+    if _rounded(rows):
+        yield "the rate is so small that updates are lost in rounding: take a larger one"
+    if unsure := [slope for slope in found if slope.verdict == "undecided"]:
+        first = unsure[0]
+        yield (
+            f"{len(unsure)} exponents are too uncertain to judge, such as that of "
+            f"{first.name or 'the output'} in {first.axis} [{first.low:.2f}, {first.high:.2f}]: "
+            "take more seeds or a wider range"
+        )
+
+
+def _rounded(rows: Sequence[Row]) -> bool:
+    """Return True if most tensors move by less than single precision resolves."""
+
+    def key(row: Row) -> tuple[str, int, int, int]:
+        return row.name, row.width, row.depth, row.seed
+
+    start = {key(row): row.value for row in rows if row.measures(TENSOR_SIZE) and row.value}
+    updates = {key(row): row.value for row in rows if row.measures(UPDATE)}
+    moved = sorted(update / start[name] for name, update in updates.items() if name in start)
+    return bool(moved) and moved[len(moved) // 2] < ROUNDED
+
+
+def blind(
+    rows: Sequence[Row],
+    axes: Mapping[str, Sequence[int]],
+    expectations: Expectations,
+    *,
+    joint: bool,
+) -> Iterator[str]:
+    """Yield the axes along which the negative control passes, too.
+
+    Args:
+        rows: The measured numbers of the control.
+        axes: The sizes along each axis.
+        expectations: What is expected of the rule, not of the control.
+        joint: True if all axes were varied together.
+    """
+    last = max(row.step for row in rows)
+    found = judged(slopes(rows, axes, joint=joint), expectations, last)
+    failed = [s for s in found if s.verdict == "fail" and s.measured.sees_control]
+    seen = {slope.axis for slope in failed}
+    for axis in [axis for axis in axes if axis not in seen]:
+        yield (
+            f"standard parametrization does not fail in {axis}, so this check could not have seen "
+            f"a fault: take a larger learning rate, more steps (at least {max(8, 2 * last)}) or a "
+            f"wider range of {axis}s"
+        )
