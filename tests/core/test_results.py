@@ -38,19 +38,17 @@ def test_html_shows_text_as_it_is() -> None:
 
 
 def test_a_missing_module_is_a_sentence() -> None:
-    with pytest.raises(MutransferError, match=r"the figure needs none: pip install 'mutransfer\[p"):
-        with needs("the figure", "none", "plot"):
-            import no_such_module_at_all  # noqa: F401
+    says = r"the figure needs none: pip install 'mutransfer\[plot\]'"
+    with pytest.raises(MutransferError, match=says), needs("the figure", "none", "plot"):
+        import no_such_module_at_all  # noqa: F401
 
 
 def test_a_refused_write_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "inside"
-    with pytest.raises(
-        MutransferError, match="cannot write the table to .*inside: Not a directory"
-    ):
-        with writing("the table", target):
-            target.write_text("x")
+    says = r"cannot write the table to .*inside: Not a directory"
+    with pytest.raises(MutransferError, match=says), writing("the table", target):
+        target.write_text("x")
 
 
 def test_rows_become_csv_without_their_lists(tmp_path: Path) -> None:
