@@ -9,8 +9,10 @@ from .attention import attending as attending
 from .attention import embedded as embedded
 from .attention import fused_queries as fused_queries
 from .attention import looking_gpt as looking_gpt
+from .attention import merge_heads as merge_heads
 from .attention import one_head as one_head
 from .attention import one_query as one_query
+from .attention import split_heads as split_heads
 from .attention import torch_attention as torch_attention
 from .attention import torch_encoder as torch_encoder
 from .attention import two_heads as two_heads
