@@ -1,34 +1,25 @@
-"""A parametrization's whole table, one row a role."""
+"""A parametrization's whole table, one row for each role and place."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._abc import Quantities
-from ._optimizers import Family
+from ._family import Family
+from ._parametrization import Parametrization
 from ._powers import ONE, Powers
-from ._roles import Place, Role
-from ._tables import Parametrization
-
-_NEVER_INSIDE = (Role.EMBEDDING, Role.POSITION, Role.INPUT, Role.READOUT, Role.TIED)
-_NO_MATRICES = (
-    *(
-        Role.BIAS,
-        Role.GAIN,
-        Role.HEAD_GAIN,
-        Role.LAYER_SCALE,
-        Role.VECTOR,
-        Role.ATTENTION_SCALE,
-        Role.SCALAR,
-    ),
-    *(Role.POSITION, Role.DEPTHWISE),
-)
-_NEVER_LAST = (Role.KEY_VALUE, Role.ROUTER, Role.LORA_A, Role.HEAD_GAIN, Role.ATTENTION_SCALE)
+from ._quantities import Quantities
+from ._roles import Place, Role, Trait
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: what a tensor is, where it stands, and how its quantities scale there."""
+    """The row of one kind of tensor.
+
+    Attributes:
+        role: The tensor's role.
+        place: Its place.
+        quantities: The powers by which its quantities scale there.
+    """
 
     role: Role
     place: Place
@@ -41,15 +32,17 @@ class Row:
 
 
 def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> list[Row]:
-    """Every role's quantities; roles inside residual branches have rows of their own where depth changes them.
+    """Return the quantities of every role.
 
-    An optimizer of matrices has rows for these alone.
+    Roles inside residual branches have rows of their own where depth changes them. An optimizer of
+    matrices has rows for matrices alone.
 
     Args:
         rule: The parametrization.
         optimizer: The family that trains the tensors.
-        form: "plain", "table3", "table8", "table9" or "unit". The plain form has no multiplier anywhere, so it has a row for the
-            last tensors of a branch, which carry the branch's multiplier; in the other forms the branch carries it.
+        form: "plain", "table3", "table8", "table9" or "unit". The plain form has no multiplier
+            anywhere, so it has a row for the last tensors of a branch, which carry the branch's
+            multiplier; in the other forms the branch carries it.
 
     Raises:
         MutransferError: there is no form of this name.
@@ -59,39 +52,34 @@ def listing(rule: Parametrization, optimizer: Family, form: str = "plain") -> li
         for role in Role
         if role in rule.laws
         and role != Role.FROZEN
-        and not (optimizer.matrices and role in _NO_MATRICES)
+        and not (optimizer.matrices and role.has(Trait.NO_MATRIX))
     ]
-    rows = [Row(role, Place.OUTSIDE, rule.quantities(role, optimizer, form=form)) for role in roles]
+    cells = [(role, Place.OUTSIDE) for role in roles]
     for role in roles:
-        if rule.alpha is None or role in _NEVER_INSIDE:
+        if rule.alpha is None or role.has(Trait.OUTSIDE):
             continue
-        rows.append(
-            Row(role, Place.BRANCH, rule.quantities(role, optimizer, Place.BRANCH, form=form))
-        )
-        if form == "plain" and role not in _NEVER_LAST:
-            rows.append(
-                Row(
-                    role,
-                    Place.BRANCH_END,
-                    rule.quantities(role, optimizer, Place.BRANCH_END, form=form),
-                )
-            )
-    return rows
+        cells.append((role, Place.BRANCH))
+        if form == "plain" and not role.has(Trait.NOT_LAST):
+            cells.append((role, Place.BRANCH_END))
+    return [
+        Row(role, place, rule.quantities(role, optimizer, place, form=form))
+        for role, place in cells
+    ]
 
 
 def signals(rule: Parametrization, form: str = "plain") -> dict[str, Powers]:
-    """What a parametrization multiplies signals by, in every form but for the branches: in the plain one their tensors carry it.
+    """Return the multipliers of signals.
 
-    The threshold of a gradient norm belongs to them: it is stated for explicit multipliers (Table 8).
+    They are the same in every form, but for the branches' multiplier: in the plain form the tensors
+    of a branch carry it. The threshold of a gradient norm is among them, because it is stated for
+    explicit multipliers (Tensor Programs V, Table 8).
     """
-    branches = (
-        {}
-        if form == "plain" or rule.alpha is None
-        else {"outputs of residual branches": rule.branch_multiplier}
-    )
-    clip = {} if rule.clip == ONE else {"thresholds of the gradient norm": rule.clip}
-    return (
-        {"attention logits": rule.attention_scale, "logits of a tied head": rule.logit_multiplier}
-        | branches
-        | clip
-    )
+    multipliers = {
+        "attention logits": rule.attention_scale,
+        "logits of a tied head": rule.logit_multiplier,
+    }
+    if form != "plain" and rule.alpha is not None:
+        multipliers["outputs of residual branches"] = rule.branch_multiplier
+    if rule.clip != ONE:
+        multipliers["thresholds of the gradient norm"] = rule.clip
+    return multipliers

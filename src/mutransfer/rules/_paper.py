@@ -1,21 +1,26 @@
-"""Tables as the papers print them, and the way from one form to another."""
+"""Tables as Tensor Programs V prints them, and the way from one form to another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Mapping
 
-from ._abc import FORMS, QUANTITIES, Quantities
-from ._optimizers import Family, family
+from ._family import Family
+from ._forms import FORMS
+from ._names import family, parametrization
+from ._notation import printed
+from ._parametrization import Parametrization
 from ._powers import ONE, Powers
+from ._quantities import QUANTITIES, Quantities
 from ._roles import Role
-from ._tables import Parametrization, parametrization
 
 COLUMNS = {
     "input weights & all biases": Role.INPUT,
     "output weights": Role.READOUT,
     "hidden weights": Role.HIDDEN,
 }
+"""The columns of the paper's tables, with the role of each."""
+
+# A finite fan is a constant, and the two fans of hidden weights grow alike.
 _ONE_FAN: Mapping[Role, Mapping[str, str | None]] = {
     Role.INPUT: {"fan_in": None},
     Role.READOUT: {"fan_out": None},
@@ -23,56 +28,23 @@ _ONE_FAN: Mapping[Role, Mapping[str, str | None]] = {
 }
 _NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 
+_SYMMETRY = """\
+Training stays the same (Tensor Programs V, Lemma J.1, extended) when a tensor's multiplier is \
+multiplied by theta, its initial
+scale divided by theta, its SGD rate by theta² and its Adam rate by theta, and Adam's eps and \
+AdamW's decay are multiplied by
+theta, SGD's decay by theta²."""
 
-def printed(value: Powers) -> str:
-    """A product of powers as papers print it.
-
-    >>> from ._powers import powers
-    >>> printed(powers(fan_in=-2)), printed(powers(fan_out="1/2")), printed(powers(fan_in="-1/2", depth=-1))
-    ('1/fan_in²', '√fan_out', '1/(√fan_in·depth)')
-    """
-    above = [_factor(name, exponent) for name, exponent in value.exponents if exponent > 0]
-    below = [_factor(name, -exponent) for name, exponent in value.exponents if exponent < 0]
-    under = below[0] if len(below) == 1 else f"({'·'.join(below)})"
-    return "·".join(above or ["1"]) + (f"/{under}" if below else "")
+PaperRow = tuple[str, list[tuple[Powers, Powers]]]
+"""A row's name, then for each column its value and that of standard parametrization."""
 
 
-def _factor(name: str, exponent: Fraction) -> str:
-    simple = {Fraction(1): name, Fraction(1, 2): f"√{name}", Fraction(2): f"{name}²"}
-    return simple.get(exponent, f"{name}^({exponent})")
+def paper_table(rule: Parametrization, optimizer: Family, form: str) -> list[PaperRow]:
+    """Return the table as Tensor Programs V prints it, one column for each kind of weights.
 
-
-def latex(value: Powers) -> str:
-    r"""A product of powers in LaTeX's mathematics.
-
-    >>> from ._powers import powers
-    >>> print(latex(powers(fan_in="-1/2", depth=1)))
-    \mathrm{fan\_in}^{-1/2}\, \mathrm{depth}
-    """
-    factors = (
-        rf"\mathrm{{{n.replace('_', chr(92) + '_')}}}" + ("" if e == 1 else f"^{{{e}}}")
-        for n, e in value.exponents
-    )
-    return r"\, ".join(factors) or "1"
-
-
-def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in LaTeX with the package booktabs; cells are taken as they stand."""
-    lines = [" & ".join(row) + r" \\" for row in rows]
-    body = "\n".join(
-        [r"\toprule", " & ".join(header) + r" \\", r"\midrule", *lines, r"\bottomrule"]
-    )
-    return rf"\begin{{tabular}}{{{'l' * len(header)}}}" + f"\n{body}\n" + r"\end{tabular}"
-
-
-def paper_table(
-    rule: Parametrization, optimizer: Family, form: str
-) -> list[tuple[str, list[tuple[Powers, Powers]]]]:
-    """The table as Tensor Programs V prints it: initial variance, multiplier and rates, one column a kind of weights.
-
-    Each cell has its value and that of standard parametrization, in one fan: a finite one is a constant, and hidden weights have two
-    that grow alike.
-    Rows for eps and decay of the optimizer are added to the paper's.
+    Its rows are initial variance, multiplier and rates. Rows for the optimizer's eps and decay are
+    added to the paper's. Each cell has its value and that of standard parametrization, in one fan:
+    a finite one is a constant, and hidden weights have two that grow alike.
 
     Raises:
         MutransferError: there is no form of this name.
@@ -80,14 +52,12 @@ def paper_table(
     trained = {
         each.name.removesuffix("w"): each for each in (family("sgd"), family("adam"), optimizer)
     }
-    rows: list[tuple[str, list[tuple[Powers, Powers]]]] = [
+    rows = [
         ("init. var.", _cells(rule, optimizer, form, "init", 2)),
         ("multiplier", _cells(rule, optimizer, form, "multiplier")),
-        *(
-            (f"{_NAMES.get(name, name)} LR", _cells(rule, each, form, "lr"))
-            for name, each in trained.items()
-        ),
     ]
+    for name, each in trained.items():
+        rows.append((f"{_NAMES.get(name, name)} LR", _cells(rule, each, form, "lr")))
     name = _NAMES.get(optimizer.name, optimizer.name)
     if optimizer.eps is not None:
         rows.append((f"{name} eps", _cells(rule, optimizer, form, "eps")))
@@ -99,16 +69,20 @@ def paper_table(
 def _cells(
     rule: Parametrization, optimizer: Family, form: str, quantity: str, power: int = 1
 ) -> list[tuple[Powers, Powers]]:
-    def cell(own: Parametrization, role: Role) -> Powers:
-        value: Powers = getattr(own.quantities(role, optimizer, form=form), quantity) ** power
+    def cell(each: Parametrization, role: Role) -> Powers:
+        value: Powers = getattr(each.quantities(role, optimizer, form=form), quantity) ** power
         growing = value.substitute(**_ONE_FAN[role])
+        # The paper keeps a constant such as the input's variance 1/fan_in where nothing grows.
         return value if growing == ONE and quantity in ("init", "multiplier") else growing
 
-    return [(cell(rule, role), cell(parametrization("sp"), role)) for role in COLUMNS.values()]
+    standard = parametrization("sp")
+    return [(cell(rule, role), cell(standard, role)) for role in COLUMNS.values()]
 
 
 def jump(rule: Parametrization, role: Role, origin: str, form: str) -> Powers:
-    """The theta of the abc symmetry (Tensor Programs V, Lemma J.1) that takes a role's row from one form to another.
+    """Return the theta of the abc symmetry that takes a role's row from one form to another.
+
+    It is the ratio of the two forms' multipliers (Tensor Programs V, Lemma J.1).
 
     Raises:
         MutransferError: there is no form of this name.
@@ -117,16 +91,14 @@ def jump(rule: Parametrization, role: Role, origin: str, form: str) -> Powers:
 
 
 def jumps(rule: Parametrization, form: str) -> str:
-    """How to get to this form from every other: theta for each kind of weights, and what it does for SGD and for Adam.
+    """Return the ways to this form from every other one.
+
+    Each has theta for every kind of weights, and its effects for SGD and for Adam.
 
     Raises:
         MutransferError: there is no form of this name.
     """
-    lines = [
-        "Training stays the same (Tensor Programs V, Lemma J.1, extended) when a tensor's multiplier is multiplied by theta, its initial",
-        "scale divided by theta, its SGD rate by theta² and its Adam rate by theta, and Adam's eps and AdamW's decay are multiplied by",
-        "theta, SGD's decay by theta².",
-    ]
+    lines = [_SYMMETRY]
     for origin in sorted(FORMS.keys() - {form, "plain"}):
         thetas = {column: jump(rule, role, origin, form) for column, role in COLUMNS.items()}
         moved = {column: theta for column, theta in thetas.items() if theta != ONE}

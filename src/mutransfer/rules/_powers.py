@@ -24,6 +24,9 @@ class Powers:
     fan_in^-1 · depth^-1/2
     >>> hidden_rate.evaluate({"fan_in": 8, "depth": 4})
     0.0625
+
+    Attributes:
+        exponents: Names with their exponents, none of them zero, in the order of printing.
     """
 
     exponents: tuple[tuple[str, Fraction], ...] = ()
@@ -37,24 +40,30 @@ class Powers:
     def __truediv__(self, other: Powers) -> Powers:
         return self * other**-1
 
-    def __pow__(self, exponent: Exponent) -> Powers:
-        return powers(**{name: own * Fraction(exponent) for name, own in self.exponents})
+    def __pow__(self, power: Exponent) -> Powers:
+        return powers(**{name: exponent * Fraction(power) for name, exponent in self.exponents})
 
     def evaluate(self, ratios: Mapping[str, Ratio]) -> float:
-        """The value at these ratios (target over base); exactly 1.0 where every ratio is 1, or where equal ratios cancel.
+        """Return the value at these ratios, target over base.
+
+        It is exactly 1.0 where every ratio is 1, or where equal ratios cancel.
 
         Raises:
-            KeyError: a ratio that the product needs is not given.
+            KeyError: a ratio that the product needs is missing.
         """
+        # Exponents of equal ratios are summed first: a product of floats would not cancel exactly.
         totals: dict[Ratio, Fraction] = {}
         for name, exponent in self.exponents:
             totals[ratios[name]] = totals.get(ratios[name], Fraction(0)) + exponent
-        return math.prod(
-            (float(ratio) ** float(exponent) for ratio, exponent in totals.items()), start=1.0
-        )
+        factors = (float(ratio) ** float(exponent) for ratio, exponent in totals.items())
+        return math.prod(factors, start=1.0)
 
     def substitute(self, **names: str | None) -> Powers:
-        """Rename ratios, or set one to 1 with None: `substitute(fan_in="n", fan_out=None)`."""
+        """Return the product with ratios renamed, or set to 1 with None.
+
+        >>> print(powers(fan_in=-1, fan_out="1/2").substitute(fan_in="n", fan_out=None))
+        n^-1
+        """
         result = ONE
         for name, exponent in self.exponents:
             new = names.get(name, name)
@@ -66,7 +75,7 @@ class Powers:
         return " · ".join(name if e == 1 else f"{name}^{e}" for name, e in self.exponents) or "1"
 
     def to_json(self) -> dict[str, str]:
-        """Exponents as text, such as {"fan_in": "-1", "depth": "-1/2"}."""
+        """Return the exponents as text, such as {"fan_in": "-1", "depth": "-1/2"}."""
         return {name: str(exponent) for name, exponent in self.exponents}
 
 
@@ -74,7 +83,13 @@ _ORDER = ("fan_in", "fan_out", "depth", "head_dim")
 
 
 def exact(name: str, value: Exponent) -> Fraction:
-    """A number as an exact fraction; text such as "-1/2" is taken as it is written, and floats are refused.
+    """Return a number as an exact fraction; text such as "-1/2" is taken literally.
+
+    Floats are refused, because few fractions are exact as floats.
+
+    Args:
+        name: The number's name, for the message.
+        value: The number.
 
     Raises:
         MutransferError: it is no rational number.
@@ -85,19 +100,20 @@ def exact(name: str, value: Exponent) -> Fraction:
         except (ValueError, ZeroDivisionError):
             pass
     raise MutransferError(
-        f"{name} is {value!r}, which is no exact rational number; give one such as 1, '1/2' or '-3/4'"
+        f"{name} is {value!r}, which is no exact rational number; "
+        "give one such as 1, '1/2' or '-3/4'"
     )
 
 
 def powers(**exponents: Exponent) -> Powers:
-    """The product of each named ratio to its exponent; text such as "-1/2" is exact."""
-    exact = ((name, Fraction(exponent)) for name, exponent in exponents.items())
-    return Powers(
-        tuple(sorted(((n, e) for n, e in exact if e), key=lambda item: (_rank(item[0]), item[0])))
-    )
+    """Return the product of each named ratio to its exponent; text such as "-1/2" is exact."""
+    fractions = ((name, Fraction(exponent)) for name, exponent in exponents.items())
+    factors = ((name, exponent) for name, exponent in fractions if exponent)
+    return Powers(tuple(sorted(factors, key=lambda factor: (_rank(factor[0]), factor[0]))))
 
 
 def _rank(name: str) -> int:
+    """Return the place of a ratio in print: the common ones first, others by name."""
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._abc import QUANTITIES
 from ._powers import Powers, powers
+from ._quantities import QUANTITIES
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a tensor scales as it does.
+    """One reason for the way a tensor scales.
 
     Attributes:
         kind: A quantity ("init", "lr", "eps", "decay") for its derivation; "source", "options",
             "caveat" or "disagreement" of the rule; "branch", "tied-head", "attention" or
             "own-factor" for a multiplier that is folded into the tensor.
         text: The reason in a sentence.
-        power: The power that it gives reasons for; None where it is about none.
+        power: The power that the reason is for; None where there is none.
     """
 
     kind: str
@@ -38,6 +38,10 @@ class Reason:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Reason:
-        """Return the reason that `to_json` wrote."""
+        """Return the reason that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data is no reason.
+        """
         power = None if data["power"] is None else powers(**data["power"])
         return cls(kind=data["kind"], text=data["text"], power=power)

@@ -1,7 +1,8 @@
-"""Residual schemes: how branches and stream are weighted, and the branch multipliers they amount to.
+"""Residual schemes: weights of branches and stream, and the equivalent branch multipliers.
 
-Where every branch and the head begin with a normalisation, the scale of the stream itself is never seen, so any scheme
-x <- a·x + b·f(x) is the plain one x <- x + c·f(x) with multipliers c of its own (`as_multipliers`).
+Where every branch and the head begin with a normalisation, the scale of the stream itself has no
+effect. So any scheme x <- a·x + b·f(x) is the plain one x <- x + c·f(x) with multipliers c of its
+own (`as_multipliers`).
 """
 
 from __future__ import annotations
@@ -17,19 +18,33 @@ from ..core import MutransferError
 
 @dataclass(frozen=True)
 class Residual:
-    """Weights of one residual scheme, one entry a branch: x <- skip·x + branch·f(x)."""
+    """Weights of one residual scheme: x <- skip·x + branch·f(x).
+
+    Attributes:
+        skip: Weight of the stream at each branch.
+        branch: Weight of each branch.
+    """
 
     skip: tuple[float, ...]
     branch: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        for name in ("skip", "branch"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
     def as_multipliers(self) -> tuple[float, ...]:
-        """Branch multipliers c of the pre-norm network x <- x + c·f(x) that computes the same, up to the stream's scale."""
+        """Return the branch multipliers c of the equivalent network x <- x + c·f(x).
+
+        The network is pre-norm and computes the same, up to the stream's scale.
+        """
         scale = accumulate(self.skip, mul)
         return tuple(branch / shrunk for branch, shrunk in zip(self.branch, scale, strict=True))
 
 
 def branch_multipliers(depth: int, alpha: float = 1.0, constant: float = 1.0) -> Residual:
-    """The plain scheme: every branch times constant · depth^-alpha (Tensor Programs VI, equation 1; CompleteP, Table 1).
+    """Return the plain scheme, every branch times constant · depth^-alpha.
+
+    It is equation 1 of Tensor Programs VI (2310.02244) and Table 1 of CompleteP (2505.01618).
 
     Args:
         depth: Number of branches.
@@ -44,10 +59,11 @@ def branch_multipliers(depth: int, alpha: float = 1.0, constant: float = 1.0) ->
 
 
 def tau(depth: int, *, multiplier: float = 1.0, ratio: float = 1.0) -> Residual:
-    """u-muP's scheme, which keeps the stream at unit scale (2407.17465, Appendix G): attention and MLP branches in turn.
+    """Return u-muP's scheme, which keeps the stream at unit scale (2407.17465, Appendix G).
 
-    Branch number l has weight tau / sqrt(1 + tau²) and the stream 1 / sqrt(1 + tau²), with tau² = a² / (depth/2 + the sum of a² of the
-    branches before it). It amounts to the plain pre-norm scheme with multipliers a · (depth/2)^-1/2: alpha = 1/2 exactly.
+    Attention and MLP branches take turns. Branch number l has weight tau / sqrt(1 + tau²) and the
+    stream 1 / sqrt(1 + tau²), with tau² = a² / (depth/2 + the sum of a² of the branches before it).
+    It is the plain pre-norm scheme with multipliers a · (depth/2)^-1/2: alpha = 1/2 exactly.
 
     Args:
         depth: Number of branches, an even number: attention and MLP in turn.
@@ -60,7 +76,8 @@ def tau(depth: int, *, multiplier: float = 1.0, ratio: float = 1.0) -> Residual:
     _check(depth)
     if depth % 2:
         raise MutransferError(
-            f"depth is {depth}: the scheme pairs an attention with an MLP branch, so give an even number of branches"
+            f"depth is {depth}: the scheme pairs an attention with an MLP branch, so give an even "
+            "number of branches"
         )
     mlp = multiplier * math.sqrt(2 / (1 + ratio**2))
     sizes = [ratio * mlp, mlp] * (depth // 2)
@@ -72,9 +89,10 @@ def tau(depth: int, *, multiplier: float = 1.0, ratio: float = 1.0) -> Residual:
 
 
 def running_mean(depth: int) -> Residual:
-    """The running mean of unit scaling: after l branches the stream is (embedding + l branches) / sqrt(l + 1), at unit scale.
+    """Return the running mean of unit scaling, which keeps the stream at unit scale.
 
-    It amounts to the plain pre-norm scheme with all multipliers 1, that is without any depth scaling of the branches' share.
+    After l branches the stream is (embedding + l branches) / sqrt(l + 1). It is the plain pre-norm
+    scheme with all multipliers 1, so depth does not scale the branches' share.
 
     Args:
         depth: Number of branches.
@@ -90,14 +108,19 @@ def running_mean(depth: int) -> Residual:
 
 
 def weighted(skip: Sequence[float], branch: Sequence[float]) -> Residual:
-    """A scheme of one's own, from the weights of stream and branch, one a branch.
+    """Return a scheme of one's own.
+
+    Args:
+        skip: Weight of the stream at each branch.
+        branch: Weight of each branch.
 
     Raises:
         MutransferError: the two differ in length, or a stream weight is not positive.
     """
     if len(skip) != len(branch) or not skip:
         raise MutransferError(
-            f"{len(skip)} stream weights but {len(branch)} branch weights: give one of each for every branch"
+            f"{len(skip)} stream weights but {len(branch)} branch weights: give one of each for "
+            "every branch"
         )
     if bad := [weight for weight in skip if not weight > 0]:
         raise MutransferError(f"the stream is weighted by {bad[0]}: its weights must be positive")

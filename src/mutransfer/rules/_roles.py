@@ -1,83 +1,140 @@
-"""The roles a tensor can have: which of its dimensions grow with width, what it multiplies, and where it stands."""
+"""Roles and places of tensors: what each multiplies, which dimensions grow, where it stands.
 
-from enum import StrEnum
+A new role is one member here, with its traits, and one law in `_laws.py`.
+"""
+
+from __future__ import annotations
+
+from enum import Flag, StrEnum, auto
+from typing import Self
+
+
+class Trait(Flag):
+    """A property of a role that rules ask for, in addition to its law."""
+
+    INPUT_LIKE = auto()
+    """Finite fan-in and growing fan-out: Table 9 of Tensor Programs V gives it a multiplier."""
+    VECTOR = auto()
+    """A bias or a gain."""
+    LOOKUP = auto()
+    """A table whose rows are looked up."""
+    FEATURE_MATRIX = auto()
+    """A matrix that sums over features: papers disagree on its weight decay."""
+    NO_MATRIX = auto()
+    """No optimizer of matrices, such as Muon, trains it."""
+    OUTSIDE = auto()
+    """It never stands in a residual branch."""
+    NOT_LAST = auto()
+    """It never ends a residual branch: other learned tensors follow it."""
+
+
+_NONE = Trait(0)
+_VECTOR = Trait.VECTOR | Trait.NO_MATRIX
 
 
 class Role(StrEnum):
-    """What a tensor is to its network.
+    """The role of a tensor in its network.
 
-    A rule is a function of the role, never of a name or of the number of dimensions
-    (Tensor Programs V, Definitions B.1 and B.2). A dense convolution is an input, a hidden matrix or a readout whose fan-in is
-    channels times kernel: the kernel is finite, so only its channels count.
+    A rule is a function of the role, never of a name or of the number of dimensions (Tensor
+    Programs V, Definitions B.1 and B.2). A dense convolution is an input, a hidden matrix or a
+    readout. Its fan-in is channels times kernel; the kernel is finite, so only its channels count.
+
+    Attributes:
+        traits: The role's traits.
+        part_of: A coarser role whose name includes this one; None for most.
     """
 
-    INPUT = "input"
+    traits: Trait
+    part_of: str | None
+    _value_: str
+
+    def __new__(cls, value: str, traits: Trait = _NONE, part_of: str | None = None) -> Self:
+        """Make a member from its name, its traits and the coarser role that includes it."""
+        role = str.__new__(cls, value)
+        role._value_, role.traits, role.part_of = value, traits, part_of
+        return role
+
+    INPUT = "input", Trait.INPUT_LIKE | Trait.OUTSIDE
     """A matrix with finite fan-in and growing fan-out."""
-    EMBEDDING = "embedding"
+    EMBEDDING = "embedding", Trait.INPUT_LIKE | Trait.LOOKUP | Trait.OUTSIDE
     """A table whose rows are looked up: one-hot input, growing fan-out."""
-    POSITION = "position"
+    POSITION = "position", Trait.INPUT_LIKE | Trait.NO_MATRIX | Trait.OUTSIDE
     """A learned position or class token, added to features."""
-    HIDDEN = "hidden"
+    HIDDEN = "hidden", Trait.FEATURE_MATRIX
     """A matrix whose fan-in and fan-out both grow."""
-    KEY_VALUE = "key-value"
-    """The keys' or values' matrix of grouped-query attention, whose fan-out grows less than the queries', or not at all."""
-    READOUT = "readout"
+    KEY_VALUE = "key-value", Trait.FEATURE_MATRIX | Trait.NOT_LAST, "hidden"
+    """The keys' or values' matrix of grouped-query attention.
+
+    Its fan-out grows less than the queries', or not at all.
+    """
+    READOUT = "readout", Trait.OUTSIDE
     """A matrix with growing fan-in and finite fan-out."""
-    TIED = "tied"
+    TIED = "tied", Trait.LOOKUP | Trait.OUTSIDE
     """An embedding that is also the readout's matrix."""
-    DEPTHWISE = "depthwise"
+    DEPTHWISE = "depthwise", Trait.INPUT_LIKE | Trait.NO_MATRIX
     """A depthwise convolution: it sums over its kernel alone, and only its channels grow."""
-    ROUTER = "router"
+    ROUTER = "router", Trait.FEATURE_MATRIX | Trait.NOT_LAST
     """The matrix that scores the experts of a mixture."""
-    EXPERT = "expert"
-    """A hidden matrix of one expert, or the stack of all experts'."""
-    LORA_A = "lora-a"
+    EXPERT = "expert", Trait.FEATURE_MATRIX, "hidden"
+    """A hidden matrix of one expert, or the stack of all experts' matrices."""
+    LORA_A = "lora-a", Trait.NOT_LAST
     """The low-rank adapter's matrix from features to a finite rank."""
-    LORA_B = "lora-b"
+    LORA_B = "lora-b", Trait.INPUT_LIKE
     """The low-rank adapter's matrix from a finite rank to features; it starts at zero."""
-    BIAS = "bias"
+    BIAS = "bias", Trait.INPUT_LIKE | _VECTOR
     """Added to features; its fan-in counts as 1."""
-    GAIN = "gain"
+    GAIN = "gain", Trait.INPUT_LIKE | _VECTOR
     """The gain of a normalisation; its fan-in counts as 1."""
-    HEAD_GAIN = "head-gain"
+    HEAD_GAIN = "head-gain", _VECTOR | Trait.NOT_LAST, "gain"
     """The gain of a normalisation over one head of fixed size, shared by all heads (QK-norm)."""
-    LAYER_SCALE = "layer-scale"
+    LAYER_SCALE = "layer-scale", Trait.INPUT_LIKE | _VECTOR
     """A learned multiplier of a residual branch, one entry a feature."""
-    VECTOR = "vector"
-    """Any other tensor with one growing dimension: as a bias."""
-    ATTENTION_SCALE = "attention-scale"
+    VECTOR = "vector", Trait.INPUT_LIKE | _VECTOR
+    """Any other tensor with one growing dimension; it scales as a bias does."""
+    ATTENTION_SCALE = "attention-scale", Trait.NO_MATRIX | Trait.NOT_LAST
     """A learned factor of the attention logits."""
-    SCALAR = "scalar"
-    """A tensor none of whose dimensions grows."""
+    SCALAR = "scalar", Trait.NO_MATRIX
+    """A tensor without any growing dimension."""
     FROZEN = "frozen"
-    """Declared to stay as it is: neither drawn afresh nor trained, as a pretrained matrix under an adapter."""
+    """Declared to stay as it is, neither drawn afresh nor trained.
 
+    A pretrained matrix under an adapter is one.
+    """
 
-_PARTS = {Role.HIDDEN: {Role.KEY_VALUE, Role.EXPERT}, Role.GAIN: {Role.HEAD_GAIN}}
+    def has(self, trait: Trait) -> bool:
+        """Return True if the role has this trait."""
+        return trait in self.traits
 
 
 def covers(key: str, role: Role) -> bool:
-    """Whether a role that a user names means a tensor of this role.
+    """Return True if a role that a user names includes tensors of this role.
 
-    A role may be finer where width grows than at base size, and what is chosen by role has to be the same at both: hidden matrices
-    include those of keys, values and experts, gains those of single heads.
+    A role may be finer where width grows than at base size, and what is chosen by role has to be
+    the same at both. So hidden matrices include those of keys, values and experts, and gains
+    include those of single heads.
+
+    >>> covers("hidden", Role.EXPERT), covers("hidden", Role.ROUTER)
+    (True, False)
     """
-    return key == role or any(key == whole and role in parts for whole, parts in _PARTS.items())
+    return key in (role, role.part_of)
 
 
 class Place(StrEnum):
-    """Where a tensor stands in a residual network."""
+    """The place of a tensor in a residual network."""
 
     OUTSIDE = "outside"
     """Before, between or after the residual branches."""
     BRANCH = "in a branch"
     """Inside a residual branch, with other learned tensors after it."""
     BRANCH_END = "ending a branch"
-    """Among the tensors that a residual branch's output is linear in; in the plain form they carry the branch's multiplier."""
+    """Among the tensors in which a residual branch's output is linear.
+
+    In the plain form they carry the branch's multiplier.
+    """
 
 
 def matrix_role(in_grows: bool, out_grows: bool) -> Role:
-    """The role of a matrix or a convolution from which of its two axes grow."""
+    """Return the role of a matrix or a convolution, from which of its two axes grow."""
     table = {
         (False, True): Role.INPUT,
         (True, True): Role.HIDDEN,
