@@ -27,11 +27,6 @@ class Transfers(Result, Drawn):
     outcomes: tuple[Transfer | Refusal, ...]
 
     @property
-    def transfers(self) -> tuple[Transfer, ...]:
-        """The outcomes that are transfers."""
-        return tuple(each for each in self.outcomes if isinstance(each, Transfer))
-
-    @property
     def refusals(self) -> tuple[Refusal, ...]:
         """The outcomes that are refusals."""
         return tuple(each for each in self.outcomes if isinstance(each, Refusal))
@@ -62,7 +57,10 @@ class Transfers(Result, Drawn):
         return tuple(varying(self.sizes))
 
     def __iter__(self) -> Iterator[Transfer]:
-        return iter(self.transfers)
+        return (each for each in self.outcomes if isinstance(each, Transfer))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
     def __getitem__(self, rule: str) -> Transfer | Refusal:
         for outcome in self.outcomes:
@@ -72,12 +70,13 @@ class Transfers(Result, Drawn):
         raise MutransferError(f"the record has no rule {rule!r}; it has {known}")
 
     def __str__(self) -> str:
-        rules = ", ".join(transfer.rule for transfer in self) or "no rule"
+        transfers = list(self)
+        rules = ", ".join(transfer.rule for transfer in transfers) or "no rule"
         refused = ", ".join(refusal.rule for refusal in self.refusals)
         axes = " and ".join(self.axes) or "size"
         head = f"transfer in {axes}: {rules}" + (f"; refused: {refused}" if refused else "")
-        grid = ["", rendered(table(self.transfers)), ""] if self.transfers else []
-        return "\n".join([head, *grid, *map(str, self.outcomes)])
+        grid = ["", rendered(table(transfers)), ""] if transfers else []
+        return "\n".join([head, *grid, *dict.fromkeys(map(str, self.outcomes))])
 
     def to_json(self) -> dict[str, Any]:
         """Return all outcomes, and the record that they were found in."""

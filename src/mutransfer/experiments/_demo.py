@@ -1,30 +1,50 @@
-"""The demo: on real data, the best learning rate of a small network is right for a large one, in width and in depth."""
+"""The demo: on real data, a small network's best rate is right for a large one."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from torch import Tensor
-
-from ._live import LiveSweep
-from .ensemble import diverged_at, train_one_by_one
-from .report import Curve, Section, check_extras, transfer_table, write_report
-from .rules import DEFAULT
-from .sweep import Run, Size, Study, about, estimate, log2, members, missing, recipe, sweep
-from .tasks import mlp, resmlp
-from .transfer import Transfer
+from ..certificates import Transfer, transfer
+from ..core import OnProgress, Size, about
+from ..report import Page, Section, check_extras, write_report
+from ..rules import DEFAULT
+from ..studies import Study, estimate, log2, missing, sweep
+from ..tasks import mlp, resmlp
+from ._proof import Proof, proof_seconds, prove
 
 RULES = ("sp", DEFAULT)
 
 EXTEND = 4
 """Rates that are added beyond either end of a grid at whose edge an optimum lies."""
 
+_WIDER, _DEEPER = 4, 2
+"""Factors from the largest network of the sweep in depth to the one that is proven."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """The findings of the demo.
+
+    Attributes:
+        sections: What each sweep shows.
+        proofs: Larger networks trained at the rates of the smallest.
+        page: The report.
+    """
+
+    sections: tuple[Section, ...]
+    proofs: tuple[Proof, ...]
+    page: Page
+
 
 def studies(seed: int) -> dict[str, Study]:
-    """The two sweeps of the demo, by the axis that each varies."""
+    """Return the two sweeps of the demo, by the axis that each varies.
+
+    Args:
+        seed: First of three seeds.
+    """
     seeds = range(seed, seed + 3)
     return {
         "width": Study(
@@ -48,98 +68,83 @@ def studies(seed: int) -> dict[str, Study]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """One large network trained at the rate of the smallest one."""
-
-    rule: str
-    size: Size
-    log2_lr: float
-    losses: Tensor
-
-
-def demo(out: Path, seed: int, console: Console) -> list[Section]:
-    """Run both sweeps, show what they found, prove it on a larger network, and write the report.
+def demo(
+    out: str | Path,
+    seed: int = 0,
+    *,
+    sweeps: Mapping[str, Study] | None = None,
+    progress: OnProgress | None = None,
+    show: Callable[[str | Section], None] = lambda _: None,
+) -> Demo:
+    """Sweep in width and in depth, prove the rates on a larger network, and write the report.
 
     Args:
-        out: Folder of records and report; a demo that was interrupted is taken up where it stands.
+        out: Folder of records and report; an interrupted demo continues where it stands.
         seed: First of the three seeds.
-        console: Where to show it.
+        sweeps: Other studies by the name of their folder; the last is proven on a larger network.
+        progress: Receives the progress of each sweep, as `sweep` reports it.
+        show: Receives every finding as soon as it is known: text, and the section of each sweep.
 
     Raises:
-        MutransferError: the folder cannot be written or holds another sweep.
+        MutransferError: the folder cannot be written or holds another sweep, or an extra of the
+            report is missing.
     """
     check_extras()
-    made = studies(seed)
-    large = Size(width=4 * max(made["depth"].width), depth=2 * max(made["depth"].depth))
-    left = {axis: missing(study, out / axis) for axis, study in made.items()}
-    wait = sum(estimate(study, left[axis]) for axis, study in made.items()) + _proof_seconds(
-        made["depth"], large
-    )
-    count = sum(map(len, left.values()))
-    console.print(
-        f"Training {count} networks on handwritten digits; about {wait:.0f} s on this machine.\n",
-        soft_wrap=True,
-    )
+    folder, own_studies = Path(out), dict(sweeps or studies(seed))
+    *_, last = own_studies.values()
+    large = _larger(last)
+    show(_announcement(own_studies, folder, large))
     start = time.monotonic()
     sections = []
-    for axis, study in made.items():
-        with LiveSweep(console, axis) as live:
-            runs = sweep(study, out / axis, extend=EXTEND, report=live)
-        sections.append(Section.of(runs))
-        console.print(transfer_table(sections[-1]))
-        for refusal in sections[-1].refusals():
-            console.print(f"  {refusal}", soft_wrap=True)
-    proofs = [prove(made["depth"], found, large, console) for found in sections[1].transfers]
-    page = write_report(
-        out,
+    for name, study in own_studies.items():
+        runs = sweep(study, folder / name, extend=EXTEND, progress=progress)
+        sections.append(Section.of(transfer(runs)))
+        show(sections[-1])
+    proofs = []
+    for each in sections[-1].transfers:
+        show(_proof_announcement(each, large))
+        proofs.append(prove(last, each, large))
+    page = _report(folder, sections, proofs)
+    show(f"\n{page.headline}\n")
+    for proof in proofs:
+        show(f"  {proof}")
+    show(
+        f"\nFinished in {time.monotonic() - start:.0f} s. The report is {page.path}; "
+        "beside it are its figures, CSV and JSON."
+    )
+    return Demo(sections=tuple(sections), proofs=tuple(proofs), page=page)
+
+
+def _larger(study: Study) -> Size:
+    """Return the size of the network that is proven."""
+    size = study.sizes()[-1]
+    return size.grown(width=_WIDER * size["width"], depth=_DEEPER * size["depth"])
+
+
+def _announcement(sweeps: Mapping[str, Study], folder: Path, large: Size) -> str:
+    left = {name: missing(study, folder / name) for name, study in sweeps.items()}
+    *_, last = sweeps.values()
+    seconds = sum(estimate(study, left[name]) for name, study in sweeps.items())
+    seconds += proof_seconds(last, large)
+    count = sum(map(len, left.values()))
+    return (
+        f"Training {count} networks on handwritten digits; about {seconds:.0f} s on this machine.\n"
+    )
+
+
+def _proof_announcement(found: Transfer, size: Size) -> str:
+    best = found.optima[0]
+    return (
+        f"Training {size} under {found.rule} at 2^{best.log2_lr:.2f}, "
+        f"the rate found at {best.size} ..."
+    )
+
+
+def _report(folder: Path, sections: list[Section], proofs: list[Proof]) -> Page:
+    return write_report(
+        folder,
         sections,
         title="Learning-rate transfer on handwritten digits",
         about=about(),
-        curves=[_curve(proof) for proof in proofs],
+        curves=[proof.curve for proof in proofs],
     )
-    console.print(f"\n{page.headline}\n", soft_wrap=True)
-    for proof in proofs:
-        console.print(f"  {_curve(proof).name}: {_outcome(proof)}", soft_wrap=True)
-    console.print(
-        f"\nFinished in {time.monotonic() - start:.0f} s. The report is {page.path}; beside it are its figures, CSV and JSON.",
-        soft_wrap=True,
-    )
-    return sections
-
-
-def prove(study: Study, found: Transfer, size: Size, console: Console) -> Proof:
-    """Train one network of this size at the rate that was best for the smallest one of the study."""
-    log2_lr = found.optima[0].log2_lr
-    console.print(
-        f"Training {size} under {found.rule} at 2^{log2_lr:.2f}, the rate found at {found.optima[0].size} ...",
-        soft_wrap=True,
-    )
-    losses = _train(study, found.rule, size, 2.0**log2_lr, study.steps)
-    return Proof(rule=found.rule, size=size, log2_lr=log2_lr, losses=losses)
-
-
-def _train(study: Study, rule: str, size: Size, lr: float, steps: int) -> Tensor:
-    run = Run(rule=rule, width=size.width, depth=size.depth, lr=lr, seed=study.seeds[0])
-    return train_one_by_one(members(study, rule, size, [run]), recipe(study, steps))[0]
-
-
-def _proof_seconds(study: Study, size: Size) -> float:
-    """How long the proof will take, by a few steps under one rule."""
-    _train(study, "sp", size, 2.0**-20, 1)
-    start = time.monotonic()
-    _train(study, "sp", size, 2.0**-20, 4)
-    return (time.monotonic() - start) / 4 * study.steps * len(RULES)
-
-
-def _curve(proof: Proof) -> Curve:
-    return Curve(
-        name=f"{proof.rule}, {proof.size}, rate 2^{proof.log2_lr:.2f}",
-        losses=[float(loss) for loss in proof.losses],
-    )
-
-
-def _outcome(proof: Proof) -> str:
-    if (end := diverged_at(proof.losses[None])[0]) is not None:
-        return f"diverged at step {end}"
-    return f"mean loss {float(proof.losses.mean()):.3f}, {float(proof.losses[-20:].mean()):.3f} over the last 20 steps"

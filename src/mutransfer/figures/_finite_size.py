@@ -26,7 +26,7 @@ _LEAST_SHARE = 0.01
 _MEASURED: dict[str, Any] = {**DOT, "linestyle": "none"}
 
 
-def finite_size_figure(found: FiniteSize) -> Figure:
+def finite_size_figure(result: FiniteSize) -> Figure:
     """Draw errors over size on logarithmic scales, a panel for each law.
 
     The dashed line has the power of theory.
@@ -38,12 +38,12 @@ def finite_size_figure(found: FiniteSize) -> Figure:
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
 
-        figure = Figure(figsize=(0.6 + len(found.laws) * _PANEL[0], _PANEL[1]))
-        grid = figure.add_gridspec(1, len(found.laws))
-        for column, law in enumerate(found.laws.values()):
+        figure = Figure(figsize=(0.6 + len(result.laws) * _PANEL[0], _PANEL[1]))
+        grid = figure.add_gridspec(1, len(result.laws))
+        for column, law in enumerate(result.laws.values()):
             axes = figure.add_subplot(grid[column])
             _draw_law(axes, law)
-            axes.set_ylabel(f"rms error of {found.of}" if not column else "")
+            axes.set_ylabel(f"rms error of {result.of}" if not column else "")
         key = [
             Line2D([], [], color=INK, label="measured", **_MEASURED),
             Line2D([], [], label="theory's power, fitted constant", **THEORY),
@@ -54,8 +54,8 @@ def finite_size_figure(found: FiniteSize) -> Figure:
 
 
 @draw.register(FiniteSize)
-def _(found: FiniteSize) -> Figure:
-    return finite_size_figure(found)
+def _(result: FiniteSize) -> Figure:
+    return finite_size_figure(result)
 
 
 def _draw_law(axes: Axes, law: Law) -> None:

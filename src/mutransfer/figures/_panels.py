@@ -22,7 +22,7 @@ class Section:
 
     Attributes:
         title: Its name, such as "Width".
-        found: The outcomes of its rules; refused rules are drawn without their optima.
+        transfers: The outcomes of its rules; refused rules are drawn without their optima.
         axis: The axis along which the optima are joined, such as "width".
 
     Raises:
@@ -30,7 +30,7 @@ class Section:
     """
 
     title: str
-    found: Transfers
+    transfers: Transfers
     axis: str
 
     def __post_init__(self) -> None:
@@ -38,36 +38,33 @@ class Section:
             raise MutransferError(
                 f"the record of section {self.title!r} is empty: run the sweep first"
             )
-        axes = dict.fromkeys(axis for size in self.found.sizes for axis in size)
+        axes = dict.fromkeys(axis for size in self.transfers.sizes for axis in size)
         if self.axis not in axes:
             raise MutransferError(
                 f"section {self.title!r} has axis {self.axis!r}: choose {' or '.join(axes)}"
             )
 
     @classmethod
-    def of(cls, found: Transfers, *, title: str | None = None, axis: str | None = None) -> Self:
+    def of(cls, transfers: Transfers, *, title: str | None = None, axis: str | None = None) -> Self:
         """Return the section of a record, by the first axis that it varies.
 
         Args:
-            found: The outcomes of its rules, as `mutransfer.transfer` returns them.
+            transfers: The outcomes of its rules, as `mutransfer.transfer` returns them.
             title: The axis by default.
             axis: Another axis.
 
         Raises:
             MutransferError: the record is empty, or its sizes have no such axis.
         """
-        chosen = axis or next(iter([*found.axes, *(axis for s in found.sizes for axis in s)]), "")
-        return cls(title=chosen.capitalize() if title is None else title, found=found, axis=chosen)
+        all_axes = (axis for size in transfers.sizes for axis in size)
+        chosen = axis or next(iter([*transfers.axes, *all_axes]), "")
+        name = chosen.capitalize() if title is None else title
+        return cls(title=name, transfers=transfers, axis=chosen)
 
     @property
     def runs(self) -> Runs:
         """The record."""
-        return self.found.runs
-
-    @property
-    def transfers(self) -> tuple[Transfer, ...]:
-        """The transfers of the rules that have one."""
-        return self.found.transfers
+        return self.transfers.runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +135,14 @@ def panels(sections: Sequence[Section]) -> list[Panel]:
 
 
 def _panels(section: Section) -> Iterator[Panel]:
-    found, axis = section.found, section.axis
-    others = [other for other in found.axes if other != axis]
-    transfers = {transfer.rule: transfer for transfer in found}
-    for values in sorted({tuple(size[other] for other in others) for size in found.sizes}):
-        for rule in found.runs.rules:
+    runs, sizes, axis = section.runs, section.transfers.sizes, section.axis
+    others = [other for other in section.transfers.axes if other != axis]
+    transfers = {transfer.rule: transfer for transfer in section.transfers}
+    for values in sorted({tuple(size[other] for other in others) for size in sizes}):
+        for rule in runs.rules:
             lines = [
-                _line(found.runs, rule, size, transfers.get(rule))
-                for size in found.runs.sizes(rule)
+                _line(runs, rule, size, transfers.get(rule))
+                for size in runs.sizes(rule)
                 if tuple(size[other] for other in others) == values
             ]
             if lines:
@@ -155,7 +152,7 @@ def _panels(section: Section) -> Iterator[Panel]:
                     at=", ".join(f"{other} {value}" for other, value in pairs),
                     rule=rule,
                     axis=axis,
-                    values=tuple(sorted({size[axis] for size in found.sizes})),
+                    values=tuple(sorted({size[axis] for size in sizes})),
                     lines=tuple(lines),
                     transfer=transfers.get(rule),
                 )

@@ -93,8 +93,8 @@ def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
 
 
 @draw.register(Transfers)
-def _(found: Transfers) -> Figure:
-    return transfer_figure(panels([Section.of(found)]))
+def _(transfers: Transfers) -> Figure:
+    return transfer_figure(panels([Section.of(transfers)]))
 
 
 @draw.register(Runs)

@@ -46,7 +46,7 @@ def _section_data(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "axis": section.axis,
-        "transfers": section.transfers,
+        "transfers": list(section.transfers),
         "warnings": warnings(section),
         "header": section.runs.header,
         "runs": section.runs.rows,

@@ -158,12 +158,12 @@ def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
 
 def _section_values(section: Section) -> dict[str, Any]:
     """Return what the template shows of a section."""
-    header = section.runs.header
+    transfers, header = list(section.transfers), section.runs.header
     identity, about = (header.get(part) or {} for part in ("identity", "about"))
     return {
         "title": section.title,
         "costs": costs(section),
-        "table": cells(section.transfers) if section.transfers else None,
+        "table": cells(transfers) if transfers else None,
         "warnings": warnings(section),
         "runs": len(section.runs.rows),
         "made": _facts({**identity, **about}),

@@ -14,7 +14,7 @@ from ..figures import Section
 
 def transfer_table(section: Section) -> Table:
     """Return the optimum of each size under each rule, its drift, and what that costs."""
-    return table(section.transfers, title=section.title)
+    return table(list(section.transfers), title=section.title)
 
 
 def optima_rows(transfers: Iterable[Transfer]) -> list[dict[str, Any]]:
