@@ -1,4 +1,4 @@
-"""Residual networks of infinite width and depth: what training converges to, how fast, and how small a proxy may therefore be."""
+"""Residual networks of infinite width and depth, solved; and how finite ones approach them."""
 
 from ._activations import ACTIVATIONS as ACTIVATIONS
 from ._activations import Activation as Activation
@@ -6,19 +6,19 @@ from ._closed_forms import TwoLayer as TwoLayer
 from ._closed_forms import muP_example as muP_example
 from ._closed_forms import two_layer as two_layer
 from ._closed_forms import two_layer_flow as two_layer_flow
+from ._depth_transfer import depth_transfer as depth_transfer
+from ._depth_transfer import landscape as landscape
 from ._diversity import DiversityTrend as DiversityTrend
 from ._diversity import diversity_trend as diversity_trend
 from ._diversity import feature_diversity as feature_diversity
-from ._diversity import model_stream as model_stream
-from ._finite_size import FiniteSize as FiniteSize
-from ._finite_size import Law as Law
-from ._finite_size import Proxy as Proxy
 from ._finite_size import finite_size as finite_size
-from ._finite_size import how_small as how_small
 from ._landscape import Curve as Curve
 from ._landscape import Landscape as Landscape
-from ._landscape import landscape as landscape
-from ._landscape import save_landscapes as save_landscapes
+from ._landscape import Landscapes as Landscapes
+from ._laws import FiniteSize as FiniteSize
+from ._laws import Law as Law
+from ._laws import Proxy as Proxy
+from ._laws import how_small as how_small
 from ._lazy import Lazy as Lazy
 from ._lazy import lazy as lazy
 from ._limit import Diverged as Diverged
@@ -27,13 +27,23 @@ from ._limit import Unsettled as Unsettled
 from ._linear import linear as linear
 from ._losses import LOSSES as LOSSES
 from ._losses import Loss as Loss
-from ._nonlinear import limit_stream as limit_stream
+from ._memory import Memory as Memory
+from ._memory import memory as memory
+from ._network import Draw as Draw
+from ._network import Trained as Trained
+from ._network import train as train
 from ._nonlinear import nonlinear as nonlinear
 from ._problem import Depth as Depth
 from ._problem import Problem as Problem
-from ._simulate import network_stream as network_stream
+from ._problem import scaling as scaling
+from ._simulate import FiniteDraw as FiniteDraw
 from ._simulate import simulate as simulate
+from ._sites import SiteDraw as SiteDraw
 from ._solve import solve as solve
+from ._streams import limit_stream as limit_stream
+from ._streams import model_stream as model_stream
+from ._streams import network_stream as network_stream
+from ._tasks import problem_of as problem_of
 from ._tasks import two_classes as two_classes
 from ._tensor_programs import LinearRecursion as LinearRecursion
 from ._tensor_programs import linear_recursion as linear_recursion

@@ -10,25 +10,33 @@ from typing import Any
 import numpy as np
 
 from ..core import MutransferError
+from ..statistics import Array
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
 Pointwise = Callable[[Array], Array]
+"""A function applied entry by entry: an array to an array of its shape."""
 
 _ERF = np.frompyfunc(math.erf, 1, 1)
+
+# Away from 0, where relu and abs have no derivative; far enough apart to tell functions apart.
 _PROBES = np.array([-2.3, -1.1, -0.4, 0.3, 0.9, 1.7, 2.6])
+_PROBE_STEP = 1e-5
+_PROBE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Activation:
     """An activation, applied entry by entry.
 
+    An activation of the library pickles by its name, any other one if its functions do.
+
     Attributes:
-        name: What it is called.
-        value: Maps an array to an array of its shape.
+        name: Name, for messages and JSON.
+        value: The function, from an array to an array of its shape.
         slope: Its derivative, the same way.
 
     Raises:
-        MutransferError: value or slope is missing, changes the shape, or the slope is not the derivative of the value.
+        MutransferError: value or slope is missing, changes the shape, or the slope is not the
+            derivative of the value.
     """
 
     name: str
@@ -39,22 +47,31 @@ class Activation:
         for what, function in (("value", self.value), ("slope", self.slope)):
             if not callable(function):
                 raise MutransferError(
-                    f"activation {self.name} has no {what}: give a function of an array; the solvers need both"
+                    f"activation {self.name} has no {what}: give a function of an array; "
+                    "the solvers need both"
                 )
         check_slope(f"activation {self.name}", self.value, self.slope)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Solvers know the library's own activations by identity, which must survive pickling.
+        if ACTIVATIONS.get(self.name) is self:
+            return activation, (self.name,)
+        return Activation, (self.name, self.value, self.slope)
+
 
 def check_slope(name: str, value: Pointwise, slope: Pointwise) -> None:
-    """Refuse a slope that is not the derivative of the value.
+    """Raise unless the slope is the derivative of the value.
+
+    Args:
+        name: Name of the pair, for messages.
+        value: A function of an array.
+        slope: Its supposed derivative.
 
     Raises:
-        MutransferError: it is not, or one of the two does not work entry by entry.
+        MutransferError: it is not the derivative, or one of the two does not work entry by entry.
     """
     try:
-        shapes = {
-            what: np.shape(function(_PROBES))
-            for what, function in (("value", value), ("slope", slope))
-        }
+        shapes = {"value": np.shape(value(_PROBES)), "slope": np.shape(slope(_PROBES))}
     except (TypeError, ValueError, IndexError) as error:
         raise MutransferError(
             f"{name} does not work on an array, entry by entry: {error}"
@@ -64,14 +81,14 @@ def check_slope(name: str, value: Pointwise, slope: Pointwise) -> None:
             raise MutransferError(
                 f"the {what} of {name} changes the shape of an array; it must work entry by entry"
             )
-    step = 1e-5
-    measured, claimed = (value(_PROBES + step) - value(_PROBES - step)) / (2 * step), slope(_PROBES)
-    wrong = np.abs(measured - claimed) > 1e-6 * (1 + np.abs(measured))
+    above, below = value(_PROBES + _PROBE_STEP), value(_PROBES - _PROBE_STEP)
+    measured, claimed = (above - below) / (2 * _PROBE_STEP), slope(_PROBES)
+    wrong = np.abs(measured - claimed) > _PROBE_TOLERANCE * (1 + np.abs(measured))
     if wrong.any():
-        at = int(np.argmax(wrong))
+        i = int(np.argmax(wrong))
         raise MutransferError(
-            f"the slope of {name} is not its derivative: at {_PROBES[at]} it is {claimed[at]:g}, "
-            f"while the value changes by {measured[at]:g}"
+            f"the slope of {name} is not its derivative: at {_PROBES[i]} it is {claimed[i]:g}, "
+            f"while the value changes by {measured[i]:g}"
         )
 
 
@@ -92,8 +109,8 @@ def _gelu_slope(x: Array) -> Array:
 
 
 ACTIVATIONS = {
-    each.name: each
-    for each in (
+    phi.name: phi
+    for phi in (
         Activation("linear", lambda x: x, np.ones_like),
         Activation("relu", lambda x: np.maximum(x, 0.0), lambda x: np.heaviside(x, 0.0)),
         Activation("abs", np.abs, np.sign),
@@ -102,23 +119,25 @@ ACTIVATIONS = {
         Activation("gelu", _gelu, _gelu_slope),
     )
 }
+"""The activations of the library, by name."""
 
 
 def activation(given: str | Activation) -> Activation:
-    """The activation of this name, or the one given.
+    """Return the activation of this name, or the activation itself.
 
     Raises:
-        MutransferError: there is none of this name, or a function came without its derivative.
+        MutransferError: the name is unknown, or a function came without its derivative.
     """
     if isinstance(given, Activation):
         return given
     if isinstance(given, str) and given in ACTIVATIONS:
         return ACTIVATIONS[given]
+    names = ", ".join(ACTIVATIONS)
     if callable(given):
         raise MutransferError(
-            "an activation needs its derivative, too: give limits.Activation(name, value, slope), or one of "
-            + ", ".join(ACTIVATIONS)
+            "an activation needs its derivative, too: "
+            f"give limits.Activation(name, value, slope), or one of {names}"
         )
     raise MutransferError(
-        f"unknown activation {given!r}; choose one of {', '.join(ACTIVATIONS)}, or give a limits.Activation"
+        f"unknown activation {given!r}; choose one of {names}, or give a limits.Activation"
     )

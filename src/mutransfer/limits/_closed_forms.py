@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError
-from ._activations import Array
+from ..core import MutransferError, Result, parsed, parsing, plain
+from ..statistics import Array
+from ._limit import array
 
 
-@dataclass(frozen=True, kw_only=True)
-class TwoLayer:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TwoLayer(Result):
     """An infinitely wide two-layer linear network on one example. Time t is before step t.
 
     Attributes:
-        outputs: f, (times,).
-        features: <h h>, (times,).
-        gradients: <g g>, (times,).
+        outputs: Outputs f, (times,).
+        features: Kernel <h h>, (times,).
+        gradients: Kernel <g g>, (times,).
     """
 
     outputs: Float[Array, " times"]
     features: Float[Array, " times"]
     gradients: Float[Array, " times"]
 
+    def __str__(self) -> str:
+        steps, kernels = len(self.outputs) - 1, (self.features[-1], self.gradients[-1])
+        return (
+            f"two layers after {steps} steps: output {self.outputs[-1]:.4g}, "
+            f"<h h> {kernels[0]:.4g}, <g g> {kernels[1]:.4g}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the three curves as plain data."""
+        data: dict[str, Any] = plain(vars(self))
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Self:
+        """Return the curves that `to_json` wrote.
+
+        Raises:
+            MutransferError: the data is not such curves.
+        """
+        with parsing("a result written by TwoLayer.to_json"):
+            return cls(**{name: array(values) for name, values in parsed(data).items()})
+
 
 def two_layer(
     target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm: float = 1.0
 ) -> TwoLayer:
-    """f = w . W^0 x / (gamma0 N sqrt(D)) under gradient descent on (f - y)^2 / 2: an exact map of three numbers.
+    """Return an infinitely wide f = w . W^0 x / (gamma0 N sqrt(D)) under gradient descent.
 
-    They are not finite once training has diverged.
-
-    With H = <h h>, G = <g g>, F = <h g> = gamma0 f, k = |x|^2 / D and q = lr gamma0 (y - f), a step takes h to h + q k g and g to g + q h.
-    It is a residual network of depth 0, the limit of 2309.16620 without branches.
+    The loss is (f - y)^2 / 2. Training is an exact map of three numbers: with H = <h h>, G = <g g>,
+    F = <h g> = gamma0 f, k = |x|^2 / D and q = lr gamma0 (y - f), a step takes h to h + q k g and g
+    to g + q h. It is a residual network of depth 0, the limit of 2309.16620 without branches.
+    Numbers are not finite once training has diverged.
 
     Args:
-        target: y.
-        lr: eta0.
+        target: Target y.
+        lr: Learning rate eta0.
         steps: Number of steps.
         gamma0: Strength of feature learning.
-        norm: |x|^2 / D.
+        norm: Squared norm |x|^2 / D.
 
     Raises:
         MutransferError: gamma0 or norm is not positive, or steps is negative.
@@ -52,7 +76,7 @@ def two_layer(
             f"gamma0 {gamma0} and norm {norm} must be positive, steps {steps} not negative"
         )
     H, G, F = np.float64(norm), np.float64(1.0), np.float64(0.0)
-    found = [(F / gamma0, H, G)]
+    rows = [(F / gamma0, H, G)]
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(steps):
             q = lr * gamma0 * (target - F / gamma0)
@@ -61,19 +85,23 @@ def two_layer(
                 G + 2 * q * F + q**2 * H,
                 F + q * (H + norm * G) + q**2 * norm * F,
             )
-            found.append((F / gamma0, H, G))
-    return TwoLayer(
-        **dict(zip(("outputs", "features", "gradients"), np.array(found).T, strict=True))
-    )
+            rows.append((F / gamma0, H, G))
+    outputs, features, gradients = np.array(rows).T
+    return TwoLayer(outputs=outputs, features=features, gradients=gradients)
 
 
 def two_layer_flow(
     target: float, times: Sequence[float], *, gamma0: float = 1.0
 ) -> Float[Array, " times"]:
-    """The same network's output under gradient flow, at times in units of 1 / lr, for norm 1: a closed formula.
+    """Return the output of the same network under gradient flow, for norm 1.
 
-    It solves df/dt = 2 sqrt(1 + gamma0^2 f^2) (y - f): with f = sinh(u) / gamma0, a = gamma0 y and s = sqrt(1 + a^2),
-    1 + a tanh(u / 2) = s tanh(s t + artanh(1 / s)).
+    It solves df/dt = 2 sqrt(1 + gamma0^2 f^2) (y - f): with f = sinh(u) / gamma0, a = gamma0 y and
+    s = sqrt(1 + a^2), 1 + a tanh(u / 2) = s tanh(s t + artanh(1 / s)).
+
+    Args:
+        target: Target y.
+        times: Times in units of 1 / lr.
+        gamma0: Strength of feature learning.
 
     Raises:
         MutransferError: gamma0 is not positive.
@@ -84,24 +112,27 @@ def two_layer_flow(
     if a == 0:
         return np.zeros_like(t)
     s = np.sqrt(1 + a**2)
-    # tanh(s t + artanh(1 / s)) = (tanh(s t) + 1 / s) / (1 + tanh(s t) / s), without the cancellation of 1 at small a.
+    # tanh(s t + artanh(1 / s)) = (tanh(s t) + 1 / s) / (1 + tanh(s t) / s). Subtracting the 1 of
+    # the formula first avoids its cancellation at small a.
     moved = np.tanh(s * t)
     half = a * moved / (s + moved)
     return np.asarray(2 * half / (1 - half**2) / gamma0)
 
 
 def muP_example(theta: float | Sequence[float], steps: int | None = None) -> Float[Array, " times"]:
-    """The output of Tensor Programs V's instructive example, f = V^T U x, at infinite width and in muP (2203.03466, Section 5).
+    """Return the output of Tensor Programs V's instructive example, f = V^T U x, in muP.
 
-    With the gradient of the loss held at -theta, a step takes U to U + theta n V and n V to n V + theta U, so that
-    f_t = (prod (1 + theta_s)^2 - prod (1 - theta_s)^2) / 2 whatever the width n: the output grows in time, not in width.
+    The width is infinite (2203.03466, Section 5). With the gradient of the loss held at -theta, a
+    step takes U to U + theta n V and n V to n V + theta U, so that
+    f_t = (prod (1 + theta_s)^2 - prod (1 - theta_s)^2) / 2 at every width n: the output grows in
+    time, not in width.
 
     Args:
-        theta: The same at every step, or one for each step.
+        theta: One number for all steps, or one for each.
         steps: Number of steps, where theta is one number.
 
     Raises:
-        MutransferError: steps is missing, or given beside a theta for each step.
+        MutransferError: steps is missing, or given with a theta for each step.
     """
     if np.ndim(theta) == 0:
         if steps is None or steps < 0:

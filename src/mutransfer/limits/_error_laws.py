@@ -1,33 +1,37 @@
-"""Powers of width in the errors of finite networks, with intervals over resampled networks."""
+"""Powers of width in the errors of finite networks, with intervals over resampled networks.
+
+Axes: seeds (networks of one size), points (of a curve: times x examples of outputs, or times of
+losses), widths. Errors are estimated as mean squares, from which the share of sampling noise is
+subtracted; so an estimate may be negative where noise is larger than the error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from ._activations import Array
+from ..core import Estimate
+from ..statistics import Array, estimate, interval, power_law, resamples
 
 Cell = tuple[int, int]
-"""Width and depth."""
+"""A size: width and depth."""
 
 Curves = Mapping[Cell, Float[Array, "seeds points"]]
-"""The curves of all networks of every size."""
+"""The curves of all networks of every size, equally many of each."""
 
 RESAMPLES = 400
-_TAIL = 2.5
-"""Percent left out at either end of an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Squares:
-    """Mean square errors, with what noise adds to them taken off; an estimate may be negative.
+    """Mean square errors without the share of noise.
 
     Attributes:
-        single: Of one network, by width, (widths,).
-        bias: Of the mean over networks, by width, (widths,).
+        single: Mean square error of one network, by width, (widths,).
+        bias: Mean square error of the mean over networks, by width, (widths,).
         one: Square of the constant of one network's law.
         mean: Square of the constant of the mean's law.
         depth: Square of the constant of the depth's law; not a number where depth was not varied.
@@ -40,159 +44,179 @@ class Squares:
     depth: float = float("nan")
 
 
-Estimate = Callable[[Curves, bool], Squares]
-"""Squares of curves; the second argument says whether these are resampled ones, whose means hold the noise of both draws."""
+Estimator = Callable[[Curves, bool], Squares]
+"""Squares of curves; True for resampled curves, whose means hold the noise of both draws."""
 
 
-def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Estimate:
-    """Errors against a limit that is known for every depth (points,), with standard errors."""
+def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Estimator:
+    """Return the estimator against a limit that is known.
 
-    def estimate(curves: Curves, resampled: bool) -> Squares:
+    Args:
+        known: The limit's curve for every depth, (points,).
+        errors: Its standard errors.
+    """
+
+    def squares(curves: Curves, resampled: bool) -> Squares:
         widths, depths = sizes(curves)
-        inverse = sum(1 / width for width in widths)
-        single, bias, slopes = (
-            np.zeros((len(widths), len(depths))),
-            np.zeros((len(widths), len(depths))),
-            [],
-        )
+        single, bias = np.zeros((2, len(widths), len(depths)))
+        constants = []
         for j, depth in enumerate(depths):
             uncertain = float(np.mean(errors[depth] ** 2))
-            off, spread = [], []
-            for i, width in enumerate(widths):
-                own = curves[width, depth]
-                off.append(own.mean(0) - known[depth])
-                spread.append(_of_mean(own, resampled))
-                single[i, j] = np.mean((own - known[depth]) ** 2) - uncertain
-                bias[i, j] = np.mean(off[-1] ** 2) - np.mean(spread[-1]) - uncertain
-            # Least squares of off = slope / width, with weights in proportion to the width.
-            slope, variance = sum(off) / inverse, sum(spread) / inverse**2
-            slopes.append(
-                np.mean(slope**2) - np.mean(variance) - uncertain * (len(widths) / inverse) ** 2
-            )
+            networks = [curves[width, depth] for width in widths]
+            offsets = [curve.mean(0) - known[depth] for curve in networks]
+            spreads = [_of_mean(curve, resampled) for curve in networks]
+            for i, curve in enumerate(networks):
+                single[i, j] = np.mean((curve - known[depth]) ** 2) - uncertain
+                bias[i, j] = np.mean(offsets[i] ** 2) - np.mean(spreads[i]) - uncertain
+            constants.append(_constant(widths, offsets, spreads, uncertain))
         per_width = single.mean(1)
         return Squares(
             single=per_width,
             bias=bias.mean(1),
             one=float(np.mean(per_width * np.array(widths))),
-            mean=float(np.mean(slopes)),
+            mean=float(np.mean(constants)),
         )
 
-    return estimate
+    return squares
+
+
+def _constant(
+    widths: Sequence[int], offsets: Sequence[Array], spreads: Sequence[Array], uncertain: float
+) -> float:
+    """Return the mean square of c in offset = c / width, at every point.
+
+    Least squares with weights in proportion to the width, since variances fall as 1 / width.
+    """
+    inverse = sum(1 / width for width in widths)
+    slope, variance = sum(offsets) / inverse, sum(spreads) / inverse**2
+    limit = uncertain * (len(widths) / inverse) ** 2
+    return float(np.mean(slope**2) - np.mean(variance) - limit)
 
 
 def against_extrapolated(curves: Curves, resampled: bool) -> Squares:
-    """Errors against the limit that the curves themselves point to, by least squares of a + b / width (+ c / depth) at every point."""
+    """Return squares against the limit that the curves themselves point to.
+
+    The limit is a in a + b / width (+ c / depth), by least squares at every point, with weights in
+    proportion to the width.
+    """
     widths, depths = sizes(curves)
-    cells = list(curves)
-    columns = [
-        [1.0, 1 / width] + ([1 / depth] if len(depths) > 1 else []) for width, depth in cells
-    ]
-    design, weights = np.array(columns), np.array([width for width, _ in cells], dtype=np.float64)
-    solve = np.linalg.solve(design.T @ (weights[:, None] * design), (weights[:, None] * design).T)
+    cells, deep = list(curves), len(depths) > 1
+    rows = [[1.0, 1 / width] + ([1 / depth] if deep else []) for width, depth in cells]
+    design, weights = np.array(rows), np.array([width for width, _ in cells], dtype=np.float64)
+    weighted = weights[:, None] * design
+    solve = np.linalg.solve(design.T @ weighted, weighted.T)
     means = np.stack([curves[cell].mean(0) for cell in cells])
     spread = np.stack([_of_mean(curves[cell], resampled) for cell in cells])
     fitted, variance = solve @ means, solve**2 @ spread
     squared = (fitted**2 - variance).mean(1)
-    ends = design.copy()
-    ends[:, 1] = 0.0
-    # What a mean differs by from the limit that is fitted to all means: one linear map, so that its noise is known.
-    away = np.eye(len(cells)) - ends @ solve
+    # The fitted limit holds the noise of all means. What a mean differs from it by is one linear
+    # map of all means, so that the noise in the difference is known.
+    at_limit = design.copy()
+    at_limit[:, 1] = 0.0
+    away = np.eye(len(cells)) - at_limit @ solve
     biases = ((away @ means) ** 2 - away**2 @ spread).mean(1)
-    within = np.array([_of_one(own, resampled).mean() for own in curves.values()])
+    within = np.array([_of_one(curve, resampled).mean() for curve in curves.values()])
     single, bias = np.zeros((2, len(widths)))
     for i, width in enumerate(widths):
-        own = [k for k, cell in enumerate(cells) if cell[0] == width]
-        single[i], bias[i] = np.mean(biases[own] + within[own]), np.mean(biases[own])
+        of_width = [k for k, cell in enumerate(cells) if cell[0] == width]
+        single[i] = np.mean(biases[of_width] + within[of_width])
+        bias[i] = np.mean(biases[of_width])
     return Squares(
         single=single,
         bias=bias,
         one=float(np.mean(single * np.array(widths))),
         mean=float(squared[1]),
-        depth=float(squared[2]) if len(depths) > 1 else float("nan"),
+        depth=float(squared[2]) if deep else float("nan"),
     )
 
 
-def _of_one(own: Float[Array, "seeds points"], resampled: bool) -> Float[Array, " points"]:
-    """The variance of one network; a resampled set has on average (n - 1) / n of it."""
-    return np.asarray(own.var(0, ddof=1) * (len(own) / (len(own) - 1) if resampled else 1.0))
+def _of_one(curve: Float[Array, "seeds points"], resampled: bool) -> Float[Array, " points"]:
+    """Return the variance of one network; a resampled set has on average (n - 1) / n of it."""
+    n = len(curve)
+    return np.asarray(curve.var(0, ddof=1) * (n / (n - 1) if resampled else 1.0))
 
 
-def _of_mean(own: Float[Array, "seeds points"], resampled: bool) -> Float[Array, " points"]:
-    """The variance of the mean over n networks; of a resampled mean, (2 n - 1) / n times as much."""
-    return np.asarray(_of_one(own, resampled) / len(own) * (2 - 1 / len(own) if resampled else 1.0))
+def _of_mean(curve: Float[Array, "seeds points"], resampled: bool) -> Float[Array, " points"]:
+    """Return the variance of the mean over n networks.
+
+    A resampled mean has the variance of the mean, and (n - 1) / n of it once more.
+    """
+    n = len(curve)
+    return np.asarray(_of_one(curve, resampled) / n * (2 - 1 / n if resampled else 1.0))
 
 
 def sizes(curves: Curves) -> tuple[list[int], list[int]]:
-    """Widths and depths, ascending."""
+    """Return widths and depths, ascending."""
     return sorted({width for width, _ in curves}), sorted({depth for _, depth in curves})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A constant, and a fitted power with its interval; None where fewer than two errors can be told from noise."""
+    """A fitted law of width.
+
+    Attributes:
+        errors: Root mean square error by width; 0 where noise is larger.
+        slope: Fitted exponent; None where fewer than two errors are above noise.
+        constant: Constant at theory's power.
+    """
 
     errors: tuple[float, ...]
-    slope: tuple[float, float, float] | None
-    constant: tuple[float, float, float]
+    slope: Estimate | None
+    constant: Estimate
 
 
-def fits(curves: Curves, estimate: Estimate) -> dict[str, Fit]:
-    """The laws of one network, of the mean over networks, and of depth where it was estimated."""
-    found = estimate(curves, False)
-    random = np.random.default_rng(0)
-    samples = [
-        estimate(
-            {cell: own[random.integers(len(own), size=len(own))] for cell, own in curves.items()},
-            True,
+def fits(curves: Curves, estimator: Estimator) -> dict[str, Fit]:
+    """Return the laws of one network, of the mean over networks, and of depth where estimated."""
+    measured = estimator(curves, False)
+    samples = [estimator(drawn, True) for drawn in _resampled(curves)]
+    widths = np.array(sizes(curves)[0], dtype=np.float64)
+
+    def constant(name: str) -> Estimate:
+        value, *roots = (
+            max(getattr(squares, name), 0.0) ** 0.5 for squares in (measured, *samples)
         )
-        for _ in range(RESAMPLES)
-    ]
-    widths = np.log(sizes(curves)[0])
+        return estimate(value, np.array(roots))
 
-    def fit(errors: Array, resampled: Array, constant: float, constants: list[float]) -> Fit:
-        clear = (
-            (errors > 0) & (np.percentile(resampled, _TAIL, axis=0) > 0)
-            if len(errors)
-            else np.zeros(0, bool)
-        )
-        slope = None
-        if clear.sum() > 1:
-            slopes = [
-                np.polyfit(widths[clear], np.log(each[clear]) / 2, 1)[0]
-                for each in resampled
-                if (each[clear] > 0).all()
-            ]
-            slope = _interval(
-                float(np.polyfit(widths[clear], np.log(errors[clear]) / 2, 1)[0]), slopes
-            )
-        roots = [float(np.sqrt(max(each, 0.0))) for each in constants]
+    def fit(errors: str, name: str) -> Fit:
+        squares = getattr(measured, errors)
+        resampled = np.array([getattr(sample, errors) for sample in samples])
+        roots = np.sqrt(np.maximum(squares, 0.0))
         return Fit(
-            errors=tuple(map(float, np.sqrt(np.maximum(errors, 0.0)))),
-            slope=slope,
-            constant=_interval(max(constant, 0.0) ** 0.5, roots),
+            errors=tuple(map(float, roots)),
+            slope=_slope(widths, squares, resampled),
+            constant=constant(name),
         )
 
-    laws = {
-        "one network": fit(
-            found.single,
-            np.array([each.single for each in samples]),
-            found.one,
-            [each.one for each in samples],
-        ),
-        "mean over networks": fit(
-            found.bias,
-            np.array([each.bias for each in samples]),
-            found.mean,
-            [each.mean for each in samples],
-        ),
-    }
-    if not np.isnan(found.depth):
-        laws["depth"] = fit(
-            np.zeros(0), np.zeros((RESAMPLES, 0)), found.depth, [each.depth for each in samples]
-        )
+    laws = {"one network": fit("single", "one"), "mean over networks": fit("bias", "mean")}
+    if not np.isnan(measured.depth):
+        laws["depth"] = Fit(errors=(), slope=None, constant=constant("depth"))
     return laws
 
 
-def _interval(value: float, samples: list[float]) -> tuple[float, float, float]:
-    low, high = np.percentile(samples, [_TAIL, 100 - _TAIL])
-    return value, float(min(low, value)), float(max(high, value))
+def _resampled(curves: Curves) -> list[Curves]:
+    """Return bootstrap samples of the networks, independent for every size."""
+    seeds = len(next(iter(curves.values())))
+    picks = resamples(seeds, RESAMPLES * len(curves)).reshape(RESAMPLES, len(curves), seeds)
+    return [
+        {cell: curve[rows] for (cell, curve), rows in zip(curves.items(), pick, strict=True)}
+        for pick in picks
+    ]
+
+
+def _slope(
+    widths: Float[Array, " widths"],
+    squares: Float[Array, " widths"],
+    resampled: Float[Array, "resamples widths"],
+) -> Estimate | None:
+    """Return the exponent of errors over widths, of those errors that are above noise."""
+    low = np.array([interval(column)[0] for column in resampled.T])
+    clear = (squares > 0) & (low > 0)
+    if clear.sum() < 2:
+        return None
+    slopes = [
+        power_law(widths[clear], np.sqrt(sample)).exponents[0]
+        for sample in resampled[:, clear]
+        if (sample > 0).all()
+    ]
+    value = power_law(widths[clear], np.sqrt(squares[clear])).exponents[0]
+    return estimate(value, np.array(slopes))

@@ -1,21 +1,35 @@
-"""Invariant imbedding in layers, one time after another: a linear residual network of infinite width and finite depth.
+"""Invariant imbedding in layers: a linear residual network of infinite width, time by time.
 
-Every layer keeps how its features h answer to its own gradients g, and its gradients to its own features:
+The fields of a layer depend on all other layers, through the weights below it, which learned from
+its gradients, and through the weights above it, which learned from its features. Cut the network at
+one layer. All that lies below is summed up by how it turns g of the cut into h of the cut, and all
+that lies above by how it turns h into g:
 
-    h = zeta + R g      zeta: all that is made below, R: what the weights below learned from g, and answer to it
-    g = kappa + Q h     kappa: all that is made above, Q: the same of the weights above
+    h = zeta + R g      zeta: the part made below alone; R: learned below from g, and answers to g
+    g = kappa + Q h     kappa: the part made above alone; Q: the same of the weights above
 
-Rows of R at time t hold only earlier times, and so do those of Q, so each time needs one sweep up and one sweep down.
+so h = (1 - R Q)^-1 (zeta + R kappa), and likewise g. Moving the cut up by one layer changes R by
+the weights that it passes, so one sweep up gives R everywhere and one sweep down gives Q. Row t of
+R holds times before t alone, because weights learn from the past, and so does row t of Q. So every
+time needs one sweep up for the features, then one sweep down for the gradients, and no iteration.
+
+Axes:
+
+    n   T times x P examples of features, time by time; rows and columns of H, R and Q
+    t   T times of gradients; in a linear network they are the same for all examples
+
+Names: `features.kernel` is H = <h h>, `gradients.kernel` is G = <g g>, `through` is (1 - loop)^-1.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
 
-from ._activations import Array
+from ..statistics import Array
 from ._limit import Limit, check_outputs
 from ._memory import Memory, memory
 from ._problem import Depth, Problem
@@ -28,8 +42,8 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
         problem: Data and training.
         layers: Number of branches.
         noise: Square of the factor of a branch.
-        rate: The same, times the factor of its weights' rate.
-        depth: For the result and for messages.
+        rate: The same, times the factor of the rate of its weights.
+        depth: Depth that the stack stands for, in the result and in messages.
 
     Raises:
         Diverged: the loss is hopeless.
@@ -40,7 +54,7 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
     matrices = [_Matrix(below, above, kept, noise, rate) for below, above in pairwise(stream)]
     outputs, pulls = np.zeros((times, examples)), np.zeros((times, examples))
     for t in range(times):
-        now = _Now(t, examples, problem.gamma0 * kept.moved[t, :t, None] * pulls[:t])
+        now = _Now.of(t, examples, problem.gamma0 * kept.moved[t, :t, None] * pulls[:t])
         _embed(problem, kept, stream[0], now)
         for matrix in matrices:
             matrix.up(now)
@@ -50,7 +64,10 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
         for matrix in reversed(matrices):
             matrix.down(now)
     shape = (times, examples)
+    # A branch that draws u and r answers with factor sqrt(noise) to what is kept of its weights.
     answers = np.sqrt(noise) * kept.kept
+    forward = np.array([layer.RS * answers for layer in stream[:-1]])
+    backward = np.array([layer.QS * np.repeat(answers, examples) for layer in stream[1:]])
     return Limit(
         problem=problem,
         depth=depth,
@@ -60,48 +77,70 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
         features=np.stack([layer.features.kernel for layer in stream]).reshape(-1, *shape, *shape),
         gradients=np.stack([layer.gradients.kernel for layer in stream]),
         responses={
-            "forward": np.array([layer.RS * answers for layer in stream[:-1]]).reshape(
-                -1, *shape, times
-            ),
-            "backward": np.array(
-                [layer.QS * np.repeat(answers, examples) for layer in stream[1:]]
-            ).reshape(-1, times, *shape),
+            "forward": forward.reshape(-1, *shape, times),
+            "backward": backward.reshape(-1, times, *shape),
         },
     )
 
 
+@dataclass(frozen=True)
 class _Now:
-    """One time: its rows among features, which are (time, example), and among gradients, and what was learned until then.
+    """One time, as slices of the two axes.
 
-    `learned` (past, examples) is gamma0 moved[t, s] pull_mu(s).
+    Attributes:
+        t: The time.
+        examples: Number of examples.
+        learned: Weight of every past gradient, gamma0 moved[t, s] pull_mu(s), (past, examples).
+        h: Rows of this time on axis n.
+        h_past: Rows of all times before.
+        h_until: Both.
+        g: The row of this time on axis t.
+        g_past: Rows of all times before.
+        g_until: Both.
     """
 
-    def __init__(self, t: int, examples: int, learned: Float[Array, "past examples"]) -> None:
-        self.t, self.examples, self.learned = t, examples, learned
-        self.h, self.h_past, self.h_until = (
-            slice(t * examples, (t + 1) * examples),
-            slice(t * examples),
-            slice((t + 1) * examples),
-        )
-        self.g, self.g_past, self.g_until = slice(t, t + 1), slice(t), slice(t + 1)
+    t: int
+    examples: int
+    learned: Float[Array, "past examples"]
+    h: slice
+    h_past: slice
+    h_until: slice
+    g: slice
+    g_past: slice
+    g_until: slice
+
+    @classmethod
+    def of(cls, t: int, examples: int, learned: Float[Array, "past examples"]) -> _Now:
+        start, end = t * examples, (t + 1) * examples
+        features = slice(start, end), slice(start), slice(end)
+        return cls(t, examples, learned, *features, slice(t, t + 1), slice(t), slice(t + 1))
 
 
 class _Second:
-    """Second moments of what is passed through (1 - loop)^-1, a lower triangular matrix that grows by its last rows."""
+    """Second moments of a field after a loop: kernel = through inner through^T.
+
+    A field that passes a loop again and again is multiplied by through = (1 - loop)^-1. It is lower
+    triangular, since loops go through the past, and so it grows by its last rows.
+    """
 
     def __init__(self, size: int) -> None:
         self.inner, self.through, self.kernel = (np.zeros((size, size)) for _ in range(3))
 
     def grow(self, rows: slice, past: slice, until: slice, inner: Array, through: Array) -> None:
-        """Add rows: inner moments with all until then, what earlier rows pass on; the kernel follows."""
+        """Add rows.
+
+        Args:
+            rows: Rows of this time.
+            past: Rows of times before.
+            until: Both.
+            inner: Moments of the field before the loop, of these rows with all until now.
+            through: Passes from earlier rows to these.
+        """
         _mirror(self.inner, rows, inner)
         self.through[rows, past] = through
         self.through[rows, rows] = np.eye(len(through))
-        _mirror(
-            self.kernel,
-            rows,
-            (self.through[rows, until] @ self.inner[until, until]) @ self.through[until, until].T,
-        )
+        half = self.through[rows, until] @ self.inner[until, until]
+        _mirror(self.kernel, rows, half @ self.through[until, until].T)
 
 
 def _mirror(kernel: Array, rows: slice, values: Array) -> None:
@@ -111,7 +150,18 @@ def _mirror(kernel: Array, rows: slice, values: Array) -> None:
 
 
 class _Layer:
-    """One layer of the stream: R, Q, the moments of zeta and kappa, and the kernels of features and gradients."""
+    """A cut of the network: R, Q, the moments of zeta and kappa, and the kernels of h and g.
+
+    Attributes:
+        R: Answers of features to gradients, (n, t).
+        RS: R (1 - Q R)^-1: the answer of h to the Gaussian part of g, all loops included.
+        Q: Answers of gradients to features, (t, n).
+        QS: Q (1 - R Q)^-1, the same of g.
+        zeta: Moments <zeta zeta>, (n, n).
+        kappa: Moments <kappa kappa>, (t, t).
+        features: Moments of h, through (1 - R Q)^-1.
+        gradients: Moments of g, through (1 - Q R)^-1.
+    """
 
     def __init__(self, times: int, examples: int) -> None:
         n = times * examples
@@ -121,33 +171,49 @@ class _Layer:
         self.features, self.gradients = _Second(n), _Second(times)
 
     def see_features(self, now: _Now) -> None:
-        """The kernel's rows of this time, once R and zeta have theirs: h = (1 - R Q)^-1 (zeta + R kappa)."""
+        """Add this time to the kernel of h = (1 - R Q)^-1 (zeta + R kappa).
+
+        R and zeta must have their rows of this time.
+        """
         R = self.R[now.h, now.g_past]
         self.RS[now.h, now.g_past] = R @ self.gradients.through[now.g_past, now.g_past]
-        inner = (
-            self.zeta[now.h, now.h_until]
-            + (R @ self.kappa[now.g_past, now.g_past]) @ self.R[now.h_until, now.g_past].T
-        )
+        from_above = (R @ self.kappa[now.g_past, now.g_past]) @ self.R[now.h_until, now.g_past].T
+        inner = self.zeta[now.h, now.h_until] + from_above
         through = self.RS[now.h, now.g_past] @ self.Q[now.g_past, now.h_past]
         self.features.grow(now.h, now.h_past, now.h_until, inner, through)
 
     def see_gradients(self, now: _Now) -> None:
-        """The same for gradients: g = (1 - Q R)^-1 (kappa + Q zeta)."""
+        """Add this time to the kernel of g = (1 - Q R)^-1 (kappa + Q zeta)."""
         Q = self.Q[now.g, now.h_past]
         self.QS[now.g, now.h_past] = Q @ self.features.through[now.h_past, now.h_past]
-        inner = (
-            self.kappa[now.g, now.g_until]
-            + (Q @ self.zeta[now.h_past, now.h_past]) @ self.Q[now.g_until, now.h_past].T
-        )
+        from_below = (Q @ self.zeta[now.h_past, now.h_past]) @ self.Q[now.g_until, now.h_past].T
+        inner = self.kappa[now.g, now.g_until] + from_below
         through = self.QS[now.g, now.h_past] @ self.R[now.h_past, now.g_past]
         self.gradients.grow(now.g, now.g_past, now.g_until, inner, through)
 
 
 class _Matrix:
-    """The weights between two layers: what they pass on at first, and what they learn.
+    """The weights between two cuts.
 
-    With u and r the independent Gaussians of a forward and a backward pass, h_above = h_below + u + M g_above and
-    g_below = g_above + r + N h_below.
+    With the independent Gaussians u and r of their forward and backward passes,
+
+        h_above = h_below + u + M g_above
+        g_below = g_above + r + N h_below
+
+    where M and N hold what the weights learned, and their answers to their own use. Eliminating
+    the fields between the cuts moves the cut up, and moves it down:
+
+        R_above = M + R_below (1 - N R_below)^-1
+        zeta_above = u + (1 - R_below N)^-1 (zeta_below + R_below r)
+        Q_below = N + (1 - Q_above M)^-1 Q_above
+        kappa_below = r + (1 - Q_above M)^-1 (kappa_above + Q_above u)
+
+    Attributes:
+        M: Weights of the forward pass on g above, (n, t).
+        N: Weights of the backward pass on h below, (t, n).
+        zeta: Moments of zeta above but for u, through (1 - R_below N)^-1.
+        kappa: Moments of kappa below but for r, through (1 - Q_above M)^-1.
+        loop: The loop (1 - N R_below)^-1, (t, t).
     """
 
     def __init__(
@@ -161,89 +227,66 @@ class _Matrix:
         self.loop = np.zeros((times, times))
 
     def up(self, now: _Now) -> None:
-        """R, zeta and the features of the layer above at this time."""
+        """Set R, zeta and the features of the cut above at this time; u and r are moments."""
         below, above = self.below, self.above
         kernel = below.features.kernel[now.h, now.h_past].reshape(now.examples, now.t, now.examples)
         learned = np.einsum("msn,sn->ms", kernel, now.learned)
         kept, kept_past = self.kept_g[now.t], self.kept_g[now.g_past]
-        self.M[now.h, now.g_past] = (
-            self.noise * kept * below.RS[now.h, now.g_past] * kept_past + self.rate * learned
-        )
+        answers = self.noise * kept * below.RS[now.h, now.g_past] * kept_past
+        self.M[now.h, now.g_past] = answers + self.rate * learned
         R = below.R[now.h, now.g_past]
         looped = R @ self.loop[now.g_past, now.g_past]
         above.R[now.h, now.g_past] = looped + self.M[now.h, now.g_past]
-        drawn = (
-            self.noise
-            * kept_past[:, None]
-            * above.gradients.kernel[now.g_past, now.g_past]
-            * kept_past
-        )
-        inner = below.zeta[now.h, now.h_until] + (R @ drawn) @ below.R[now.h_until, now.g_past].T
-        self.zeta.grow(
-            now.h, now.h_past, now.h_until, inner, looped @ self.N[now.g_past, now.h_past]
-        )
-        drawn = (
-            self.noise * kept * below.features.kernel[now.h, now.h_until] * self.kept_h[now.h_until]
-        )
-        _mirror(above.zeta, now.h, drawn + self.zeta.kernel[now.h, now.h_until])
+        G = above.gradients.kernel[now.g_past, now.g_past]
+        r = self.noise * kept_past[:, None] * G * kept_past
+        inner = below.zeta[now.h, now.h_until] + (R @ r) @ below.R[now.h_until, now.g_past].T
+        through = looped @ self.N[now.g_past, now.h_past]
+        self.zeta.grow(now.h, now.h_past, now.h_until, inner, through)
+        H = below.features.kernel[now.h, now.h_until]
+        u = self.noise * kept * H * self.kept_h[now.h_until]
+        _mirror(above.zeta, now.h, u + self.zeta.kernel[now.h, now.h_until])
         above.see_features(now)
 
     def down(self, now: _Now) -> None:
-        """Q, kappa and the gradients of the layer below at this time."""
+        """Set Q, kappa and the gradients of the cut below at this time; u and r are moments."""
         below, above = self.below, self.above
         learned = (above.gradients.kernel[now.t, now.g_past, None] * now.learned).ravel()
         kept, kept_past = self.kept_g[now.t], self.kept_h[now.h_past]
-        self.N[now.t, now.h_past] = (
-            self.noise * kept * above.QS[now.t, now.h_past] * kept_past + self.rate * learned
-        )
-        self.loop[now.t, now.g_past] = (
-            self.N[now.t, now.h_past]
-            @ below.R[now.h_past, now.g_past]
-            @ self.loop[now.g_past, now.g_past]
-        )
+        answers = self.noise * kept * above.QS[now.t, now.h_past] * kept_past
+        self.N[now.t, now.h_past] = answers + self.rate * learned
+        round_trip = self.N[now.t, now.h_past] @ below.R[now.h_past, now.g_past]
+        self.loop[now.t, now.g_past] = round_trip @ self.loop[now.g_past, now.g_past]
         self.loop[now.t, now.t] = 1.0
         Q = above.Q[now.g, now.h_past]
-        drawn = (
-            self.noise
-            * kept_past[:, None]
-            * below.features.kernel[now.h_past, now.h_past]
-            * kept_past
-        )
-        inner = above.kappa[now.g, now.g_until] + (Q @ drawn) @ above.Q[now.g_until, now.h_past].T
+        H = below.features.kernel[now.h_past, now.h_past]
+        u = self.noise * kept_past[:, None] * H * kept_past
+        inner = above.kappa[now.g, now.g_until] + (Q @ u) @ above.Q[now.g_until, now.h_past].T
         through = (Q @ self.M[now.h_past, now.g_past]) @ self.kappa.through[now.g_past, now.g_past]
         self.kappa.grow(now.g, now.g_past, now.g_until, inner, through)
-        below.Q[now.g, now.h_past] = (
-            Q + through @ above.Q[now.g_past, now.h_past] + self.N[now.g, now.h_past]
-        )
-        drawn = (
-            self.noise
-            * kept
-            * above.gradients.kernel[now.g, now.g_until]
-            * self.kept_g[now.g_until]
-        )
-        _mirror(below.kappa, now.g, drawn + self.kappa.kernel[now.g, now.g_until])
+        looped = Q + through @ above.Q[now.g_past, now.h_past]
+        below.Q[now.g, now.h_past] = looped + self.N[now.g, now.h_past]
+        G = above.gradients.kernel[now.g, now.g_until]
+        r = self.noise * kept * G * self.kept_g[now.g_until]
+        _mirror(below.kappa, now.g, r + self.kappa.kernel[now.g, now.g_until])
         below.see_gradients(now)
 
 
 def _embed(problem: Problem, kept: Memory, first: _Layer, now: _Now) -> None:
-    """The features of layer 0, which the input's weights make."""
+    """Set the features of layer 0, which the input's weights make."""
     if problem.train_input:
         first.R[now.h, now.g_past] = problem.gram @ now.learned.T
-    _mirror(
-        first.zeta,
-        now.h,
-        kept.kept_input[now.t] * np.kron(kept.kept_input[now.g_until], problem.gram),
-    )
+    drawn = kept.kept_input[now.t] * np.kron(kept.kept_input[now.g_until], problem.gram)
+    _mirror(first.zeta, now.h, drawn)
     first.see_features(now)
 
 
 def _readout(problem: Problem, kept: Memory, last: _Layer, now: _Now) -> Float[Array, " examples"]:
-    """The outputs f = w . h / (gamma0 N), and the gradients of the last layer, which are the readout's weights w."""
+    """Return the outputs f = <w h> / gamma0, and set the last layer's gradients, the readout w."""
     w = kept.kept_readout
-    own = w[now.t] * (last.RS[now.h, now.g_past] @ w[now.g_past])
+    overlap = w[now.t] * (last.RS[now.h, now.g_past] @ w[now.g_past])
     if problem.train_readout:
         last.Q[now.t, now.h_past] = now.learned.ravel()
-        own = own + last.features.kernel[now.h, now.h_past] @ now.learned.ravel()
+        overlap = overlap + last.features.kernel[now.h, now.h_past] @ now.learned.ravel()
     _mirror(last.kappa, now.g, (w[now.t] * w[now.g_until])[None])
     last.see_gradients(now)
-    return np.asarray(own / problem.gamma0)
+    return np.asarray(overlap / problem.gamma0)

@@ -1,31 +1,37 @@
-"""Transfer from theory alone: the loss of infinitely wide networks as a function of a hyperparameter, at finite and infinite depth."""
+"""Loss of infinitely wide networks as a function of a hyperparameter: results.
+
+Axes: values of the hyperparameter.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError, about, write_csv
-from ..statistics import edge, vertex
-from ._activations import Array
-from ._limit import Diverged, Unsettled, hopeless
-from ._nonlinear import Report
-from ._problem import Depth, Problem
-from ._simulate import simulate
-from ._solve import solve
+from ..core import (
+    Drawn,
+    MutransferError,
+    Result,
+    about,
+    number,
+    parsed,
+    parsing,
+    plain,
+    text,
+    write_csv,
+    writing,
+)
+from ..statistics import Array
+from ._limit import array, depth_of
+from ._problem import Depth, Problem, scaling
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Vary = Callable[[Problem, float], Problem]
-"""The problem with one hyperparameter set to a value."""
+Metric = Literal["final", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,9 +41,11 @@ class Curve:
     Attributes:
         width: Width; infinite for the limit.
         depth: Depth, or math.inf.
-        losses: At every value, (values,); infinite where training diverges. The mean over networks where the width is finite.
-        errors: Standard errors of these, (values,); zero where nothing is sampled.
-        optimum: The value of lowest loss by a parabola through three points, or None where the lowest lies at the edge of the values.
+        losses: Loss at every value, (values,); infinite where training diverges. At finite width
+            the mean over networks.
+        errors: Standard errors of the losses, (values,); zero where nothing is sampled.
+        optimum: Value of lowest loss, by a parabola through three points; None where the lowest
+            lies at the edge of the values.
     """
 
     width: float
@@ -46,78 +54,103 @@ class Curve:
     errors: Float[Array, " values"]
     optimum: float | None
 
+    @property
+    def size(self) -> dict[str, Any]:
+        """Width and depth as plain data."""
+        sizes: dict[str, Any] = plain({"width": self.width, "depth": self.depth})
+        return sizes
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Landscape:
-    """Losses over one hyperparameter, for the limit at several depths and for finite networks beside it.
+    def to_json(self) -> dict[str, Any]:
+        """Return the curve as plain data."""
+        values = {"losses": self.losses, "standard_errors": self.errors, "optimum": self.optimum}
+        data: dict[str, Any] = self.size | plain(values)
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Curve:
+        """Return the curve that `to_json` wrote."""
+        optimum = data["optimum"]
+        return cls(
+            width=depth_of(data["width"]),
+            depth=depth_of(data["depth"]),
+            losses=array(data["losses"]),
+            errors=array(data["standard_errors"]),
+            optimum=None if optimum is None else number(optimum),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Landscape(Result, Drawn):
+    """Losses over one hyperparameter, of the limit at several depths and of finite networks.
 
     Attributes:
-        problem: What was varied.
+        problem: The problem that was varied.
         over: Name of the hyperparameter.
         values: Its values, (values,).
         metric: "final" loss, or the "mean" loss over all times.
         curves: The limit's curves by depth, then those of finite networks.
+        about: Versions, device, command and date.
     """
 
     problem: Problem
     over: str
     values: Float[Array, " values"]
-    metric: Literal["final", "mean"]
+    metric: Metric
     curves: tuple[Curve, ...]
+    about: Mapping[str, Any] = field(default_factory=about)
 
     @property
     def logarithmic(self) -> bool:
-        """Whether values are spaced evenly on a logarithmic scale rather than on a linear one."""
-        return _is_logarithmic(self.values)
+        """True if values are spaced more evenly on a logarithmic scale than on a linear one."""
+        return is_logarithmic(self.values)
 
     def __str__(self) -> str:
-        """A row for each size: its optimum, and its lowest loss."""
         title = f"{scaling(self.problem)}: best {self.over} by {self.metric} loss"
-        lines = [title, f"{'width':>7} {'depth':>6} {'optimum':>12} {'lowest loss':>12}"]
-        for curve in self.curves:
-            best = (
-                "at the edge"
-                if curve.optimum is None
-                else f"2^{math.log2(curve.optimum):.2f}"
-                if self.logarithmic
-                else f"{curve.optimum:.3g}"
-            )
-            lowest = float(curve.losses.min())
-            shown = "diverges" if math.isinf(lowest) else f"{lowest:.4g}"
-            lines.append(
-                f"{curve.width:>7g} {curve.depth:>6g} {'' if shown == 'diverges' else best:>12} {shown:>12}"
-            )
-        return "\n".join(lines)
+        header = f"{'width':>7} {'depth':>6} {'optimum':>12} {'lowest loss':>12}"
+        return "\n".join([title, header, *map(self._line, self.curves)])
+
+    def _line(self, curve: Curve) -> str:
+        lowest = float(curve.losses.min())
+        if math.isinf(lowest):
+            optimum, loss = "", "diverges"
+        else:
+            optimum, loss = self._optimum(curve), f"{lowest:.4g}"
+        return f"{curve.width:>7g} {curve.depth:>6g} {optimum:>12} {loss:>12}"
+
+    def _optimum(self, curve: Curve) -> str:
+        if curve.optimum is None:
+            return "at the edge"
+        if self.logarithmic:
+            return f"2^{math.log2(curve.optimum):.2f}"
+        return f"{curve.optimum:.3g}"
 
     def drift(self) -> float:
-        """How far the limit's optimum moves from the smallest depth to the largest: octaves, or the value's unit on a linear scale.
+        """Return the shift of the limit's optimum from the smallest depth to the largest.
+
+        It is in octaves, or on a linear scale in the unit of the values.
 
         Raises:
-            MutransferError: one of the two optima is not bracketed.
+            MutransferError: one of the two optima lies at the edge of the values.
         """
         limits = [curve for curve in self.curves if math.isinf(curve.width)]
-        first, last = limits[0], limits[-1]
-        for curve in (first, last):
-            if curve.optimum is None:
-                raise MutransferError(
-                    f"at depth {curve.depth:g} the best {self.over} lies at the edge of the values, {self.values[0]:g} to "
-                    f"{self.values[-1]:g}; add values beyond it"
-                )
-        assert first.optimum is not None and last.optimum is not None
-        return (
-            math.log2(last.optimum / first.optimum)
-            if self.logarithmic
-            else last.optimum - first.optimum
-        )
+        first, last = (self._inner_optimum(curve) for curve in (limits[0], limits[-1]))
+        return math.log2(last / first) if self.logarithmic else last - first
+
+    def _inner_optimum(self, curve: Curve) -> float:
+        if curve.optimum is None:
+            raise MutransferError(
+                f"at depth {curve.depth:g} the best {self.over} lies at the edge of the values, "
+                f"{self.values[0]:g} to {self.values[-1]:g}; add values beyond it"
+            )
+        return curve.optimum
 
     def rows(self) -> list[dict[str, Any]]:
-        """One plain row for every size and value; infinite sizes and losses as "inf"."""
+        """Return one plain row for every size and value; infinite sizes and losses as "inf"."""
         return [
             {
-                "width": _plain(curve.width),
-                "depth": _plain(curve.depth),
+                **curve.size,
                 self.over: float(value),
-                "loss": _plain(loss),
+                "loss": plain(float(loss)),
                 "standard_error": float(error),
                 "optimum": curve.optimum,
             }
@@ -126,34 +159,80 @@ class Landscape:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything that was found, and what made it, as plain data."""
-        return {
-            "problem": self.problem.describe(),
-            "over": self.over,
-            "metric": self.metric,
-            "values": self.values.tolist(),
-            "curves": [
-                {
-                    "width": _plain(curve.width),
-                    "depth": _plain(curve.depth),
-                    "losses": [_plain(loss) for loss in curve.losses],
-                    "standard_errors": curve.errors.tolist(),
-                    "optimum": curve.optimum,
-                }
-                for curve in self.curves
-            ],
-            "about": about(),
-        }
+        """Return everything as plain data."""
+        data: dict[str, Any] = plain(vars(self))
+        return data
 
-    def figure(self) -> Figure:
-        """Loss over the hyperparameter, a line for each depth of the limit with its optimum, marks for finite networks.
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Self:
+        """Return the landscape that `to_json` wrote.
 
         Raises:
-            MutransferError: matplotlib is missing.
+            MutransferError: the data is no landscape, or its problem has an activation or loss that
+                is none of the library's.
         """
-        from ..figures import landscape_figure
+        with parsing("a landscape written by Landscape.to_json"):
+            given = parsed(data)
+            return cls(
+                problem=Problem.from_json(given.pop("problem")),
+                values=array(given.pop("values")),
+                curves=tuple(map(Curve.from_json, given.pop("curves"))),
+                **given,
+            )
 
-        return landscape_figure([self])
+    def save(self, out: str | Path) -> None:
+        """Write limit.json, .csv, .png and .svg into this folder, as `Landscapes.save`.
+
+        Raises:
+            MutransferError: the folder cannot be written, or matplotlib is missing.
+        """
+        Landscapes(landscapes=(self,)).save(out)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Landscapes(Result, Drawn):
+    """Several landscapes, to be compared: a panel each, on common scales.
+
+    Attributes:
+        landscapes: The landscapes.
+    """
+
+    landscapes: tuple[Landscape, ...]
+
+    def __len__(self) -> int:
+        return len(self.landscapes)
+
+    def __iter__(self) -> Iterator[Landscape]:
+        return iter(self.landscapes)
+
+    def __getitem__(self, index: int) -> Landscape:
+        return self.landscapes[index]
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.landscapes))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of all landscapes, with the scaling of their branches."""
+        return [
+            {"scaling": scaling(landscape.problem)} | row
+            for landscape in self.landscapes
+            for row in landscape.rows()
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {"landscapes": plain(self.landscapes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Self:
+        """Return the landscapes that `to_json` wrote.
+
+        Raises:
+            MutransferError: the data is no landscapes.
+        """
+        with parsing("landscapes written by Landscapes.to_json"):
+            given = parsed(data)["landscapes"]
+            return cls(landscapes=tuple(map(Landscape.from_json, given)))
 
     def save(self, out: str | Path) -> None:
         """Write limit.json, limit.csv and the figure, limit.png and limit.svg, into this folder.
@@ -161,175 +240,17 @@ class Landscape:
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
         """
-        save_landscapes([self], out)
+        folder = Path(out)
+        with writing("the limit", out):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "limit.json").write_text(f"{text(self)}\n", encoding="utf-8")
+            write_csv(folder / "limit.csv", self.rows())
+        self.save_figure(folder / "limit")
 
 
-def landscape(
-    problem: Problem,
-    *,
-    values: Sequence[float],
-    depths: Sequence[Depth],
-    over: str | tuple[str, Vary] = "lr",
-    metric: Literal["final", "mean"] = "mean",
-    widths: Sequence[int] = (),
-    seeds: int = 4,
-    accuracy: float = 0.02,
-    report: Report | None = None,
-) -> Landscape:
-    """The loss of infinitely wide networks as a function of a hyperparameter: where its optimum lies, and whether it moves with depth.
-
-    Nothing is trained for the limit; it takes the place of a sweep of infinitely many networks. With branches of scale 1 / sqrt(depth)
-    the optimum converges (2309.16620, Figure 1 for finite networks); without, it runs away.
-
-    Args:
-        problem: The network, its data and training.
-        values: The hyperparameter's values, ascending.
-        depths: Depths of the limit, ascending; math.inf among them.
-        over: The hyperparameter: "lr", "momentum", "weight_decay", "gamma0" or "beta0", or a name and a function that sets it, such as
-            ("half time", lambda problem, value: replace(problem, schedule=lambda step: 0.5 ** (step / value))).
-        metric: The "mean" loss over all times, or the "final" one.
-        widths: Widths of finite networks to put beside the limit, at every finite depth.
-        seeds: Finite networks of each size.
-        accuracy: Of nonlinear limits, a share of the initial loss; where it is not reached, as near divergence, the curve's errors say so.
-        report: Called as report(what, done, total) after every solution.
-
-    Raises:
-        MutransferError: there are no values or depths, they do not ascend, or the hyperparameter is unknown.
-    """
-    name, vary = _varied(over)
-    if metric not in ("final", "mean"):
-        raise MutransferError(f"metric is {metric!r}: give 'final' or 'mean'")
-    for what, given in (("values", values), ("depths", depths)):
-        if not len(given) or list(given) != sorted(set(given)):
-            raise MutransferError(f"{what} are {list(given)}: give at least one, ascending")
-    for depth in depths:
-        problem.check_depth(depth)
-    if len(widths) and all(math.isinf(depth) for depth in depths):
-        raise MutransferError(
-            f"widths {list(widths)} have no finite depth to be trained at: give one beside infinite depth"
-        )
-    grid = np.array(values, dtype=np.float64)
-    sizes: list[tuple[float, Depth]] = [(math.inf, depth) for depth in depths]
-    sizes += [(width, depth) for width in widths for depth in depths if not math.isinf(depth)]
-    curves = []
-    for number, (width, depth) in enumerate(sizes):
-        losses, errors = np.zeros((2, len(grid)))
-        for i, value in enumerate(grid):
-            own = vary(problem, float(value))
-            losses[i], errors[i] = (
-                _limit_loss(own, depth, metric, accuracy)
-                if math.isinf(width)
-                else _mean_loss(own, int(width), int(depth), seeds, metric)
-            )
-            if report is not None:
-                report(
-                    f"width {width:g}, depth {depth:g}",
-                    number * len(grid) + i + 1,
-                    len(sizes) * len(grid),
-                )
-        curves.append(
-            Curve(
-                width=width,
-                depth=depth,
-                losses=losses,
-                errors=errors,
-                optimum=_optimum(grid, losses),
-            )
-        )
-    return Landscape(problem=problem, over=name, values=grid, metric=metric, curves=tuple(curves))
-
-
-def save_landscapes(landscapes: Sequence[Landscape], out: str | Path) -> None:
-    """As Landscape.save, with the panels of several landscapes side by side.
-
-    Raises:
-        MutransferError: the folder cannot be written, or matplotlib is missing.
-    """
-    from ..figures import save
-    from ..figures import landscape_figure
-
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "limit.json").write_text(
-            json.dumps([each.to_json() for each in landscapes], indent=1) + "\n"
-        )
-    except OSError as error:
-        raise MutransferError(
-            f"cannot write to {folder}: {error.strerror}; give another folder"
-        ) from None
-    write_csv(
-        folder / "limit.csv",
-        [{"scaling": scaling(each.problem)} | row for each in landscapes for row in each.rows()],
-    )
-    save(landscape_figure(landscapes), folder / "limit")
-
-
-def scaling(problem: Problem) -> str:
-    """How branches scale with depth, in words."""
-    if not problem.alpha:
-        return "no depth scaling"
-    return "branches × " + {0.5: "1/√depth", 1.0: "1/depth"}.get(
-        problem.alpha, f"depth^-{problem.alpha:g}"
-    )
-
-
-_FIELDS = ("lr", "momentum", "weight_decay", "gamma0", "beta0")
-
-
-def _varied(over: str | tuple[str, Vary]) -> tuple[str, Vary]:
-    if not isinstance(over, str):
-        return over
-    if over not in _FIELDS:
-        raise MutransferError(
-            f"unknown hyperparameter {over!r}; choose one of {', '.join(_FIELDS)}, or give a name and a function"
-        )
-    return over, lambda problem, value: replace(problem, **{over: value})
-
-
-def _limit_loss(
-    problem: Problem, depth: Depth, metric: str, accuracy: float
-) -> tuple[float, float]:
-    try:
-        found = solve(problem, depth, accuracy=accuracy)
-    except Diverged:
-        return math.inf, 0.0
-    except Unsettled as error:
-        found = error.limit
-    errors = np.broadcast_to(found.losses_error, found.losses.shape)
-    # Errors of one run's times go together, so that of their mean is at most the mean error.
-    return (
-        (float(found.losses[-1]), float(errors[-1]))
-        if metric == "final"
-        else (float(found.losses.mean()), float(errors.mean()))
-    )
-
-
-def _mean_loss(
-    problem: Problem, width: int, depth: int, seeds: int, metric: str
-) -> tuple[float, float]:
-    losses = problem.losses(simulate(problem, width, depth, seeds))
-    own = losses[:, -1] if metric == "final" else losses.mean(1)
-    if hopeless(losses[:, :1], losses).any():
-        return math.inf, 0.0
-    return float(own.mean()), float(own.std(ddof=1) / seeds**0.5) if seeds > 1 else 0.0
-
-
-def _is_logarithmic(values: Float[Array, " values"]) -> bool:
+def is_logarithmic(values: Float[Array, " values"]) -> bool:
+    """Return True if values are spaced more evenly by their ratios than by their differences."""
     if values[0] <= 0 or len(values) < 3:
         return bool(values[0] > 0)
     steps, ratios = np.diff(values), np.diff(np.log(values))
     return bool(np.ptp(ratios) / ratios.mean() < np.ptp(steps) / steps.mean())
-
-
-def _optimum(values: Float[Array, " values"], losses: Float[Array, " values"]) -> float | None:
-    if len(values) < 3 or edge(losses):
-        return None
-    logarithmic = _is_logarithmic(values)
-    best = float(vertex(np.log2(values) if logarithmic else values, losses))
-    return 2.0**best if logarithmic else best
-
-
-def _plain(value: float) -> float | int | str:
-    """A number that JSON knows."""
-    return "inf" if math.isinf(value) else int(value) if value == int(value) else float(value)

@@ -1,50 +1,48 @@
-"""What a solver returns, and the error of one that diverged."""
+"""The result of a solver, and the errors of one that has none.
+
+Axes: recorded layers, T times (time t is before step t, the last one after the last step), P
+examples.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError
-from ._activations import Array
+from ..core import MutransferError, Result, number, parsed, parsing, plain
+from ..statistics import HOPELESS, ZERO, Array, hopeless
 from ._problem import Depth, Problem
-
-HOPELESS = 100.0
-"""Training has diverged once its loss is not finite or this many times its first value, as in ensembles."""
-
-_ZERO = 1e-9
 
 
 class Diverged(MutransferError):
-    """The learning rate is too large for the limit; `step` is when that showed."""
+    """The learning rate is too large for the limit.
+
+    Attributes:
+        step: First step whose loss is hopeless.
+    """
 
     def __init__(self, problem: Problem, depth: Depth, step: int) -> None:
         self.step = step
         super().__init__(
-            f"the limit of depth {depth} diverges at step {step} with lr {problem.lr:g}: the loss is not finite or "
-            f"{HOPELESS:g} times its first value; give a smaller lr"
+            f"the limit of depth {depth} diverges at step {step} with lr {problem.lr:g}: "
+            f"the loss is not finite or {HOPELESS:g} times its first value; give a smaller lr"
         )
 
 
-def hopeless(first: Array, now: Array) -> Array:
-    """Whether training with these losses, at first and now, has diverged; one that starts at 0, to rounding, or below has no scale."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(~np.isfinite(now) | ((first > _ZERO) & (now > HOPELESS * first)))
-
-
 def loss_scale(losses: Float[Array, " times"]) -> float:
-    """The size of the initial loss; of the largest where that is 0, to rounding."""
+    """Return the size of the initial loss; of the largest where that is 0, to rounding."""
     first = float(abs(losses[0]))
-    return first if first > _ZERO else float(np.abs(losses).max())
+    return first if first > ZERO else float(np.abs(losses).max())
 
 
 def check_outputs(
     problem: Problem, depth: Depth, outputs: Float[Array, "times examples"], step: int
 ) -> None:
-    """Refuse to go on once the loss of this step is hopeless.
+    """Raise if the loss of this step is hopeless.
 
     Raises:
         Diverged: it is.
@@ -53,22 +51,23 @@ def check_outputs(
         raise Diverged(problem, depth, step)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Limit:
-    """Training in the limit of infinite width. Time t is before step t; the last time is after the last step.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Limit(Result):
+    """Training in the limit of infinite width.
 
     Attributes:
-        problem: What was solved.
+        problem: The problem that was solved.
         depth: Number of branches, or math.inf.
-        layers: The layer time l / L of every recorded layer, (layers,), from 0 to 1.
-        outputs: f, (times, examples).
+        layers: Layer time l / L of every recorded layer, (layers,), from 0 to 1.
+        outputs: Outputs f, (times, examples).
         losses: Mean loss over all examples, (times,).
-        features: Kernel <h^l_mu(t) h^l_nu(s)> of every layer, (layers, times, examples, times, examples).
-        gradients: Kernel <g^l(t) g^l(s)> with g = gamma0 N df/dh, (layers, times, times) in a linear network, where it has no examples,
-            otherwise (layers, times, examples, times, examples).
-        responses: What the solver knows of how one weight matrix answers to its own use, by name; see the solver.
-        outputs_error: Error of the outputs, (times, examples): their standard error where sites are sampled, and at infinite depth the
-            last order of extrapolation.
+        features: Kernel <h^l_mu(t) h^l_nu(s)> of every layer,
+            (layers, times, examples, times, examples).
+        gradients: Kernel <g^l(t) g^l(s)> with g = gamma0 N df/dh. In a linear network it has no
+            examples, (layers, times, times); otherwise (layers, times, examples, times, examples).
+        responses: Answers of a weight matrix to its own use, by name; see the solver.
+        outputs_error: Error of the outputs, (times, examples). It is the standard error where sites
+            are sampled, and at infinite depth the last order of extrapolation.
         losses_error: The same of the losses, (times,).
         samples: Number of sampled sites a repetition; 0 where nothing was drawn.
     """
@@ -86,60 +85,63 @@ class Limit:
     samples: int = 0
 
     def __str__(self) -> str:
-        first, last, error = (
-            self.losses[0],
-            self.losses[-1],
-            float(np.broadcast_to(self.losses_error, self.losses.shape)[-1]),
-        )
+        first, last = self.losses[0], self.losses[-1]
+        error = float(np.broadcast_to(self.losses_error, self.losses.shape)[-1])
         spread = f" +- {error:.2g}" if error else ""
-        return f"infinite width, depth {self.depth:g}: loss {first:.4g}, after {self.problem.steps} steps {last:.4g}{spread}"
+        return (
+            f"infinite width, depth {self.depth:g}: loss {first:.4g}, "
+            f"after {self.problem.steps} steps {last:.4g}{spread}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain data; the kernels of long training are large."""
+        return {each.name: plain(getattr(self, each.name)) for each in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Self:
+        """Return the limit that `to_json` wrote.
+
+        Raises:
+            MutransferError: the data is no limit.
+        """
+        with parsing("a limit written by Limit.to_json"):
+            given = parsed(data)
+            arrays = (
+                *("layers", "outputs", "losses", "features", "gradients"),
+                *("outputs_error", "losses_error"),
+            )
+            return cls(
+                problem=Problem.from_json(given["problem"]),
+                depth=depth_of(given["depth"]),
+                responses={name: array(values) for name, values in given["responses"].items()},
+                samples=int(given["samples"]),
+                **{name: array(given[name]) for name in arrays},
+            )
+
+
+def array(values: Any) -> Array:
+    """Return an array that `core.plain` wrote as lists; "inf" and null are numbers to numpy."""
+    return np.array(values, dtype=np.float64)
+
+
+def depth_of(value: Any) -> Depth:
+    """Return a depth or width that `core.plain` wrote: whole, or infinite."""
+    size = number(value)
+    return int(size) if np.isfinite(size) else size
 
 
 class Unsettled(MutransferError):
-    """The accuracy takes more samples than are reasonable; `limit` is the best that was found, with its errors."""
+    """The accuracy takes more samples than are reasonable.
+
+    Attributes:
+        limit: The best limit that was found, with its errors.
+    """
 
     def __init__(self, limit: Limit, accuracy: float) -> None:
         self.limit = limit
         super().__init__(
-            f"the limit of depth {limit.depth} at lr {limit.problem.lr:g} does not reach the accuracy {accuracy:g} with {limit.samples} "
-            "samples a repetition, as happens near the rate at which training diverges; "
-            "give a larger accuracy, more repetitions or a smaller lr"
+            f"the limit of depth {limit.depth} at lr {limit.problem.lr:g} does not reach the "
+            f"accuracy {accuracy:g} with {limit.samples} samples a repetition, as happens near the "
+            "rate at which training diverges; give a larger accuracy, more repetitions or a "
+            "smaller lr"
         )
-
-
-_WEIGHTS = {2: (-1, 2), 3: (1 / 3, -2, 8 / 3)}
-"""What removes the error's first powers of 1 / depth, by the number of stacks."""
-
-
-def extrapolated(stacks: Sequence[Limit]) -> Limit:
-    """Infinite depth from two or three stacks of which each has twice the branches of the one before, to that order in 1 / depth.
-
-    Responses fall as the root of the depth, and are multiplied by it.
-    """
-    coarse, weights, steps = stacks[0], _WEIGHTS[len(stacks)], [1 << i for i in range(len(stacks))]
-
-    def combined(values: Sequence[Array], upper: int = 0) -> Array:
-        """What the stacks have at the nodes of the coarsest; of a branch's two ends the lower, or the upper."""
-        own = [value[upper * (step - 1) :: step] for step, value in zip(steps, values, strict=True)]
-        return np.asarray(sum(weight * value for weight, value in zip(weights, own, strict=True)))
-
-    def response(name: str, upper: int) -> Array:
-        return combined(
-            [each.responses[name] * np.sqrt(len(each.layers) - 1) for each in stacks], upper
-        )
-
-    outputs = np.asarray(
-        sum(weight * each.outputs for weight, each in zip(weights, stacks, strict=True))
-    )
-    return replace(
-        coarse,
-        outputs=outputs,
-        losses=coarse.problem.losses(outputs),
-        features=combined([each.features for each in stacks]),
-        gradients=combined([each.gradients for each in stacks]),
-        responses={
-            name: response(name, upper)
-            for name, upper in (("forward", 0), ("backward", 1))
-            if name in coarse.responses
-        },
-    )

@@ -1,4 +1,4 @@
-"""Optimizers that are linear in the gradient: what every step still holds of the initial weights and of each gradient before it."""
+"""Optimizers that are linear in the gradient, as a memory of initial weights and past gradients."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ._activations import Array
+from ..statistics import Array
 from ._problem import Problem
 
 
 @dataclass(frozen=True)
 class Memory:
-    """theta_t = kept[t] theta_0 - sum over s < t of moved[t, s] grad_s, for SGD with momentum, decay, any schedule and any batches.
+    """Weights as sums over the past, for SGD with momentum, decay, any schedule and any batches.
+
+    theta_t = kept[t] theta_0 - sum over s < t of moved[t, s] grad_s. Both depend on the optimizer
+    alone, not on width or depth, which is why momentum, schedules and decay transfer as rates do.
 
     Attributes:
-        kept: (times,).
-        moved: (times, times), zero on and above the diagonal.
-        kept_input: What is kept of the input's weights, (times,); all of them where they are frozen, which decay does not touch.
+        kept: Share of the initial weights at every time, (times,).
+        moved: Share of every past gradient, (times, times); zero on and above the diagonal.
+        kept_input: Share of the input's initial weights, (times,). Frozen weights, which decay does
+            not touch, are kept whole.
         kept_readout: The same of the readout's.
     """
 
@@ -29,7 +33,11 @@ class Memory:
 
 
 def memory(problem: Problem) -> Memory:
-    """The memory of the problem's optimizer, from a roll-out of torch.optim.SGD's recursion on coefficients."""
+    """Return the memory of a problem's optimizer.
+
+    The recursion of torch.optim.SGD is rolled out on coefficients: column 0 is that of theta_0,
+    column 1 + s that of minus the gradient at step s.
+    """
     times = problem.steps + 1
     weights = np.zeros((times, times + 1))
     weights[0, 0] = 1.0
@@ -37,6 +45,7 @@ def memory(problem: Problem) -> Memory:
     for step in range(problem.steps):
         descent = -problem.weight_decay * weights[step]
         descent[1 + step] += 1.0
+        # torch fills the buffer with the first gradient, undamped.
         buffer = descent if step == 0 else problem.momentum * buffer + descent
         taken = descent + problem.momentum * buffer if problem.nesterov else buffer
         weights[step + 1] = weights[step] + problem.rates[step] * taken

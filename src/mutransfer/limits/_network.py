@@ -1,7 +1,16 @@
-"""Training of one network in function space: what is common to networks of finite width and to sampled sites of an infinite one.
+"""Training in function space: one program for finite networks and for sampled infinite ones.
 
-A field has the shape (*networks, sites, examples); a site is a neuron of a finite network, or an independent sample of the limit's
-single-site process. Weights are never updated: a trained matrix is what is kept of its initial value, and a sum over past gradients.
+Weights are never updated. A trained matrix is the part that is left of its initial value, plus a
+sum over past gradients, each of which is an outer product of two fields that are kept. So a network
+is given by its initial draw alone: weights of N neurons make it finite (`_simulate`), samples of
+the limit's single-site process make it infinitely wide (`_sites`). Nothing else differs.
+
+Axes:
+
+    *networks   networks that are trained together; none for sampled sites
+    sites       N neurons of a finite network, or S independent samples of the limit's one site
+    examples    P examples, at one time
+    columns     T times x P examples, time by time
 """
 
 from __future__ import annotations
@@ -14,41 +23,46 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float
 
-from ._activations import Activation, Array
-from ._memory import Memory, memory
+from ..statistics import Array
+from ._activations import Activation
+from ._memory import memory
 from ._problem import Problem
 
 Field = Float[Array, "*networks sites examples"]
 
 
 class Initial(Protocol):
-    """An initial weight matrix W / sqrt(sites), of which only products are needed."""
+    """An initial weight matrix W / sqrt(sites), known by its products alone."""
 
     def forward(self, x: Field) -> Field:
-        """W x / sqrt(sites)."""
+        """Return W x / sqrt(sites)."""
 
     def backward(self, y: Field) -> Field:
-        """W^T y / sqrt(sites)."""
+        """Return W^T y / sqrt(sites)."""
 
 
 class Draw(Protocol):
     """The initial draw of a whole network."""
 
     def embedding(self) -> Field:
-        """W^0 x / sqrt(D) of every example."""
+        """Return W^0 x / sqrt(D) of every example."""
 
     def matrices(self) -> Sequence[Initial]:
-        """The matrices of all branches, from the first to the last."""
+        """Return the matrices of all branches, from the first to the last."""
 
     def readout(self, features: Field) -> Float[Array, "*networks sites one"]:
-        """w; the last layer's features before training are given to those who draw it last."""
+        """Return w, given the last layer's features before training."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One training run: outputs (*networks, times, examples), and features and gradients of all layers at all times.
+    """One training run.
 
-    The latter are (*networks, sites, times * examples) each, from the first layer to the last.
+    Attributes:
+        outputs: Outputs f, (*networks, times, examples).
+        features: Features h of every layer, from the first to the last, each
+            (*networks, sites, columns).
+        gradients: Gradients g = gamma0 N df/dh of every layer, the same way.
     """
 
     outputs: Array
@@ -57,7 +71,7 @@ class Trained:
 
 
 class _Part(ABC):
-    """One operation of a branch."""
+    """One operation of a branch, forward and backward."""
 
     @abstractmethod
     def forward(self, x: Field, past: _Past) -> Field: ...
@@ -87,30 +101,30 @@ class _Centred(_Part):
 
 
 class _Matrix(_Part):
-    """A trained matrix: its initial value, and the inputs and back-propagated signals of the past."""
+    """A trained matrix: its initial value, and its inputs and back-propagated signals so far."""
 
-    def __init__(self, initial: Initial, rate: float, inputs: _History, signals: _History) -> None:
-        self.initial, self.rate, self.inputs, self.signals = initial, rate, inputs, signals
+    def __init__(self, initial: Initial, rate: float, shape: tuple[int, ...]) -> None:
+        self.initial, self.rate = initial, rate
+        self.inputs, self.signals = _History(shape), _History(shape)
 
     def forward(self, x: Field, past: _Past) -> Field:
         self.inputs.append(x)
-        return past.kept * self.initial.forward(x) + self.rate * past.learned(
-            x, self.inputs, self.signals
-        )
+        learned = past.learned(x, self.inputs, self.signals)
+        return past.kept * self.initial.forward(x) + self.rate * learned
 
     def backward(self, y: Field, past: _Past) -> Field:
         self.signals.append(y)
-        return past.kept * self.initial.backward(y) + self.rate * past.learned(
-            y, self.signals, self.inputs
-        )
+        learned = past.learned(y, self.signals, self.inputs)
+        return past.kept * self.initial.backward(y) + self.rate * learned
 
 
 class _History:
-    """Fields of all times until now, (*networks, sites, times * examples)."""
+    """Fields of all times until now, (*networks, sites, columns)."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        *first, sites, columns = shape
-        self.fields, self.filled = np.swapaxes(np.empty((*first, columns, sites)), -1, -2), 0
+        *networks, sites, columns = shape
+        # A column is written at once and columns are read in runs, so they lie together in memory.
+        self.fields, self.filled = np.swapaxes(np.empty((*networks, columns, sites)), -1, -2), 0
 
     def append(self, field: Field) -> None:
         self.fields[..., self.filled : self.filled + field.shape[-1]] = field
@@ -119,85 +133,89 @@ class _History:
 
 @dataclass(frozen=True)
 class _Past:
-    """One time, as the weights see it.
+    """The past as trained weights hold it at one time.
 
     Attributes:
-        kept: What is kept of initial weights.
-        weights: gamma0 moved[t, s] pull_mu(s), (*networks, past * examples).
+        kept: Share of the initial weights.
+        weights: Weight of every past gradient, gamma0 moved[t, s] pull_mu(s), (*networks, past)
+            with times x examples in the past.
     """
 
     kept: float
     weights: Float[Array, "*networks past"]
 
     def learned(self, x: Field, seen: _History, made: _History) -> Field:
-        """What a matrix learned from past pairs does to x: the sum of `made` times the weighted overlap of `seen` with x."""
+        """Return the learned part of a matrix times x.
+
+        Gradients are outer products of `made` and `seen`, so the product is the sum of past `made`,
+        each times its weight and the overlap <seen x> over sites.
+        """
         size = self.weights.shape[-1]
         overlaps = np.swapaxes(seen.fields[..., :size], -1, -2) @ x / x.shape[-2]
         return np.asarray(made.fields[..., :size] @ (self.weights[..., None] * overlaps))
 
 
-def run(
-    problem: Problem, depth: int, draw: Draw, watch: Callable[[int, Array], None] | None = None
-) -> Trained:
-    """Train from this draw.
+class _Run:
+    """A network in training: all fields so far."""
 
-    Args:
-        problem: Network, data and training.
-        depth: Number of branches.
-        draw: The initial weights.
-        watch: Called at every time with the time and all outputs so far.
-    """
-    kept = memory(problem)
-    start = draw.embedding()
-    times, examples = problem.steps + 1, start.shape[-1]
-    shape = (*start.shape[:-1], times * examples)
-    b = problem.branch(depth)
-    branches = [
-        _branch(problem, own, problem.hidden_rate(depth), shape)
-        for own in _of_branches(draw.matrices(), problem.block_depth)
-    ]
-    features, gradients = ([_History(shape) for _ in range(depth + 1)] for _ in range(2))
-    outputs, pulls = np.zeros((2, *start.shape[:-2], times, examples))
-    for t in range(times):
-        past = _past(problem, kept, pulls, t)
-        h = kept.kept_input[t] * start
-        if problem.train_input:
-            repeated = np.tile(problem.gram, (t, 1))
-            h = h + gradients[0].fields[..., : t * examples] @ (past.weights[..., None] * repeated)
-        features[0].append(h)
-        for branch, seen in zip(branches, features[1:], strict=True):
+    def __init__(self, problem: Problem, depth: int, draw: Draw) -> None:
+        self.problem, self.draw, self.memory = problem, draw, memory(problem)
+        self.start = draw.embedding()
+        *networks, sites, examples = self.start.shape
+        times = problem.steps + 1
+        shape = (*networks, sites, times * examples)
+        self.scale, rate, each = problem.branch(depth), problem.hidden_rate(depth), draw.matrices()
+        size = problem.block_depth
+        self.branches = [
+            _branch(problem, each[i : i + size], rate, shape) for i in range(0, len(each), size)
+        ]
+        self.features, self.gradients = (
+            [_History(shape) for _ in range(depth + 1)] for _ in range(2)
+        )
+        self.outputs, self.pulls = np.zeros((2, *networks, times, examples))
+
+    def past(self, t: int) -> _Past:
+        moved = self.memory.moved[t, :t, None]
+        weights = self.problem.gamma0 * moved * self.pulls[..., :t, :]
+        return _Past(float(self.memory.kept[t]), weights.reshape(*weights.shape[:-2], -1))
+
+    def forward(self, t: int, past: _Past) -> Float[Array, "*networks sites any"]:
+        """Append the features of this time, set its outputs, and return the readout's weights w."""
+        h = self.memory.kept_input[t] * self.start
+        if self.problem.train_input:
+            # Gradients of W^0 are outer products of g^0 and inputs, whose overlaps never change.
+            gram = np.tile(self.problem.gram, (t, 1))
+            h = h + self._so_far(self.gradients[0], past) @ (past.weights[..., None] * gram)
+        self.features[0].append(h)
+        for branch, history in zip(self.branches, self.features[1:], strict=True):
             x = h
             for part in branch:
                 x = part.forward(x, past)
-            h = h + b * x
-            seen.append(h)
+            h = h + self.scale * x
+            history.append(h)
         if t == 0:
-            readout = draw.readout(h)
-        w = kept.kept_readout[t] * readout
-        if problem.train_readout:
-            w = w + features[-1].fields[..., : t * examples] @ past.weights[..., None]
-        outputs[..., t, :] = (w * h).mean(-2) / problem.gamma0
-        if watch is not None:
-            watch(t, outputs)
-        pulls[..., t, :] = problem.pull(t, outputs[..., t, :])
-        g = np.broadcast_to(w, h.shape)
-        gradients[-1].append(g)
-        for branch, seen in zip(reversed(branches), reversed(gradients[:-1]), strict=True):
-            y = b * g
+            self.readout = self.draw.readout(h)
+        w = self.memory.kept_readout[t] * self.readout
+        if self.problem.train_readout:
+            w = w + self._so_far(self.features[-1], past) @ past.weights[..., None]
+        self.outputs[..., t, :] = (w * h).mean(-2) / self.problem.gamma0
+        return np.asarray(np.broadcast_to(w, h.shape))
+
+    def backward(self, t: int, g: Field, past: _Past) -> None:
+        """Append the gradients of this time, from g = w at the last layer."""
+        self.pulls[..., t, :] = self.problem.pull(t, self.outputs[..., t, :])
+        self.gradients[-1].append(g)
+        below = zip(reversed(self.branches), reversed(self.gradients[:-1]), strict=True)
+        for branch, history in below:
+            y = self.scale * g
             for part in reversed(branch):
                 y = part.backward(y, past)
             g = g + y
-            seen.append(g)
-    return Trained(outputs, [each.fields for each in features], [each.fields for each in gradients])
+            history.append(g)
 
-
-def _past(problem: Problem, kept: Memory, pulls: Array, t: int) -> _Past:
-    weights = problem.gamma0 * kept.moved[t, :t, None] * pulls[..., :t, :]
-    return _Past(float(kept.kept[t]), weights.reshape(*weights.shape[:-2], -1))
-
-
-def _of_branches(matrices: Sequence[Initial], each: int) -> list[Sequence[Initial]]:
-    return [matrices[i : i + each] for i in range(0, len(matrices), each)]
+    @staticmethod
+    def _so_far(history: _History, past: _Past) -> Float[Array, "*networks sites past"]:
+        return history.fields[..., : past.weights.shape[-1]]
 
 
 def _branch(
@@ -205,22 +223,30 @@ def _branch(
 ) -> list[_Part]:
     parts: list[_Part] = []
     for initial in initials:
-        matrix = _Matrix(initial, rate, _History(shape), _History(shape))
-        parts += (
-            [_Pointwise(problem.phi), matrix]
-            if problem.block == "pre"
-            else [matrix, _Pointwise(problem.phi)]
-        )
+        matrix, pointwise = _Matrix(initial, rate, shape), _Pointwise(problem.phi)
+        parts += [pointwise, matrix] if problem.block == "pre" else [matrix, pointwise]
     return parts if problem.block == "pre" else [*parts, _Centred()]
 
 
-def streams(
-    features: Sequence[Array], examples: int
-) -> Float[Array, "layers times examples *networks sites"]:
-    """Features of all layers as a trained run has them, with the sites last."""
-    return np.stack(
-        [
-            np.moveaxis(each.reshape(*each.shape[:-1], -1, examples), (-2, -1), (0, 1))
-            for each in features
-        ]
+def train(
+    problem: Problem, depth: int, draw: Draw, watch: Callable[[int, Array], None] | None = None
+) -> Trained:
+    """Train a network from its initial draw.
+
+    Args:
+        problem: Network, data and training.
+        depth: Number of branches.
+        draw: The initial weights.
+        watch: Called at every time with the time and all outputs so far; it may raise.
+    """
+    run = _Run(problem, depth, draw)
+    for t in range(problem.steps + 1):
+        past = run.past(t)
+        w = run.forward(t, past)
+        if watch is not None:
+            watch(t, run.outputs)
+        run.backward(t, w, past)
+    features, gradients = (
+        [history.fields for history in histories] for histories in (run.features, run.gradients)
     )
+    return Trained(run.outputs, features, gradients)

@@ -1,4 +1,7 @@
-"""Networks of finite width."""
+"""Networks of finite width.
+
+Axes: networks (one for each seed), width N, D dimensions of the input.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,23 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import MutransferError
-from ._activations import Array
-from ._network import Field, Trained, run, streams
+from ..statistics import Array
+from ._network import Field, Trained, train
 from ._problem import Problem
 
+# Numbers held by the networks that are trained together: one gigabyte of double precision.
 _LARGEST = 1 << 27
-"""Entries of the weights of the networks that are trained together."""
 
 
 @dataclass(frozen=True)
 class FiniteDraw:
-    """The weights of networks of one size, drawn from N(0, 1).
+    """The weights of networks of one size, drawn from N(0, 1); the `Draw` of finite width.
 
     Attributes:
-        problem: For the inputs.
-        input: W^0, (networks, width, D).
-        hidden: The matrices of all branches, each (networks, width, width).
-        output: w, (networks, width).
+        problem: The problem, for its inputs.
+        input: Weights W^0, (networks, width, D).
+        hidden: Matrices of all branches, each (networks, width, width).
+        output: Weights w, (networks, width).
     """
 
     problem: Problem
@@ -36,31 +39,31 @@ class FiniteDraw:
 
     @classmethod
     def of(cls, problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> FiniteDraw:
-        """One network for every seed, the same whatever others are drawn beside it."""
-        draws = [np.random.default_rng([seed, width, depth]) for seed in seeds]
-        dimension = problem.inputs.shape[1]
+        """Draw one network for every seed, the same whatever others are drawn with it."""
+        generators = [np.random.default_rng([seed, width, depth]) for seed in seeds]
+
+        def normal(*shape: int) -> Array:
+            return np.stack([generator.standard_normal(shape) for generator in generators])
+
+        matrices = depth * problem.block_depth
         return cls(
             problem,
-            np.stack([draw.standard_normal((width, dimension)) for draw in draws]),
-            [
-                np.stack([draw.standard_normal((width, width)) for draw in draws])
-                for _ in range(depth * problem.block_depth)
-            ],
-            np.stack([draw.standard_normal(width) for draw in draws]),
+            normal(width, problem.inputs.shape[1]),
+            [normal(width, width) for _ in range(matrices)],
+            normal(width),
         )
 
     def embedding(self) -> Field:
-        """See Draw."""
-        return np.asarray(
-            self.input @ self.problem.inputs.T / np.sqrt(self.problem.inputs.shape[1])
-        )
+        """Return W^0 x / sqrt(D) of every example."""
+        x = self.problem.inputs
+        return np.asarray(self.input @ x.T / np.sqrt(x.shape[1]))
 
     def matrices(self) -> list[_Given]:
-        """See Draw."""
+        """Return the matrices of all branches."""
         return [_Given(weights) for weights in self.hidden]
 
     def readout(self, features: Field) -> Array:
-        """See Draw."""
+        """Return w, whatever the features."""
         return self.output[..., None]
 
 
@@ -80,58 +83,46 @@ class _Given:
 def simulate(
     problem: Problem, width: int, depth: int, seeds: Sequence[int] | int = 1
 ) -> Float[Array, "seeds times examples"]:
-    """The outputs of networks of finite width during training, float64; not finite where one diverged.
+    """Return the outputs of networks of finite width in training.
 
-    The training is that of explicit weights to rounding error, for any learning rate (2309.16620; no gradient-flow approximation).
+    They are those of explicit weights to rounding error, at any learning rate: the equations of
+    2309.16620 in discrete time, without its gradient flow. Outputs of a network that diverged are
+    not finite.
 
     Args:
         problem: Network, data and training.
-        width: N.
+        width: Width N.
         depth: Number of branches.
-        seeds: Seeds, or how many: 0, 1, ...
+        seeds: Seeds, or their number: 0, 1, ...
 
     Raises:
-        MutransferError: the width is not positive, the depth is not a finite whole number, there are no seeds.
+        MutransferError: the width is not positive, the depth is not a finite whole number, there
+            are no seeds.
     """
     chosen = seeds if isinstance(seeds, Sequence) else range(int(seeds))
     _check(problem, width, depth, chosen)
-    together = max(
-        1,
-        _LARGEST
-        // (
-            width**2 * max(1, depth * problem.block_depth)
-            + 2 * width * problem.steps * len(problem.targets)
-        ),
-    )
+    weights = width**2 * max(1, depth * problem.block_depth)
+    fields = 2 * width * problem.steps * len(problem.targets)
+    together = max(1, int(_LARGEST // (weights + fields)))
+    groups = [chosen[i : i + together] for i in range(0, len(chosen), together)]
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.concatenate(
-            [
-                trained(problem, width, depth, chosen[i : i + together]).outputs
-                for i in range(0, len(chosen), together)
-            ]
-        )
+        return np.concatenate([trained(problem, width, depth, group).outputs for group in groups])
+
+
+def trained(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> Trained:
+    """Train networks of finite width; `simulate`, with features and gradients of all layers.
+
+    Raises:
+        MutransferError: as of `simulate`.
+    """
+    _check(problem, width, depth, seeds)
+    return train(problem, int(depth), FiniteDraw.of(problem, int(width), int(depth), seeds))
 
 
 def _check(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> None:
     problem.check_depth(depth)
     if math.isinf(depth) or width < 1 or not len(seeds) or min(seeds) < 0:
         raise MutransferError(
-            f"width {width}, depth {depth}, {len(seeds)} seeds: give a positive width, a finite depth, at least one seed, none negative"
+            f"width {width}, depth {depth}, {len(seeds)} seeds: give a positive width, "
+            "a finite depth, at least one seed, none negative"
         )
-
-
-def network_stream(
-    problem: Problem, width: int, depth: int, seed: int = 0
-) -> Float[Array, "layers times examples width"]:
-    """The residual stream of one network of finite width, at every layer and time, as `feature_diversity` takes it.
-
-    Raises:
-        MutransferError: as of `simulate`.
-    """
-    _check(problem, width, depth, [seed])
-    return streams(trained(problem, width, depth, [seed]).features, len(problem.targets))[..., 0, :]
-
-
-def trained(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> Trained:
-    """As `simulate`, with the features and gradients of all layers."""
-    return run(problem, int(depth), FiniteDraw.of(problem, int(width), int(depth), seeds))

@@ -1,10 +1,23 @@
-"""The single-site process of an infinitely wide network, sampled: its Gaussian matrices, conditioned on all that they did before.
+"""The single-site process of an infinitely wide network, sampled.
 
-A matrix that has multiplied fields x from one side and y from the other acts on the next field as a fresh Gaussian beyond the span of the
-old ones, plus a deterministic answer to what it did on the other side (Gaussian conditioning; Tensor Programs' master theorem). With
-the whitened fields and the Gaussians that each of them made, both are products with what is stored: no responses are differentiated,
-nothing is iterated. Every draw is orthonormal over the samples to all draws before it, and to the fields that it must be independent of,
-which removes most of the sampling error, and all of it in a linear network.
+At infinite width neurons are independent copies of one random site, and means over neurons are
+means over sites. What is left of a weight matrix is how it acts on fields, and that is known: a
+matrix that has multiplied some fields from both sides acts on the next field as
+
+    the part of the field in the span of the old ones    made again from their products
+    the rest                                             a fresh Gaussian
+    and what it did on the other side                    a deterministic answer
+
+(Gaussian conditioning; Tensor Programs' master theorem). The old fields are kept whitened, with the
+Gaussian that each of them made; then all three parts are products with what is stored. The answer
+is the overlap of the field with those Gaussians (Stein's lemma), so no derivative is propagated and
+nothing is iterated.
+
+Every fresh Gaussian is orthonormal over the samples to all draws before it, and to the fields that
+it must be independent of. That removes most of the sampling error, and all of it in a linear
+network.
+
+Axes: samples S of the site, draws, directions (whitened fields), P examples.
 """
 
 from __future__ import annotations
@@ -14,55 +27,63 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from ._activations import Array
+from ..statistics import Array
 from ._network import Field
 from ._problem import Problem
 
+# Share of a field's second moment below which a direction is rounding and no new one. Adding a
+# small multiple of the identity instead would spoil kernels by 1e-3 at best.
 _RANK = 1e-12
-"""Share of a field's second moment below which a direction is no new one."""
 
+# Share of a direction's second moment outside all draws, below which it depends on them.
 _INDEPENDENT = 1e-10
-"""Share of a direction's second moment that must lie outside all draws for it to count beside them."""
 
 
 class SiteDraw:
-    """The initial weights of an infinitely wide network, at sampled sites."""
+    """The initial weights of an infinitely wide network, at sampled sites; see `Draw`.
+
+    Args:
+        problem: Network, data and training.
+        depth: Number of branches.
+        samples: Number of sites.
+        seed: Seed of the samples.
+    """
 
     def __init__(
         self, problem: Problem, depth: int, samples: int, seed: int | Sequence[int]
     ) -> None:
         self.problem, self.depth = problem, depth
-        self.source = _Source(samples, directions(problem, depth), seed)
+        self.source = _Source(samples, draws(problem, depth), seed)
 
     def embedding(self) -> Field:
-        """See Draw: Gaussians of covariance x . x' / D."""
+        """Return Gaussians of covariance x . x' / D."""
         values, vectors = np.linalg.eigh(self.problem.gram)
-        found = values > _RANK * values.sum()
-        return np.asarray(
-            self.source.draw(int(found.sum())) @ (vectors[:, found] * np.sqrt(values[found])).T
-        )
+        kept = values > _RANK * values.sum()
+        normals = self.source.draw(int(kept.sum()))
+        return np.asarray(normals @ (vectors[:, kept] * np.sqrt(values[kept])).T)
 
     def matrices(self) -> list[_Conditioned]:
-        """See Draw."""
+        """Return the matrices of all branches."""
         most = (self.problem.steps + 1) * len(self.problem.targets)
-        return [
-            _Conditioned(self.source, most) for _ in range(self.depth * self.problem.block_depth)
-        ]
+        count = self.depth * self.problem.block_depth
+        return [_Conditioned(self.source, most) for _ in range(count)]
 
     def readout(self, features: Field) -> Array:
-        """See Draw: independent of the features, so that f = 0 before training."""
+        """Return w, uncorrelated with the features, so that f = 0 before training."""
+        directions, _ = _whitened(features, _second_moment(features))
         side = _Side(self.source, features.shape[1])
-        directions, _ = _whitened(
-            features, float(np.einsum("sp,sp->", features, features)) / len(features)
-        )
         side.append(directions, directions)
         return self.source.draw(1, side)
 
 
-def directions(problem: Problem, depth: int) -> int:
-    """How many independent draws a run needs at most."""
+def draws(problem: Problem, depth: int) -> int:
+    """Return the most independent draws that a run needs.
+
+    They are the constant, the readout, the embedding, and one for each field that meets a matrix.
+    """
     examples = len(problem.targets)
-    return 2 + examples + 2 * depth * problem.block_depth * (problem.steps + 1) * examples
+    fields = 2 * depth * problem.block_depth * (problem.steps + 1) * examples
+    return 2 + examples + fields
 
 
 class _Source:
@@ -71,20 +92,29 @@ class _Source:
     def __init__(self, samples: int, most: int, seed: int | Sequence[int]) -> None:
         self.random = np.random.default_rng(seed)
         self.drawn, self.count = _columns(samples, most), 1
+        # The constant comes first: draws orthogonal to it have mean 0 over the samples.
         self.drawn[:, 0] = 1.0
 
     def draw(self, count: int, apart: _Side | None = None) -> Float[Array, "samples count"]:
-        """Draw so many, orthogonal to the fields of this side as well."""
+        """Return new normals.
+
+        Args:
+            count: Their number.
+            apart: Fields that they are orthogonal to as well. Without, sampling errors of outputs
+                would be divided by gamma0.
+        """
         samples = len(self.drawn)
         before = self.drawn[:, : self.count]
         fresh = self.random.standard_normal((samples, count))
         onto = before.T @ fresh / samples
         if apart is not None:
+            # Project out draws and directions at once: the directions first, in the complement of
+            # the draws (a Schur complement), and then the draws.
             overlaps = apart.overlaps(before)
             inverse = _inverse(np.eye(overlaps.shape[1]) - overlaps.T @ overlaps)
-            beside = inverse @ (apart.used.T @ fresh / samples - overlaps.T @ onto)
-            fresh -= apart.used @ beside
-            onto -= overlaps @ beside
+            along = inverse @ (apart.used.T @ fresh / samples - overlaps.T @ onto)
+            fresh -= apart.used @ along
+            onto -= overlaps @ along
         fresh -= before @ onto
         fresh = np.linalg.qr(fresh)[0] * np.sqrt(samples)
         self.drawn[:, self.count : self.count + count] = fresh
@@ -93,31 +123,39 @@ class _Source:
 
 
 def _columns(samples: int, most: int) -> Array:
-    """An array to be filled column by column."""
+    """Return an array to be filled column by column."""
     return np.empty((samples, most), order="F")
 
 
+def _second_moment(fields: Field) -> float:
+    return float(np.einsum("sp,sp->", fields, fields)) / len(fields)
+
+
 def _inverse(moment: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """The inverse of a second moment of unit scale, zero where it has only rounding errors."""
+    """Return the inverse of a second moment of unit scale, zero where it is rounding error."""
     values, vectors = np.linalg.eigh(moment)
-    found = values > _INDEPENDENT
-    return np.asarray((vectors[:, found] / values[found]) @ vectors[:, found].T)
+    kept = values > _INDEPENDENT
+    return np.asarray((vectors[:, kept] / values[kept]) @ vectors[:, kept].T)
 
 
 def _whitened(
     fields: Field, scale: float
 ) -> tuple[Float[Array, "samples rank"], Float[Array, "rank examples"]]:
-    """Orthonormal directions of the fields over the samples, and the fields' coefficients on them; nothing of what rounding left."""
+    """Return orthonormal directions of fields over the samples, and their coefficients.
+
+    Args:
+        fields: Fields (samples, examples), whose directions are wanted.
+        scale: Second moment that rounding errors are compared with.
+    """
     values, vectors = np.linalg.eigh(fields.T @ fields / len(fields))
-    found = values > _RANK * scale
-    roots = np.sqrt(values[found])
-    return np.asarray(fields @ (vectors[:, found] / roots)), np.asarray(
-        (vectors[:, found] * roots).T
-    )
+    kept = values > _RANK * scale
+    roots = np.sqrt(values[kept])
+    directions = np.asarray(fields @ (vectors[:, kept] / roots))
+    return directions, np.asarray((vectors[:, kept] * roots).T)
 
 
 class _Side:
-    """What a matrix has multiplied from one side: orthonormal directions, and the Gaussian that each of them made."""
+    """The past of a matrix on one side: orthonormal directions, and the Gaussian of each."""
 
     def __init__(self, source: _Source, most: int) -> None:
         samples, draws = source.drawn.shape
@@ -126,54 +164,56 @@ class _Side:
 
     @property
     def used(self) -> Array:
-        """The directions, (samples, directions)."""
+        """Directions that the matrix was applied to, (samples, directions)."""
         return self._used[:, : self._count]
 
     @property
     def made(self) -> Array:
-        """The Gaussian of each direction, the same shape."""
+        """Gaussian of each direction, (samples, directions)."""
         return self._made[:, : self._count]
 
     def append(self, used: Array, made: Array) -> None:
-        """Add directions."""
+        """Add directions and their Gaussians."""
         new = slice(self._count, self._count + used.shape[1])
         self._used[:, new], self._made[:, new] = used, made
         self._count = new.stop
 
     def overlaps(self, drawn: Float[Array, "samples draws"]) -> Float[Array, "draws directions"]:
-        """The mean over samples of every draw times every direction; what is known already is not computed again."""
+        """Return the mean over samples of every draw times every direction.
+
+        Draws and directions only ever grow, so the corner that is known is kept.
+        """
         rows, columns = self._known
         samples, draws = drawn.shape
-        self._overlaps[rows:draws, :columns] = drawn[:, rows:].T @ self._used[:, :columns] / samples
-        self._overlaps[:draws, columns : self._count] = (
-            drawn.T @ self._used[:, columns : self._count] / samples
-        )
+        below, right = (slice(rows, draws), slice(columns)), slice(columns, self._count)
+        self._overlaps[below] = drawn[:, rows:].T @ self._used[:, :columns] / samples
+        self._overlaps[:draws, right] = drawn.T @ self._used[:, right] / samples
         self._known = draws, self._count
         return self._overlaps[:draws, : self._count]
 
 
 class _Conditioned:
-    """An infinitely large Gaussian matrix, known by what it did."""
+    """An infinitely large Gaussian matrix, known by its products so far."""
 
     def __init__(self, source: _Source, most: int) -> None:
         self.source = source
         self.inputs, self.signals = (_Side(source, most) for _ in range(2))
 
     def forward(self, x: Field) -> Field:
-        """See Initial."""
         return self._multiply(x, self.inputs, self.signals)
 
     def backward(self, y: Field) -> Field:
-        """See Initial."""
         return self._multiply(y, self.signals, self.inputs)
 
-    def _multiply(self, x: Field, own: _Side, other: _Side) -> Field:
+    def _multiply(self, x: Field, near: _Side, far: _Side) -> Field:
+        """Return the product with x, from the side `near`; the matrix's other side is `far`."""
         samples = len(x)
-        known = own.used.T @ x / samples
-        rest = x - own.used @ known
-        new, coefficients = _whitened(rest, float(np.einsum("sp,sp->", x, x)) / samples)
-        fresh = self.source.draw(new.shape[1], other)
-        answer = other.used @ (other.made.T @ x / samples)
-        product = own.made @ known + fresh @ coefficients + answer
-        own.append(new, fresh)
+        known = near.used.T @ x / samples
+        rest = x - near.used @ known
+        directions, coefficients = _whitened(rest, _second_moment(x))
+        # Apart from the fields on the far side, which the fresh Gaussian must not know.
+        fresh = self.source.draw(directions.shape[1], far)
+        answer = far.used @ (far.made.T @ x / samples)
+        product = near.made @ known + fresh @ coefficients + answer
+        near.append(directions, fresh)
         return np.asarray(product)

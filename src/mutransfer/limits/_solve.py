@@ -1,10 +1,11 @@
-"""The right solver for a problem."""
+"""The solver of a problem."""
 
 from __future__ import annotations
 
+from ..core import OnProgress
 from ._limit import Limit
 from ._linear import linear
-from ._nonlinear import Report, nonlinear
+from ._nonlinear import nonlinear
 from ._problem import Depth, Problem
 
 
@@ -14,16 +15,18 @@ def solve(
     *,
     accuracy: float = 0.01,
     seed: int = 0,
-    report: Report | None = None,
+    progress: OnProgress | None = None,
 ) -> Limit:
-    """The limit of infinite width: exact by `linear` for linear branches of one matrix, otherwise sampled by `nonlinear`.
+    """Solve for the limit of infinite width.
+
+    Linear branches of one matrix are solved exactly by `linear`, others are sampled by `nonlinear`.
 
     Args:
         problem: The network, its data and training.
         depth: Number of branches, or math.inf.
-        accuracy: Of `nonlinear`, a share of the initial loss.
-        seed: Of `nonlinear`.
-        report: Of `nonlinear`.
+        accuracy: Accuracy of `nonlinear`, as a share of the initial loss.
+        seed: Seed of `nonlinear`.
+        progress: Called with the progress of `nonlinear`.
 
     Raises:
         MutransferError: as the two solvers.
@@ -32,4 +35,4 @@ def solve(
     """
     if problem.is_linear:
         return linear(problem, depth)
-    return nonlinear(problem, depth, accuracy=accuracy, seed=seed, report=report)
+    return nonlinear(problem, depth, accuracy=accuracy, seed=seed, progress=progress)
