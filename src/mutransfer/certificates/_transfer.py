@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn, Self
 
-from ..core import Estimate, FrozenDict, MutransferError, Result, Size, number, parsed, plain
+from ..core import (
+    Estimate,
+    FrozenDict,
+    MutransferError,
+    Result,
+    Size,
+    number,
+    parsed,
+    parsing,
+    plain,
+)
 from ._optimum import Optimum
 
 
@@ -70,7 +80,7 @@ class Transfer(Result):
         Raises:
             MutransferError: the data is no transfer.
         """
-        try:
+        with parsing("a transfer written by Transfer.to_json"):
             values = parsed(data)
             return cls(
                 rule=values["rule"],
@@ -82,10 +92,6 @@ class Transfer(Result):
                 rate=_estimate(values["rate"]),
                 warnings=tuple(values["warnings"]),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise MutransferError(
-                f"this is not a transfer written by Transfer.to_json: {error}"
-            ) from error
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -123,13 +129,9 @@ class Refusal(Result):
         Raises:
             MutransferError: the data is no refusal.
         """
-        try:
+        with parsing("a refusal written by Refusal.to_json"):
             values = parsed(data)
             return cls(rule=values["rule"], reason=values["reason"])
-        except (KeyError, ValueError) as error:
-            raise MutransferError(
-                f"this is not a refusal written by Refusal.to_json: {error}"
-            ) from error
 
 
 def _estimate(data: Mapping[str, Any]) -> Estimate:

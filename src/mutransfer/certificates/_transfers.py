@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ..core import Drawn, MutransferError, Result, Size, parsed, varying
+from ..core import Drawn, MutransferError, Result, Size, parsed, parsing, varying
 from ..studies import Runs
 from ._table import rendered, table
 from ._transfer import Refusal, Transfer
@@ -90,14 +90,10 @@ class Transfers(Result, Drawn):
         Raises:
             MutransferError: the data is none.
         """
-        try:
-            fields = parsed(data)
-            outcomes = tuple(map(_outcome, fields["outcomes"]))
-            return cls(runs=Runs.from_json(fields["runs"]), outcomes=outcomes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise MutransferError(
-                f"these are no transfers written by Transfers.to_json: {error}"
-            ) from error
+        with parsing("a result written by Transfers.to_json"):
+            values = parsed(data)
+            outcomes = tuple(map(_outcome, values["outcomes"]))
+            return cls(runs=Runs.from_json(values["runs"]), outcomes=outcomes)
 
 
 def _outcome(data: Mapping[str, Any]) -> Transfer | Refusal:

@@ -37,8 +37,8 @@ def diversity_figure(trend: DiversityTrend) -> Figure:
         axes.set_xscale("log", base=2)
         axes.axhline(_MOST, label="1/2, the most of a stable network", **THEORY)
         style: dict[str, Any] = {"color": INK, "marker": "o", "markersize": 3.5}
-        axes.errorbar(trend.depths, trend.exponents, errors, **style)
-        axes.set_xticks(trend.depths, [str(depth) for depth in trend.depths])
+        axes.errorbar(trend.depth, trend.exponents, errors, **style)
+        axes.set_xticks(trend.depth, [str(depth) for depth in trend.depth])
         axes.minorticks_off()
         axes.set_xlabel("depth")
         axes.set_ylabel("feature diversity exponent")

@@ -62,13 +62,13 @@ def _draw_law(axes: Axes, law: Law) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     ends = np.array([law.sizes[0] / _SIDES, law.sizes[-1] * _SIDES])
-    line = ends**-law.power
-    if law.constant:
-        axes.plot(ends, law.constant * line, **THEORY)
-    if law.high:
-        low = max(law.low, _LEAST_SHARE * law.high)
+    line, constant = ends**-law.power, law.constant
+    if constant.value:
+        axes.plot(ends, constant.value * line, **THEORY)
+    if constant.high:
+        low = max(constant.low, _LEAST_SHARE * constant.high)
         band: dict[str, Any] = {"color": FAINT, "alpha": 0.15, "linewidth": 0}
-        axes.fill_between(ends, low * line, law.high * line, **band)
+        axes.fill_between(ends, low * line, constant.high * line, **band)
     # An error of 0 is one that noise hides.
     measured = [pair for pair in zip(law.sizes, law.errors, strict=True) if pair[1] > 0]
     if measured:
@@ -78,4 +78,4 @@ def _draw_law(axes: Axes, law: Law) -> None:
     axes.minorticks_off()
     axes.set_xlabel(law.axis)
     axes.set_title(law.name, pad=16, **TITLE)
-    note(axes, f"fitted power {law.fitted}" if law.fitted else "not told from noise")
+    note(axes, f"fitted power {law.fitted}" if law.fitted else "no power above noise")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..core import MutransferError
-from ..limits import Curve, Landscape, scaling
+from ..limits import Curve, Landscape, Landscapes, scaling
 from ._canvas import (
     DOT,
     DRIFT,
@@ -78,6 +78,11 @@ def landscape_figure(landscapes: Sequence[Landscape]) -> Figure:
 @draw.register(Landscape)
 def _(landscape: Landscape) -> Figure:
     return landscape_figure([landscape])
+
+
+@draw.register(Landscapes)
+def _(landscapes: Landscapes) -> Figure:
+    return landscape_figure(list(landscapes))
 
 
 @dataclass(frozen=True)
