@@ -153,8 +153,8 @@ def test_plain_data_needs_no_framework() -> None:
 
 
 def test_imports_by_name_are_few_and_known() -> None:
-    """The lazy package, drawings of results, objects named by the user, and missing extras."""
-    known = ["__init__", "cli._load", "core._result", "figures._canvas"]
+    """The lazy package, drawings of results, and objects named by the user."""
+    known = ["__init__", "cli._load", "core._result"]
     assert named(sources()) == known
 
 

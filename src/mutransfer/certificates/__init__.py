@@ -1,4 +1,4 @@
-"""Certificates: optimum, drift, regret, and the rate to use at a target, or a refusal."""
+"""Certificates: drift, regret and the rate to use at a target size, or a refusal."""
 
 from ._certify import transfer as transfer
 from ._optimum import Optimum as Optimum

@@ -27,7 +27,7 @@ SMALLEST_SPAN = 4
 
 
 def transfer(runs: Runs, at: Mapping[str, int] | None = None) -> Transfers:
-    """Return the transfer of every rule of a record, and the rate to use at a target size.
+    """Return the transfer of every rule of a record, with the rate for a target size.
 
     A rule has a refusal in place of a transfer if one of its optima is not bracketed by the grid,
     its runs are incomplete, its sizes have different seeds, it was run at one size only, or its
@@ -127,7 +127,7 @@ def _aim(largest: Size, axes: Sequence[str], target: Mapping[str, int]) -> Size:
 def _slopes(
     sizes: Sequence[Size], axes: Sequence[str], optima: Float[Array, "*samples sizes"]
 ) -> Float[Array, "*samples axes"]:
-    """Return least-squares slopes of log2(rate) in log2 of each axis, in octaves per doubling."""
+    """Return least-squares slopes of log2(rate), in octaves per doubling of each axis."""
     design = np.array([[1.0, *(math.log2(size[axis]) for axis in axes)] for size in sizes])
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise MutransferError(
@@ -162,7 +162,7 @@ def _axis_warnings(
 
 
 def _cost_warnings(total: float, cost: Estimate) -> list[str]:
-    """Return a warning if the smallest size's rate fails at the largest, or is far off."""
+    """Return a warning if the smallest size's rate fails or is far off at the largest."""
     if math.isinf(cost.value):
         return ["the smallest size's optimum diverges, or was not run, at the largest size"]
     if abs(total) > LARGEST_MOVE:

@@ -23,7 +23,7 @@ from ._optimum import Optimum
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Transfer(Result):
-    """Transfer of the best learning rate from the smallest size of a sweep to larger ones.
+    """Transfer of the best learning rate from the smallest size to larger ones.
 
     Attributes:
         rule: The rule.

@@ -1,4 +1,4 @@
-"""What a record shows: the outcome of every rule."""
+"""The outcomes of all rules of a record."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def demo(
     progress: OnProgress | None = None,
     show: Callable[[str | Section], None] = lambda _: None,
 ) -> Demo:
-    """Sweep in width and in depth, prove the rates on a larger network, and write the report.
+    """Sweep in width and in depth, prove the rates on a larger network, and report.
 
     Args:
         out: Folder of records and report; an interrupted demo continues where it stands.

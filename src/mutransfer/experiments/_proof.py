@@ -71,7 +71,7 @@ def prove(study: Study, transfer: Transfer, size: Size) -> Proof:
 
 
 def proof_seconds(study: Study, size: Size) -> float:
-    """Return the seconds that proofs of a study's rules will take, from a few timed steps."""
+    """Return the seconds that proofs of all rules will take, from a few timed steps."""
     rules = list(dict.fromkeys(run.rule for run in study.runs()))
     # What is only done once, such as the choice of a kernel, is not timed.
     _losses(study, rules[0], size, _HARMLESS_RATE, 1)

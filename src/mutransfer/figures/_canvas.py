@@ -75,7 +75,7 @@ THEORY: dict[str, Any] = {"color": FAINT, "linewidth": 1.1, "linestyle": (0, (4,
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Use our style while a figure is drawn or written, and leave the caller's as it was.
+    """Use our style while a figure is drawn or written, then the caller's again.
 
     Raises:
         MutransferError: matplotlib is missing.
@@ -119,7 +119,7 @@ def lay_out(figure: Figure) -> None:
 
 
 def loss_ticks(axes: Axes) -> None:
-    """Put plain numbers on a logarithmic axis of losses: 1, 2 and 5 where it spans few decades."""
+    """Put plain numbers on a logarithmic axis: 1, 2 and 5 where it spans few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_ylim()

@@ -116,7 +116,7 @@ def _about(check: CoordinateCheck) -> str:
 def _caption(
     check: CoordinateCheck, axis: str, slopes: Sequence[Slope], chosen: Sequence[Slope]
 ) -> str:
-    """Return the second part of an axis' heading: the other axis, and what is not shown."""
+    """Return the second part of an axis' heading: its place, and what is not shown."""
     parts = [f"at {other} {sizes[0]}" for other, sizes in check.axes.items() if other != axis]
     if missing := len(slopes) - len(chosen):
         wrong = _failing(slopes) - _failing(chosen)

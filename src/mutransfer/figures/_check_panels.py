@@ -83,7 +83,7 @@ class Panel:
 
 
 def judged(check: CoordinateCheck, axis: str) -> list[Slope]:
-    """Return the changes of modules that have a verdict, in the order of the forward pass."""
+    """Return the judged changes of modules, in the order of the forward pass."""
     return [
         slope
         for slope in check.slopes
@@ -174,7 +174,7 @@ def _finite(points: Points) -> Points:
 def _reference(
     points: Points, ends: tuple[float, float], expected: float
 ) -> list[tuple[float, float]]:
-    """Return the ends of a line of the expected exponent through the points' geometric mean."""
+    """Return the ends of the expected line through the points' geometric mean."""
     if not points:
         return []
     x, y = np.log(points).mean(axis=0)
@@ -229,7 +229,7 @@ def draw_panel(
 
 
 def _limits(panel: Panel, span: float) -> tuple[float, float]:
-    """Return limits with the panel's lines in the middle, and room for its exponent above."""
+    """Return limits that centre the panel's lines, with room for its exponent above."""
     low, high = panel.decades
     span = max(span, high - low)
     start = (low + high - span) / 2

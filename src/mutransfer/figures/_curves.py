@@ -191,7 +191,7 @@ def _end(axes: Axes, curve: Curve) -> tuple[float, float]:
 
 
 def _write_name(axes: Axes, curve: Curve, across: float, height: float, colour: str) -> None:
-    """Write a name to the right of this place, or to its left where a cross is far right."""
+    """Write a name to the right of this place, or to the left of a cross far right."""
     left = curve.diverged and across > 0.6
     lines = textwrap.wrap(curve.name, _LONGEST_NAME) or [""]
     axes.annotate(

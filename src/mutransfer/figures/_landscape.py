@@ -110,7 +110,7 @@ class _Style:
 
 
 def _loss_limits(landscapes: Sequence[Landscape]) -> tuple[float, float]:
-    """Return limits that hold all losses but those far above what the lowest values reach."""
+    """Return limits that hold the losses, but for those far above the first ones."""
     curves = [
         curve.losses[np.isfinite(curve.losses)]
         for landscape in landscapes

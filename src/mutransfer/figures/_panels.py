@@ -168,7 +168,7 @@ def _line(runs: Runs, rule: str, size: Size, transfer: Transfer | None) -> Line:
 def _table(
     runs: Runs, rule: str, size: Size
 ) -> tuple[Float[Array, " rates"], Float[Array, "seeds rates"]]:
-    """Return log2 of the rates, and the losses with NaN for runs that are not in the record."""
+    """Return log2 of the rates, and the losses with NaN for runs that are missing."""
     rows = [
         row
         for row in runs.rows

@@ -1,4 +1,4 @@
-"""The transfer plot: loss against learning rate, and the optimum that should not move."""
+"""The transfer plot: loss against rate, and the optimum that should not move."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _frames(panels: Sequence[Panel]) -> dict[str, _Frame]:
 
 
 def _frame(lines: Sequence[Line]) -> _Frame:
-    """Return limits that hold the losses, but for those so high that they flatten the rest."""
+    """Return limits that hold the losses, but for those that would flatten the rest."""
     rates = np.concatenate([line.log2_lr for line in lines])
     losses = np.concatenate([line.losses[:, np.isfinite(line.mean)].ravel() for line in lines])
     losses = losses[~np.isnan(losses)]
@@ -182,7 +182,7 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
 
 
 def _draw_line(axes: Axes, line: Line, colour: str, zorder: float) -> None:
-    """Draw the mean over seeds, the range over seeds, and dotted lines to diverged neighbours."""
+    """Draw mean and range over seeds, with dotted lines to diverged neighbours."""
     mean, rates = line.mean, line.log2_lr
     finite = np.isfinite(mean)
     low = np.where(finite, np.nan_to_num(line.losses, nan=np.inf).min(axis=0), np.nan)
@@ -198,7 +198,7 @@ def _draw_line(axes: Axes, line: Line, colour: str, zorder: float) -> None:
 
 
 def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
-    """Draw each optimum as a dot on its line, with its interval; all joined by the drift."""
+    """Draw each optimum as a dot on its line with its interval, joined by the drift."""
     path = []
     for line in panel.lines:
         if (best := line.optimum) is None:
@@ -215,13 +215,13 @@ def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
 
 
 def _ways_out(mean: Float[Array, " rates"]) -> list[tuple[int, int]]:
-    """Return neighbours on the grid of which the first has a loss and the second diverged."""
+    """Return pairs of neighbouring rates: the first has a loss, the second diverged."""
     pairs = [(i, j) for i in range(len(mean)) for j in (i - 1, i + 1) if 0 <= j < len(mean)]
     return [(i, j) for i, j in pairs if np.isfinite(mean[i]) and np.isinf(mean[j])]
 
 
 def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
-    """Draw the strip above the panel: a cross for each size and rate with diverged runs."""
+    """Draw the strip above: a cross for each size and rate with diverged runs."""
     count = len(panel.values)
     strip = axes.inset_axes((0, 1.0, 1, 0.035 * (count + 1)), sharex=axes)
     strip.set_ylim(count, -1)

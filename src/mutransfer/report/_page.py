@@ -1,4 +1,4 @@
-"""The report: an HTML file that needs no other, with figures and numbers in its folder."""
+"""The report: an HTML file that needs no other, and its figures and numbers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def write_report(
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """Give a folder inside this one, whose files replace those of this one if all went well."""
+    """Give a folder whose files replace those of this one if all went well."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as name:

@@ -36,7 +36,7 @@ def optima_rows(transfers: Iterable[Transfer]) -> list[dict[str, Any]]:
 
 
 def summary_rows(transfers: Iterable[Transfer]) -> list[dict[str, Any]]:
-    """Return a plain row with drift, regret and rate of every rule; infinite regrets are "inf"."""
+    """Return a plain row of every rule; what is infinite is "inf", as in JSON."""
     rows = []
     for transfer in transfers:
         row: dict[str, Any] = {"rule": transfer.rule, "total": transfer.total}
