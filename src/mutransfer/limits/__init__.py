@@ -1,4 +1,4 @@
-"""Residual networks of infinite width and depth, solved; and how finite ones approach them."""
+"""Limits of infinite width and depth, solved; and the approach of finite networks."""
 
 from ._activations import ACTIVATIONS as ACTIVATIONS
 from ._activations import Activation as Activation

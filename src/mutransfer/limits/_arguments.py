@@ -34,7 +34,7 @@ def floats(name: str, given: object) -> Array:
 def examples(
     inputs: object, targets: object
 ) -> tuple[Float[Array, "examples dimension"], Float[Array, " examples"]]:
-    """Return inputs and targets as arrays that cannot change; a vector has dimension 1.
+    """Return inputs and targets as read-only arrays; a vector is taken as D = 1.
 
     Raises:
         MutransferError: there are no examples, or the shapes do not belong together.

@@ -9,14 +9,16 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError, Result, parsed, parsing, plain
+from ..core import MutransferError, Result, parsed, parsing
 from ..statistics import Array
-from ._limit import array
+from ._json import array, fields_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TwoLayer(Result):
-    """An infinitely wide two-layer linear network on one example. Time t is before step t.
+    """An infinitely wide two-layer linear network on one example.
+
+    Time t is before step t.
 
     Attributes:
         outputs: Outputs f, (times,).
@@ -37,8 +39,7 @@ class TwoLayer(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the three curves as plain data."""
-        data: dict[str, Any] = plain(vars(self))
-        return data
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -54,12 +55,12 @@ class TwoLayer(Result):
 def two_layer(
     target: float, *, lr: float, steps: int, gamma0: float = 1.0, norm: float = 1.0
 ) -> TwoLayer:
-    """Return an infinitely wide f = w . W^0 x / (gamma0 N sqrt(D)) under gradient descent.
+    """Train an infinitely wide two-layer network, by an exact map of three numbers.
 
-    The loss is (f - y)^2 / 2. Training is an exact map of three numbers: with H = <h h>, G = <g g>,
-    F = <h g> = gamma0 f, k = |x|^2 / D and q = lr gamma0 (y - f), a step takes h to h + q k g and g
-    to g + q h. It is a residual network of depth 0, the limit of 2309.16620 without branches.
-    Numbers are not finite once training has diverged.
+    The network is f = w . W^0 x / (gamma0 N sqrt(D)), the loss (f - y)^2 / 2. With H = <h h>,
+    G = <g g>, F = <h g> = gamma0 f, k = |x|^2 / D and q = lr gamma0 (y - f), a step takes h to
+    h + q k g and g to g + q h. It is a residual network of depth 0, the limit of 2309.16620 without
+    branches. Numbers are not finite once training has diverged.
 
     Args:
         target: Target y.
@@ -120,10 +121,10 @@ def two_layer_flow(
 
 
 def muP_example(theta: float | Sequence[float], steps: int | None = None) -> Float[Array, " times"]:
-    """Return the output of Tensor Programs V's instructive example, f = V^T U x, in muP.
+    """Return the output of Tensor Programs V's instructive example in muP.
 
-    The width is infinite (2203.03466, Section 5). With the gradient of the loss held at -theta, a
-    step takes U to U + theta n V and n V to n V + theta U, so that
+    It is f = V^T U x at infinite width (2203.03466, Section 5). With the gradient of the loss held
+    at -theta, a step takes U to U + theta n V and n V to n V + theta U. So
     f_t = (prod (1 + theta_s)^2 - prod (1 - theta_s)^2) / 2 at every width n: the output grows in
     time, not in width.
 

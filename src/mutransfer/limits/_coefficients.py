@@ -1,4 +1,4 @@
-"""The coefficient march: fields of a linear network as combinations of independent Gaussians.
+"""The coefficient march: fields of a linear network in independent Gaussians.
 
 In a linear network of infinite width every field is a sum of independent Gaussians with fixed
 coefficients: the input's draw, the readout's, and two for each branch, made by its weights in the

@@ -44,7 +44,7 @@ def depth_transfer(
     compare: bool | None = None,
     progress: OnProgress | None = None,
 ) -> Landscapes:
-    """Show from theory alone the best learning rate at each depth, with and without depth scaling.
+    """Return the best learning rate at each depth, from theory alone.
 
     The first landscape is that of the problem. The comparison is the same network at the smallest
     depth, whose branches are not scaled as depth grows; its best rate runs away.

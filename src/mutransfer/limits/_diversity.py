@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core import Drawn, MutransferError, Result, number, parsed, parsing, plain
+from ..core import Drawn, MutransferError, Result, number, parsed, parsing
 from ..statistics import diversity_exponent
+from ._json import fields_of
 
 FEWEST_LAYERS = 16
 """Fewest branches of which two distances lie within 1/8 of the depth."""
@@ -74,8 +75,7 @@ class DiversityTrend(Result, Drawn):
 
     def to_json(self) -> dict[str, Any]:
         """Return the trend as plain data."""
-        data: dict[str, Any] = plain(vars(self))
-        return data
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:

@@ -1,4 +1,4 @@
-"""Powers of width in the errors of finite networks, with intervals over resampled networks.
+"""Powers of width in the errors of finite networks, with bootstrap intervals.
 
 Axes: seeds (networks of one size), points (of a curve: times x examples of outputs, or times of
 losses), widths. Errors are estimated as mean squares, from which the share of sampling noise is
@@ -131,7 +131,10 @@ def against_extrapolated(curves: Curves, resampled: bool) -> Squares:
 
 
 def _of_one(curve: Float[Array, "seeds points"], resampled: bool) -> Float[Array, " points"]:
-    """Return the variance of one network; a resampled set has on average (n - 1) / n of it."""
+    """Return the variance of one network.
+
+    A resampled set has on average (n - 1) / n of it.
+    """
     n = len(curve)
     return np.asarray(curve.var(0, ddof=1) * (n / (n - 1) if resampled else 1.0))
 
@@ -166,7 +169,7 @@ class Fit:
 
 
 def fits(curves: Curves, estimator: Estimator) -> dict[str, Fit]:
-    """Return the laws of one network, of the mean over networks, and of depth where estimated."""
+    """Return the fitted laws by name; that of depth where it was varied."""
     measured = estimator(curves, False)
     samples = [estimator(drawn, True) for drawn in _resampled(curves)]
     widths = np.array(sizes(curves)[0], dtype=np.float64)

@@ -19,7 +19,9 @@ _WEIGHTS = {2: (-1, 2), 3: (1 / 3, -2, 8 / 3)}
 
 
 def extrapolated(stacks: Sequence[Limit]) -> Limit:
-    """Return infinite depth, to second order in 1 / depth from two stacks, to third from three.
+    """Return infinite depth, from two stacks to second order in 1 / depth.
+
+    Three stacks give it to third order.
 
     Args:
         stacks: Limits of finite depth, each with twice the branches of the one before.

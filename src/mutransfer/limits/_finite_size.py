@@ -1,4 +1,4 @@
-"""Finite networks against their limit: trained, compared, and fitted by powers of size.
+"""Finite networks against their limit: errors, fitted by powers of size.
 
 Axes: seeds (networks of one size), points (of a curve: times x examples of outputs, or times of
 losses).
@@ -45,7 +45,7 @@ def finite_size(
     progress: OnProgress | None = None,
     **study: Any,
 ) -> FiniteSize:
-    """Train finite networks, compare them with the limit, and fit how their error falls with size.
+    """Train finite networks, and fit how their error falls with size.
 
     One network is off by about N^-1/2, because its initial weights are one draw; the mean over
     networks by 1/N; finite depth by 1/L, proven for linear networks (2310.02244, Proposition 4.4).
@@ -133,7 +133,7 @@ def _trained(
     options: Mapping[str, Any],
     progress: OnProgress | None,
 ) -> dict[Cell, Float[Array, "seeds points"]]:
-    """Return the losses of a builder's networks; those of diverged ones are not numbers."""
+    """Return the losses of a builder's networks; NaN where one diverged."""
     if "lr" not in options:
         raise MutransferError(
             "a builder's networks need a learning rate: "
@@ -213,7 +213,7 @@ def _given(limit: Mapping[int, Array], curves: Curves) -> dict[float, Array]:
 
 
 def _against_theory(problem: Problem, curves: Curves, of: Of, accuracy: float) -> _Comparison:
-    """Compare with the solved limit of every depth, and these with infinite depth if it exists."""
+    """Compare networks with the limit of their depth, and it with infinite depth."""
     _, depths = sizes(curves)
     infinite = problem.alpha in (0.5, 1) or (problem.is_linear and problem.alpha > 0)
     solved = {

@@ -1,4 +1,4 @@
-"""Invariant imbedding in layers: a linear residual network of infinite width, time by time.
+"""Invariant imbedding in layers: linear networks of infinite width, time by time.
 
 The fields of a layer depend on all other layers, through the weights below it, which learned from
 its gradients, and through the weights above it, which learned from its features. Cut the network at
@@ -150,7 +150,7 @@ def _mirror(kernel: Array, rows: slice, values: Array) -> None:
 
 
 class _Layer:
-    """A cut of the network: R, Q, the moments of zeta and kappa, and the kernels of h and g.
+    """A cut of the network, with all that lies below and above it summed up.
 
     Attributes:
         R: Answers of features to gradients, (n, t).
@@ -227,7 +227,7 @@ class _Matrix:
         self.loop = np.zeros((times, times))
 
     def up(self, now: _Now) -> None:
-        """Set R, zeta and the features of the cut above at this time; u and r are moments."""
+        """Set R, zeta and features of the cut above at this time; u and r are moments."""
         below, above = self.below, self.above
         kernel = below.features.kernel[now.h, now.h_past].reshape(now.examples, now.t, now.examples)
         learned = np.einsum("msn,sn->ms", kernel, now.learned)
@@ -248,7 +248,7 @@ class _Matrix:
         above.see_features(now)
 
     def down(self, now: _Now) -> None:
-        """Set Q, kappa and the gradients of the cut below at this time; u and r are moments."""
+        """Set Q, kappa and gradients of the cut below at this time; u and r are moments."""
         below, above = self.below, self.above
         learned = (above.gradients.kernel[now.t, now.g_past, None] * now.learned).ravel()
         kept, kept_past = self.kept_g[now.t], self.kept_h[now.h_past]
@@ -281,7 +281,7 @@ def _embed(problem: Problem, kept: Memory, first: _Layer, now: _Now) -> None:
 
 
 def _readout(problem: Problem, kept: Memory, last: _Layer, now: _Now) -> Float[Array, " examples"]:
-    """Return the outputs f = <w h> / gamma0, and set the last layer's gradients, the readout w."""
+    """Return the outputs f = <w h> / gamma0, and set the last layer's gradients g = w."""
     w = kept.kept_readout
     overlap = w[now.t] * (last.RS[now.h, now.g_past] @ w[now.g_past])
     if problem.train_readout:

@@ -38,7 +38,7 @@ class Expectations(NamedTuple):
 
 
 def expectations(phi: Activation, covariance: Float[Array, "n n"]) -> Expectations:
-    """Return the expectations of an activation under centred normals of this covariance.
+    """Return expectations of an activation under centred normals of a covariance.
 
     The library's own linear, relu, abs (arc-cosine kernels: Cho and Saul 2009) and erf (Williams
     1997) have closed forms. Others are summed as Hermite series in the correlation (the dual
@@ -139,7 +139,7 @@ def _dual(
 def _hermite() -> tuple[
     Float[Array, " nodes"], Float[Array, " nodes"], Float[Array, "nodes orders"]
 ]:
-    """Return nodes, their weights, and Hermite polynomials at the nodes times the weights.
+    """Return nodes, weights, and Hermite polynomials at the nodes times the weights.
 
     The midpoint rule for a standard normal variable is exact to rounding, as for every smooth
     function that vanishes at both ends. Polynomials are normalised. Their recursion starts from

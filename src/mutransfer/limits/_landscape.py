@@ -28,7 +28,7 @@ from ..core import (
     writing,
 )
 from ..statistics import Array
-from ._limit import array, depth_of
+from ._json import array, fields_of, size
 from ._problem import Depth, Problem, scaling
 
 Metric = Literal["final", "mean"]
@@ -71,8 +71,8 @@ class Curve:
         """Return the curve that `to_json` wrote."""
         optimum = data["optimum"]
         return cls(
-            width=depth_of(data["width"]),
-            depth=depth_of(data["depth"]),
+            width=size(data["width"]),
+            depth=size(data["depth"]),
             losses=array(data["losses"]),
             errors=array(data["standard_errors"]),
             optimum=None if optimum is None else number(optimum),
@@ -81,7 +81,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Landscape(Result, Drawn):
-    """Losses over one hyperparameter, of the limit at several depths and of finite networks.
+    """Losses over one hyperparameter, of limits and of finite networks.
 
     Attributes:
         problem: The problem that was varied.
@@ -101,7 +101,7 @@ class Landscape(Result, Drawn):
 
     @property
     def logarithmic(self) -> bool:
-        """True if values are spaced more evenly on a logarithmic scale than on a linear one."""
+        """True if the values are more even on a logarithmic scale than on a linear one."""
         return is_logarithmic(self.values)
 
     def __str__(self) -> str:
@@ -145,7 +145,7 @@ class Landscape(Result, Drawn):
         return curve.optimum
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one plain row for every size and value; infinite sizes and losses as "inf"."""
+        """Return one plain row for every size and value; what is infinite as "inf"."""
         return [
             {
                 **curve.size,
@@ -160,8 +160,7 @@ class Landscape(Result, Drawn):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        data: dict[str, Any] = plain(vars(self))
-        return data
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -235,7 +234,7 @@ class Landscapes(Result, Drawn):
             return cls(landscapes=tuple(map(Landscape.from_json, given)))
 
     def save(self, out: str | Path) -> None:
-        """Write limit.json, limit.csv and the figure, limit.png and limit.svg, into this folder.
+        """Write limit.json, limit.csv, limit.png and limit.svg into this folder.
 
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
@@ -249,7 +248,7 @@ class Landscapes(Result, Drawn):
 
 
 def is_logarithmic(values: Float[Array, " values"]) -> bool:
-    """Return True if values are spaced more evenly by their ratios than by their differences."""
+    """Return True if ratios of the values are more even than their differences."""
     if values[0] <= 0 or len(values) < 3:
         return bool(values[0] > 0)
     steps, ratios = np.diff(values), np.diff(np.log(values))

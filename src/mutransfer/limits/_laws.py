@@ -20,11 +20,11 @@ from ..core import (
     number,
     parsed,
     parsing,
-    plain,
     text,
     write_csv,
     writing,
 )
+from ._json import fields_of
 
 # Proxies deeper than this are not considered.
 _DEEPEST = 10_000
@@ -83,8 +83,7 @@ class Law(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the law as plain data."""
-        data: dict[str, Any] = plain(vars(self))
-        return data
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -153,8 +152,7 @@ class FiniteSize(Result, Drawn):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        data: dict[str, Any] = plain(vars(self))
-        return data
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -211,8 +209,7 @@ class Proxy(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the proxy as plain data."""
-        data: dict[str, Any] = plain(vars(self))
-        return data
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from ..core import Result, parsed, parsing, plain
+from ..core import Result, parsed, parsing
 from ..statistics import Array
+from ._json import array, fields_of, size
 from ._kernels import expectations
-from ._limit import array, check_outputs, depth_of
+from ._limit import check_outputs
 from ._memory import memory
 from ._problem import Depth, Problem
 
@@ -68,7 +69,7 @@ class Lazy(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        return {each.name: plain(getattr(self, each.name)) for each in fields(self)}
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -79,7 +80,7 @@ class Lazy(Result):
         """
         with parsing("a lazy limit written by Lazy.to_json"):
             given = parsed(data)
-            problem, depth = Problem.from_json(given.pop("problem")), depth_of(given.pop("depth"))
+            problem, depth = Problem.from_json(given.pop("problem")), size(given.pop("depth"))
             arrays = {name: array(values) for name, values in given.items()}
             return cls(problem=problem, depth=depth, **arrays)
 
@@ -133,7 +134,7 @@ def lazy(problem: Problem, depth: Depth) -> Lazy:
 def _kernels(
     problem: Problem, depth: Depth, scales: Float[Array, " scales"], layers: int
 ) -> tuple[Pair, list[Pair], list[Pair]]:
-    """Return the tangent kernel, the features' kernel of every layer, and gradients' growths."""
+    """Return the tangent kernel, every layer's kernel of features, and growths."""
     examples = len(problem.targets)
     each = np.repeat(scales, examples)
     kept, gram = np.multiply.outer(each, each), np.tile(problem.gram, (len(scales), len(scales)))
@@ -186,7 +187,7 @@ def _advance(
 
 
 def _panel(problem: Problem, kept: Pair) -> Callable[[Pair, Pair], tuple[Pair, Pair, Pair]]:
-    """Return `_advance` at infinite depth: the differential equations over one panel of layers."""
+    """Return `_advance` at infinite depth, by differential equations over layers."""
     # Where alpha exceeds 1/2, the noise of branches vanishes with depth and only learning is left.
     noise = problem.beta0**2 if problem.alpha == 0.5 else 0.0
 
@@ -248,6 +249,6 @@ def _midpoint(change: Callable[[State], State], state: State, width: float, part
 
 
 def _extrapolate(estimates: list[State], parts: tuple[int, ...]) -> State:
-    """Return the estimate of infinitely many parts; errors are in even powers of 1 / parts."""
+    """Return the estimate of infinitely many parts; errors are even in 1 / parts."""
     weights = [math.prod(n**2 / (n**2 - m**2) for m in parts if m != n) for n in parts]
     return np.tensordot(weights, estimates, 1)

@@ -7,14 +7,15 @@ examples.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError, Result, number, parsed, parsing, plain
+from ..core import MutransferError, Result, parsed, parsing
 from ..statistics import HOPELESS, ZERO, Array, hopeless
+from ._json import array, fields_of, size
 from ._problem import Depth, Problem
 
 
@@ -34,7 +35,7 @@ class Diverged(MutransferError):
 
 
 def loss_scale(losses: Float[Array, " times"]) -> float:
-    """Return the size of the initial loss; of the largest where that is 0, to rounding."""
+    """Return the size of the initial loss; of the largest where it is 0, to rounding."""
     first = float(abs(losses[0]))
     return first if first > ZERO else float(np.abs(losses).max())
 
@@ -95,7 +96,7 @@ class Limit(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data; the kernels of long training are large."""
-        return {each.name: plain(getattr(self, each.name)) for each in fields(self)}
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -112,22 +113,11 @@ class Limit(Result):
             )
             return cls(
                 problem=Problem.from_json(given["problem"]),
-                depth=depth_of(given["depth"]),
+                depth=size(given["depth"]),
                 responses={name: array(values) for name, values in given["responses"].items()},
                 samples=int(given["samples"]),
                 **{name: array(given[name]) for name in arrays},
             )
-
-
-def array(values: Any) -> Array:
-    """Return an array that `core.plain` wrote as lists; "inf" and null are numbers to numpy."""
-    return np.array(values, dtype=np.float64)
-
-
-def depth_of(value: Any) -> Depth:
-    """Return a depth or width that `core.plain` wrote: whole, or infinite."""
-    size = number(value)
-    return int(size) if np.isfinite(size) else size
 
 
 class Unsettled(MutransferError):

@@ -1,4 +1,4 @@
-"""Linear residual networks of infinite width, at any depth: exact, without iteration."""
+"""Linear residual networks of infinite width, at any depth: an exact solver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers that are linear in the gradient, as a memory of initial weights and past gradients."""
+"""Optimizers that are linear in the gradient, as a memory of the past."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ._problem import Problem
 
 @dataclass(frozen=True)
 class Memory:
-    """Weights as sums over the past, for SGD with momentum, decay, any schedule and any batches.
+    """Weights as sums over the past.
 
+    For SGD with momentum, decay, any schedule and any batches,
     theta_t = kept[t] theta_0 - sum over s < t of moved[t, s] grad_s. Both depend on the optimizer
     alone, not on width or depth, which is why momentum, schedules and decay transfer as rates do.
 

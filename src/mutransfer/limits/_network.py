@@ -1,4 +1,4 @@
-"""Training in function space: one program for finite networks and for sampled infinite ones.
+"""Training in function space: one program for finite and for infinite networks.
 
 Weights are never updated. A trained matrix is the part that is left of its initial value, plus a
 sum over past gradients, each of which is an outer product of two fields that are kept. So a network
@@ -101,7 +101,7 @@ class _Centred(_Part):
 
 
 class _Matrix(_Part):
-    """A trained matrix: its initial value, and its inputs and back-propagated signals so far."""
+    """A trained matrix: its initial value, and its inputs and signals so far."""
 
     def __init__(self, initial: Initial, rate: float, shape: tuple[int, ...]) -> None:
         self.initial, self.rate = initial, rate
@@ -180,7 +180,7 @@ class _Run:
         return _Past(float(self.memory.kept[t]), weights.reshape(*weights.shape[:-2], -1))
 
     def forward(self, t: int, past: _Past) -> Float[Array, "*networks sites any"]:
-        """Append the features of this time, set its outputs, and return the readout's weights w."""
+        """Append features and set outputs of this time; return the readout's weights w."""
         h = self.memory.kept_input[t] * self.start
         if self.problem.train_input:
             # Gradients of W^0 are outer products of g^0 and inputs, whose overlaps never change.

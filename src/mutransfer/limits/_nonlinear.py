@@ -45,7 +45,7 @@ def nonlinear(
     nodes: int = NODES,
     progress: OnProgress | None = None,
 ) -> Limit:
-    """Solve the training of a residual network of infinite width, with any activation and block.
+    """Solve the training of a nonlinear residual network of infinite width.
 
     Single sites of the self-consistent dynamical mean-field theory (2309.16620, Proposition 1, for
     discrete steps; 2205.09653) are sampled forward in time: nothing is iterated. Gaussians are
@@ -131,7 +131,7 @@ class _Sampling:
         return limit
 
     def _means(self, stacks: Sequence[int], samples: int) -> tuple[Limit, Limit]:
-        """Return the limit and, to one order in depth less, the same; equal at finite depth."""
+        """Return the limit, and the same to one order in depth less."""
         remedy = f"a smaller depth, or an accuracy above {self.accuracy:g}"
         check_memory(self.problem, stacks[-1], samples, remedy)
         highest, lower = zip(*self._repeated(stacks, samples), strict=True)

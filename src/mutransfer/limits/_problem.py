@@ -232,7 +232,7 @@ class Problem:
 
     @property
     def is_linear(self) -> bool:
-        """True if branches are linear and of one matrix, so that the limit needs no sampling."""
+        """True if branches are linear and of one matrix: their limit needs no sampling."""
         return self.phi is ACTIVATIONS["linear"] and self.block_depth == 1
 
     def branch(self, depth: float) -> float:

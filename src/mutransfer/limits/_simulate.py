@@ -23,7 +23,7 @@ _LARGEST = 1 << 27
 
 @dataclass(frozen=True)
 class FiniteDraw:
-    """The weights of networks of one size, drawn from N(0, 1); the `Draw` of finite width.
+    """The weights of networks of one size, drawn from N(0, 1); a `Draw`.
 
     Attributes:
         problem: The problem, for its inputs.
@@ -110,7 +110,7 @@ def simulate(
 
 
 def trained(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> Trained:
-    """Train networks of finite width; `simulate`, with features and gradients of all layers.
+    """Train networks of finite width, with features and gradients of all layers.
 
     Raises:
         MutransferError: as of `simulate`.

@@ -87,7 +87,7 @@ def draws(problem: Problem, depth: int) -> int:
 
 
 class _Source:
-    """Standard normals over the samples, all orthonormal to each other and to the constant."""
+    """Standard normals over the samples, orthonormal to each other and the constant."""
 
     def __init__(self, samples: int, most: int, seed: int | Sequence[int]) -> None:
         self.random = np.random.default_rng(seed)
@@ -132,7 +132,7 @@ def _second_moment(fields: Field) -> float:
 
 
 def _inverse(moment: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Return the inverse of a second moment of unit scale, zero where it is rounding error."""
+    """Return the inverse of a second moment of unit scale, 0 where that is rounding."""
     values, vectors = np.linalg.eigh(moment)
     kept = values > _INDEPENDENT
     return np.asarray((vectors[:, kept] / values[kept]) @ vectors[:, kept].T)
@@ -141,7 +141,7 @@ def _inverse(moment: Float[Array, "n n"]) -> Float[Array, "n n"]:
 def _whitened(
     fields: Field, scale: float
 ) -> tuple[Float[Array, "samples rank"], Float[Array, "rank examples"]]:
-    """Return orthonormal directions of fields over the samples, and their coefficients.
+    """Return orthonormal directions of fields over samples, and their coefficients.
 
     Args:
         fields: Fields (samples, examples), whose directions are wanted.
@@ -155,7 +155,7 @@ def _whitened(
 
 
 class _Side:
-    """The past of a matrix on one side: orthonormal directions, and the Gaussian of each."""
+    """The past of a matrix on one side: directions, and the Gaussian of each."""
 
     def __init__(self, source: _Source, most: int) -> None:
         samples, draws = source.drawn.shape
@@ -206,7 +206,7 @@ class _Conditioned:
         return self._multiply(y, self.signals, self.inputs)
 
     def _multiply(self, x: Field, near: _Side, far: _Side) -> Field:
-        """Return the product with x, from the side `near`; the matrix's other side is `far`."""
+        """Return the product with x from the side `near`; the other side is `far`."""
         samples = len(x)
         known = near.used.T @ x / samples
         rest = x - near.used @ known

@@ -68,7 +68,7 @@ def network_stream(
 def _stream(
     features: Sequence[Array], problem: Problem
 ) -> Float[Array, "layers times examples *networks sites"]:
-    """Return the features of a trained run, (*networks, sites, columns) each, with sites last."""
+    """Return features (*networks, sites, columns) of all layers, with the sites last."""
     columns = problem.steps + 1, len(problem.targets)
     split = [layer.reshape(*layer.shape[:-1], *columns) for layer in features]
     return np.stack([np.moveaxis(layer, (-2, -1), (0, 1)) for layer in split])

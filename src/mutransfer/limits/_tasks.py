@@ -19,10 +19,10 @@ from ._problem import Problem
 def two_classes(
     task: str | Task, examples: int = 4, classes: tuple[int, int] = (0, 1)
 ) -> tuple[Array, Array]:
-    """Return the first examples of two classes in equal number, with targets of 1 and -1.
+    """Return the first examples of two classes, with targets of 1 and -1.
 
-    Inputs are centred and scaled to |x|^2 = D, example by example, so that the features of layer 0
-    have unit scale.
+    Both classes have equally many. Inputs are centred and scaled to |x|^2 = D, example by example,
+    so that the features of layer 0 have unit scale.
 
     Args:
         task: A task whose inputs are vectors of numbers and whose targets are classes, or its name,

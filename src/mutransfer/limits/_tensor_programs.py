@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from ..core import MutransferError, Result, parsed, parsing, plain
+from ..core import MutransferError, Result, parsed, parsing
 from ..statistics import Array
-from ._limit import array
+from ._json import array, fields_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -55,8 +55,7 @@ class LinearRecursion(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        data: dict[str, Any] = plain(vars(self))
-        return data
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -76,9 +75,10 @@ def linear_recursion(
     lr: float = 1.0,
     branch: float = 1.0,
 ) -> LinearRecursion:
-    """Train a deep linear residual network of infinite width by SGD on one scalar input at a time.
+    """Train a deep linear residual network of infinite width, as Tensor Programs VI.
 
-    With width n, U of entries N(0, 1), V of N(0, 1/n^2) and W^l of N(0, 1/n):
+    SGD sees one scalar input at a time. With width n, U of entries N(0, 1), V of N(0, 1/n^2) and
+    W^l of N(0, 1/n):
 
         x^0 = U xi_t,   x^l = x^(l-1) + branch / sqrt(L) W^l x^(l-1),   f_t = V . x^L,
         W^l <- W^l - lr dloss_t/dW^l
