@@ -16,6 +16,12 @@ from .attention import split_heads as split_heads
 from .attention import torch_attention as torch_attention
 from .attention import torch_encoder as torch_encoder
 from .attention import two_heads as two_heads
+from .checked import attention_branch as attention_branch
+from .checked import dropped as dropped
+from .checked import normed_convolution as normed_convolution
+from .checked import scaled_branches as scaled_branches
+from .checked import tied_words as tied_words
+from .checked import tuples_and_words as tuples_and_words
 from .convolutional import ConvBlock as ConvBlock
 from .convolutional import StagedResNet as StagedResNet
 from .convolutional import UNet as UNet

@@ -1,6 +1,7 @@
-"""Training over two processes is training on one: DDP, FSDP2 and tensor parallelism, with the plan before and after sharding.
+"""Training over two processes is training on one: DDP, FSDP2 and tensor parallelism.
 
-This file run as a script is one of the two processes: it goes through every scenario and saves what came out.
+The plan is applied before or after sharding. This file run as a module is one of the two processes:
+it goes through every scenario and saves the outcomes.
 """
 
 import copy
@@ -12,6 +13,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,26 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mutransfer.plan import Plan, plan
-from mutransfer.tasks._models import gpt, mlp
+import mutransfer as mt
+from mutransfer.tasks import gpt, mlp
+from tests.pytorch.lifecycle import assert_close
 
-pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs torch.distributed with gloo")
+pytestmark = pytest.mark.skipif(
+    not dist.is_available() or not dist.is_gloo_available(),
+    reason="needs torch.distributed with gloo",
+)
 
 PROCESSES = 2
+ROOT = Path(__file__).parents[2]
 MAX_NORM = 0.01
 """Below every gradient's norm."""
-ROWS, TARGETS = torch.randn(8, 6, generator=torch.Generator().manual_seed(0)), torch.randn(8, 1, generator=torch.Generator().manual_seed(1))
+ROWS = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.randn(8, 1, generator=torch.Generator().manual_seed(1))
 TOKENS = torch.randint(11, (8, 6), generator=torch.Generator().manual_seed(0))
 
 
 def new_mlp(scale: int) -> nn.Module:
-    """One output: its readout's bias cannot be cut in two, so one process has none of it."""
+    """Build a perceptron with one output: one process has nothing of the readout's bias."""
     return mlp(8 * scale, 3, inputs=6, outputs=1)
 
 
@@ -43,7 +51,7 @@ def new_gpt(scale: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Scenario:
-    """How a model is spread over processes, when the plan is applied, and what it is trained with."""
+    """A way to spread a model over processes, to apply its plan, and to train it."""
 
     spread: str
     when: str = "initialize before"
@@ -52,14 +60,22 @@ class Scenario:
     dtype: torch.dtype = torch.float64
 
     def __str__(self) -> str:
-        words = (self.spread, self.when, self.kind, str(self.dtype).removeprefix("torch."), "clipped" if self.clip else "")
-        return ", ".join(filter(None, words))
+        dtype, clipped = str(self.dtype).removeprefix("torch."), "clipped" if self.clip else ""
+        return ", ".join(filter(None, (self.spread, self.when, self.kind, dtype, clipped)))
 
 
-SPREADS = ("ddp", "fsdp", "fsdp of the whole", "hybrid fsdp", "tensor parallel", "partly tensor parallel")
+SPREADS = (
+    "ddp",
+    "fsdp",
+    "fsdp of the whole",
+    "hybrid fsdp",
+    "tensor parallel",
+    "partly tensor parallel",
+)
+WHEN = ("initialize before", "initialize after")
 SCENARIOS = [
-    *(Scenario(spread, when, clip) for spread in SPREADS for when in ("initialize before", "initialize after") for clip in (False, True)),
-    *(Scenario(spread, when, clip=True, kind="gpt") for spread in ("ddp", "fsdp") for when in ("initialize before", "initialize after")),
+    *(Scenario(*scenario) for scenario in product(SPREADS, WHEN, (False, True))),
+    *(Scenario(*scenario, kind="gpt") for scenario in product(("ddp", "fsdp"), WHEN, (True,))),
     *(Scenario(spread, clip=True, dtype=torch.float32) for spread in ("ddp", "fsdp")),
     Scenario("fsdp", "initialize after", dtype=torch.float32),
     Scenario("fsdp", "deferred"),
@@ -71,7 +87,14 @@ SCENARIOS = [
 
 @dataclass
 class Outcome:
-    """What a scenario gave on one process: values of the whole tensors after initialize and after training, and gradient norms."""
+    """Values of the whole tensors on one process, and gradient norms.
+
+    Attributes:
+        initial: Values after initialisation.
+        final: Values after training.
+        norms: Norm of the gradient at each step.
+        error: What was raised.
+    """
 
     initial: dict[str, Tensor] = field(default_factory=dict)
     final: dict[str, Tensor] = field(default_factory=dict)
@@ -80,11 +103,13 @@ class Outcome:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    return (tensor.detach().full_tensor() if hasattr(tensor, "full_tensor") else tensor.detach()).clone()
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).clone()
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:
-    return {name.replace("_orig_mod.", "").removeprefix("module."): whole(p) for name, p in model.named_parameters()}
+    named = ((name.replace("_orig_mod.", ""), p) for name, p in model.named_parameters())
+    return {name.removeprefix("module."): whole(parameter) for name, parameter in named}
 
 
 def pair(scenario: Scenario) -> tuple[nn.Module, nn.Module]:
@@ -93,38 +118,53 @@ def pair(scenario: Scenario) -> tuple[nn.Module, nn.Module]:
     return make(2).to(scenario.dtype), make(1).to(scenario.dtype)
 
 
-def optimizer_of(model: nn.Module, own: Plan) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(own.param_groups(model, 0.02, eps=1e-2, weight_decay=1.0))
+def optimizer_of(model: nn.Module, plan: mt.Plan) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(plan.param_groups(model, 0.02, eps=1e-2, weight_decay=1.0))
 
 
-def train(scenario: Scenario, model: nn.Module, own: Plan, optimizer: torch.optim.Optimizer, part: slice, steps: int = 3) -> list[float]:
+def train(
+    scenario: Scenario,
+    model: nn.Module,
+    plan: mt.Plan,
+    optimizer: torch.optim.Optimizer,
+    part: slice,
+    steps: int = 3,
+) -> list[float]:
+    """Train on a part of the batch; return the norms of the gradients."""
     norms = []
     for _ in range(steps):
         optimizer.zero_grad()
         if scenario.kind == "gpt":
             model(TOKENS[part]).square().mean().backward()
         else:
-            (model(ROWS[part].to(scenario.dtype)) - TARGETS[part].to(scenario.dtype)).square().mean().backward()
+            x, y = (data[part].to(scenario.dtype) for data in (ROWS, TARGETS))
+            (model(x) - y).square().mean().backward()
         if scenario.clip:
-            norms.append(float(own.clip_grad_norm_(model, MAX_NORM)))
+            norms.append(float(plan.clip_grad_norm_(model, MAX_NORM)))
         optimizer.step()
     return norms
 
 
 def alone(scenario: Scenario) -> Outcome:
-    """The scenario on one process."""
+    """Go through the scenario on one process."""
     model, base = pair(scenario)
-    own = plan(model, base, example_inputs=TOKENS if scenario.kind == "gpt" else None)
-    own.initialize(model)
-    initial = values(model)
-    norms = train(scenario, model, own, optimizer_of(model, own), slice(None), 4 if scenario.when == "resumed" else 3)
+    plan = mt.plan(model, base, example_inputs=TOKENS if scenario.kind == "gpt" else None)
+    plan.initialize(model)
+    initial, steps = values(model), 4 if scenario.when == "resumed" else 3
+    norms = train(scenario, model, plan, optimizer_of(model, plan), slice(None), steps)
     return Outcome(initial, values(model), norms)
 
 
 def spread_out(how: str, model: nn.Module) -> nn.Module:
+    """Wrap or shard the model."""
+    # These modules of torch need torch.distributed.
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import init_device_mesh
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
 
     if how == "ddp":
         return nn.parallel.DistributedDataParallel(model)
@@ -149,35 +189,35 @@ def spread_out(how: str, model: nn.Module) -> nn.Module:
 
 
 def together(scenario: Scenario, rank: int) -> Outcome:
-    """The scenario as one of the processes."""
+    """Go through the scenario as one of the processes."""
     model, base = pair(scenario)
-    own = plan(model, base, example_inputs=TOKENS if scenario.kind == "gpt" else None)
+    plan = mt.plan(model, base, example_inputs=TOKENS if scenario.kind == "gpt" else None)
     part = slice(None) if "tensor parallel" in scenario.spread else slice(4 * rank, 4 * rank + 4)
     if scenario.when == "deferred":
         model = deferred(scenario, model)
-        initialized(own, model)
+        initialized(plan, model)
     elif scenario.when == "initialize after":
         model = spread_out(scenario.spread, model)
-        initialized(own, model)
+        initialized(plan, model)
     else:
-        own.initialize(model)
+        plan.initialize(model)
         if scenario.when == "compiled" and scenario.spread == "ddp":
             model = torch.compile(model, backend="eager")
         model = spread_out(scenario.spread, model)
     initial = values(model)
     if scenario.when == "resumed":
-        return Outcome(initial, resumed(scenario, model, own, part))
+        return Outcome(initial, resumed(scenario, model, plan, part))
     if scenario.when == "compiled":
         model = torch.compile(model, backend="eager")
-    norms = train(scenario, model, own, optimizer_of(model, own), part)
+    norms = train(scenario, model, plan, optimizer_of(model, plan), part)
     return Outcome(initial, values(model), norms)
 
 
-def initialized(own: Plan, model: nn.Module) -> None:
-    """Initialise, or fail in all processes where one of them does, so that none waits for another."""
+def initialized(plan: mt.Plan, model: nn.Module) -> None:
+    """Initialise; fail in all processes if one of them does, so that none waits for another."""
     errors: list[Any] = [None] * PROCESSES
     try:
-        own.initialize(model)
+        plan.initialize(model)
     except Exception as error:
         dist.all_gather_object(errors, f"{type(error).__name__}: {error}")
     else:
@@ -187,36 +227,37 @@ def initialized(own: Plan, model: nn.Module) -> None:
 
 
 def deferred(scenario: Scenario, drawn: nn.Module) -> nn.Module:
-    """Sharded on the meta device, then given values: here those that another model drew."""
+    """Shard the model on the meta device, then copy the values that another model drew."""
     from torch.distributed.tensor import distribute_tensor
 
     model = spread_out(scenario.spread, copy.deepcopy(drawn).to("meta")).to_empty(device="cpu")
     with torch.no_grad():
-        for own, other in zip(model.parameters(), drawn.parameters(), strict=True):
-            own.copy_(distribute_tensor(other.detach(), own.device_mesh, own.placements))
+        for shard, other in zip(model.parameters(), drawn.parameters(), strict=True):
+            value = distribute_tensor(other.detach(), shard.device_mesh, shard.placements)
+            shard.copy_(value)
     return model
 
 
-def resumed(scenario: Scenario, model: nn.Module, own: Plan, part: slice) -> dict[str, Tensor]:
-    """Two steps, a distributed checkpoint into a new model, two more."""
+def resumed(scenario: Scenario, model: nn.Module, plan: mt.Plan, part: slice) -> dict[str, Tensor]:
+    """Take two steps, load a distributed checkpoint into a new model, take two more."""
     from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
-    early = optimizer_of(model, own)
-    train(scenario, model, own, early, part, 2)
+    early = optimizer_of(model, plan)
+    train(scenario, model, plan, early, part, 2)
     state, optimizer_state = copy.deepcopy(get_state_dict(model, early))
     other = spread_out(scenario.spread, pair(scenario)[0])
-    late = optimizer_of(other, own)
+    late = optimizer_of(other, plan)
     set_state_dict(other, late, model_state_dict=state, optim_state_dict=optimizer_state)
-    train(scenario, other, own, late, part, 2)
+    train(scenario, other, plan, late, part, 2)
     return values(other)
 
 
 def planned_afterwards(how: str) -> dict[str, Any]:
-    """The plan that a model has that was spread out before, and the refusal where it has none."""
+    """Plan a model that was spread out before; return whether it has its plan, or the refusal."""
     model, base = pair(Scenario(how))
-    expected = plan(model, base)
+    expected = mt.plan(model, base)
     try:
-        again = plan(spread_out(how, model), base)
+        again = mt.plan(spread_out(how, model), base)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     return {"equal": again == expected}
@@ -224,7 +265,10 @@ def planned_afterwards(how: str) -> dict[str, Any]:
 
 def main(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES, timeout=timedelta(seconds=20))
+    store, limit = f"file://{folder}/store", timedelta(seconds=20)
+    dist.init_process_group(
+        "gloo", init_method=store, rank=rank, world_size=PROCESSES, timeout=limit
+    )
     outcomes: dict[str, Any] = {}
     for scenario in SCENARIOS:
         try:
@@ -238,12 +282,14 @@ def main(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
-    """What each process found."""
+    """Run both processes; yield the outcomes of each."""
     folder = tmp_path_factory.mktemp("distributed")
     started = [
         subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            env=os.environ | {"PYTHONHASHSEED": str(rank)},  # sets have another order in each process, which must not matter
+            [sys.executable, "-m", "tests.pytorch.test_distributed", str(rank), str(folder)],
+            # Sets have another order in each process, which must not matter.
+            env=os.environ | {"PYTHONHASHSEED": str(rank)},
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -261,29 +307,32 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[st
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-def test_it_is_training_on_one_process(processes: list[dict[str, Any]], scenario: Scenario) -> None:
+def test_training_on_two_processes_is_training_on_one(
+    processes: list[dict[str, Any]], scenario: Scenario
+) -> None:
     expected = alone(scenario)
-    tolerance = 1e-6 if scenario.dtype == torch.float32 or (scenario.kind == "gpt" and scenario.dtype == torch.float32) else 1e-12
+    tolerance = 1e-6 if scenario.dtype == torch.float32 else 1e-12
     if scenario.clip:
         assert min(expected.norms) > 2 * MAX_NORM
     for rank in range(PROCESSES):
-        found = Outcome(**processes[rank][str(scenario)])
-        assert not found.error, found.error
-        assert found.norms == pytest.approx(expected.norms, rel=tolerance)
-        for got, wanted in ((found.initial, expected.initial), (found.final, expected.final)):
-            assert got.keys() == wanted.keys()
-            for name, tensor in wanted.items():
-                torch.testing.assert_close(got[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        outcome = Outcome(**processes[rank][str(scenario)])
+        assert not outcome.error, outcome.error
+        assert outcome.norms == pytest.approx(expected.norms, rel=tolerance)
+        assert_close(outcome.initial, expected.initial, tolerance)
+        assert_close(outcome.final, expected.final, tolerance)
 
 
 @pytest.mark.parametrize("how", SPREADS)
-def test_planning_what_was_spread_out_gives_its_plan_or_says_what_to_plan(processes: list[dict[str, Any]], how: str) -> None:
+def test_a_model_spread_out_has_its_plan_or_is_refused(
+    processes: list[dict[str, Any]], how: str
+) -> None:
     for rank in range(PROCESSES):
-        found = processes[rank]["planned afterwards"][how]
-        if "error" in found:
-            assert re.match(r"MutransferError: .*\bplan (it|the model) before", found["error"]), found["error"]
+        outcome = processes[rank]["planned afterwards"][how]
+        if "error" in outcome:
+            message = outcome["error"]
+            assert re.match(r"MutransferError: .*\bplan (it|the model) before", message), message
         else:
-            assert found["equal"]
+            assert outcome["equal"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which of torch's schedulers keep the planned ratios, which lose them, and what helps those that do."""
+"""Torch's schedulers: those that keep the planned ratios, those that lose them, and remedies."""
 
 import math
 from collections.abc import Callable
@@ -11,55 +11,65 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler as schedules
 from torch.optim.swa_utils import SWALR
 
-from mutransfer.plan import Plan, plan
-from mutransfer.tasks._models import mlp
+import mutransfer as mt
+from tests.pytorch.planned_training import small
 
 STEPS = 20
 RATE = 0.1
-Make = Callable[[Plan, Any], Callable[[], None]]
-"""From plan and optimizer to what advances the schedule."""
+Make = Callable[[mt.Plan, Any], Callable[[], None]]
+"""From plan and optimizer to the function that advances the schedule."""
 
 
 def stepped(make: Callable[[Any], Any]) -> Make:
-    return lambda own, optimizer: make(optimizer).step
+    return lambda plan, optimizer: make(optimizer).step
 
 
 def scaled(make: Callable[[Any, Callable[[float], list[float]]], Any]) -> Make:
-    """A scheduler that is given one value for each group."""
-    return lambda own, optimizer: make(optimizer, lambda value: own.per_group(optimizer, value)).step
+    """Make a scheduler with one value for each group."""
+    return lambda plan, optimizer: (
+        make(optimizer, lambda value: plan.per_group(optimizer, value)).step
+    )
 
 
 def plateau(**settings: Any) -> Make:
-    """The loss never improves."""
+    """Make a scheduler on a loss that never improves."""
 
-    def make(own: Plan, optimizer: Any) -> Callable[[], None]:
-        floor = {"min_lr": own.per_group(optimizer, settings["min_lr"])} if settings.get("scaled") else {}
-        given = {key: value for key, value in settings.items() if key != "scaled"}
-        schedule = schedules.ReduceLROnPlateau(optimizer, **{"patience": 1, "factor": 0.5} | given | floor)
+    def make(plan: mt.Plan, optimizer: Any) -> Callable[[], None]:
+        given = {"patience": 1, "factor": 0.5} | settings
+        if given.pop("scaled", False):
+            given["min_lr"] = plan.per_group(optimizer, settings["min_lr"])
+        schedule = schedules.ReduceLROnPlateau(optimizer, **given)
         return lambda: schedule.step(1.0)
 
     return make
 
 
 def chain(optimizer: Any) -> Any:
-    return schedules.ChainedScheduler([schedules.ConstantLR(optimizer, 0.5, 4), schedules.ExponentialLR(optimizer, 0.9)])
+    constant = schedules.ConstantLR(optimizer, 0.5, 4)
+    return schedules.ChainedScheduler([constant, schedules.ExponentialLR(optimizer, 0.9)])
 
 
 def sequence(optimizer: Any, eta_min: float = 0.0) -> Any:
-    """Linear warm-up, then a cosine."""
+    """Make a linear warm-up and then a cosine."""
     warm_up = schedules.LinearLR(optimizer, 0.1, total_iters=5)
-    return schedules.SequentialLR(optimizer, [warm_up, schedules.CosineAnnealingLR(optimizer, STEPS - 5, eta_min)], [5])
+    cosine = schedules.CosineAnnealingLR(optimizer, STEPS - 5, eta_min)
+    return schedules.SequentialLR(optimizer, [warm_up, cosine], [5])
+
+
+def unlike(optimizer: Any) -> list[Callable[[int], float]]:
+    """Return another function for each group."""
+    return [lambda step, k=k: 1 / (1 + k * step) for k in range(len(optimizer.param_groups))]
 
 
 def cosine(end: float) -> Callable[[int], float]:
-    """From 1 to `end`, as a factor."""
+    """Return a factor that falls from 1 to `end`."""
     return lambda step: end + (1 - end) * (1 + math.cos(math.pi * step / STEPS)) / 2
 
 
 def written(rate: Callable[[int, dict[str, Any]], float]) -> Make:
-    """A framework's loop that writes rates into groups itself."""
+    """Make a loop that writes rates into groups itself, as frameworks do."""
 
-    def make(own: Plan, optimizer: Any) -> Callable[[], None]:
+    def make(plan: mt.Plan, optimizer: Any) -> Callable[[], None]:
         steps = iter(range(1, STEPS + 1))
 
         def write() -> None:
@@ -77,7 +87,9 @@ def written(rate: Callable[[int, dict[str, Any]], float]) -> Make:
 
 KEPT: dict[str, Make] = {
     "LambdaLR": stepped(lambda o: schedules.LambdaLR(o, lambda step: 1 / (1 + step))),
-    "LambdaLR, warm-up from 0": stepped(lambda o: schedules.LambdaLR(o, lambda step: min(1.0, step / 5))),
+    "LambdaLR, warm-up from 0": stepped(
+        lambda o: schedules.LambdaLR(o, lambda step: min(1.0, step / 5))
+    ),
     "MultiplicativeLR": stepped(lambda o: schedules.MultiplicativeLR(o, lambda step: 0.9)),
     "StepLR": stepped(lambda o: schedules.StepLR(o, 5)),
     "MultiStepLR": stepped(lambda o: schedules.MultiStepLR(o, [3, 12])),
@@ -92,7 +104,9 @@ KEPT: dict[str, Make] = {
     "ChainedScheduler": stepped(chain),
     "ReduceLROnPlateau": plateau(),
     "ReduceLROnPlateau, cooldown": plateau(cooldown=3),
-    "loop that multiplies by lr_factor": written(lambda step, group: RATE / step * group["lr_factor"]),
+    "loop that multiplies by lr_factor": written(
+        lambda step, group: RATE / step * group["lr_factor"]
+    ),
 }
 LOST: dict[str, tuple[int, Make, Make]] = {
     "CosineAnnealingLR, eta_min": (
@@ -109,27 +123,43 @@ LOST: dict[str, tuple[int, Make, Make]] = {
     "OneCycleLR": (
         0,
         stepped(lambda o: schedules.OneCycleLR(o, 0.3, total_steps=STEPS + 1)),
-        scaled(lambda o, each: schedules.OneCycleLR(o, each(0.3), total_steps=STEPS + 1)),
+        scaled(lambda o, of: schedules.OneCycleLR(o, of(0.3), total_steps=STEPS + 1)),
     ),
     "CyclicLR": (
         0,
         stepped(lambda o: schedules.CyclicLR(o, 0.01, 0.3, step_size_up=4)),
-        scaled(lambda o, each: schedules.CyclicLR(o, each(0.01), each(0.3), step_size_up=4)),
+        scaled(lambda o, of: schedules.CyclicLR(o, of(0.01), of(0.3), step_size_up=4)),
     ),
     "CyclicLR, one base_lr": (
         0,
-        scaled(lambda o, each: schedules.CyclicLR(o, 0.01, each(0.3), step_size_up=4)),
-        scaled(lambda o, each: schedules.CyclicLR(o, each(0.01), each(0.3), step_size_up=4, mode="triangular2")),
+        scaled(lambda o, of: schedules.CyclicLR(o, 0.01, of(0.3), step_size_up=4)),
+        scaled(
+            lambda o, of: schedules.CyclicLR(
+                o, of(0.01), of(0.3), step_size_up=4, mode="triangular2"
+            )
+        ),
     ),
     "ReduceLROnPlateau, min_lr": (3, plateau(min_lr=0.03), plateau(min_lr=0.03, scaled=True)),
-    "ReduceLROnPlateau, rates that change by less than its eps": (3, plateau(eps=0.02), plateau(eps=0.0)),
-    "SWALR": (1, stepped(lambda o: SWALR(o, 0.05, 5, "linear")), scaled(lambda o, each: SWALR(o, each(0.05), 5, "linear"))),
+    "ReduceLROnPlateau, rates that change by less than its eps": (
+        3,
+        plateau(eps=0.02),
+        plateau(eps=0.0),
+    ),
+    "SWALR": (
+        1,
+        stepped(lambda o: SWALR(o, 0.05, 5, "linear")),
+        scaled(lambda o, of: SWALR(o, of(0.05), 5, "linear")),
+    ),
     "LambdaLR, another function for each group": (
         1,
-        stepped(lambda o: schedules.LambdaLR(o, [lambda step, k=k: 1 / (1 + k * step) for k in range(len(o.param_groups))])),
+        stepped(lambda o: schedules.LambdaLR(o, unlike(o))),
         stepped(lambda o: schedules.LambdaLR(o, lambda step: 1 / (1 + step))),
     ),
-    "loop that writes one rate": (1, written(lambda step, _: RATE / step), written(lambda step, g: RATE / step * g["lr_factor"])),
+    "loop that writes one rate": (
+        1,
+        written(lambda step, _: RATE / step),
+        written(lambda step, g: RATE / step * g["lr_factor"]),
+    ),
     "loop that adds to each rate": (
         1,
         written(lambda step, group: RATE * group["lr_factor"] + 0.001 * step),
@@ -141,59 +171,64 @@ KINDS = ["number", "tensor"]
 TOLERANCE = {"number": 1e-6, "tensor": 1.2e-3}
 
 
-@pytest.fixture(autouse=True)
-def seed() -> None:
-    torch.manual_seed(0)
-
-
-def trained(kind: str = "number") -> tuple[Plan, nn.Module, torch.optim.AdamW]:
-    model, base = mlp(32, inputs=6, outputs=3), mlp(8, inputs=6, outputs=3)
-    own = plan(model, base)
-    return own, model, torch.optim.AdamW(own.param_groups(model, torch.tensor(RATE) if kind == "tensor" else RATE), foreach=False)
+def trained(kind: str = "number") -> tuple[mt.Plan, nn.Module, torch.optim.AdamW]:
+    """Return a plan, its model and an optimizer, with rates that are numbers or tensors."""
+    model = small(32)
+    plan = mt.plan(model, small(8))
+    groups = plan.param_groups(model, torch.tensor(RATE) if kind == "tensor" else RATE)
+    return plan, model, torch.optim.AdamW(groups, foreach=False)
 
 
 def spread(optimizer: torch.optim.Optimizer) -> float:
-    """How far the groups' rates over their factors lie apart."""
+    """Return the relative range of the groups' rates over their factors."""
     shares = [float(group["lr"]) / group["lr_factor"] for group in optimizer.param_groups]
     return (max(shares) - min(shares)) / max(shares) if max(shares) else 0.0
 
 
 def followed(make: Make, kind: str) -> tuple[list[bool], list[bool]]:
-    """At each step, from the schedule's making on: whether the ratios are kept, and whether the audit says so."""
-    own, model, optimizer = trained(kind)
-    advance = make(own, optimizer)
-    kept, said = [], []
+    """Return for each step, and before the first, whether the ratios are kept and audited so."""
+    plan, model, optimizer = trained(kind)
+    advance = make(plan, optimizer)
+    kept, passed = [], []
     for step in range(STEPS + 1):
         if step:
             optimizer.step()
             advance()
         kept.append(spread(optimizer) < TOLERANCE[kind])
-        said.append(own.audit(model, optimizer).ok)
-    return kept, said
+        passed.append(plan.audit(model, optimizer).ok)
+    return kept, passed
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", (KEPT | FIXED).values(), ids=KEPT | FIXED)
-def test_kept(make: Make, kind: str) -> None:
-    kept, said = followed(make, kind)
-    assert all(kept) and said == kept
+def test_a_schedule_keeps_the_ratios(make: Make, kind: str) -> None:
+    kept, passed = followed(make, kind)
+    assert all(kept) and passed == kept
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("first", "make", "_"), LOST.values(), ids=LOST)
-def test_lost_and_found_at_the_first_step(first: int, make: Make, _: Make, kind: str) -> None:
-    kept, said = followed(make, kind)
-    assert kept.index(False) == first and said == kept
+def test_the_audit_sees_lost_ratios_at_the_first_step(
+    first: int, make: Make, _: Make, kind: str
+) -> None:
+    kept, passed = followed(make, kind)
+    assert kept.index(False) == first and passed == kept
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("first", "make", "_"), LOST.values(), ids=LOST)
-def test_a_guard_stops_the_first_step_at_lost_ratios(first: int, make: Make, _: Make, kind: str) -> None:
-    own, model, optimizer = trained(kind)
+def test_a_guard_stops_the_first_step_at_lost_ratios(
+    first: int, make: Make, _: Make, kind: str
+) -> None:
+    plan, model, optimizer = trained(kind)
     steps = 0
-    with own.guard(model, optimizer):
-        advance = make(own, optimizer)
-        with pytest.raises(ValueError, match=r"do not stand in the planned ratios: .* planned .* found .*; .*plan\.per_group"):
+    with plan.guard(model, optimizer):
+        advance = make(plan, optimizer)
+        with pytest.raises(
+            ValueError,
+            match=r"do not stand in the planned ratios: "
+            r".* planned .* found .*; .*plan\.per_group",
+        ):
             while True:
                 optimizer.step()
                 advance()
@@ -201,17 +236,17 @@ def test_a_guard_stops_the_first_step_at_lost_ratios(first: int, make: Make, _: 
     assert steps == first
 
 
-def test_all_of_torchs_schedulers_are_here() -> None:
-    here = {name.partition(",")[0] for name in KEPT | LOST}
-    assert set(schedules.__all__) - {"LRScheduler"} <= here
+def test_all_of_torchs_schedulers_are_tested() -> None:
+    tested = {name.partition(",")[0] for name in KEPT | LOST}
+    assert set(schedules.__all__) - {"LRScheduler"} <= tested
 
 
 def test_the_remedies_follow_the_same_curve_at_the_common_rate() -> None:
-    """Scaled per group, the group of factor 1 is scheduled as the scalar says."""
-    own, _, plain = trained()
+    """With a value for each group, the group of factor 1 has the rates of the scalar."""
+    plan, _, plain = trained()
     _, _, remedied = trained()
     one = schedules.OneCycleLR(plain, 0.3, total_steps=STEPS + 1)
-    other = schedules.OneCycleLR(remedied, own.per_group(remedied, 0.3), total_steps=STEPS + 1)
+    other = schedules.OneCycleLR(remedied, plan.per_group(remedied, 0.3), total_steps=STEPS + 1)
     at = next(i for i, group in enumerate(remedied.param_groups) if group["lr_factor"] == 1)
     for _ in range(STEPS):
         assert remedied.param_groups[at]["lr"] == plain.param_groups[at]["lr"]
@@ -220,13 +255,15 @@ def test_the_remedies_follow_the_same_curve_at_the_common_rate() -> None:
             schedule.step()
 
 
-def test_a_cosine_to_a_floor_as_a_lambda_is_torchs_for_the_group_of_factor_one() -> None:
+def test_a_cosine_to_a_floor_is_a_lambda_for_the_group_of_factor_one() -> None:
     _, _, plain = trained()
     _, _, remedied = trained()
-    one, other = schedules.CosineAnnealingLR(plain, STEPS, eta_min=0.05), schedules.LambdaLR(remedied, cosine(0.5))
+    one = schedules.CosineAnnealingLR(plain, STEPS, eta_min=0.05)
+    other = schedules.LambdaLR(remedied, cosine(0.5))
     at = next(i for i, group in enumerate(remedied.param_groups) if group["lr_factor"] == 1)
     for _ in range(STEPS):
-        assert remedied.param_groups[at]["lr"] == pytest.approx(plain.param_groups[at]["lr"], rel=1e-12)
+        rates = [optimizer.param_groups[at]["lr"] for optimizer in (remedied, plain)]
+        assert rates[0] == pytest.approx(rates[1], rel=1e-12)
         for optimizer, schedule in ((plain, one), (remedied, other)):
             optimizer.step()
             schedule.step()
@@ -234,17 +271,17 @@ def test_a_cosine_to_a_floor_as_a_lambda_is_torchs_for_the_group_of_factor_one()
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounding_over_a_long_schedule_is_no_finding(kind: str) -> None:
-    own, model, optimizer = trained(kind)
+    plan, model, optimizer = trained(kind)
     schedule = schedules.MultiplicativeLR(optimizer, lambda step: 0.997)
     optimizer.step()
     for _ in range(3000):
         schedule.step()
-    assert own.audit(model, optimizer).ok
+    assert plan.audit(model, optimizer).ok
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_that_goes_on_from_a_checkpoint(kind: str) -> None:
-    own, _, optimizer = trained(kind)
+    plan, _, optimizer = trained(kind)
     first = sequence(optimizer)
     for _ in range(7):
         optimizer.step()
@@ -254,13 +291,17 @@ def test_a_schedule_that_goes_on_from_a_checkpoint(kind: str) -> None:
     resumed.load_state_dict(optimizer.state_dict())
     again.load_state_dict(first.state_dict())
     for _ in range(7):
-        assert own.audit(other, resumed).ok and [g["lr"] for g in resumed.param_groups] == [g["lr"] for g in optimizer.param_groups]
-        for each, schedule in ((optimizer, first), (resumed, again)):
-            each.step()
+        assert plan.audit(other, resumed).ok
+        rates = [[group["lr"] for group in o.param_groups] for o in (resumed, optimizer)]
+        assert rates[0] == rates[1]
+        for stepping, schedule in ((optimizer, first), (resumed, again)):
+            stepping.step()
             schedule.step()
 
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch runs this on an accelerator only")
+CUDA = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="torch runs this on an accelerator only"
+)
 IMPLEMENTATIONS = {
     "for-loop": ({"foreach": False}, "number", "cpu"),
     "foreach": ({"foreach": True}, "number", "cpu"),
@@ -274,14 +315,17 @@ IMPLEMENTATIONS = {
 
 
 def run_of(options: dict[str, Any], kind: str, device: str) -> list[torch.Tensor]:
+    """Train with one implementation of the step; return the tensors."""
     torch.manual_seed(0)
-    model, base = mlp(32, inputs=6, outputs=3).double().to(device), mlp(8, inputs=6, outputs=3).double()
-    own = plan(model, base)
+    model, base = small(32).double().to(device), small(8).double()
+    plan = mt.plan(model, base)
     lr = torch.tensor(0.01, device=device, dtype=torch.float64) if kind == "tensor" else 0.01
-    optimizer = torch.optim.AdamW(own.param_groups(model, lr, weight_decay=0.1), **options)
-    schedule = schedules.OneCycleLR(optimizer, own.per_group(optimizer, 0.02), total_steps=STEPS + 1)
+    optimizer = torch.optim.AdamW(plan.param_groups(model, lr, weight_decay=0.1), **options)
+    schedule = schedules.OneCycleLR(
+        optimizer, plan.per_group(optimizer, 0.02), total_steps=STEPS + 1
+    )
     x = torch.randn(16, 6, generator=torch.Generator().manual_seed(1)).double().to(device)
-    with own.guard(model, optimizer):
+    with plan.guard(model, optimizer):
         for _ in range(STEPS):
             optimizer.zero_grad()
             F.cross_entropy(model(x), torch.arange(16, device=device) % 3).backward()
@@ -292,8 +336,14 @@ def run_of(options: dict[str, Any], kind: str, device: str) -> list[torch.Tensor
 
 @pytest.mark.parametrize(
     ("options", "kind", "device"),
-    [pytest.param(*case, id=name, marks=CUDA if case[2] == "cuda" else ()) for name, case in IMPLEMENTATIONS.items()],
+    [
+        pytest.param(*case, id=name, marks=CUDA if case[2] == "cuda" else ())
+        for name, case in IMPLEMENTATIONS.items()
+    ],
 )
-def test_implementations_of_the_step_train_alike(options: dict[str, Any], kind: str, device: str) -> None:
+def test_implementations_of_the_step_train_alike(
+    options: dict[str, Any], kind: str, device: str
+) -> None:
     plain = run_of({"foreach": False}, "number", "cpu")
-    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(run_of(options, kind, device), plain, strict=True))
+    for tensor, expected in zip(run_of(options, kind, device), plain, strict=True):
+        assert torch.allclose(tensor, expected, rtol=1e-9, atol=1e-12)
