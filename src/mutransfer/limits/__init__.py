@@ -11,6 +11,11 @@ from ._depth_transfer import landscape as landscape
 from ._diversity import DiversityTrend as DiversityTrend
 from ._diversity import diversity_trend as diversity_trend
 from ._diversity import feature_diversity as feature_diversity
+from ._error_laws import ErrorFit as ErrorFit
+from ._error_laws import ErrorSquares as ErrorSquares
+from ._error_laws import errors_against as errors_against
+from ._error_laws import errors_against_fit as errors_against_fit
+from ._error_laws import fit_errors as fit_errors
 from ._finite_size import finite_size as finite_size
 from ._landscape import Curve as Curve
 from ._landscape import Landscape as Landscape

@@ -7,7 +7,7 @@ subtracted; so an estimate may be negative where noise is larger than the error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ RESAMPLES = 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Squares:
+class ErrorSquares:
     """Mean square errors without the share of noise.
 
     Attributes:
@@ -44,11 +44,11 @@ class Squares:
     depth: float = float("nan")
 
 
-Estimator = Callable[[Curves, bool], Squares]
-"""Squares of curves; True for resampled curves, whose means hold the noise of both draws."""
+Estimator = Callable[[Curves, bool], ErrorSquares]
+"""ErrorSquares of curves; True for resampled curves, whose means hold the noise of both draws."""
 
 
-def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Estimator:
+def errors_against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Estimator:
     """Return the estimator against a limit that is known.
 
     Args:
@@ -56,7 +56,7 @@ def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Esti
         errors: Its standard errors.
     """
 
-    def squares(curves: Curves, resampled: bool) -> Squares:
+    def squares(curves: Curves, resampled: bool) -> ErrorSquares:
         widths, depths = sizes(curves)
         single, bias = np.zeros((2, len(widths), len(depths)))
         constants = []
@@ -70,7 +70,7 @@ def against(known: Mapping[float, Array], errors: Mapping[float, Array]) -> Esti
                 bias[i, j] = np.mean(offsets[i] ** 2) - np.mean(spreads[i]) - uncertain
             constants.append(_constant(widths, offsets, spreads, uncertain))
         per_width = single.mean(1)
-        return Squares(
+        return ErrorSquares(
             single=per_width,
             bias=bias.mean(1),
             one=float(np.mean(per_width * np.array(widths))),
@@ -93,7 +93,7 @@ def _constant(
     return float(np.mean(slope**2) - np.mean(variance) - limit)
 
 
-def against_extrapolated(curves: Curves, resampled: bool) -> Squares:
+def errors_against_fit(curves: Curves, resampled: bool) -> ErrorSquares:
     """Return squares against the limit that the curves themselves point to.
 
     The limit is a in a + b / width (+ c / depth), by least squares at every point, with weights in
@@ -121,7 +121,7 @@ def against_extrapolated(curves: Curves, resampled: bool) -> Squares:
         of_width = [k for k, cell in enumerate(cells) if cell[0] == width]
         single[i] = np.mean(biases[of_width] + within[of_width])
         bias[i] = np.mean(biases[of_width])
-    return Squares(
+    return ErrorSquares(
         single=single,
         bias=bias,
         one=float(np.mean(single * np.array(widths))),
@@ -154,7 +154,7 @@ def sizes(curves: Curves) -> tuple[list[int], list[int]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class ErrorFit:
     """A fitted law of width.
 
     Attributes:
@@ -168,23 +168,29 @@ class Fit:
     constant: Estimate
 
 
-def fits(curves: Curves, estimator: Estimator) -> dict[str, Fit]:
-    """Return the fitted laws by name; that of depth where it was varied."""
+def fit_errors(
+    curves: Curves, estimator: Estimator, *, samples: int = RESAMPLES
+) -> dict[str, ErrorFit]:
+    """Return the fitted laws by name; that of depth where it was varied.
+
+    Args:
+        curves: The networks' curves by size.
+        estimator: `errors_against(known, errors)`, or `errors_against_fit`.
+        samples: Bootstrap samples of the networks.
+    """
     measured = estimator(curves, False)
-    samples = [estimator(drawn, True) for drawn in _resampled(curves)]
+    drawn = [estimator(sample, True) for sample in _resampled(curves, samples)]
     widths = np.array(sizes(curves)[0], dtype=np.float64)
 
     def constant(name: str) -> Estimate:
-        value, *roots = (
-            max(getattr(squares, name), 0.0) ** 0.5 for squares in (measured, *samples)
-        )
+        value, *roots = (max(getattr(squares, name), 0.0) ** 0.5 for squares in (measured, *drawn))
         return estimate(value, np.array(roots))
 
-    def fit(errors: str, name: str) -> Fit:
+    def fit(errors: str, name: str) -> ErrorFit:
         squares = getattr(measured, errors)
-        resampled = np.array([getattr(sample, errors) for sample in samples])
+        resampled = np.array([getattr(each, errors) for each in drawn])
         roots = np.sqrt(np.maximum(squares, 0.0))
-        return Fit(
+        return ErrorFit(
             errors=tuple(map(float, roots)),
             slope=_slope(widths, squares, resampled),
             constant=constant(name),
@@ -192,18 +198,16 @@ def fits(curves: Curves, estimator: Estimator) -> dict[str, Fit]:
 
     laws = {"one network": fit("single", "one"), "mean over networks": fit("bias", "mean")}
     if not np.isnan(measured.depth):
-        laws["depth"] = Fit(errors=(), slope=None, constant=constant("depth"))
+        laws["depth"] = ErrorFit(errors=(), slope=None, constant=constant("depth"))
     return laws
 
 
-def _resampled(curves: Curves) -> list[Curves]:
-    """Return bootstrap samples of the networks, independent for every size."""
+def _resampled(curves: Curves, count: int) -> Iterator[Curves]:
+    """Yield bootstrap samples of the networks, independent for every size."""
     seeds = len(next(iter(curves.values())))
-    picks = resamples(seeds, RESAMPLES * len(curves)).reshape(RESAMPLES, len(curves), seeds)
-    return [
-        {cell: curve[rows] for (cell, curve), rows in zip(curves.items(), pick, strict=True)}
-        for pick in picks
-    ]
+    picks = resamples(seeds, count * len(curves)).reshape(count, len(curves), seeds)
+    for pick in picks:
+        yield {cell: curve[rows] for (cell, curve), rows in zip(curves.items(), pick, strict=True)}
 
 
 def _slope(

@@ -18,7 +18,15 @@ from ..core import Estimate, MutransferError, OnProgress, Progress, Size
 from ..statistics import Array, diverged_at, power_law
 from ..studies import Study, members, recipe
 from ..training import train
-from ._error_laws import Cell, Curves, Fit, against, against_extrapolated, fits, sizes
+from ._error_laws import (
+    Cell,
+    Curves,
+    ErrorFit,
+    errors_against,
+    errors_against_fit,
+    fit_errors,
+    sizes,
+)
 from ._laws import FiniteSize, Law
 from ._problem import Problem
 from ._simulate import simulate
@@ -187,11 +195,11 @@ def _compared(
     if limit is not None:
         known = _given(limit, curves)
         exact = {depth: np.zeros(1) for depth in known}
-        found = fits(curves, against(known, exact))
+        found = fit_errors(curves, errors_against(known, exact))
         return _Comparison("given", _laws(found, curves), known[depths[-1]])
     if isinstance(build, Problem):
         return _against_theory(build, curves, of, accuracy)
-    laws = _laws(fits(curves, against_extrapolated), curves)
+    laws = _laws(fit_errors(curves, errors_against_fit), curves)
     return _Comparison("extrapolated", laws, curves[max(curves)].mean(0))
 
 
@@ -225,14 +233,14 @@ def _against_theory(problem: Problem, curves: Curves, of: Of, accuracy: float) -
         depth: np.broadcast_to(getattr(each, f"{of}_error"), getattr(each, of).shape).ravel()
         for depth, each in solved.items()
     }
-    laws = _laws(fits(curves, against(known, errors)), curves)
+    laws = _laws(fit_errors(curves, errors_against(known, errors)), curves)
     if infinite:
         power = min(1.0, 2 * problem.alpha - 1) if problem.alpha > 0.5 else 1.0
         laws["depth"] = _depth_law(known, errors, depths, power)
     return _Comparison("theory", laws, known[depths[-1]])
 
 
-def _laws(fitted: Mapping[str, Fit], curves: Curves) -> dict[str, Law]:
+def _laws(fitted: Mapping[str, ErrorFit], curves: Curves) -> dict[str, Law]:
     widths, depths = sizes(curves)
     return {
         name: Law(
