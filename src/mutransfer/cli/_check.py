@@ -40,8 +40,8 @@ def check(
 
     Try: mutransfer check mutransfer.tasks:gpt --width 64 128 256 --rule sp
 
-    Every other argument of `mutransfer.coordinate_check` is at hand in Python: name a partial of it,
-    such as `check = functools.partial(coordinate_check, build, width=[64, 128, 256], joint=True)`.
+    Every other argument of `mutransfer.coordinate_check` is at hand in Python: name a partial of
+    it, such as `check = functools.partial(coordinate_check, build, width=[64, 256], joint=True)`.
 
     Args:
         build: The function that makes the model, as FILE.py:NAME or MODULE:NAME, called with width=

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
@@ -19,11 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import core
-from ..studies import Runs
+
+if TYPE_CHECKING:
+    # For types alone: a verb that sweeps has loaded torch by now, and others answer at once.
+    from ..studies import Runs
 
 
 class LiveSweep:
-    """The progress of sweeps; a context manager whose instance is given as `progress=`.
+    """The progress of sweeps; a context manager to be given as `progress=`.
 
     On a terminal a bar and a table renew themselves. Elsewhere one line is printed for every size.
     """
@@ -94,7 +97,7 @@ class Counting:
 
 
 def _seconds_left(progress: core.Progress) -> float:
-    """Return the estimate of the time left, corrected by the pace of the finished part."""
+    """Return the estimated time left, corrected by the pace of the finished part."""
     known = progress.done > 0.1 * progress.total
     pace = progress.elapsed / progress.done if known else 1.0
     return (progress.total - progress.done) * pace
@@ -111,9 +114,8 @@ def best_so_far(runs: Runs) -> dict[str, dict[str, str]]:
         for size in runs.sizes(rule):
             rates, losses = runs.losses(rule, size)
             mean = losses.mean(0)
-            rate = "diverged"
-            if np.isfinite(mean).any():
-                rate = f"2^{math.log2(rates[int(np.argmin(mean))]):g}"
+            found = math.isfinite(mean.min())
+            rate = f"2^{math.log2(rates[int(mean.argmin())]):g}" if found else "diverged"
             best.setdefault(str(size), {})[rule] = rate
     return best
 

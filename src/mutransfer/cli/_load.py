@@ -1,4 +1,4 @@
-"""The Python object that a command names: `my_study.py:study` or `package.module:build`."""
+"""The Python object that a command names, such as `my_study.py:study`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def load(spec: str) -> Any:
     where, colon, name = spec.rpartition(":")
     if not (where and colon and name):
         raise MutransferError(
-            f"{spec!r} names no object: write FILE.py:NAME or MODULE:NAME, such as my_study.py:study"
+            f"{spec!r} names no object: write FILE.py:NAME or MODULE:NAME, "
+            "such as my_study.py:study"
         )
     module = _from_file(Path(where)) if where.endswith(".py") else _from_name(where)
     try:

@@ -22,7 +22,7 @@ def plan(
 ) -> None:
     """Show the scaling of every tensor of a model, relative to its base.
 
-    Try: mutransfer plan mutransfer.tasks:gpt --width 1024 --base-width 128 --depth 16 --base-depth 4
+    Try: mutransfer plan mutransfer.tasks:gpt --width 512 --base-width 64 --depth 8 --base-depth 2
 
     Try: mutransfer plan my_model.py:build --width 4096 --base-width 256 --json
 

@@ -1,0 +1,45 @@
+"""`mutransfer transfer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from ..core import text
+
+
+def transfer(
+    runs: Positional[Path],
+    width: int | None = None,
+    depth: int | None = None,
+    json: bool = False,
+) -> None:
+    """Show how far the best rate drifts with size, and the rate to use at a target.
+
+    Rules whose best rate could not be found are named with the reason, and the exit code is 2 then.
+
+    Try: mutransfer transfer runs/gpt
+
+    Try: mutransfer transfer runs/gpt --width 8192 --depth 64 --json
+
+    Args:
+        runs: Folder of the record that a sweep wrote.
+        width: Width of the target; by default the largest of the sweep.
+        depth: Depth of the target; by default the largest of the sweep.
+        json: Print JSON.
+    """
+    from ..certificates import transfer as find_transfer
+    from ..report import Section, transfer_table
+    from ..studies import Runs
+
+    target = {"width": width, "depth": depth}
+    at = {axis: size for axis, size in target.items() if size is not None}
+    found = find_transfer(Runs.read(runs), at)
+    if json:
+        print(text(list(found)))
+    elif len(found):
+        Console().print(transfer_table(Section.of(found)))
+        print("\n".join(map(str, found)))
+    found.raise_if_refused()
