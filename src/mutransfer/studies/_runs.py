@@ -1,8 +1,9 @@
-"""The record of a sweep as its readers want it: losses by rule and size."""
+"""The runs of a record as its readers want them: losses by rule and size."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError, Size
+from ..core import MutransferError, Result, Size, parsed, plain
 from ..statistics import Array
+from ._run import size_of
 from ._store import Row, Store
 
+_COLUMNS = ("rule", "width", "depth", "lr", "seed", "loss")
 
-@dataclass(frozen=True, kw_only=True)
-class Runs:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Runs(Result):
     """Every finished run of a sweep.
 
     Attributes:
@@ -29,7 +33,7 @@ class Runs:
 
     @classmethod
     def read(cls, folder: str | Path) -> Runs:
-        """The record in this folder.
+        """Return the record in this folder.
 
         Raises:
             MutransferError: it holds none, or a damaged one.
@@ -43,47 +47,102 @@ class Runs:
         return list(dict.fromkeys(row["rule"] for row in self.rows))
 
     def only(self, rule: str) -> Runs:
-        """The part of the record that belongs to one rule."""
+        """Return the part of the record that belongs to one rule."""
         return Runs(header=self.header, rows=[row for row in self.rows if row["rule"] == rule])
 
     def sizes(self, rule: str) -> list[Size]:
-        """The sizes that a rule was run at, from small to large."""
-        return sorted(
-            {
-                Size(width=row["width"], depth=row["depth"])
-                for row in self.rows
-                if row["rule"] == rule
-            }
-        )
+        """Return the sizes that a rule was run at, from small to large."""
+        return sorted({size_of(row) for row in self.rows if row["rule"] == rule})
 
     def seeds(self, rule: str, size: Size) -> frozenset[int]:
-        """The seeds that a rule was run with at one size."""
-        return frozenset(
-            row["seed"]
-            for row in self.only(rule).rows
-            if (row["width"], row["depth"]) == (size["width"], size["depth"])
-        )
+        """Return the seeds that a rule was run with at one size."""
+        return frozenset(row["seed"] for row in self._rows(rule, size))
 
     def losses(self, rule: str, size: Size) -> tuple[list[float], Float[Array, "seeds rates"]]:
-        """The rates, ascending, and the mean training loss of every seed at every rate; infinite where it diverged.
+        """Return the rates, ascending, and the mean training loss of every seed at each.
+
+        The loss is infinite where training diverged.
 
         Raises:
-            MutransferError: the record has no runs of this rule and size, or lacks some of a full grid.
+            MutransferError: the record has no runs of this rule and size, or lacks some of a full
+                grid.
         """
-        found = {
-            (row["lr"], row["seed"]): row["loss"]
-            for row in self.rows
-            if (row["rule"], row["width"], row["depth"]) == (rule, size["width"], size["depth"])
-        }
-        if not found:
+        known = {(row["lr"], row["seed"]): _loss(row) for row in self._rows(rule, size)}
+        if not known:
             raise MutransferError(f"the record has no runs of rule {rule!r} at {size}")
-        rates, seeds = sorted({lr for lr, _ in found}), sorted({seed for _, seed in found})
-        if gaps := [(lr, seed) for lr in rates for seed in seeds if (lr, seed) not in found]:
+        rates, seeds = sorted({lr for lr, _ in known}), sorted({seed for _, seed in known})
+        if gaps := [(lr, seed) for lr in rates for seed in seeds if (lr, seed) not in known]:
             raise MutransferError(
-                f"the record lacks seed {gaps[0][1]} at rate {gaps[0][0]:g} of rule {rule!r} at {size}: run the sweep again to finish it"
+                f"the record lacks seed {gaps[0][1]} at rate {gaps[0][0]:g} of rule {rule!r} at "
+                f"{size}: run the sweep again to finish it"
             )
-        table = [
-            [math.inf if found[lr, seed] is None else found[lr, seed] for lr in rates]
-            for seed in seeds
-        ]
+        table = [[known[lr, seed] for lr in rates] for seed in seeds]
         return rates, np.array(table, dtype=np.float64)
+
+    def best_rate(self, rule: str, size: Size) -> float | None:
+        """Return the rate of lowest mean loss at one size; None where all diverged."""
+        losses: dict[float, list[float]] = {}
+        for row in self._rows(rule, size):
+            losses.setdefault(row["lr"], []).append(_loss(row))
+        means = {lr: float(np.mean(values)) for lr, values in sorted(losses.items())}
+        best = min(means, key=lambda lr: means[lr], default=None)
+        return best if best is not None and math.isfinite(means[best]) else None
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return "no runs yet"
+        diverged = sum(row["loss"] is None for row in self.rows)
+        rates, seeds = ({row[key] for row in self.rows} for key in ("lr", "seed"))
+        sizes = sorted({size_of(row) for row in self.rows})
+        numbers = {
+            "run": len(self.rows),
+            "rule": len(self.rules),
+            "size": len(sizes),
+            "rate": len(rates),
+            "seed": len(seeds),
+        }
+        runs, *grid = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in numbers.items())
+        head = f"{runs}: {', '.join(grid)}; {diverged} diverged"
+        table = [["best rate", *self.rules]]
+        table += [[str(size), *(self._best(rule, size) for rule in self.rules)] for size in sizes]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        return "\n".join([head, "", *lines])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header and every row, as data."""
+        data: dict[str, Any] = plain({"header": self.header, "rows": self.rows})
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Runs:
+        """Return the runs that `to_json` wrote.
+
+        Raises:
+            MutransferError: the data is none.
+        """
+        try:
+            fields = parsed(data)
+            rows = [dict(row) for row in fields["rows"]]
+            if lost := [key for row in rows for key in _COLUMNS if key not in row]:
+                raise KeyError(lost[0])
+            return cls(header=dict(fields["header"]), rows=rows)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MutransferError(f"these are no runs written by Runs.to_json: {error}") from error
+
+    def _rows(self, rule: str, size: Size) -> list[Row]:
+        return [row for row in self.rows if row["rule"] == rule and size_of(row) == size]
+
+    def _best(self, rule: str, size: Size) -> str:
+        """Return the best rate as text, empty where the rule was not run."""
+        if not self._rows(rule, size):
+            return ""
+        best = self.best_rate(rule, size)
+        return "diverged" if best is None else f"2^{math.log2(best):g}"
+
+
+def _loss(row: Row) -> float:
+    return math.inf if row["loss"] is None else float(row["loss"])

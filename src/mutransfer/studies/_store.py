@@ -1,4 +1,4 @@
-"""The record of a sweep: a folder of append-only JSON lines, one shard a writer, that outlives any crash."""
+"""The record of a sweep: append-only JSON lines in a folder, safe against crashes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import Any
 from ..core import MutransferError
 
 Row = dict[str, Any]
+"""A finished run: its id, what was run, and its losses."""
 
 
 class Store:
-    """A folder with `study.json` (what its runs share) and `rows-*.jsonl` (a row for every finished run).
+    """The folder of a record.
+
+    `study.json` holds what its runs share; `rows-*.jsonl`, a shard for each writer, a row for
+    every finished run.
 
     Args:
         folder: Where the record is, or will be.
-
-    Raises:
-        MutransferError: the folder cannot be written, or is a file.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,14 +30,17 @@ class Store:
         self._shard: Path | None = None
 
     def open(self, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Make the record, or check that it is one of the same study; one without any runs is made anew.
+        """Create the record, or verify that it belongs to this study.
+
+        A record of another study without any runs is replaced.
 
         Args:
             identity: What all runs of the study share.
-            about: What else to note on making it: versions, device, command, date.
+            about: What else a new record keeps: versions, device, command, date.
 
         Raises:
-            MutransferError: the record was written by another study, or the folder cannot be written.
+            MutransferError: the record was written by another study, or the folder cannot be
+                written.
         """
         identity = json.loads(json.dumps(identity, default=str))
         path = self.folder / "study.json"
@@ -51,17 +55,18 @@ class Store:
             if different and self.rows():
                 key = different[0]
                 raise MutransferError(
-                    f"{self.folder} was written by another study: its {key} is {written.get(key)!r}, "
-                    f"this study's is {identity.get(key)!r}; give another folder with out="
+                    f"{self.folder} was written by another study: its {key} is "
+                    f"{written.get(key)!r}, this study's is {identity.get(key)!r}; "
+                    "give another folder with out="
                 )
             fresh = bool(different)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if fresh:
+                header = {"identity": identity, "about": dict(about)}
+                # A crash while writing must not leave half a header under the file's name.
                 whole = path.with_suffix(f".{os.getpid()}")
-                whole.write_text(
-                    json.dumps({"identity": identity, "about": dict(about)}, indent=1, default=str)
-                )
+                whole.write_text(json.dumps(header, indent=1, default=str))
                 whole.replace(path)
             elif not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "Permission denied")
@@ -71,7 +76,7 @@ class Store:
             ) from None
 
     def header(self) -> dict[str, Any]:
-        """What `open` wrote.
+        """Return what `open` wrote.
 
         Raises:
             MutransferError: there is no record in the folder.
@@ -89,7 +94,8 @@ class Store:
     def append(self, rows: Iterable[Row]) -> None:
         """Add rows in one write that has reached the disk on return.
 
-        Each writer has a shard of its own, so that a line torn by a crash is the last one of its shard for ever.
+        Each writer has a shard of its own, so that a line torn by a crash stays the last one of
+        its shard.
 
         Raises:
             MutransferError: the folder cannot be written.
@@ -108,22 +114,25 @@ class Store:
             ) from None
 
     def rows(self) -> list[Row]:
-        """Every finished run once, in the order of writing; a torn last line of a shard is dropped.
+        """Return every finished run once, in the order of writing.
+
+        A torn last line of a shard is dropped.
 
         Raises:
             MutransferError: a line other than a shard's last is damaged.
         """
-        found: dict[str, Row] = {}
+        rows: dict[str, Row] = {}
         for shard in sorted(self.folder.glob("rows-*.jsonl")):
             lines = shard.read_text(errors="replace").split("\n")
             for number, line in enumerate(lines):
                 try:
                     row = json.loads(line)
-                    found.setdefault(row["id"], row)
+                    rows.setdefault(row["id"], row)
                 except (KeyError, TypeError, ValueError):
                     if number == len(lines) - 1:
                         continue
                     raise MutransferError(
-                        f"{shard}, line {number + 1} is damaged; remove that line and run the sweep again"
+                        f"{shard}, line {number + 1} is damaged; remove that line and run the "
+                        "sweep again"
                     ) from None
-        return list(found.values())
+        return list(rows.values())

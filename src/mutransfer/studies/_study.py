@@ -1,4 +1,4 @@
-"""A Study: which networks are trained at which rates, and what all of its runs share."""
+"""A Study: what is trained at which rates, and what all of its runs share."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import pairwise, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..core import MutransferError, Size
+from ..core import FrozenDict, MutransferError, Size
 from ..pytorch import build_model, builder_name
-from ..rules import DEFAULT, parametrization
+from ..rules import DEFAULT, Parametrization
 from ..tasks import Task
 from ..tasks import task as find_task
-from ..training import UPDATES, check_options
+from ..training import check_optimizer, frozen
+from ._rules import Rule, checked_rules, rule_name, trained_data
+from ._run import Run
+
+AXES = ("width", "depth")
+"""The axes of a study's sizes."""
 
 
 def log2(low: int, high: int) -> list[float]:
-    """Learning rates 2^low, ..., 2^high, one an octave.
+    """Return the learning rates 2^low, ..., 2^high, one an octave.
 
     >>> log2(-3, -1)
     [0.125, 0.25, 0.5]
@@ -34,23 +39,7 @@ def log2(low: int, high: int) -> list[float]:
     return [2.0**power for power in range(low, high + 1)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One training run of a study."""
-
-    rule: str
-    width: int
-    depth: int
-    lr: float
-    seed: int
-
-    @property
-    def size(self) -> Size:
-        """The network's size."""
-        return Size(width=self.width, depth=self.depth)
-
-
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class Study:
     """A sweep over every combination of width, depth, rule, learning rate and seed.
 
@@ -58,114 +47,97 @@ class Study:
         build: Makes an untrained model: `build(width=..., depth=...)`.
         width: Widths, ascending.
         depth: Depths, ascending.
-        lr: Learning rates, ascending.
+        lr: Learning rates, ascending; where two optimizers share the work, the rate of both.
         seeds: Seeds of initial draw and batches, or how many: 0, 1, ...
-        rules: Names of parametrizations, or "default".
-        base: Where the rules are anchored, such as {"width": 64}: all their factors are 1 there. The smallest size by default.
+        rules: Names of parametrizations, "default", or parametrizations of your own.
+        base: Where the rules are anchored, such as {"width": 64}: all their factors are 1 there.
+            The smallest size by default.
         task: Data and loss, the name of a task, or the path of a text file.
-        optimizer: "sgd", "adam" or "adamw".
-        options: What else the optimizer takes, such as betas or momentum.
+        optimizer: "sgd", "adam", "adamw", "muon-original" or "muon-match-rms". Two share the work
+            as "muon-original+adamw": hidden matrices, then the rest.
+        options: What else the optimizer takes, such as betas or momentum; by family where two
+            share the work, such as {"adamw": {"betas": (0.9, 0.95)}}.
         weight_decay: Weight decay at base size; torch's default where it is None.
         steps: Number of optimizer steps.
         batch: Examples a step.
 
     Raises:
-        MutransferError: an argument is empty, unsorted, unknown or out of range; the message names it.
+        MutransferError: an argument is empty, unsorted, unknown or out of range; the message names
+            it.
     """
 
     build: Callable[..., nn.Module]
+    _: KW_ONLY
     width: tuple[int, ...]
     depth: tuple[int, ...]
     lr: tuple[float, ...]
-    seeds: tuple[int, ...]
-    rules: tuple[str, ...]
-    base: Size
-    task: Task
-    optimizer: str
-    options: Mapping[str, Any]
-    weight_decay: float | None
-    steps: int
-    batch: int
+    seeds: tuple[int, ...] = (0, 1, 2)
+    rules: tuple[Rule, ...] = (DEFAULT,)
+    base: Size = None  # type: ignore[assignment]
+    task: Task = "digits"  # type: ignore[assignment]
+    optimizer: str = "adamw"
+    options: Mapping[str, Any] = field(default_factory=FrozenDict)
+    weight_decay: float | None = None
+    steps: int = 200
+    batch: int = 64
 
-    def __init__(
-        self,
-        build: Callable[..., nn.Module],
-        *,
-        width: Sequence[int],
-        depth: Sequence[int],
-        lr: Sequence[float],
-        seeds: int | Sequence[int] = 3,
-        rules: Sequence[str] = (DEFAULT,),
-        base: Mapping[str, int] | None = None,
-        task: Task | str = "digits",
-        optimizer: str = "adamw",
-        options: Mapping[str, Any] | None = None,
-        weight_decay: float | None = None,
-        steps: int = 200,
-        batch: int = 64,
-    ) -> None:
-        for name, values in {"width": width, "depth": depth, "lr": lr}.items():
-            _check_grid(name, values, whole=name != "lr")
-        numbers = (
-            tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
-        )
-        _check_names(numbers, rules, optimizer)
-        if optimizer == "adam" and weight_decay:
-            raise MutransferError(
-                "Adam adds weight decay to the gradient, which no width rule makes right; give optimizer='adamw'"
-            )
-        check_options(optimizer, options or {})
-        if steps < 1:
-            raise MutransferError(f"steps is {steps}: train at least one step")
-        if weight_decay is not None and weight_decay < 0:
-            raise MutransferError(f"weight_decay is {weight_decay}: it cannot be negative")
-        smallest = {"width": min(width), "depth": min(depth)} | dict(base or {})
-        if extra := smallest.keys() - {"width", "depth"}:
-            raise MutransferError(f"base has {', '.join(sorted(extra))}: it takes width and depth")
-        for name, value in smallest.items():
-            _check_grid(f"base {name}", [value], whole=True)
-        if larger := [
-            name
-            for name, sizes in {"width": width, "depth": depth}.items()
-            if smallest[name] > min(sizes)
-        ]:
-            raise MutransferError(
-                f"base {larger[0]} is {smallest[larger[0]]}, larger than the smallest {larger[0]} of the study"
-            )
-        data = task if isinstance(task, Task) else find_task(task)
-        data.batches(0, 1, batch)
+    if TYPE_CHECKING:
+        # The constructor takes more than the fields hold: `__post_init__` normalises it.
+        def __init__(
+            self,
+            build: Callable[..., nn.Module],
+            *,
+            width: Sequence[int],
+            depth: Sequence[int],
+            lr: Sequence[float],
+            seeds: int | Sequence[int] = 3,
+            rules: Sequence[Rule] = (DEFAULT,),
+            base: Mapping[str, int] | None = None,
+            task: Task | str = "digits",
+            optimizer: str = "adamw",
+            options: Mapping[str, Any] | None = None,
+            weight_decay: float | None = None,
+            steps: int = 200,
+            batch: int = 64,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        for name in (*AXES, "lr"):
+            _check_grid(name, getattr(self, name), whole=name in AXES)
         fields: dict[str, Any] = {
-            "build": build,
-            "width": tuple(int(size) for size in width),
-            "depth": tuple(int(size) for size in depth),
-            "lr": tuple(float(rate) for rate in lr),
-            "seeds": numbers,
-            "rules": tuple(rules),
-            "base": Size(**{name: int(value) for name, value in smallest.items()}),
-            "task": data,
-            "optimizer": optimizer,
-            "options": dict(options or {}),
-            "weight_decay": weight_decay,
-            "steps": steps,
-            "batch": batch,
+            "width": tuple(int(width) for width in self.width),
+            "depth": tuple(int(depth) for depth in self.depth),
+            "lr": tuple(float(rate) for rate in self.lr),
+            "seeds": _seeds(self.seeds),
+            "rules": checked_rules(self.rules),
+            "task": self.task if isinstance(self.task, Task) else find_task(self.task),
+            "options": frozen(self.options or {}),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "base", _base(self))
+        _check_training(self)
 
     def runs(self) -> list[Run]:
-        """All runs, size by size from small to large, and rule by rule."""
-        grid = product(self.width, self.depth, self.rules, self.lr, self.seeds)
-        return [
-            Run(rule=rule, width=width, depth=depth, lr=lr, seed=seed)
-            for width, depth, rule, lr, seed in grid
-        ]
+        """Return all runs, size by size from small to large, and rule by rule."""
+        grid = product(self.sizes(), map(rule_name, self.rules), self.lr, self.seeds)
+        return [Run(rule=rule, size=size, lr=lr, seed=seed) for size, rule, lr, seed in grid]
 
     def sizes(self) -> list[Size]:
-        """All sizes, from small to large."""
+        """Return all sizes, from small to large."""
         return [Size(width=width, depth=depth) for width, depth in product(self.width, self.depth)]
 
-    def model(self, size: Size) -> nn.Module:
-        """An untrained model of this size.
+    def rule(self, name: str) -> Rule:
+        """Return the rule of this name: the user's own where the study has it."""
+        own = (rule for rule in self.own_rules() if rule.name == name)
+        return next(own, name)
+
+    def own_rules(self) -> list[Parametrization]:
+        """Return the rules that are not the library's."""
+        return [rule for rule in self.rules if isinstance(rule, Parametrization)]
+
+    def model(self, size: Mapping[str, int]) -> nn.Module:
+        """Return an untrained model of this size.
 
         Raises:
             MutransferError: the builder failed.
@@ -173,7 +145,10 @@ class Study:
         return build_model(self.build, size)
 
     def identity(self) -> dict[str, Any]:
-        """What all runs share: two studies with the same identity may write one record, whatever their grids."""
+        """Return what all runs share.
+
+        Two studies with the same identity may write one record, whatever their grids.
+        """
         return {
             "build": builder_name(self.build),
             "base": dict(self.base),
@@ -186,29 +161,56 @@ class Study:
         }
 
     def run_id(self, run: Run) -> str:
-        """A run's name in the record: a hash of the study's identity and the run."""
-        spec = json.dumps([self.identity(), asdict(run)], sort_keys=True, default=str)
+        """Return a run's name in the record: a hash of the study's identity and the run.
+
+        The name of an own rule could come to mean another one, so that its data is hashed too.
+        """
+        rule = self.rule(run.rule)
+        own = {"rule": trained_data(rule)} if isinstance(rule, Parametrization) else {}
+        spec = json.dumps([self.identity(), run.row() | own], sort_keys=True, default=str)
         return hashlib.sha256(spec.encode()).hexdigest()[:16]
 
 
-def _check_names(seeds: tuple[int, ...], rules: Sequence[str], optimizer: str) -> None:
-    if not seeds:
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    listed = range(seeds) if isinstance(seeds, int) else seeds
+    numbers = tuple(int(seed) for seed in listed)
+    if not numbers:
         raise MutransferError(
             "seeds is empty: give a number of at least 1, or the seeds themselves"
         )
-    if isinstance(rules, str):
-        raise MutransferError(f"rules is {rules!r}: give a list, such as [{rules!r}]")
-    if not rules:
-        raise MutransferError('rules is empty: give at least one, such as "default" or "sp"')
-    for name, values in {"seeds": seeds, "rules": rules}.items():
-        if len(set(values)) < len(values):
-            raise MutransferError(f"{name} has repetitions: {list(values)}")
-    for rule in rules:
-        parametrization(rule, default=parametrization("mup"))
-    if optimizer not in UPDATES:
+    if len(set(numbers)) < len(numbers):
+        raise MutransferError(f"seeds has repetitions: {list(numbers)}")
+    return numbers
+
+
+def _base(study: Study) -> Size:
+    """Return the base's size, the smallest of the study along axes that are not given."""
+    smallest = {axis: min(getattr(study, axis)) for axis in AXES}
+    base = smallest | dict(study.base or {})
+    if extra := base.keys() - smallest.keys():
+        raise MutransferError(f"base has {', '.join(sorted(extra))}: it takes width and depth")
+    for axis, value in base.items():
+        _check_grid(f"base {axis}", [value], whole=True)
+        if value > smallest[axis]:
+            raise MutransferError(
+                f"base {axis} is {value}, larger than the smallest {axis} of the study"
+            )
+    return Size({axis: int(value) for axis, value in base.items()})
+
+
+def _check_training(study: Study) -> None:
+    """Raise unless the optimizer, the steps and the batch can be trained with."""
+    check_optimizer(study.optimizer, study.options, "a study")
+    if study.optimizer == "adam" and study.weight_decay:
         raise MutransferError(
-            f"unknown optimizer {optimizer!r} for a study; choose one of {', '.join(UPDATES)}"
+            "Adam adds weight decay to the gradient, which no width rule makes right; "
+            "give optimizer='adamw'"
         )
+    if study.steps < 1:
+        raise MutransferError(f"steps is {study.steps}: train at least one step")
+    if study.weight_decay is not None and study.weight_decay < 0:
+        raise MutransferError(f"weight_decay is {study.weight_decay}: it cannot be negative")
+    study.task.batches(0, 1, study.batch)
 
 
 def _check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:

@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core import MutransferError
+from ..core import MutransferError, needs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """Data and a loss.
 
+    Tasks are equal where name, loss and data are. A task that is always at hand is pickled as its
+    name, others with their data.
+
     Attributes:
         name: Short name; it is part of a sweep's record.
         inputs: One row an example, (examples, ...).
         targets: One row an example, (examples, ...).
-        loss: Maps a model's output and the targets of one batch to a scalar, the mean over the batch.
+        loss: Maps a model's output and the targets of one batch to a scalar, the batch's mean.
     """
 
     name: str
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tensor = field(repr=False)
+    targets: Tensor = field(repr=False)
     loss: Callable[[Tensor, Tensor], Tensor]
 
     def batches(self, seed: int, steps: int, batch: int) -> Int[Tensor, "steps batch"]:
-        """Which examples each step sees: every example once an epoch, in an order drawn from the seed.
+        """Return the examples of each step, every example once an epoch in random order.
+
+        Args:
+            seed: The seed of the order.
+            steps: Number of steps.
+            batch: Examples a step; those left over at the end of an epoch are dropped.
 
         Raises:
             MutransferError: a batch is larger than the data.
@@ -41,7 +50,8 @@ class Task:
         examples = len(self.inputs)
         if not 0 < batch <= examples:
             raise MutransferError(
-                f"task {self.name} has {examples} examples, so a batch cannot have {batch}; choose from 1 to {examples}"
+                f"task {self.name} has {examples} examples, so a batch cannot have {batch}; "
+                f"choose from 1 to {examples}"
             )
         generator = torch.Generator().manual_seed(seed)
         per_epoch = examples // batch
@@ -51,39 +61,67 @@ class Task:
         ]
         return torch.cat(epochs).view(-1, batch)[:steps]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Task):
+            return NotImplemented
+        return self is other or (
+            (self.name, self.loss) == (other.name, other.loss)
+            and _equal(self.inputs, other.inputs)
+            and _equal(self.targets, other.targets)
+        )
+
+    def __hash__(self) -> int:
+        # The data itself is left to `==`: hashing it would read all of it.
+        return hash((self.name, self.inputs.shape, self.targets.shape))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        make, arguments = _AT_HAND.get(self.name, (None, ()))
+        # A copy with other data or another loss may bear the name of a task at hand.
+        if make is not None and make(*arguments) is self:
+            return make, arguments
+        return super().__reduce_ex__(protocol)
+
+
+_AT_HAND: dict[str, tuple[Callable[..., Task], tuple[Any, ...]]] = {}
+"""The cached function that makes each named task, and its arguments."""
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+
 
 def cross_entropy(
     output: Float[Tensor, "*rows classes"], targets: Int[Tensor, "*rows"]
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy in nats of logits whose last dimension is the class."""
+    """Return the mean cross-entropy in nats; classes are the last dimension."""
     return F.cross_entropy(output.flatten(0, -2), targets.flatten())
 
 
 @cache
 def digits() -> Task:
-    """Scikit-learn's handwritten digits: 1,797 images as (64,) vectors of zero mean and unit variance overall, 10 classes.
+    """Return scikit-learn's handwritten digits: 1,797 images of 10 classes.
+
+    Images are vectors (64,), shifted and scaled to zero mean and unit variance overall.
 
     Raises:
         MutransferError: scikit-learn is not installed.
     """
-    try:
+    with needs("the task digits", "scikit-learn", "tasks"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise MutransferError(
-            "the task digits needs scikit-learn: pip install 'mutransfer[tasks]'"
-        ) from None
     data = load_digits()
     images = torch.tensor(data.data, dtype=torch.float32)
-    return Task(
+    task = Task(
         name="digits",
         inputs=(images - images.mean()) / images.std(),
         targets=torch.tensor(data.target).long(),
         loss=cross_entropy,
     )
+    _AT_HAND[task.name] = (digits, ())
+    return task
 
 
 def text(path: str | Path, context: int = 64) -> Task:
-    """Next-byte prediction on a text file: inputs and targets are windows of (context,) bytes.
+    """Return next-byte prediction on a text file, in windows of (context,) bytes.
 
     Raises:
         MutransferError: the file cannot be read or is too short.
@@ -99,12 +137,16 @@ def text(path: str | Path, context: int = 64) -> Task:
 
 @cache
 def pydocs(context: int = 64) -> Task:
-    """Next-byte prediction on the Python language reference that ships with CPython (English, about 0.7 MB)."""
+    """Return next-byte prediction on Python's language reference, in English.
+
+    The text, about 0.7 MB, ships with CPython.
+    """
     from pydoc_data.topics import topics
 
-    return _windows(
-        "pydocs", "\n\n".join(topics[name] for name in sorted(topics)).encode(), context
-    )
+    data = "\n\n".join(topics[name] for name in sorted(topics)).encode()
+    task = _windows("pydocs", data, context)
+    _AT_HAND[task.name] = (pydocs, (context,))
+    return task
 
 
 def _windows(name: str, data: bytes, context: int) -> Task:
@@ -120,7 +162,9 @@ TASKS: dict[str, Callable[[], Task]] = {"digits": digits, "pydocs": pydocs}
 
 
 def task(name: str) -> Task:
-    """The task of this name, or next-byte prediction on the text file of this path.
+    """Return the task of this name, or of the text file of this path.
+
+    On a text file the task is next-byte prediction.
 
     Raises:
         MutransferError: there is no such task or file.

@@ -1,4 +1,7 @@
-"""Small networks of every kind that the rules speak of, with width, depth and activation as arguments."""
+"""Small networks of several kinds, with width, depth and activation as arguments.
+
+Records of studies name their builder by module and name, so that these stay in this file.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:
-    """The activation of this name.
+    """Return the activation of this name.
 
     Raises:
-        MutransferError: there is none.
+        MutransferError: there is no such activation.
     """
     if name not in ACTIVATIONS:
         raise MutransferError(
@@ -60,15 +63,25 @@ def mlp(
     inputs: int = 64,
     outputs: int = 10,
 ) -> nn.Module:
-    """A multilayer perceptron with `depth` hidden layers of `width` units; its defaults fit the task `digits`.
+    """Return a multilayer perceptron; its defaults fit the task `digits`.
 
     Weights start with variance 2 / fan_in (He et al., 1502.01852), biases at zero.
+
+    Args:
+        width: Units of a hidden layer.
+        depth: Number of hidden layers.
+        activation: Activation of the hidden layers.
+        inputs: Number of inputs.
+        outputs: Number of outputs.
+
+    Raises:
+        MutransferError: the activation is unknown.
     """
     return MLP(width, depth, activation, inputs, outputs)
 
 
 class ResidualMLP(nn.Module):
-    """A residual perceptron without normalisation: (batch, inputs) to (batch, outputs)."""
+    """A residual perceptron without norms: (batch, inputs) to (batch, outputs)."""
 
     def __init__(self, width: int, depth: int, activation: str, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -93,9 +106,19 @@ def resmlp(
     inputs: int = 64,
     outputs: int = 10,
 ) -> nn.Module:
-    """A residual perceptron of `depth` branches, x + W2 f(W1 x), without any norm; its defaults fit the task `digits`.
+    """Return a residual perceptron without norms; its defaults fit the task `digits`.
 
-    Weights and biases start as PyTorch draws them.
+    A branch is x + W2 f(W1 x). Weights and biases start as PyTorch draws them.
+
+    Args:
+        width: Size of the residual stream, and of the hidden layer of each branch.
+        depth: Number of residual branches.
+        activation: Activation of the hidden layers.
+        inputs: Number of inputs.
+        outputs: Number of outputs.
+
+    Raises:
+        MutransferError: the activation is unknown.
     """
     return ResidualMLP(width, depth, activation, inputs, outputs)
 
@@ -124,11 +147,15 @@ class Block(nn.Module):
         )
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.out(mixed.transpose(-3, -2).flatten(-2))
-        return x + self.down(self.activation(self.up(self.mlp_norm(x))))  # type: ignore[no-any-return]
+        changed = self.down(self.activation(self.up(self.mlp_norm(x))))
+        return x + changed  # type: ignore[no-any-return]
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer: tokens (batch, time) to logits (batch, time, vocabulary)."""
+    """A decoder-only transformer.
+
+    Tokens (batch, time) to logits (batch, time, vocabulary).
+    """
 
     def __init__(
         self,
@@ -168,19 +195,23 @@ def gpt(
     context: int = 64,
     tied: bool = False,
 ) -> nn.Module:
-    """A pre-norm GPT with separate query, key and value matrices; its defaults fit the task `pydocs`.
+    """Return a pre-norm GPT; its defaults fit the task `pydocs`.
+
+    Query, key and value have a matrix each.
 
     Args:
         width: Size of the residual stream.
         depth: Number of blocks, each of two residual branches.
-        heads: Number of attention heads; by default one for every 16 units, so that heads grow in number and not in size.
+        heads: Number of attention heads; by default one for every 16 units, so that heads grow in
+            number and not in size.
         activation: Activation of the MLP.
         vocabulary: Number of tokens.
         context: Longest sequence.
-        tied: Whether the head is the token embedding.
+        tied: True if the head is the token embedding.
 
     Raises:
-        MutransferError: the width is not a multiple of the number of heads, or the activation is unknown.
+        MutransferError: the width is not a multiple of the number of heads, or the activation is
+            unknown.
     """
     heads = heads or max(1, width // 16)
     if width % heads:

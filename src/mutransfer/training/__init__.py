@@ -1,9 +1,10 @@
-"""Many configurations of one shape, trained as one program."""
+"""Training: members of one shape, as one stacked program or one by one."""
 
+from ._loop import train_one_by_one as train_one_by_one
 from ._optimizers import UPDATES as UPDATES
-from ._optimizers import check_options as check_options
-from ._train import Member as Member
-from ._train import Recipe as Recipe
-from ._train import Watch as Watch
-from ._train import train as train
-from ._train import train_one_by_one as train_one_by_one
+from ._recipe import Member as Member
+from ._recipe import Recipe as Recipe
+from ._recipe import Watch as Watch
+from ._recipe import check_optimizer as check_optimizer
+from ._recipe import frozen as frozen
+from ._stacked import train as train

@@ -1,124 +1,106 @@
-"""Optimizers for stacked tensors, each member with its own rate, eps and weight decay; equal to torch.optim member by member."""
+"""The optimizers that training knows, by family, and what an optimizer text names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ..core import MutransferError
-
-State = dict[str, Tensor]
-"""What the optimizer remembers of one stacked tensor, each entry of its shape."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One update of stacked tensors of one shape (row, *shape), in place; a row is one tensor of one member.
-
-    The rates are stacked too, (row, 1, ..., 1); `count` is the number of this step, from 1.
-    """
-
-    parameter: Tensor
-    gradient: Tensor
-    state: State
-    count: int
-    lr: Tensor
-    eps: Tensor
-    weight_decay: Tensor | None = None
-
-
-def sgd(step: Step, *, momentum: float = 0.0, nesterov: bool = False) -> None:
-    """torch.optim.SGD, with L2 weight decay."""
-    gradient = step.gradient
-    if step.weight_decay is not None:
-        gradient = gradient + step.weight_decay * step.parameter
-    if momentum:
-        buffer = step.state["momentum"]
-        buffer.mul_(momentum if step.count > 1 else 0.0).add_(gradient)
-        gradient = gradient + momentum * buffer if nesterov else buffer
-    step.parameter.sub_(step.lr * gradient)
-
-
-def adam(step: Step, *, betas: tuple[float, float] = (0.9, 0.999), decoupled: bool = False) -> None:
-    """torch.optim.Adam, with L2 weight decay; torch.optim.AdamW where the decay is decoupled."""
-    gradient = step.gradient
-    if step.weight_decay is not None:
-        if decoupled:
-            step.parameter.mul_(1 - step.lr * step.weight_decay)
-        else:
-            gradient = gradient + step.weight_decay * step.parameter
-    first, second = step.state["first"], step.state["second"]
-    first.lerp_(gradient, 1 - betas[0])
-    second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-    denominator = second.sqrt().div_((1 - betas[1] ** step.count) ** 0.5).add_(step.eps)
-    step.parameter.sub_(
-        torch.div(first, denominator, out=denominator).mul_(step.lr / (1 - betas[0] ** step.count))
-    )
+from ..pytorch import torch_class
+from ..rules import families, family
+from ._updates import adam, muon, sgd
 
 
 @dataclass(frozen=True)
 class Update:
-    """A stacked optimizer: its update, the names of its state, and torch's own class for training one by one."""
+    """The stacked update of one optimizer family.
+
+    Attributes:
+        apply: The update, called with a `Step` and the optimizer's options.
+        state: Names of the tensors that the optimizer keeps.
+        fixed: The options that make the update this family's.
+    """
 
     apply: Callable[..., None]
     state: tuple[str, ...]
-    torch_class: type[torch.optim.Optimizer]
     fixed: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the options that a user may set."""
+        known = signature(self.apply).parameters
+        return [name for name in known if name != "step" and name not in self.fixed]
 
 
 UPDATES: Mapping[str, Update] = {
-    "sgd": Update(sgd, ("momentum",), torch.optim.SGD),
-    "adam": Update(adam, ("first", "second"), torch.optim.Adam),
-    "adamw": Update(adam, ("first", "second"), torch.optim.AdamW, {"decoupled": True}),
+    "sgd": Update(sgd, ("momentum",)),
+    "adam": Update(adam, ("first", "second")),
+    "adamw": Update(adam, ("first", "second"), {"decoupled": True}),
+    "muon-original": Update(muon, ("momentum",), {"match_rms": False}),
+    "muon-match-rms": Update(muon, ("momentum",), {"match_rms": True}),
 }
+"""The stacked update of each family that training knows."""
 
 
-def update(name: str) -> Update:
-    """The stacked optimizer of this name.
+def options_by_family(
+    optimizer: str, options: Mapping[str, Any], where: str
+) -> dict[str, Mapping[str, Any]]:
+    """Return the options of every family that an optimizer text names.
+
+    Args:
+        optimizer: A family, or two that share the work, such as "muon-original+adamw".
+        options: The optimizer's options; by family where two are named.
+        where: Where the optimizer was named, such as "a study".
 
     Raises:
-        MutransferError: there is none.
+        MutransferError: a family is unknown, or does not take an option.
     """
-    if name not in UPDATES:
+    parts = optimizer.split("+") if isinstance(optimizer, str) else [optimizer]
+    names = [part.strip() if isinstance(part, str) else part for part in parts]
+    for name in names:
+        _check_known(name, where)
+    families(optimizer)
+    single = len(names) == 1
+    by_family = {names[0]: options} if single else _shared_out(names, optimizer, options)
+    for name, own in by_family.items():
+        _check_options(name, own)
+    return by_family
+
+
+def _check_known(name: Any, where: str) -> None:
+    if isinstance(name, str) and name in UPDATES:
+        if torch_class(family(name)) is None:
+            raise MutransferError(f"this torch has no optimizer for {name}: install a newer one")
+        return
+    if isinstance(name, str) and name.startswith("muon"):
         raise MutransferError(
-            f"no ensemble trains with the optimizer {name!r}; choose one of {', '.join(UPDATES)}"
+            f"{where} cannot train with {name!r}: torch.optim.Muon multiplies its update by the "
+            "convention muon-original or muon-match-rms; name one of them, such as "
+            "muon-original+adamw"
         )
-    return UPDATES[name]
+    raise MutransferError(
+        f"unknown optimizer {name!r} for {where}; choose one of {', '.join(UPDATES)}, "
+        "or two, such as muon-original+adamw"
+    )
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that the stacked optimizer of this name does not take.
+def _shared_out(
+    names: list[str], optimizer: str, options: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    unknown = sorted(options.keys() - set(names))
+    if unknown or not all(isinstance(own, Mapping) for own in options.values()):
+        raise MutransferError(
+            f"the optimizer {optimizer} takes options by family, such as "
+            f"{{{names[-1]!r}: {{...}}}}, not {dict(options)}"
+        )
+    return {name: options.get(name, {}) for name in names}
 
-    Raises:
-        MutransferError: naming the option, and those it takes.
-    """
-    chosen = update(name)
-    known = [
-        option
-        for option in signature(chosen.apply).parameters
-        if option != "step" and option not in chosen.fixed
-    ]
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    known = UPDATES[name].options
     if unknown := sorted(options.keys() - set(known)):
         raise MutransferError(
-            f"the optimizer {name} of an ensemble takes no option {unknown[0]!r}; it takes {', '.join(known)}"
+            f"the optimizer {name} takes no option {unknown[0]!r}; it takes {', '.join(known)}"
         )
-
-
-_CACHED_ENTRIES = 1 << 17
-"""An update passes over its tensors several times: blocks this large stay in the processor's cache between passes."""
-
-
-def blocks(stacked: Tensor) -> Iterator[slice]:
-    """Slices of rows whose update stays in cache; all rows at once on other devices than the CPU."""
-    rows = len(stacked)
-    size = (
-        rows
-        if stacked.device.type != "cpu"
-        else max(1, _CACHED_ENTRIES // max(1, stacked[0].numel()))
-    )
-    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))

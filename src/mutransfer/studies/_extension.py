@@ -1,0 +1,54 @@
+"""More rates where the best one lies at the edge of its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+from ..statistics import edge
+from ._rules import rule_name
+from ._run import Run
+from ._runs import Runs
+from ._study import Study
+
+
+def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
+    """Return runs at more rates, for sizes and rules whose best rate is at an edge.
+
+    Args:
+        study: The study.
+        runs: Its finished runs.
+        extend: How many rates may lie beyond either end of the study's grid.
+
+    Returns:
+        Runs at the next two rates, or as many as `extend` allows.
+    """
+    step = study.lr[1] / study.lr[0] if len(study.lr) > 1 else 2.0
+    ladders = {
+        "low": [study.lr[0] / step**i for i in range(extend + 1)],
+        "high": [study.lr[-1] * step**i for i in range(extend + 1)],
+    }
+    added = []
+    for size, rule in product(study.sizes(), map(rule_name, study.rules)):
+        rates, losses = runs.losses(rule, size)
+        reached = {side: _reached(ladder, rates) for side, ladder in ladders.items()}
+        low, high = (ladders[side][reached[side]] for side in ("low", "high"))
+        side = edge(losses.mean(0)[[low <= rate <= high for rate in rates]])
+        if side is not None:
+            new = ladders[side][reached[side] + 1 : reached[side] + 3]
+            added += [
+                Run(rule=rule, size=size, lr=rate, seed=seed)
+                for rate in new
+                for seed in study.seeds
+            ]
+    return added
+
+
+def _reached(ladder: Sequence[float], rates: Sequence[float]) -> int:
+    """Return how many rates beyond the grid were run.
+
+    Two rates train together. One whose partner was lost to a crash does not count: the two train
+    again, as they would have.
+    """
+    count = next((i for i, rate in enumerate(ladder) if rate not in rates), len(ladder)) - 1
+    return count if count == len(ladder) - 1 else count // 2 * 2

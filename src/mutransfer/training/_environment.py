@@ -1,0 +1,45 @@
+"""The surroundings that both programs of training share: threads, attention, data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..tasks import Task
+
+CHECK_EVERY = 20
+"""Steps between looks for members that have diverged, which are not trained any further."""
+
+_SHARED = 1 << 17
+# Tensors with at least this many entries use all threads; for smaller ones, waiting for the other
+# threads costs more than they save, all the more on a machine with other work.
+
+
+@contextmanager
+def program(largest: int) -> Iterator[None]:
+    """Set threads for tensors of this size, and one implementation of attention.
+
+    Args:
+        largest: Entries of the largest tensor.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if largest >= _SHARED else 1)
+    try:
+        # Both programs need one implementation of attention, and vmap batches this one.
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def placed(task: Task, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the task's data on the device of a parameter, numbers in its type."""
+
+    def moved(data: Tensor) -> Tensor:
+        return data.to(like.device, like.dtype if data.is_floating_point() else data.dtype)
+
+    return moved(task.inputs), moved(task.targets)
