@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float
 
-from ..certificates import Optimum, Transfer, Transfers
+from ..certificates import Optimum, Refusal, Transfer, Transfers
 from ..core import MutransferError, Size
 from ..statistics import Array
 from ..studies import Runs
@@ -65,6 +65,11 @@ class Section:
     def runs(self) -> Runs:
         """The record."""
         return self.transfers.runs
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """The reasons why rules have no transfer."""
+        return self.transfers.refusals
 
 
 @dataclass(frozen=True, kw_only=True)

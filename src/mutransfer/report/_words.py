@@ -56,7 +56,7 @@ def alt_text(panel: Panel) -> str:
 
 def warnings(section: Section) -> list[str]:
     """Return the reasons of refusals, then the warnings of each transfer."""
-    reasons = [refusal.reason for refusal in section.transfers.refusals]
+    reasons = [refusal.reason for refusal in section.refusals]
     return reasons + [
         f"{transfer.rule}: {warning}"
         for transfer in section.transfers
@@ -83,7 +83,7 @@ def caption(sections: Sequence[Section]) -> str:
 
 def _moves(section: Section, many: bool) -> str:
     sentences = [_move(*span, transfers) for span, transfers in _by_span(section.transfers)]
-    if refused := [refusal.rule for refusal in section.transfers.refusals]:
+    if refused := [refusal.rule for refusal in section.refusals]:
         sentences.append(
             f"How far the best rate moves under {_join(refused)} is not known: see the warnings."
         )
