@@ -1,4 +1,4 @@
-"""The frameworks themselves, run on the CPU: a planned model trains in them as in a plain loop, and keeps its ratios."""
+"""The frameworks themselves, on the CPU: a planned model trains in them as in a plain loop."""
 
 import math
 from collections.abc import Callable
@@ -10,54 +10,38 @@ import pytest
 import pytorch_lightning as lightning
 import torch
 from accelerate import Accelerator
+from mutransfer.ext import configure_optimizers, optimizer_cls_and_kwargs
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import mutransfer as mt
-from mutransfer.ext import configure_optimizers, optimizer_cls_and_kwargs
-from mutransfer.plan import Plan
-from mutransfer.plan._audit import Audit
+from tests.models.hugging_face import llama
 
 RATE, DECAY, CLIP, STEPS, HALF, BATCH = 2**-6, 0.1, 0.05, 6, 3, 4
 GROUPS = {"weight_decay": DECAY, "eps": 1e-7, "undecayed": ["gain"]}
 IDS = torch.randint(64, (STEPS * BATCH, 9), generator=torch.Generator().manual_seed(0))
 DATA = [{"input_ids": ids, "labels": ids} for ids in IDS]
-Clip = Callable[[Plan, nn.Module], object]
+Clip = Callable[[mt.Plan, nn.Module], object]
 
 
-def torch_clip(plan: Plan, model: nn.Module) -> object:
+def torch_clip(plan: mt.Plan, model: nn.Module) -> object:
     return nn.utils.clip_grad_norm_(model.parameters(), CLIP)
 
 
-def plan_clip(plan: Plan, model: nn.Module) -> object:
+def plan_clip(plan: mt.Plan, model: nn.Module) -> object:
     return plan.clip_grad_norm_(model, CLIP)
 
 
-def lightning_clip(plan: Plan, model: nn.Module) -> object:
-    """Sums up the norm in the order of the groups, as Lightning does."""
-    return nn.utils.clip_grad_norm_([parameter for group in groups(plan, model) for parameter in group["params"]], CLIP)
+def lightning_clip(plan: mt.Plan, model: nn.Module) -> object:
+    """Clip by a norm that is summed in the order of the groups, as Lightning does."""
+    ordered = [parameter for group in groups(plan, model) for parameter in group["params"]]
+    return nn.utils.clip_grad_norm_(ordered, CLIP)
 
 
-def llama(width: int, depth: int) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=depth,
-            vocab_size=64,
-            num_attention_heads=width // 8,
-            num_key_value_heads=2,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
-    )
-
-
-def planned() -> tuple[LlamaForCausalLM, Plan]:
+def planned() -> tuple[nn.Module, mt.Plan]:
     model = llama(32, 4)
     plan = mt.plan(model, llama(16, 2))
     plan.initialize(model)
@@ -72,12 +56,12 @@ def batches() -> list[Tensor]:
     return list(IDS.split(BATCH))
 
 
-def groups(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
+def groups(plan: mt.Plan, model: nn.Module) -> list[dict[str, Any]]:
     return plan.param_groups(model, RATE, **GROUPS)
 
 
 def plain(clip: Clip | None = None) -> nn.Module:
-    """Trained by a loop that sets the rates itself."""
+    """Train by a loop that sets the rates itself."""
     model, plan = planned()
     optimizer = AdamW(groups(plan, model))
     for step, ids in enumerate(batches()):
@@ -99,9 +83,12 @@ def assert_trained_equally(one: nn.Module, other: nn.Module) -> None:
 
 
 def ratios(optimizer: Optimizer) -> list[tuple[Any, ...]]:
-    """What the groups are, but for the common rate."""
-    first = optimizer.param_groups[0]["lr"]
-    return [(*g["names"], g["lr_factor"], g["weight_decay"], g["eps"], round(g["lr"] / first, 9)) for g in optimizer.param_groups]
+    """Return what the groups are, but for the common rate."""
+    first, keys = optimizer.param_groups[0]["lr"], ("lr_factor", "weight_decay", "eps")
+    return [
+        (*group["names"], *(group[key] for key in keys), round(group["lr"] / first, 9))
+        for group in optimizer.param_groups
+    ]
 
 
 @cache
@@ -111,9 +98,9 @@ def planned_ratios() -> list[tuple[Any, ...]]:
 
 
 class Watch(TrainerCallback):
-    """Guards the optimizer that steps, audits it and the wrapper that the Trainer shows, and clips if it should."""
+    """A guard of the optimizer that steps, an audit of it and of its wrapper, and clipping."""
 
-    def __init__(self, plan: Plan, clip: Clip | None = None) -> None:
+    def __init__(self, plan: mt.Plan, clip: Clip | None = None) -> None:
         self.plan, self.clip = plan, clip
         self.steps = 0
 
@@ -121,8 +108,8 @@ class Watch(TrainerCallback):
         self.plan.guard(model, optimizer.optimizer)
 
     def on_step_begin(self, *_: Any, model: nn.Module, optimizer: Any, **__: Any) -> None:
-        for each in (optimizer, optimizer.optimizer):
-            self.plan.audit(model, each).raise_if_wrong()
+        for shown in (optimizer, optimizer.optimizer):
+            self.plan.audit(model, shown).raise_if_wrong()
         assert ratios(optimizer) == planned_ratios()
 
     def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
@@ -135,17 +122,24 @@ class Watch(TrainerCallback):
 
 
 class Ask(TrainerCallback):
-    """Audits a run without the plan's groups while its rates are not yet zero."""
+    """An audit of a run without the plan's groups, while its rates are not yet zero."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: mt.Plan) -> None:
         self.plan = plan
 
     def on_step_begin(self, *_: Any, model: nn.Module, optimizer: Any, **__: Any) -> None:
-        self.audits = [self.plan.audit(model, each) for each in (optimizer, optimizer.optimizer)]
+        self.audits = [self.plan.audit(model, o) for o in (optimizer, optimizer.optimizer)]
 
 
-def trainer(model: nn.Module, path: Path, *callbacks: TrainerCallback, given: Any = None, **settings: Any) -> Trainer:
-    defaults: dict[str, Any] = {"learning_rate": 1.0, "weight_decay": 0.5, "max_grad_norm": 0.0, "save_strategy": "no"}
+def trainer(
+    model: nn.Module, path: Path, *callbacks: TrainerCallback, given: Any = None, **settings: Any
+) -> Trainer:
+    defaults: dict[str, Any] = {
+        "learning_rate": 1.0,
+        "weight_decay": 0.5,
+        "max_grad_norm": 0.0,
+        "save_strategy": "no",
+    }
     args = TrainingArguments(
         output_dir=str(path),
         use_cpu=True,
@@ -158,7 +152,13 @@ def trainer(model: nn.Module, path: Path, *callbacks: TrainerCallback, given: An
         lr_scheduler_type="cosine",
         **defaults | settings,
     )
-    return Trainer(model, args, train_dataset=DATA, optimizer_cls_and_kwargs=given, callbacks=list(callbacks))
+    return Trainer(
+        model,
+        args,
+        train_dataset=DATA,
+        optimizer_cls_and_kwargs=given,
+        callbacks=list(callbacks),
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,33 +166,42 @@ def trainer(model: nn.Module, path: Path, *callbacks: TrainerCallback, given: An
     [(None, None, {}), (torch_clip, None, {"max_grad_norm": CLIP}), (plan_clip, plan_clip, {})],
     ids=["no clip", "max_grad_norm", "clip in a callback"],
 )
-def test_the_trainer_trains_as_the_plain_loop(tmp_path: Path, clip: Clip | None, callback_clip: Clip | None, settings: Any) -> None:
+def test_the_trainer_trains_as_the_plain_loop(
+    tmp_path: Path, clip: Clip | None, callback_clip: Clip | None, settings: Any
+) -> None:
     model, plan = planned()
     watch = Watch(plan, callback_clip)
-    own = trainer(model, tmp_path, watch, given=optimizer_cls_and_kwargs(plan, model, RATE, **GROUPS), **settings)
-    own.train()
-    assert watch.steps == STEPS and type(own.optimizer.optimizer) is AdamW
+    given = optimizer_cls_and_kwargs(plan, model, RATE, **GROUPS)
+    running = trainer(model, tmp_path, watch, given=given, **settings)
+    running.train()
+    assert watch.steps == STEPS and type(running.optimizer.optimizer) is AdamW
     assert_trained_equally(model, plain(clip))
 
 
-def test_a_trainer_that_goes_on_from_a_checkpoint_keeps_ratios_and_values(tmp_path: Path) -> None:
+def test_a_trainer_resumed_from_a_checkpoint_keeps_ratios_and_values(tmp_path: Path) -> None:
     for stop in (True, False):
         model, plan = planned()
         watch = Watch(plan)
         given = optimizer_cls_and_kwargs(plan, model, RATE, **GROUPS)
-        own = trainer(model, tmp_path, watch, given=given, save_strategy="steps", save_steps=HALF)
-        own.train(resume_from_checkpoint=None if stop else str(tmp_path / f"checkpoint-{HALF}"))
+        saving = {"save_strategy": "steps", "save_steps": HALF}
+        checkpoint = None if stop else str(tmp_path / f"checkpoint-{HALF}")
+        trainer(model, tmp_path, watch, given=given, **saving).train(checkpoint)
         assert watch.steps == (STEPS if stop else STEPS - HALF)
     assert_trained_equally(model, plain())
 
 
-def test_a_trainers_own_optimizer_is_found(tmp_path: Path) -> None:
+def test_the_audit_sees_an_optimizer_of_the_trainer(tmp_path: Path) -> None:
     model, plan = planned()
     ask = Ask(plan)
     trainer(model, tmp_path, ask, learning_rate=RATE, weight_decay=DECAY).train()
     for audit in ask.audits:
-        assert any("planned with lr_factor in their group, found without" in text for text in audit.findings)
-        assert any("learning rates do not stand in the planned ratios" in text for text in audit.findings)
+        assert any(
+            "planned with lr_factor in their group, found without" in text
+            for text in audit.findings
+        )
+        assert any(
+            "learning rates do not stand in the planned ratios" in text for text in audit.findings
+        )
 
 
 def accelerated(model: nn.Module, optimizer: Optimizer) -> tuple[Accelerator, Any, Any, Any]:
@@ -205,11 +214,13 @@ def test_accelerate_trains_as_the_plain_loop(tmp_path: Path) -> None:
     inner = AdamW(groups(plan, model))
     guard = plan.guard(model, inner)
     accelerator, prepared, optimizer, schedule = accelerated(model, inner)
-    assert ratios(optimizer) == planned_ratios() and plan.audit(prepared, optimizer).ok and plan.audit(prepared, inner).ok
+    assert ratios(optimizer) == planned_ratios()
+    assert plan.audit(prepared, optimizer).ok and plan.audit(prepared, inner).ok
 
     def train(steps: range) -> None:
         for step in steps:
-            accelerator.backward(prepared(input_ids=batches()[step], labels=batches()[step]).loss)
+            ids = batches()[step]
+            accelerator.backward(prepared(input_ids=ids, labels=ids).loss)
             accelerator.clip_grad_norm_(prepared.parameters(), CLIP)
             assert ratios(optimizer) == planned_ratios() and plan.audit(prepared, optimizer).ok
             optimizer.step()
@@ -237,19 +248,25 @@ def test_accelerates_wrapper_can_be_guarded() -> None:
 
 def test_a_wrapper_hides_no_wrong_class() -> None:
     model, plan = planned()
-    right, wrong = (accelerated(model, cls(groups(plan, model)))[2] for cls in (AdamW, torch.optim.SGD))
-    assert plan.audit(model, right) == Audit(())
-    assert any("planned for adamw, found in SGD" in text for text in plan.audit(model, wrong).findings)
+    adamw, sgd = (
+        accelerated(model, cls(groups(plan, model)))[2] for cls in (AdamW, torch.optim.SGD)
+    )
+    audit = plan.audit(model, adamw)
+    assert audit.findings == audit.unknown == ()
+    assert any(
+        "planned for adamw, found in SGD" in text for text in plan.audit(model, sgd).findings
+    )
 
 
-def test_accelerates_prepare_of_an_ordinary_optimizer_is_found() -> None:
+def test_the_audit_sees_an_ordinary_optimizer_in_accelerate() -> None:
     model, plan = planned()
     _, prepared, optimizer, _ = accelerated(model, AdamW(model.parameters(), lr=RATE))
-    assert any("learning rates do not stand in the planned ratios" in text for text in plan.audit(prepared, optimizer).findings)
+    findings = plan.audit(prepared, optimizer).findings
+    assert any("learning rates do not stand in the planned ratios" in text for text in findings)
 
 
 class Module(lightning.LightningModule):
-    """A network with a plan, or with torch's optimizer where it is to be found."""
+    """A network with its plan, or with an optimizer that the audit should see."""
 
     def __init__(self, *, with_plan: bool = True) -> None:
         super().__init__()
@@ -257,28 +274,36 @@ class Module(lightning.LightningModule):
         self.with_plan, self.steps = with_plan, 0
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """On the batch of this step: Lightning begins the data anew from a checkpoint."""
+        """Return the loss of this step: Lightning restarts the data at a checkpoint."""
         ids = batches()[self.global_step]
         return self.net(input_ids=ids, labels=ids).loss
 
     def configure_optimizers(self) -> Any:
-        given = configure_optimizers(self.plan, self.net, RATE, **GROUPS) if self.with_plan else AdamW(self.parameters(), lr=RATE)
-        assert isinstance(given, Optimizer)
-        return {"optimizer": given, "lr_scheduler": {"scheduler": LambdaLR(given, cosine), "interval": "step"}}
+        if self.with_plan:
+            optimizer = configure_optimizers(self.plan, self.net, RATE, **GROUPS)
+        else:
+            optimizer = AdamW(self.parameters(), lr=RATE)
+        assert isinstance(optimizer, Optimizer)
+        schedule = {"scheduler": LambdaLR(optimizer, cosine), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_start(self) -> None:
         if self.with_plan:
             self.plan.guard(self.net, self.trainer.optimizers[0])
 
     def on_train_batch_start(self, *_: Any) -> None:
-        self.audits = [self.plan.audit(self.net, each) for each in (self.optimizers(), self.trainer.optimizers[0])]
+        optimizer = self.trainer.optimizers[0]
+        self.audits = [self.plan.audit(self.net, o) for o in (self.optimizers(), optimizer)]
         if self.with_plan:
-            assert all(audit.ok for audit in self.audits) and ratios(self.trainer.optimizers[0]) == planned_ratios()
+            assert all(audit.ok for audit in self.audits)
+            assert ratios(optimizer) == planned_ratios()
             self.steps += 1
 
 
-def fitted(module: Module, path: Path, steps: int = STEPS, checkpoint: Path | None = None) -> lightning.Trainer:
-    own = lightning.Trainer(
+def fitted(
+    module: Module, path: Path, steps: int = STEPS, checkpoint: Path | None = None
+) -> lightning.Trainer:
+    running = lightning.Trainer(
         max_steps=steps,
         accelerator="cpu",
         devices=1,
@@ -289,8 +314,8 @@ def fitted(module: Module, path: Path, steps: int = STEPS, checkpoint: Path | No
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    own.fit(module, DataLoader(DATA, batch_size=BATCH), ckpt_path=checkpoint)
-    return own
+    running.fit(module, DataLoader(DATA, batch_size=BATCH), ckpt_path=checkpoint)
+    return running
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -305,8 +330,10 @@ def test_lightning_trains_as_the_plain_loop_also_from_a_checkpoint(tmp_path: Pat
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_lightning_module_without_the_plan_is_found(tmp_path: Path) -> None:
+def test_the_audit_sees_a_lightning_module_without_the_plan(tmp_path: Path) -> None:
     module = Module(with_plan=False)
     fitted(module, tmp_path)
     for audit in module.audits:
-        assert any("learning rates do not stand in the planned ratios" in text for text in audit.findings)
+        assert any(
+            "learning rates do not stand in the planned ratios" in text for text in audit.findings
+        )
