@@ -1,8 +1,9 @@
 """The plain form is the same training as explicit multipliers in the forward pass.
 
-A plan writes every multiplier into init, rate, eps and decay of the tensors (the abc symmetry, Tensor Programs V, Lemma J.1, extended to
-eps and decay). Here the multipliers stand in the forward pass instead, where CompleteP (2505.01618, Table 1), Depth-muP (2310.02244) and
-Tensor Programs V (Table 8, Definition 4.1) put them, and the tensors are trained as the rule says in that form.
+A plan writes every multiplier into init, rate, eps and decay of the tensors (the abc symmetry,
+Tensor Programs V, Lemma J.1, extended to eps and decay). Here the multipliers stand in the forward
+pass instead, where CompleteP (2505.01618, Table 1), Depth-muP (2310.02244) and Tensor Programs V
+(Table 8, Definition 4.1) put them, and the tensors are trained by the rule in that form.
 """
 
 import copy
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mutransfer.plan import Plan, plan
+import mutransfer as mt
 from mutransfer.rules import FAMILIES, ONE, Place, Powers, Quantities, Role, parametrization, powers
-from mutransfer.tasks._models import gpt
+from mutransfer.tasks import gpt
+from tests.models import TwoMatrices
 
 STEPS, WIDER, DEEPER = 20, 3, 3
 TOKENS = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(0))
@@ -28,17 +31,13 @@ ROWS = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manua
 LABELS = torch.randint(3, (16,), generator=torch.Generator().manual_seed(1))
 
 
-class Block(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.down(F.gelu(self.up(self.norm(x))))
-
-
 def residual_mlp(width: int, depth: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(5, width), nn.Sequential(*[Block(width) for _ in range(depth)]), nn.Linear(width, 3))
+    blocks = (TwoMatrices(width, 2, joined=True) for _ in range(depth))
+    return nn.Sequential(nn.Linear(5, width), nn.Sequential(*blocks), nn.Linear(width, 3))
+
+
+def small_gpt(width: int, depth: int, **settings: Any) -> nn.Module:
+    return gpt(16 * width, depth, vocabulary=11, context=6, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +46,13 @@ class Case:
 
     Attributes:
         make: The model at a width and a depth relative to base.
-        inputs: Its data, and what it is trained to say.
-        roles: Role, ratio of fan-in, ratio of fan-out, and whether it lies in a branch; the first pattern that matches.
+        inputs: Its inputs and targets.
+        roles: Role, ratio of fan-in, ratio of fan-out, and whether it lies in a branch, by the
+            first pattern that matches.
         ends: Patterns of the modules that end a branch.
-        logits: Name of the module whose output is multiplied by 1/n, and patterns of the tensors that carry it in the plain form.
-        heads: Whether the head dimension grows with width.
+        logits: Name of the module whose output is multiplied by 1/n, and the pattern of the tensors
+            that carry it in the plain form.
+        head_dim: Whether the head dimension grows with width.
     """
 
     make: Callable[[int, int], nn.Module]
@@ -62,14 +63,14 @@ class Case:
     head_dim: bool = False
 
     def multipliers(self, rule: str) -> dict[str, Powers]:
-        """Pattern of the tensors that carry a multiplier in the plain form, and the multiplier."""
-        own = parametrization(rule)
-        carried = {f"{end}.*": own.branch_multiplier for end in self.ends}
+        """Return the multipliers that tensors carry in the plain form, by pattern."""
+        plan = parametrization(rule)
+        carried = {f"{end}.*": plan.branch_multiplier for end in self.ends}
         if self.logits:
             carried[self.logits[1]] = powers(fan_in=-1)
         if self.head_dim:
             carried["blocks.*.query.weight"] = powers(head_dim="-1/2")
-        return {pattern: multiplier for pattern, multiplier in carried.items() if multiplier != ONE}
+        return {pattern: power for pattern, power in carried.items() if power != ONE}
 
 
 N, D = WIDER, True
@@ -95,27 +96,38 @@ MLP = {
 TEXT = (TOKENS, TOKENS.roll(-1, 1))
 ENDS = ("blocks.*.out", "blocks.*.down")
 CASES = {
-    "residual mlp": Case(make=lambda n, d: residual_mlp(8 * n, d), inputs=(ROWS, LABELS), roles=MLP, ends=("1.*.down",)),
-    "gpt": Case(make=lambda n, d: gpt(16 * n, d, vocabulary=11, context=6), inputs=TEXT, roles=GPT, ends=ENDS),
+    "residual mlp": Case(
+        make=lambda n, d: residual_mlp(8 * n, d),
+        inputs=(ROWS, LABELS),
+        roles=MLP,
+        ends=("1.*.down",),
+    ),
+    "gpt": Case(make=small_gpt, inputs=TEXT, roles=GPT, ends=ENDS),
     "gpt, tied": Case(
-        make=lambda n, d: gpt(16 * n, d, vocabulary=11, context=6, tied=True),
+        make=partial(small_gpt, tied=True),
         inputs=TEXT,
         roles=GPT | {"token.weight": (Role.TIED, 1, N, False)},
         ends=ENDS,
         logits=("head", "norm.*"),
     ),
     "gpt, head dimension grows": Case(
-        make=lambda n, d: gpt(16 * n, d, heads=2, vocabulary=11, context=6), inputs=TEXT, roles=GPT, ends=ENDS, head_dim=True
+        make=partial(small_gpt, heads=2), inputs=TEXT, roles=GPT, ends=ENDS, head_dim=True
     ),
 }
 LR = {"adamw": 5e-3, "adam": 5e-3, "sgd": 0.05}
-SETTINGS: dict[str, dict[str, float]] = {"adamw": {"eps": 1e-4, "weight_decay": 0.1}, "adam": {"eps": 1e-4}, "sgd": {"weight_decay": 0.1}}
+SETTINGS: dict[str, dict[str, float]] = {
+    "adamw": {"eps": 1e-4, "weight_decay": 0.1},
+    "adam": {"eps": 1e-4},
+    "sgd": {"weight_decay": 0.1},
+}
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 QUANTITY = {"lr": "lr", "eps": "eps", "weight_decay": "decay"}
 
 
 def first(patterns: dict[str, Any], name: str, default: Any = None) -> Any:
-    return next((value for pattern, value in patterns.items() if fnmatchcase(name, pattern)), default)
+    return next(
+        (value for pattern, value in patterns.items() if fnmatchcase(name, pattern)), default
+    )
 
 
 def ratios(role: tuple[Role, int, int, bool]) -> dict[str, int]:
@@ -123,17 +135,22 @@ def ratios(role: tuple[Role, int, int, bool]) -> dict[str, int]:
 
 
 def explicit(case: Case, rule: str, optimizer: str, name: str) -> tuple[Quantities, dict[str, int]]:
-    """What the rule says about a tensor where all multipliers stand in the forward pass."""
+    """Return a tensor's quantities, with all multipliers in the forward pass, and its ratios."""
     role = first(case.roles, name)
-    return parametrization(rule).quantities(role[0], FAMILIES[optimizer], Place.BRANCH if role[3] else Place.OUTSIDE), ratios(role)
+    place = Place.BRANCH if role[3] else Place.OUTSIDE
+    return parametrization(rule).quantities(role[0], FAMILIES[optimizer], place), ratios(role)
 
 
-def explicit_groups(case: Case, rule: str, optimizer: str, model: nn.Module) -> list[dict[str, Any]]:
+def explicit_groups(
+    case: Case, rule: str, optimizer: str, model: nn.Module
+) -> list[dict[str, Any]]:
     groups = []
     for name, parameter in model.named_parameters():
         quantities, sizes = explicit(case, rule, optimizer, name)
-        values = {"lr": LR[optimizer]} | SETTINGS[optimizer]
-        groups.append({"params": [parameter]} | {k: v * getattr(quantities, QUANTITY[k]).evaluate(sizes) for k, v in values.items()})
+        group: dict[str, Any] = {"params": [parameter]}
+        for key, value in ({"lr": LR[optimizer]} | SETTINGS[optimizer]).items():
+            group[key] = value * getattr(quantities, QUANTITY[key]).evaluate(sizes)
+        groups.append(group)
     return groups
 
 
@@ -149,14 +166,19 @@ def multiply(model: nn.Module, case: Case, rule: str) -> None:
 
 @contextmanager
 def attention_over_head_dim(base: int) -> Iterator[None]:
-    """The attention logits are q·k/d, and at base size what torch makes them: sqrt(d0)/d."""
+    """Let attention logits be q·k sqrt(d0)/d: those of torch at the base's head dimension d0."""
     attend = F.scaled_dot_product_attention
+
+    def scaled(q: Tensor, k: Tensor, v: Tensor, **settings: Any) -> Tensor:
+        return attend(q, k, v, scale=base**0.5 / q.shape[-1], **settings)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(F, "scaled_dot_product_attention", lambda q, k, v, **kw: attend(q, k, v, scale=base**0.5 / q.shape[-1], **kw))
+        patch.setattr(F, "scaled_dot_product_attention", scaled)
         yield
 
 
 def trained(model: nn.Module, case: Case, optimizer: str, groups: list[dict[str, Any]]) -> Tensor:
+    """Return the outputs before each step and after the last."""
     x, y = case.inputs
     step = OPTIMIZERS[optimizer](groups)
     outputs = []
@@ -176,23 +198,24 @@ def difference(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / a.norm()).item()
 
 
-def planned(case: Case, rule: str, optimizer: str) -> tuple[nn.Module, Plan]:
+def planned(case: Case, rule: str, optimizer: str) -> tuple[nn.Module, mt.Plan]:
     torch.manual_seed(0)
     base, model = case.make(1, 1).double(), case.make(WIDER, DEEPER).double()
-    own = plan(model, base, rule=rule, optimizer=optimizer, example_inputs=case.inputs[0])
-    own.initialize(model)
-    return model, own
+    plan = mt.plan(model, base, rule=rule, optimizer=optimizer, example_inputs=case.inputs[0])
+    plan.initialize(model)
+    return model, plan
 
 
 def with_multipliers(case: Case, rule: str, model: nn.Module) -> nn.Module:
-    """The same function with its multipliers in the forward pass and its tensors divided by them."""
+    """Return the same function, with multipliers in the forward pass and tensors without them."""
     other = copy.deepcopy(model)
     multiply(other, case, rule)
     carried = case.multipliers(rule)
     with torch.no_grad():
         for name, parameter in other.named_parameters():
             multiplier: Powers = first(carried, name, ONE)
-            parameter.div_(multiplier.evaluate({"fan_in": WIDER, "depth": DEEPER, "head_dim": WIDER}))
+            sizes = {"fan_in": WIDER, "depth": DEEPER, "head_dim": WIDER}
+            parameter.div_(multiplier.evaluate(sizes))
     return other
 
 
@@ -205,39 +228,50 @@ def explicit_training(case: Case, rule: str, optimizer: str, model: nn.Module) -
 @pytest.mark.parametrize(
     ("name", "rule", "optimizer"),
     [(name, "completep", "adamw") for name in CASES]
-    + [("residual mlp", rule, optimizer) for rule, optimizer in [("mup", "sgd"), ("depth-mup", "adam"), ("depth-mup", "sgd")]]
-    + [("gpt, tied", "completep", "sgd"), ("gpt, head dimension grows", "mup", "adam")],
+    + [
+        ("residual mlp", "mup", "sgd"),
+        ("residual mlp", "depth-mup", "adam"),
+        ("residual mlp", "depth-mup", "sgd"),
+        ("gpt, tied", "completep", "sgd"),
+        ("gpt, head dimension grows", "mup", "adam"),
+    ],
 )
-def test_the_plain_form_is_the_training_with_explicit_multipliers(name: str, rule: str, optimizer: str) -> None:
+def test_the_plain_form_is_the_training_with_explicit_multipliers(
+    name: str, rule: str, optimizer: str
+) -> None:
     case = CASES[name]
-    model, own = planned(case, rule, optimizer)
+    model, plan = planned(case, rule, optimizer)
     reference = explicit_training(case, rule, optimizer, model)
-    plain = trained(model, case, optimizer, own.param_groups(model, LR[optimizer], **SETTINGS[optimizer]))
+    plain = trained(
+        model, case, optimizer, plan.param_groups(model, LR[optimizer], **SETTINGS[optimizer])
+    )
     assert difference(reference, plain) < 1e-12
-    assert difference(reference[0], reference[-1]) > 1e-2  # it did train
+    assert difference(reference[0], reference[-1]) > 1e-2  # the networks do train
 
 
 @pytest.mark.parametrize("quantity", ["lr", "eps", "weight_decay"])
 @pytest.mark.parametrize("name", ["gpt, tied", "gpt, head dimension grows"])
 def test_every_quantity_has_to_follow(name: str, quantity: str) -> None:
-    """Negative control: one quantity of the tensors that carry a multiplier is left as in the explicit form."""
+    """Negative control: one quantity of the carrying tensors is left as in the explicit form."""
     case, rule, optimizer = CASES[name], "completep", "adamw"
-    model, own = planned(case, rule, optimizer)
+    model, plan = planned(case, rule, optimizer)
     reference = explicit_training(case, rule, optimizer, model)
-    wrong = {
-        name: replace(own[name], **{QUANTITY[quantity]: getattr(explicit(case, rule, optimizer, name)[0], QUANTITY[quantity])})
-        for name in own.tensors
-    }
-    groups = replace(own, tensors=wrong).param_groups(model, LR[optimizer], **SETTINGS[optimizer])
+    attribute, faulty = QUANTITY[quantity], {}
+    for tensor_name, tensor in plan.tensors.items():
+        value = getattr(explicit(case, rule, optimizer, tensor_name)[0], attribute)
+        faulty[tensor_name] = replace(tensor, **{attribute: value})
+    other = replace(plan, tensors=faulty)
+    groups = other.param_groups(model, LR[optimizer], **SETTINGS[optimizer])
     assert difference(reference, trained(model, case, optimizer, groups)) > 1e-6
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_explicit_form_starts_at_the_scale_that_the_rule_says(name: str) -> None:
+def test_the_explicit_form_starts_at_the_scale_of_the_rule(name: str) -> None:
     case = CASES[name]
-    model, own = planned(case, "completep", "adamw")
+    model, plan = planned(case, "completep", "adamw")
     other = with_multipliers(case, "completep", model)
-    for name in own.tensors:
+    for name in plan.tensors:
         quantities, sizes = explicit(case, "completep", "adamw", name)
-        together = torch.cat([other.get_parameter(run).flatten() for run in own[name].run])
-        assert together.square().mean().sqrt().item() == pytest.approx(own[name].base_rms * quantities.init.evaluate(sizes), rel=1e-9)
+        run = torch.cat([other.get_parameter(member).flatten() for member in plan[name].run])
+        expected = plan[name].base_rms * quantities.init.evaluate(sizes)
+        assert run.square().mean().sqrt().item() == pytest.approx(expected, rel=1e-9)
