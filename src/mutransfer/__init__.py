@@ -1,4 +1,4 @@
-"""Tune small, train large: hyperparameter transfer across width and depth for any PyTorch model.
+"""Tune small, train large: hyperparameters that transfer across width and depth.
 
     import mutransfer as mt
 

@@ -105,9 +105,8 @@ def _traced(model: nn.Module, inputs: Any, dtype: torch.dtype | None, *, calm: b
         output = model(*arguments, **named)
     tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
     roots = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
-    recurrent = tuple(
-        canonical(name) for name, module in model.named_modules() if isinstance(module, RECURRENT)
-    )
+    modules = [(canonical(name), module) for name, module in model.named_modules()]
+    recurrent = tuple(name for name, module in modules if isinstance(module, RECURRENT))
     graph = Graph(
         roots, {id(leaf): canonical(name) for name, leaf in leaves.items()}, outputs.modules()
     )

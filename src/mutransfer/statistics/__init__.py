@@ -1,4 +1,4 @@
-"""Statistics of results: intervals, power laws, minima, divergence, diversity; numpy."""
+"""Statistics: intervals, power laws, minima, divergence, feature diversity; numpy."""
 
 from ._arrays import Array as Array
 from ._arrays import Indices as Indices

@@ -58,7 +58,7 @@ def diversity_exponent(stream: ArrayLike) -> float:
 
 
 def _distances(depth: int) -> list[int]:
-    """Return distances in layers, each twice the one before: from 1/64 of the depth to 1/8.
+    """Return distances in layers, doubling from 1/64 of the depth to 1/8.
 
     The definition takes the depth to infinity before eps to 0. Distances of a good part of the
     depth are outside that limit: there the trend of the whole stream adds to the slope, and the
