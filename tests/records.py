@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mutransfer.sweep import Runs
+from mutransfer.certificates import Transfers, transfer
+from mutransfer.figures import Section
+from mutransfer.studies import Runs
 
 ABOUT = {
     "mutransfer": "0.1.0",
@@ -60,6 +62,18 @@ def drifting_runs(
             }
         )
     return Runs(header={"identity": IDENTITY, "about": ABOUT}, rows=rows)
+
+
+def section_of(
+    runs: Runs, at: Mapping[str, int] | None = None, *, title: str | None = None
+) -> Section:
+    """Return the section of a record."""
+    return Section.of(transfer(runs, at), title=title)
+
+
+def bare_section(runs: Runs, axis: str = "width") -> Section:
+    """Return a section without any transfers."""
+    return Section(title="x", transfers=Transfers(runs=runs, outcomes=()), axis=axis)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mutransfer.sweep import Runs
+from mutransfer.studies import Runs
 
 Record = Callable[..., Runs]
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mutransfer._errors import MutransferError
-from mutransfer.sweep import Size
+from mutransfer.studies import Size
 from mutransfer.transfer import optimum, vertex
 
 INF = np.inf

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mutransfer._errors import MutransferError
-from mutransfer.sweep import Runs, Size
+from mutransfer.studies import Runs, Size
 from mutransfer.transfer import Transfer, transfer
 
 Record = Callable[..., Runs]

@@ -1,4 +1,4 @@
-"""What a user gets wrong: refused in a sentence that names it, or left out with a note."""
+"""Wrong input is refused in a sentence that names it; a size that fails is left out with a note."""
 
 import re
 from collections.abc import Callable
@@ -10,15 +10,17 @@ import torch
 from torch import Tensor, nn
 
 import mutransfer as mt
-from mutransfer.tasks import gpt
-from mutransfer.tasks._models import mlp
+from mutransfer.tasks import gpt, mlp
+from tests.models import Net
 
 WIDTHS = [16, 32, 64]
 small = partial(mlp, depth=2)
 
 
 def check(build: Callable[..., nn.Module] = small, **settings: Any) -> mt.CoordinateCheck:
-    return mt.coordinate_check(build, **{"width": WIDTHS, "seeds": 1, "steps": 2, "control": False} | settings)
+    return mt.coordinate_check(
+        build, **{"width": WIDTHS, "seeds": 1, "steps": 2, "control": False} | settings
+    )
 
 
 def only(*widths: int) -> Callable[..., nn.Module]:
@@ -32,19 +34,13 @@ def only(*widths: int) -> Callable[..., nn.Module]:
     return build
 
 
-class Net(nn.Module):
-    """A perceptron, and what becomes of its output."""
-
-    def __init__(self, width: int, after: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self.own, self.after = small(width), after
-
-    def forward(self, x: Tensor) -> Any:
-        return self.after(self.own(x))
+def followed(width: int, after: Callable[[Tensor], Any]) -> nn.Module:
+    """A perceptron whose output goes through a function."""
+    return Net(lambda model, x: after(model.inner(x)), inner=small(width))
 
 
-def values(found: mt.CoordinateCheck) -> dict[Any, float]:
-    return {row[:-1]: row.value for row in found.rows}
+def values(result: mt.CoordinateCheck) -> dict[Any, float]:
+    return {row[:-1]: row.value for row in result.rows}
 
 
 def fails_in_forward(y: Tensor) -> Tensor:
@@ -58,8 +54,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "one width": ({"width": [16]}, r"width is \[16\]: give at least two different sizes"),
     "one depth": ({"depth": [4]}, r"depth is \[4\]: give at least two different sizes"),
     "close widths": ({"width": [16, 32]}, r"width goes from 16 to 32, less than 4 times"),
-    "close depths": ({"width": None, "depth": [4, 6, 8]}, r"depth goes from 4 to 8, less than 4 times"),
-    "depth from one layer": ({"width": None, "depth": [1, 2, 4]}, r"depth starts at 1: .* take 2 or more"),
+    "close depths": (
+        {"width": None, "depth": [4, 6, 8]},
+        r"depth goes from 4 to 8, less than 4 times",
+    ),
+    "depth from one layer": (
+        {"width": None, "depth": [1, 2, 4]},
+        r"depth starts at 1: .* take 2 or more",
+    ),
     "unsorted": ({"width": [64, 16]}, r"width is \[64, 16\]: .* ascending"),
     "repeated": ({"width": [16, 16, 64]}, r"width is \[16, 16, 64\]: .* different"),
     "a width that cannot be": ({"width": [-16, 16]}, r"width is \[-16, 16\]: give a list of sizes"),
@@ -69,14 +71,35 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown task": ({"task": "digitz"}, r"unknown task 'digitz'.* digits"),
     "unknown optimizer": ({"optimizer": "adamm"}, r"unknown optimizer 'adamm'"),
     "no optimizer of torch": ({"optimizer": "lion"}, r"no single optimizer for lion: give train="),
-    "one batch, fresh": ({"fresh": True, "batch": torch.zeros(4, 64)}, r"fresh=True needs a batch that is a function"),
+    "one batch, fresh": (
+        {"fresh": True, "batch": torch.zeros(4, 64)},
+        r"fresh=True needs a batch that is a function",
+    ),
     "another batch": ({"batch": torch.zeros(4, 63)}, r"\[4, 63\]"),
-    "a loss without gradient": ({"loss": lambda output, batch: output.detach().sum()}, r"training at width 16 .*require grad"),
-    "a loss that is not a number": ({"loss": lambda output, batch: output.sum() * torch.nan}, r"loss at width 16, depth 1 is nan before"),
-    "a loss that is infinite": ({"loss": lambda output, batch: output.sum() + torch.inf}, r"loss at width 16, depth 1 is inf before"),
-    "no tensors": ({"build": partial(Net, after=str)}, r"output is a str without a tensor: give loss="),
-    "no base": ({"build": only(32, 64)}, r"only\.<locals>\.build.* failed when called with width=16: 'no preset 16'"),
-    "builds with another name": ({"build": lambda size: small(size)}, r"failed when called with width=16: .*'width'"),
+    "a loss without gradient": (
+        {"loss": lambda output, batch: output.detach().sum()},
+        r"training at width 16 .*require grad",
+    ),
+    "a loss that is not a number": (
+        {"loss": lambda output, batch: output.sum() * torch.nan},
+        r"loss at width 16, depth 1 is nan before",
+    ),
+    "a loss that is infinite": (
+        {"loss": lambda output, batch: output.sum() + torch.inf},
+        r"loss at width 16, depth 1 is inf before",
+    ),
+    "no tensors": (
+        {"build": partial(followed, after=str)},
+        r"output is a str without a tensor: give loss=",
+    ),
+    "no base": (
+        {"build": only(32, 64)},
+        r"only\.<locals>\.build.* failed when called with width=16: 'no preset 16'",
+    ),
+    "builds with another name": (
+        {"build": lambda size: small(size)},
+        r"failed when called with width=16: .*'width'",
+    ),
     "two losses": (
         {"loss": lambda output, batch: torch.stack([output.sum()] * 2)},
         r"^the loss has shape \(2,\): it has to be a tensor with one entry",
@@ -86,9 +109,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "half a step": ({"steps": 1.5}, r"steps is 1\.5"),
     "a task that is none": ({"task": 3}, r"task is a int: give a mutransfer\.Task"),
     "no model": ({"build": lambda width: None}, r"made a NoneType, not a torch\.nn\.Module"),
-    "a loss that is a number": ({"loss": lambda output, batch: 1.0}, r"the loss is a float: it has to be a tensor with one entry"),
+    "a loss that is a number": (
+        {"loss": lambda output, batch: 1.0},
+        r"the loss is a float: it has to be a tensor with one entry",
+    ),
     "an unknown option": ({"role": {}}, r"coordinate_check has no argument 'role'"),
-    "a forward pass that fails": ({"build": partial(Net, after=fails_in_forward)}, r"training at width 16 .*a lost key"),
+    "a forward pass that fails": (
+        {"build": partial(followed, after=fails_in_forward)},
+        r"training at width 16 .*a lost key",
+    ),
     "tokens that the model does not know": (
         {"build": partial(gpt, depth=1, vocabulary=8), "batch": torch.full((2, 4), 9)},
         r"training at width 16 .*index out of range",
@@ -117,13 +146,17 @@ def test_random_sequences_fit_a_short_context() -> None:
 def test_a_size_that_cannot_be_built_is_left_out_with_a_note(missing: int) -> None:
     widths = [8, *WIDTHS]
     kept = tuple(width for width in widths if width != missing)
-    found = check(only(*kept), width=widths)
-    assert found.axes == {"width": kept}
-    assert {row.width for row in found.rows} == set(kept)
-    assert [note for note in found.notes if re.search(rf"width {missing}\b.* left out: .*no preset {missing}", note)]
-    assert str(found).count(f"no preset {missing}") == 1
+    result = check(only(*kept), width=widths)
+    assert result.axes == {"width": kept}
+    assert {row.width for row in result.rows} == set(kept)
+    assert [
+        note
+        for note in result.notes
+        if re.search(rf"width {missing}\b.* left out: .*no preset {missing}", note)
+    ]
+    assert str(result).count(f"no preset {missing}") == 1
     whole = values(check(width=widths))
-    assert values(found) == {key: value for key, value in whole.items() if key[1] != missing}
+    assert values(result) == {key: value for key, value in whole.items() if key[1] != missing}
 
 
 def test_a_size_that_cannot_be_trained_is_left_out_with_a_note() -> None:
@@ -133,32 +166,45 @@ def test_a_size_that_cannot_be_trained_is_left_out_with_a_note() -> None:
             model.register_forward_hook(lambda module, inputs, output: output * torch.nan)
         return model
 
-    found = check(build, width=[8, *WIDTHS])
-    assert found.axes == {"width": (8, 16, 32)}
-    assert [note for note in found.notes if "width 64 was left out" in note and "is nan before the first step" in note]
+    result = check(build, width=[8, *WIDTHS])
+    assert result.axes == {"width": (8, 16, 32)}
+    assert [
+        note
+        for note in result.notes
+        if "width 64 was left out" in note and "is nan before the first step" in note
+    ]
 
 
 @pytest.mark.parametrize("control", [False, True])
 @pytest.mark.parametrize("kept", [(16,), (16, 32)])
-def test_with_one_size_or_too_close_ones_left_a_check_is_undecided(kept: tuple[int, ...], control: bool) -> None:
-    found = check(only(*kept), control=control, seeds=3, steps=4)
-    assert found.verdict == "undecided" and found.axes == {"width": kept}
-    assert [note for note in found.notes if "width 64 was left out" in note]
-    assert [note for note in found.notes if "too few sizes could be measured in width" in note]
+def test_with_one_size_or_close_sizes_left_a_check_is_undecided(
+    kept: tuple[int, ...], control: bool
+) -> None:
+    result = check(only(*kept), control=control, seeds=3, steps=4)
+    assert result.verdict == "undecided" and result.axes == {"width": kept}
+    assert [note for note in result.notes if "width 64 was left out" in note]
+    assert [note for note in result.notes if "too few sizes could be measured in width" in note]
 
 
 @pytest.mark.parametrize("control", [False, True])
-def test_training_that_diverges_does_not_pass_and_is_said(control: bool) -> None:
+def test_training_that_diverges_fails_with_the_step(control: bool) -> None:
     def loss(output: Tensor, batch: Tensor) -> Tensor:
         return output.square().mean()
 
-    found = check(seeds=3, steps=4, optimizer="sgd", lr=1e9, loss=loss, control=control)
-    assert not all(torch.isfinite(torch.tensor(row.value)) for row in found.rows)
-    assert found.verdict == "fail"
-    assert re.match(r"training diverges at width 16, depth 1: the loss is (nan|inf) after \d steps", str(found.findings[0]))
-    assert not [text for text in [*map(str, found.findings), *found.notes] if "take a larger learning rate" in text]
+    result = check(seeds=3, steps=4, optimizer="sgd", lr=1e9, loss=loss, control=control)
+    assert not all(torch.isfinite(torch.tensor(row.value)) for row in result.rows)
+    assert result.verdict == "fail"
+    assert re.match(
+        r"training diverges at width 16, depth 1: the loss is (nan|inf) after \d steps",
+        str(result.findings[0]),
+    )
+    assert not [
+        text
+        for text in [*map(str, result.findings), *result.notes]
+        if "take a larger learning rate" in text
+    ]
 
 
-def test_asking_for_what_was_not_measured_names_what_was() -> None:
+def test_an_unknown_slope_is_refused_with_the_known_names() -> None:
     with pytest.raises(mt.MutransferError, match=r"no own of 'hiden' in width .*'hidden\.\*'"):
         check().slope("hiden", "own")

@@ -1,4 +1,4 @@
-"""A check of models that are sharded over two processes finds what a check on one finds.
+"""A check of models that are sharded over two processes has the slopes of a check in one.
 
 This file run as a script is one of the two processes.
 """
@@ -18,7 +18,10 @@ from torch import nn
 import mutransfer as mt
 from mutransfer.tasks import gpt
 
-pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs torch.distributed with gloo")
+pytestmark = pytest.mark.skipif(
+    not dist.is_available() or not dist.is_gloo_available(),
+    reason="needs torch.distributed with gloo",
+)
 
 PROCESSES = 2
 Slopes = dict[tuple[str, str, str, str, int], float]
@@ -44,18 +47,28 @@ SPREADS = {"fsdp": sharded, "ddp": replicated}
 
 def checked(spread: str | None) -> mt.CoordinateCheck:
     prepare = None if spread is None else SPREADS[spread]
-    return mt.coordinate_check(partial(gpt, depth=1, vocabulary=32), width=[16, 64], seeds=1, steps=2, prepare=prepare, control=False)
+    build, sizes = partial(gpt, depth=1, vocabulary=32), {"width": [16, 64]}
+    return mt.coordinate_check(build, **sizes, seeds=1, steps=2, prepare=prepare, control=False)
 
 
 def slopes(check: mt.CoordinateCheck) -> Slopes:
     """All but those of blocks, which are not measured where a model is prepared."""
-    own = [each for each in check.slopes if each.quantity != "nonlinearity"]
-    return {(each.axis, each.kind, each.name, each.quantity, each.step): each.slope for each in own}
+    return {
+        (slope.axis, slope.kind, slope.name, slope.quantity, slope.step): slope.slope
+        for slope in check.slopes
+        if slope.quantity != "nonlinearity"
+    }
 
 
 def main(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES, timeout=timedelta(seconds=20))
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=PROCESSES,
+        timeout=timedelta(seconds=20),
+    )
     torch.save({how: slopes(checked(how)) for how in SPREADS}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -65,7 +78,12 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[st
     """The slopes that each process found."""
     folder = tmp_path_factory.mktemp("sharded")
     started = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for rank in range(PROCESSES)
     ]
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from mutransfer.report import save
+from mutransfer.figures import save
 from tests.records import depths as depths
 from tests.records import unbracketed as unbracketed
 from tests.records import widths as widths

@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
 from mutransfer import MutransferError
-from mutransfer.check import CoordinateCheck, Finding, Slope, coordinate_check
-from mutransfer.check._measure import Row
-from mutransfer.report import ACCENT, FAINT, INK
+from mutransfer.checks import CoordinateCheck, Finding, Row, Slope, coordinate_check
+from mutransfer.figures import ACCENT, FAINT, INK
+from mutransfer.rules import parametrization
 from mutransfer.tasks import mlp
 
 WIDTH = {"width": (64, 128, 256)}
@@ -87,7 +87,7 @@ def planted_check(
         for axis in axes
     ]
     return CoordinateCheck(
-        rule="default",
+        parametrization=replace(parametrization("mup"), name="default"),
         why="asked for",
         axes=axes,
         seeds=seeds,

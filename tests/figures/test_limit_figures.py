@@ -16,11 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mutransfer import MutransferError
+from mutransfer.core import Estimate
+from mutransfer.figures import INK, landscape_figure
 from mutransfer.limits import Curve, FiniteSize, Landscape, Law, Problem
-from mutransfer.limits._figures import landscape_figure
-from mutransfer.report import INK
-from mutransfer.sweep import edge
-from mutransfer.transfer import vertex
+from mutransfer.statistics import edge, vertex
 
 RATES = np.array([2.0**power for power in range(-6, 1)])
 DEPTHS = (2, 8, math.inf)
@@ -267,8 +266,6 @@ def test_nothing_to_draw_is_an_error() -> None:
 
 # Laws
 
-NO_SLOPE: dict[str, None] = {"slope": None, "slope_low": None, "slope_high": None}
-
 
 def fitted_law(name: str, constant: float, **changes: Any) -> Law:
     sizes = (2, 4) if name == "depth" else (16, 32, 64)
@@ -279,12 +276,8 @@ def fitted_law(name: str, constant: float, **changes: Any) -> Law:
         "power": power,
         "sizes": sizes,
         "errors": tuple(constant * size**-power for size in sizes),
-        "slope": -power - 0.03,
-        "slope_low": -power - 0.1,
-        "slope_high": -power + 0.1,
-        "constant": constant,
-        "low": 0.8 * constant,
-        "high": 1.2 * constant,
+        "slope": Estimate(value=-power - 0.03, low=-power - 0.1, high=-power + 0.1),
+        "constant": Estimate(value=constant, low=0.8 * constant, high=1.2 * constant),
     }
     return Law(**{**fields, **changes})
 
@@ -293,8 +286,8 @@ def finite_size(*laws: Law) -> FiniteSize:
     return FiniteSize(
         of="losses",
         limit="theory",
-        widths=(16, 32, 64),
-        depths=(2, 4),
+        width=(16, 32, 64),
+        depth=(2, 4),
         seeds=4,
         laws={law.name: law for law in laws},
         scale=1.0,
@@ -303,8 +296,13 @@ def finite_size(*laws: Law) -> FiniteSize:
 
 @pytest.fixture(scope="module")
 def sizes() -> FiniteSize:
-    mean = fitted_law("mean over networks", 2.0, errors=(0.125, 0.0, 0.03), low=0.0, **NO_SLOPE)
-    depth = fitted_law("depth", 0.5, slope_low=None, slope_high=None)
+    constant = Estimate(value=2.0, low=0.0, high=2.4)
+    hidden = {"errors": (0.125, 0.0, 0.03), "slope": None, "constant": constant}
+    slope = Estimate(value=-1.03, low=math.nan, high=math.nan)
+    mean, depth = (
+        fitted_law("mean over networks", 2.0, **hidden),
+        fitted_law("depth", 0.5, slope=slope),
+    )
     return finite_size(fitted_law("one network", 1.0), mean, depth)
 
 
@@ -323,7 +321,7 @@ def test_every_law_has_a_panel_with_its_errors_and_its_line(sizes: FiniteSize) -
         np.testing.assert_allclose(measured.get_xydata(), nonzero)
         (theory,) = [line for line in axes.lines if line.get_linestyle() == "--"]
         x, y = theory.get_data()
-        np.testing.assert_allclose(y, law.constant * np.asarray(x) ** -law.power)
+        np.testing.assert_allclose(y, law.constant.value * np.asarray(x) ** -law.power)
         assert x[0] < law.sizes[0] and x[1] > law.sizes[-1]
         assert [text.get_text() for text in axes.get_xticklabels()] == [
             str(size) for size in law.sizes
@@ -334,7 +332,7 @@ def test_every_law_has_a_panel_with_its_errors_and_its_line(sizes: FiniteSize) -
 def test_fitted_powers_stand_in_the_panels(sizes: FiniteSize) -> None:
     one, mean, depth = map(note, panels(sizes.figure()))
     assert one == "fitted power \N{MINUS SIGN}0.53 [\N{MINUS SIGN}0.60, \N{MINUS SIGN}0.40]"
-    assert mean == "not told from noise" and depth == "fitted power \N{MINUS SIGN}1.03"
+    assert mean == "no power above noise" and depth == "fitted power \N{MINUS SIGN}1.03"
     (key,) = sizes.figure().legends
     assert names(key) == ["measured", "theory's power, fitted constant"]
 
@@ -343,9 +341,8 @@ def test_fitted_powers_stand_in_the_panels(sizes: FiniteSize) -> None:
 def test_a_law_within_noise_is_drawn_without_dots(
     constant: float, svg: Callable[[Figure], str]
 ) -> None:
-    noise = fitted_law(
-        "mean over networks", constant, errors=(0.0,) * 3, low=0.0, high=2.0, **NO_SLOPE
-    )
+    band = Estimate(value=constant, low=0.0, high=2.0)
+    noise = fitted_law("mean over networks", constant, errors=(0.0,) * 3, slope=None, constant=band)
     figure = finite_size(fitted_law("one network", 1.0), noise).figure()
     assert not dots(panels(figure)[1]) and svg(figure)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.report import Curve, curves_figure
+from mutransfer.figures import Curve, curves_figure
 
 
 def names(*curves: Curve) -> dict[str, float]:

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mutransfer import MutransferError
-from mutransfer.report import Section, panels, save, transfer_figure
-from mutransfer.sweep import Runs
+from mutransfer.figures import panels, save, transfer_figure
+from mutransfer.studies import Runs
+from tests.records import bare_section, section_of
 
 
 @pytest.fixture(scope="module")
 def figure(widths: Runs) -> Figure:
-    return transfer_figure(panels([Section.of(widths)]))
+    return transfer_figure(panels([section_of(widths)]))
 
 
 def axes_of(figure: Figure) -> list[Axes]:
@@ -38,7 +39,7 @@ def crosses(axes: Axes) -> set[tuple[float, float]]:
 
 
 def test_there_is_a_panel_for_every_study_and_rule(widths: Runs, depths: Runs) -> None:
-    figure = transfer_figure(panels([Section.of(widths), Section.of(depths)]))
+    figure = transfer_figure(panels([section_of(widths), section_of(depths)]))
     texts = [text.get_text() for axes in axes_of(figure) for text in axes.child_axes[0].texts]
     assert texts == ["Width: sp", "Width: default", "Depth: sp", "Depth: default"]
     limits = [axes.get_ylim() for axes in axes_of(figure)]
@@ -46,8 +47,7 @@ def test_there_is_a_panel_for_every_study_and_rule(widths: Runs, depths: Runs) -
 
 
 def test_every_size_has_a_line_and_a_mark_at_its_optimum(widths: Runs, figure: Figure) -> None:
-    section = Section.of(widths)
-    for axes, transfer in zip(axes_of(figure), section.transfers, strict=True):
+    for axes, transfer in zip(axes_of(figure), section_of(widths).transfers, strict=True):
         names = [str(line.get_label()) for line in axes.lines]
         rates = [best.log2_lr for best in transfer.optima]
         intervals = [(best.low, best.high) for best in transfer.optima]
@@ -83,7 +83,7 @@ def test_every_diverged_run_is_a_cross(widths: Runs, figure: Figure) -> None:
 
 
 def test_without_transfers_the_lines_are_drawn_alone(unbracketed: Runs) -> None:
-    sp, default = axes_of(transfer_figure(panels([Section.of(unbracketed)])))
+    sp, default = axes_of(transfer_figure(panels([section_of(unbracketed)])))
     assert not marks(sp, "_optimum") and len(marks(default, "_optimum")) == 5
     assert len([line for line in sp.lines if str(line.get_label()).startswith("width")]) == 5
 
@@ -91,20 +91,18 @@ def test_without_transfers_the_lines_are_drawn_alone(unbracketed: Runs) -> None:
 @pytest.mark.parametrize("loss", [None, 0.0])
 def test_degenerate_losses_can_be_drawn(depths: Runs, loss: float | None) -> None:
     rows = [{**row, "loss": loss} for row in depths.rows if row["seed"] == 0]
-    transfer_figure(
-        panels([Section(title="x", runs=Runs(header={}, rows=rows), transfers=[], axis="width")])
-    )
+    transfer_figure(panels([bare_section(Runs(header={}, rows=rows))]))
 
 
 def test_a_narrow_figure_has_one_column(depths: Runs) -> None:
-    drawn = axes_of(transfer_figure(panels([Section.of(depths)]), narrow=True))
+    drawn = axes_of(transfer_figure(panels([section_of(depths)]), narrow=True))
     assert len({axes.get_position().x0 for axes in drawn}) == 1
 
 
 def test_the_callers_settings_are_left_and_without_effect(
     depths: Runs, svg: Callable[[Figure], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = panels([Section.of(depths)])[:1]
+    first = panels([section_of(depths)])[:1]
     plain = svg(transfer_figure(first))
     monkeypatch.setitem(rcParams, "font.size", 20.0)
     assert svg(transfer_figure(first)) == plain
@@ -123,7 +121,7 @@ def test_without_matplotlib_the_error_names_the_extra(
     with pytest.raises(
         MutransferError, match=r"the figure needs matplotlib: pip install 'mutransfer\[plot\]'"
     ):
-        transfer_figure(panels([Section.of(widths)]))
+        transfer_figure(panels([section_of(widths)]))
 
 
 def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_trend_has_means_errors_and_a_change_per_doubling() -> None:
     trend = diversity_trend({128: deepest, 32: [smooth(32)], 64: [brownian(64)]})
     first, second = feature_diversity(smooth(32)), feature_diversity(brownian(64))
     third = [feature_diversity(path) for path in deepest]
-    assert trend.depths == (32, 64, 128)
+    assert trend.depth == (32, 64, 128)
     assert trend.exponents == pytest.approx((first, second, np.mean(third)))
     assert math.isnan(trend.errors[0]) and math.isnan(trend.errors[1])
     assert trend.errors[2] == pytest.approx(np.std(third, ddof=1) / math.sqrt(3))

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mutransfer import MutransferError
+from mutransfer import MutransferError, Progress
 from mutransfer.limits import (
     Landscape,
+    Landscapes,
     Problem,
     landscape,
-    save_landscapes,
     simulate,
     solve,
     two_classes,
@@ -38,12 +38,12 @@ def octaves(found: Landscape) -> list[float]:
 
 @pytest.fixture(scope="module")
 def scaled() -> Landscape:
-    return landscape(problem(steps=8), values=RATES, depths=[1, 2, 4, 8, 16, math.inf])
+    return landscape(problem(steps=8), values=RATES, depth=[1, 2, 4, 8, 16, math.inf])
 
 
 @pytest.fixture(scope="module")
 def unscaled() -> Landscape:
-    return landscape(problem(steps=8, alpha=0.0), values=RATES, depths=[1, 2, 4])
+    return landscape(problem(steps=8, alpha=0.0), values=RATES, depth=[1, 2, 4])
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def small() -> Landscape:
     return landscape(
         problem(),
         values=[0.0625, 0.125, 0.25, 64.0],
-        depths=[1, 2, math.inf],
-        widths=[16, 32],
+        depth=[1, 2, math.inf],
+        width=[16, 32],
         seeds=3,
     )
 
@@ -100,7 +100,7 @@ def test_finite_networks_follow_for_every_finite_depth(small: Landscape) -> None
 
 
 def test_wide_networks_have_the_optimum_of_the_limit() -> None:
-    found = landscape(problem(), values=RATES[5:], depths=[2], widths=[16, 256], seeds=6)
+    found = landscape(problem(), values=RATES[5:], depth=[2], width=[16, 256], seeds=6)
     limit, narrow, wide = octaves(found)
     assert abs(wide - limit) < 0.15 < abs(narrow - limit)
     np.testing.assert_allclose(found.curves[2].losses[:3], found.curves[0].losses[:3], rtol=0.1)
@@ -108,7 +108,7 @@ def test_wide_networks_have_the_optimum_of_the_limit() -> None:
 
 @pytest.mark.parametrize("metric", ["final", "mean"])
 def test_the_metric_is_the_final_or_the_mean_loss(metric: Any) -> None:
-    found = landscape(problem(), values=[0.1], depths=[2], metric=metric)
+    found = landscape(problem(), values=[0.1], depth=[2], metric=metric)
     losses = solve(problem(lr=0.1), 2).losses
     assert found.curves[0].losses[0] == (
         losses[-1] if metric == "final" else pytest.approx(losses.mean())
@@ -117,9 +117,9 @@ def test_the_metric_is_the_final_or_the_mean_loss(metric: Any) -> None:
 
 def test_sampled_limits_have_errors() -> None:
     found = landscape(
-        problem(activation="tanh", steps=2), values=[0.1, 64.0], depths=[1], accuracy=0.1
+        problem(activation="tanh", steps=2), values=[0.1, 64.0], depth=[1], accuracy=0.1
     )
-    exact = landscape(problem(activation="linear", steps=2), values=[0.1], depths=[1])
+    exact = landscape(problem(activation="linear", steps=2), values=[0.1], depth=[1])
     assert 0 < found.curves[0].errors[0] < 0.1 and exact.curves[0].errors[0] == 0
 
 
@@ -129,7 +129,7 @@ def test_sampled_limits_have_errors() -> None:
     ids=["low", "high", "two", "inside"],
 )
 def test_an_optimum_at_the_edge_is_none(values: list[float], edge: bool) -> None:
-    found = landscape(problem(), values=values, depths=[2, 4])
+    found = landscape(problem(), values=values, depth=[2, 4])
     assert [curve.optimum is None for curve in found.curves] == [edge, edge]
     if edge:
         message = "at depth 2 the best lr lies at the edge of the values, .* add values beyond it"
@@ -139,7 +139,7 @@ def test_an_optimum_at_the_edge_is_none(values: list[float], edge: bool) -> None
 
 
 def test_where_every_value_diverges_there_is_no_optimum() -> None:
-    found = landscape(problem(), values=[64.0, 128.0, 256.0], depths=[1, 2])
+    found = landscape(problem(), values=[64.0, 128.0, 256.0], depth=[1, 2])
     assert all(np.isinf(curve.losses).all() and curve.optimum is None for curve in found.curves)
     assert str(found).count("diverges") == 2
 
@@ -147,7 +147,7 @@ def test_where_every_value_diverges_there_is_no_optimum() -> None:
 def test_networks_whose_loss_is_no_number_have_diverged() -> None:
     p = problem(lr=1e6, steps=40)
     assert np.isnan(p.losses(simulate(p, 4, 1))).any()
-    found = landscape(problem(steps=40), values=[1e6], depths=[1], widths=[4])
+    found = landscape(problem(steps=40), values=[1e6], depth=[1], width=[4])
     assert [curve.losses[0] for curve in found.curves] == [math.inf, math.inf]
 
 
@@ -167,7 +167,7 @@ def test_networks_whose_loss_is_no_number_have_diverged() -> None:
 def test_any_hyperparameter_may_be_varied(
     over: str, values: list[float], fixed: dict[str, float]
 ) -> None:
-    found = landscape(problem(**fixed), values=values, depths=[2], over=over)
+    found = landscape(problem(**fixed), values=values, depth=[2], over=over)
     expected = [solve(problem(**{**fixed, over: value}), 2).losses.mean() for value in values]
     np.testing.assert_allclose(found.curves[0].losses, expected, rtol=1e-12)
     assert found.over == over and len(set(expected)) == len(expected)
@@ -178,7 +178,7 @@ def test_a_schedule_may_be_varied_by_a_function() -> None:
         return replace(p, schedule=lambda step: 0.5 ** (step / value))
 
     found = landscape(
-        problem(lr=0.5), values=[0.5, 1.0, 2.0], depths=[2, math.inf], over=("half time", half_time)
+        problem(lr=0.5), values=[0.5, 1.0, 2.0], depth=[2, math.inf], over=("half time", half_time)
     )
     schedules = [[0.5 ** (step / value) for step in range(6)] for value in (0.5, 1.0, 2.0)]
     limits = [solve(problem(lr=0.5, schedule=schedule), 2) for schedule in schedules]
@@ -192,7 +192,7 @@ def test_the_best_momentum_converges_on_a_linear_scale() -> None:
     found = landscape(
         problem(steps=10),
         values=[0.0, 0.2, 0.4, 0.6, 0.8, 0.95],
-        depths=[4, 16, math.inf],
+        depth=[4, 16, math.inf],
         over="momentum",
     )
     at = [curve.optimum for curve in found.curves]
@@ -214,23 +214,27 @@ def test_the_best_momentum_converges_on_a_linear_scale() -> None:
     ids=["octaves", "half decades", "even", "from zero", "towards one", "one"],
 )
 def test_the_scale_is_the_one_with_more_even_steps(values: list[float], logarithmic: bool) -> None:
-    assert landscape(problem(steps=1), values=values, depths=[1]).logarithmic is logarithmic
+    assert landscape(problem(steps=1), values=values, depth=[1]).logarithmic is logarithmic
 
 
 # Progress and refusals
 
 
 def test_progress_is_reported_to_the_end() -> None:
-    reports: list[Any] = []
-    sizes = {"depths": [1, 2, math.inf], "widths": [4]}
-    p, values = problem(steps=1), [0.1, 0.2]
-    landscape(p, values=values, **sizes, report=lambda *args: reports.append(args))
-    assert [(done, total) for _, done, total in reports] == [(done, 10) for done in range(1, 11)]
-    names = [reports[i][0] for i in (0, 5, -1)]
+    reports: list[Progress] = []
+    landscape(
+        problem(steps=1),
+        values=[0.1, 0.2],
+        depth=[1, 2, math.inf],
+        width=[4],
+        progress=reports.append,
+    )
+    assert [(each.done, each.total) for each in reports] == [(done, 10) for done in range(1, 11)]
+    names = [reports[i].what for i in (0, 5, -1)]
     assert names == ["width inf, depth 1", "width inf, depth inf", "width 4, depth 2"]
 
 
-GOOD: dict[str, Any] = {"values": [0.1, 0.2], "depths": [1, 2]}
+GOOD: dict[str, Any] = {"values": [0.1, 0.2], "depth": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -243,17 +247,17 @@ GOOD: dict[str, Any] = {"values": [0.1, 0.2], "depths": [1, 2]}
         pytest.param({}, {"values": [0.1, 0.1]}, "values are .*ascending", id="a value twice"),
         pytest.param({}, {"values": [-0.1, 0.1]}, "lr is -0.1", id="negative rate"),
         pytest.param(
-            {}, {"depths": []}, r"depths are \[\]: give at least one, ascending", id="no depths"
+            {}, {"depth": []}, r"depth is \[\]: give at least one, ascending", id="no depths"
         ),
-        pytest.param({}, {"depths": [2, 1]}, "depths are .*ascending", id="depths descend"),
+        pytest.param({}, {"depth": [2, 1]}, "depth is .*ascending", id="depths descend"),
         pytest.param(
-            {}, {"depths": [math.inf, 1]}, "depths are .*ascending", id="infinite depth first"
+            {}, {"depth": [math.inf, 1]}, "depth is .*ascending", id="infinite depth first"
         ),
-        pytest.param({}, {"depths": [1.5]}, "depth is 1.5: give a whole number", id="half a depth"),
-        pytest.param({}, {"depths": [-1]}, "depth is -1: give a whole number", id="negative depth"),
+        pytest.param({}, {"depth": [1.5]}, "depth is 1.5: give a whole number", id="half a depth"),
+        pytest.param({}, {"depth": [-1]}, "depth is -1: give a whole number", id="negative depth"),
         pytest.param(
             {"alpha": 0.0},
-            {"depths": [1, math.inf]},
+            {"depth": [1, math.inf]},
             "there is no limit of infinite depth",
             id="infinite depth unscaled",
         ),
@@ -266,8 +270,8 @@ GOOD: dict[str, Any] = {"values": [0.1, 0.2], "depths": [1, 2]}
         pytest.param(
             {}, {"metric": "best"}, "metric is 'best': give 'final' or 'mean'", id="metric"
         ),
-        pytest.param({}, {"widths": [0]}, "give a positive width", id="width of zero"),
-        pytest.param({}, {"widths": [4], "seeds": 0}, "at least one seed", id="no seeds"),
+        pytest.param({}, {"width": [0]}, "give a positive width", id="width of zero"),
+        pytest.param({}, {"width": [4], "seeds": 0}, "at least one seed", id="no seeds"),
     ],
 )
 def test_wrong_arguments_are_refused(
@@ -343,14 +347,14 @@ def test_a_row_of_the_table_is_the_optimum(small: Landscape) -> None:
     [(0.75, "branches × depth^-0.75"), (1.0, "branches × 1/depth"), (0.0, "no depth scaling")],
 )
 def test_the_title_names_the_depth_scaling(alpha: float, words: str) -> None:
-    assert str(landscape(problem(alpha=alpha, steps=1), values=[0.1], depths=[1])).startswith(
+    assert str(landscape(problem(alpha=alpha, steps=1), values=[0.1], depth=[1])).startswith(
         f"{words}: best lr"
     )
 
 
 def test_four_files_are_written(small: Landscape, tmp_path: Path) -> None:
     small.save(tmp_path / "one")
-    save_landscapes([small, small], tmp_path / "new" / "two")
+    Landscapes(landscapes=(small, small)).save(tmp_path / "new" / "two")
     for count, folder in ((1, tmp_path / "one"), (2, tmp_path / "new" / "two")):
         assert sorted(path.name for path in folder.iterdir()) == [
             f"limit.{kind}" for kind in ("csv", "json", "png", "svg")
@@ -359,7 +363,8 @@ def test_four_files_are_written(small: Landscape, tmp_path: Path) -> None:
             folder / "limit.svg"
         ).read_text()
         written = json.loads((folder / "limit.json").read_text(), parse_constant=pytest.fail)
-        assert len(written) == count and written[0]["curves"] == small.to_json()["curves"]
+        (first, *_), panels = written["landscapes"], len(written["landscapes"])
+        assert panels == count and first["curves"] == small.to_json()["curves"]
         with (folder / "limit.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == count * 28 and rows[0]["scaling"] == "branches × 1/√depth"
@@ -368,5 +373,5 @@ def test_four_files_are_written(small: Landscape, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_an_error(small: Landscape, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MutransferError, match="cannot write to"):
+    with pytest.raises(MutransferError, match="cannot write the limit to"):
         small.save(tmp_path / "file" / "folder")

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mutransfer import MutransferError
+from mutransfer import MutransferError, Progress
 from mutransfer.limits import Diverged, Loss, Unsettled, landscape, linear, nonlinear, two_layer
-from mutransfer.limits import _nonlinear as module
 from tests.limits.nonlinear_problems import CASES, Array, problem, solved
 
 # Accuracy and errors
@@ -59,15 +58,16 @@ def test_outputs_begin_at_zero() -> None:
 
 
 def test_progress_is_reported_after_every_repetition() -> None:
-    seen: list[tuple[str, int, int]] = []
+    reports: list[Progress] = []
     limit = nonlinear(
         problem(**CASES["tanh"], steps=2),
         1,
         accuracy=0.2,
         repetitions=3,
-        report=lambda *args: seen.append(args),
+        progress=reports.append,
     )
-    assert seen[-3:] == [(f"{limit.samples} samples", i, 3) for i in (1, 2, 3)]
+    expected = [Progress(what=f"{limit.samples} samples", done=i, total=3) for i in (1, 2, 3)]
+    assert reports[-3:] == expected
 
 
 def test_no_steps_are_solved() -> None:
@@ -142,10 +142,9 @@ def test_unsolved_problems_depths_and_accuracies_are_refused(
         nonlinear(problem(activation="tanh", **changes), depth, **options)
 
 
-def test_an_accuracy_that_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_BYTES", 1 << 22)
+def test_an_accuracy_that_takes_too_much_memory_is_refused() -> None:
     with pytest.raises(MutransferError, match="or an accuracy above 1e-06"):
-        nonlinear(problem(activation="tanh"), 1, accuracy=1e-6)
+        nonlinear(problem(activation="tanh"), 1, accuracy=1e-6, memory=1 / 256)
 
 
 # Losses without a scale
@@ -179,9 +178,18 @@ def test_training_diverges_at_a_hundred_times_its_first_loss(lr: float) -> None:
     assert caught.value.step == step > 0
 
 
-@pytest.mark.parametrize("first", [0.0, 1e-18, -1.0])
+def test_a_first_loss_below_zero_has_its_size_as_scale() -> None:
+    """As in every training of the library: it has diverged at 99 times its size above itself."""
+    losses = two_layer_losses(2.0)
+    loss = shifted(losses[0] + 1.0)
+    with pytest.raises(Diverged) as caught:
+        linear(problem(inputs=[1.0], targets=[1.3], lr=2.0, steps=40, loss=loss), 0)
+    assert caught.value.step == int(np.argmax(~(losses - losses[0] <= 99))) > 0
+
+
+@pytest.mark.parametrize("first", [0.0, 1e-18])
 def test_a_loss_without_scale_diverges_only_beyond_all_numbers(first: float) -> None:
-    """With a first loss of 0, to rounding, or below, there is nothing to be a hundred times of."""
+    """With a first loss of 0, to rounding, there is nothing to be a hundred times of."""
     losses = two_layer_losses(2.0)
     loss = shifted(losses[0] - first)
     with pytest.raises(Diverged) as caught:
@@ -215,17 +223,19 @@ def test_draws_apart_from_other_fields_make_small_gamma0_possible() -> None:
 
 def test_samples_are_not_doubled_without_end() -> None:
     """An accuracy that is out of reach is refused with the best limit that was limit."""
-    p, reports = problem(activation="relu", steps=2), []
+    p, reports = problem(activation="relu", steps=2), list[Progress]()
     message = "does not reach the accuracy 1e-09 with 16384 samples a repetition"
     with pytest.raises(Unsettled, match=message) as caught:
-        nonlinear(p, 1, accuracy=1e-9, repetitions=2, report=lambda *args: reports.append(args[0]))
-    assert list(dict.fromkeys(reports)) == [f"{256 << i} samples" for i in range(7)]
+        nonlinear(p, 1, accuracy=1e-9, repetitions=2, progress=reports.append)
+    assert list(dict.fromkeys(each.what for each in reports)) == [
+        f"{256 << i} samples" for i in range(7)
+    ]
     np.testing.assert_allclose(caught.value.limit.losses, nonlinear(p, 1).losses, atol=0.02)
     assert caught.value.limit.losses_error.max() > 0
 
 
 def test_a_landscape_has_the_errors_of_unsettled_limits() -> None:
     limit = landscape(
-        problem(activation="relu", steps=2), values=[0.1, 0.2, 0.4], depths=[1], accuracy=1e-9
+        problem(activation="relu", steps=2), values=[0.1, 0.2, 0.4], depth=[1], accuracy=1e-9
     )
     assert np.isfinite(limit.curves[0].losses).all() and (limit.curves[0].errors > 0).all()

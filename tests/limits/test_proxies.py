@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mutransfer import MutransferError
+from mutransfer.core import Estimate
 from mutransfer.limits import FiniteSize, Law, Limit, finite_size, how_small, simulate, solve
 from tests.limits.finite_problems import problem
 
@@ -24,11 +25,7 @@ def laws_with(one: float, mean: float, deep: float | None = None) -> FiniteSize:
             sizes=(16, 64),
             errors=(0.1, 0.1),
             slope=None,
-            slope_low=None,
-            slope_high=None,
-            constant=high / 2,
-            low=0.0,
-            high=high,
+            constant=Estimate(value=high / 2, low=0.0, high=high),
         )
 
     constants = {"one network": one, "mean over networks": mean} | (
@@ -38,8 +35,8 @@ def laws_with(one: float, mean: float, deep: float | None = None) -> FiniteSize:
     return FiniteSize(
         of="outputs",
         limit="theory",
-        widths=(16, 64),
-        depths=(2, 8),
+        width=(16, 64),
+        depth=(2, 8),
         seeds=4,
         laws=laws,
         scale=1.0,
@@ -113,7 +110,7 @@ def test_a_proxy_needs_a_tolerance_and_networks(tolerance: float, networks: int)
 
 @pytest.fixture(scope="module")
 def three_depths() -> FiniteSize:
-    return finite_size(problem(), widths=[16, 32, 64], depths=[2, 4, 8], seeds=24)
+    return finite_size(problem(), width=[16, 32, 64], depth=[2, 4, 8], seeds=24)
 
 
 @pytest.fixture(scope="module")

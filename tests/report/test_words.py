@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer.report import Page, Section, write_report
-from mutransfer.sweep import Runs
-from tests.records import drifting_runs
+from mutransfer.report import Page, write_report
+from mutransfer.studies import Runs
+from tests.records import drifting_runs, section_of
 
 Write = Callable[..., Page]
 
@@ -24,38 +24,38 @@ def text(page: Page) -> str:
 
 
 def test_the_headline_has_the_planted_drifts(write: Write, widths: Runs, depths: Runs) -> None:
-    width, depth = write(Section.of(widths)).headline, write(Section.of(depths)).headline
+    width, depth = write(section_of(widths)).headline, write(section_of(depths)).headline
     assert width == (
         "From width 32 to 512 the best rate moves -3.2 octaves under sp and 0.0 under default."
     )
     assert depth.startswith("From depth 2 to 8 the best rate moves -2.0 octaves under sp")
-    assert write(Section.of(widths), Section.of(depths)).headline == f"{width} {depth}"
+    assert write(section_of(widths), section_of(depths)).headline == f"{width} {depth}"
 
 
 def test_titles_distinguish_studies_of_one_axis(write: Write, widths: Runs) -> None:
-    page = write(Section.of(widths, title="MLP"), Section.of(widths, title="GPT"))
+    page = write(section_of(widths, title="MLP"), section_of(widths, title="GPT"))
     assert page.headline.startswith("MLP: From width 32") and " GPT: From width 32" in page.headline
 
 
 def test_a_rule_without_optimum_is_named_and_leads_the_warnings(
     write: Write, unbracketed: Runs
 ) -> None:
-    section = Section.of(unbracketed)
+    section = section_of(unbracketed)
     page = write(section)
-    (refusal,) = section.refusals()
+    (refusal,) = section.refusals
     warnings = [
         f"{transfer.rule}: {warning}"
         for transfer in section.transfers
         for warning in transfer.warnings
     ]
-    places = [text(page).index(warning) for warning in (refusal, *warnings)]
+    places = [text(page).index(warning) for warning in (refusal.reason, *warnings)]
     assert "under sp is not known" in page.headline
     assert places == sorted(places)
 
 
 def test_the_cost_of_the_smallest_sizes_rate_is_named(write: Write, widths: Runs) -> None:
-    section = Section.of(widths)
-    regret = section.transfers[1].regret.value
+    section = section_of(widths)
+    regret = section.transfers["default"].regret.value
     assert (
         f"At width 512, the best rate of width 32 diverges under sp and gives away {regret:.3f} ["
     ) in text(write(section))
@@ -63,11 +63,11 @@ def test_the_cost_of_the_smallest_sizes_rate_is_named(write: Write, widths: Runs
 
 def test_both_axes_are_named_where_both_vary(write: Write, widths: Runs) -> None:
     rows = widths.rows + [{**row, "depth": 8} for row in widths.rows]
-    headline = write(Section.of(Runs(header={}, rows=rows))).headline
+    headline = write(section_of(Runs(header={}, rows=rows))).headline
     assert headline.startswith("From width 32, depth 4 to width 512, depth 8 the best")
 
 
 def test_the_caption_warns_of_few_seeds(write: Write, widths: Runs) -> None:
-    assert "3 seeds; with so few they are too narrow." in text(write(Section.of(widths)))
+    assert "3 seeds; with so few they are too narrow." in text(write(section_of(widths)))
     many = drifting_runs({"sp": 0.0}, seeds=6)
-    assert "over 6 seeds." in text(write(Section.of(many)))
+    assert "over 6 seeds." in text(write(section_of(many)))

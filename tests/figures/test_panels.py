@@ -1,44 +1,46 @@
-"""A section: the transfers and the panels of one record."""
+"""Sections of a figure: the transfers of one record, and its panels."""
 
 import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.report import Section, panels
-from mutransfer.sweep import Runs, Size
-from mutransfer.transfer import transfer
+from mutransfer.certificates import Transfers, transfer
+from mutransfer.core import Size
+from mutransfer.figures import Section, panels
+from mutransfer.studies import Runs
+from tests.records import bare_section, section_of
 
 
 def test_a_section_is_named_by_the_axis_that_varies(widths: Runs, depths: Runs) -> None:
     assert [
-        (section.title, section.axis) for section in (Section.of(widths), Section.of(depths))
+        (section.title, section.axis) for section in (section_of(widths), section_of(depths))
     ] == [
         ("Width", "width"),
         ("Depth", "depth"),
     ]
-    assert Section.of(widths, title="Mine").title == "Mine"
+    assert section_of(widths, title="Mine").title == "Mine"
 
 
 def test_transfers_are_those_of_the_record(widths: Runs) -> None:
-    assert list(Section.of(widths).transfers) == transfer(widths)
+    assert section_of(widths).transfers == transfer(widths)
 
 
 def test_a_rule_that_is_refused_leaves_the_others(unbracketed: Runs) -> None:
-    section = Section.of(unbracketed)
+    section = section_of(unbracketed)
     assert [transfer.rule for transfer in section.transfers] == ["default"]
-    (refusal,) = section.refusals()
-    assert "rule 'sp' at width " in refusal and "not bracketed" in refusal
+    (refusal,) = section.refusals
+    assert refusal.rule == "sp" and "not bracketed" in refusal.reason
 
 
 def test_unknown_axes_and_empty_records_are_refused(widths: Runs) -> None:
     with pytest.raises(MutransferError, match="choose width or depth"):
-        Section(title="x", runs=widths, transfers=[], axis="heads")
+        bare_section(widths, axis="heads")
     with pytest.raises(MutransferError, match="is empty"):
-        Section.of(Runs(header={}, rows=[]))
+        Section.of(Transfers(runs=Runs(header={}, rows=[]), outcomes=()))
 
 
 def test_the_lines_hold_the_losses(widths: Runs) -> None:
-    sp, _ = panels([Section.of(widths)])
+    sp, _ = panels([section_of(widths)])
     for line in sp.lines:
         rates, losses = widths.losses("sp", line.size)
         assert np.array_equal(2**line.log2_lr, rates) and np.array_equal(line.losses, losses)
@@ -49,9 +51,7 @@ def test_the_lines_hold_the_losses(widths: Runs) -> None:
 
 def test_runs_that_are_not_in_the_record_are_nan(widths: Runs) -> None:
     lost = [row for row in widths.rows if (row["lr"], row["seed"]) != (2**-9, 1)]
-    line = panels(
-        [Section(title="x", runs=Runs(header={}, rows=lost), transfers=[], axis="width")]
-    )[0].lines[0]
+    line = panels([bare_section(Runs(header={}, rows=lost))])[0].lines[0]
     rate = line.log2_lr == -9
     assert np.isnan(line.losses[1, rate]).all() and np.isfinite(line.losses[[0, 2]][:, rate]).all()
     assert np.isfinite(line.mean[rate]).all()
@@ -59,7 +59,7 @@ def test_runs_that_are_not_in_the_record_are_nan(widths: Runs) -> None:
 
 def test_a_grid_of_widths_and_depths_has_a_row_of_panels_for_each_depth(widths: Runs) -> None:
     deeper = [{**row, "depth": 8} for row in widths.rows if row["rule"] == "default"]
-    made = panels([Section.of(Runs(header={}, rows=widths.rows + deeper))])
+    made = panels([section_of(Runs(header={}, rows=widths.rows + deeper))])
     assert [(panel.row, panel.rule) for panel in made] == [
         ("Width, depth 4", "sp"),
         ("Width, depth 4", "default"),

@@ -1,0 +1,146 @@
+"""A sweep builds and plans each model once."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mutransfer.core import Size
+from mutransfer.studies import estimate, members, planned, sweep
+
+from .small_studies import double, small
+
+
+class Counting:
+    """A builder that counts its calls by size and device."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[int, int, str]] = Counter()
+
+    def __call__(self, width: int, depth: int) -> nn.Module:
+        model = double(width, depth)
+        self.calls[width, depth, next(model.parameters()).device.type] += 1
+        return model
+
+
+class Uncopied(nn.Module):
+    """A model that cannot be copied, as it holds a generator."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.generator = model, torch.Generator()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x)
+
+
+def uncopied(width: int, depth: int) -> nn.Module:
+    return Uncopied(double(width, depth))
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["alone", "with progress"])
+def test_24_runs_need_two_models_a_size_and_one_base(tmp_path: Path, watched: bool) -> None:
+    build = Counting()
+    study = small(build=build)
+    progress: dict[str, Any] = {"progress": lambda progress: None} if watched else {}
+    assert len(sweep(study, tmp_path, **progress).rows) == 24
+    # The base is that of width 8; each size is drawn for two seeds, and read without values.
+    assert build.calls == {
+        (8, 3, "cpu"): 3,
+        (8, 3, "meta"): 1,
+        (16, 3, "cpu"): 2,
+        (16, 3, "meta"): 1,
+    }
+
+
+def test_more_rules_and_rates_need_no_more_models(tmp_path: Path) -> None:
+    build = Counting()
+    rules = ["sp", "mup", "ntk", "mup, without eps"]
+    sweep(small(build=build, rules=rules, lr=[2.0**-i for i in range(8, 2, -1)]), tmp_path)
+    assert build.calls.total() == 7
+
+
+def test_a_plan_is_made_once_for_each_rule_and_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forward passes of the reading are counted: one of the base, one of each rule and size."""
+    passes: list[int] = []
+
+    def build(width: int, depth: int) -> nn.Module:
+        model = double(width, depth)
+        model.register_forward_hook(lambda module, inputs, output: passes.append(width))
+        return model
+
+    study = small(build=build, steps=1, rules=["mup", "ntk"])
+    planned(study, "mup", Size(width=16, depth=3))
+    once = Counter(passes)
+    passes.clear()
+    monkeypatch.setattr(torch.func, "functional_call", _forward_without_hooks(torch.func))
+    sweep(study, tmp_path, progress=lambda progress: None)
+    base = once[8]
+    assert Counter(passes) == {8: base + 2 * once[16], 16: 2 * once[16]}
+
+
+def _forward_without_hooks(functional: Any) -> Any:
+    call = functional.functional_call
+
+    def counted(module: nn.Module, *rest: Any, **options: Any) -> Any:
+        module._forward_hooks.clear()
+        return call(module, *rest, **options)
+
+    return counted
+
+
+@pytest.mark.parametrize("rule", ["sp", "mup"])
+def test_members_of_a_rule_do_not_depend_on_its_company(rule: str) -> None:
+    alone, together = small(rules=[rule]), small(rules=["sp", rule, "ntk"][rule == "sp" :])
+    runs = [run for run in together.runs() if run.rule == rule]
+    assert runs == alone.runs()
+    chosen = [run for run in runs if run.size["width"] == 16]
+    in_company = [run for run in together.runs() if run.size["width"] == 16]
+    pairs = {
+        run: member for run, member in zip(in_company, members(together, in_company), strict=True)
+    }
+    for run, member in zip(chosen, members(alone, chosen), strict=True):
+        assert pairs[run].table == member.table and pairs[run].seed == member.seed
+        own, other = member.model.state_dict(), pairs[run].model.state_dict()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in own.items())
+
+
+def test_a_model_that_cannot_be_copied_is_drawn_again(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="Generator"):
+        __import__("copy").deepcopy(uncopied(8, 3))
+    losses = [
+        [row["loss"] for row in sweep(small(build=build), tmp_path / build.__name__).rows]
+        for build in (double, uncopied)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_timing_changes_nothing_that_a_model_keeps(tmp_path: Path) -> None:
+    """A model counts its forward passes; those of the estimate must not be among them."""
+
+    class Ageing(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.model, self.age = double(width, 3), 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.age += 1
+            return self.model(x) / self.age
+
+    study = small(build=lambda width, depth: Ageing(width), rules=["sp"])
+    silent = sweep(study, tmp_path / "silent")
+    assert sweep(study, tmp_path / "watched", progress=lambda progress: None).rows == silent.rows
+
+
+def test_an_estimate_builds_as_the_sweep_does() -> None:
+    build = Counting()
+    study = small(build=build)
+    assert estimate(study, study.runs()) > 0
+    assert build.calls.total() == 7
+    assert estimate(replace(study, seeds=1), []) == 0

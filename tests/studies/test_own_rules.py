@@ -1,0 +1,103 @@
+"""A study takes parametrizations of the user's own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import mutransfer as mt
+from mutransfer.core import MutransferError
+from mutransfer.rules import Parametrization, Role, laws, parametrization
+from mutransfer.studies import Runs, missing, sweep
+
+from .small_studies import small
+
+MINE = Parametrization(
+    name="mine",
+    title="muP, its readout drawn as under standard parametrization",
+    source="a test",
+    laws=laws(readout="1/2"),
+)
+OTHER = replace(MINE, laws=laws())
+"""Another rule of the same name."""
+
+
+def test_an_own_rule_is_swept_under_its_name(tmp_path: Path) -> None:
+    study = small(rules=["sp", MINE])
+    runs = sweep(study, tmp_path / "own")
+    assert runs.rules == ["sp", "mine"] and Runs.read(tmp_path / "own") == runs
+    assert len(runs.rows) == len(study.runs()) == 24
+    assert [row["id"] for row in runs.rows] == [study.run_id(run) for run in study.runs()]
+
+
+def test_an_own_rule_trains_as_the_plan_with_it(tmp_path: Path) -> None:
+    study = small(width=[16], rules=[MINE], base={"width": 8})
+    same_rule = small(width=[16], rules=["ntk"], base={"width": 8})
+    losses = [row["loss"] for row in sweep(study, tmp_path / "own").rows]
+    assert losses != [row["loss"] for row in sweep(same_rule, tmp_path / "other").rows]
+    mup = replace(parametrization("mup"), name="mine")
+    as_named, as_own = (
+        sweep(small(width=[16], rules=[rule], base={"width": 8}), tmp_path / name)
+        for rule, name in (("mup", "named"), (mup, "own"))
+    )
+    assert [row["loss"] for row in as_named.rows] == [row["loss"] for row in as_own.rows]
+
+
+def test_a_sweep_of_an_own_rule_is_resumed(tmp_path: Path) -> None:
+    whole = sweep(small(rules=[MINE, "sp"]), tmp_path / "whole")
+    part = small(rules=[MINE, "sp"], width=[8], base={"width": 8})
+    sweep(part, tmp_path / "part")
+    study = small(rules=[MINE, "sp"])
+    assert len(missing(study, tmp_path / "part")) == 12
+    assert sweep(study, tmp_path / "part").rows == whole.rows
+    assert missing(study, tmp_path / "part") == []
+
+
+def test_a_grid_of_an_own_rule_is_extended(tmp_path: Path) -> None:
+    study = small(width=[8], rules=[MINE], lr=mt.log2(-20, -18))
+    runs = sweep(study, tmp_path, extend=2)
+    assert runs.losses("mine", study.base)[0] == mt.log2(-20, -16)
+    assert sweep(study, tmp_path, extend=2) == runs
+
+
+def test_run_ids_of_an_own_rule_hold_its_data() -> None:
+    ids = [
+        small(rules=[rule]).run_id(small(rules=[rule]).runs()[0])
+        for rule in (MINE, OTHER, replace(MINE, name="other"), "mup")
+    ]
+    assert len(set(ids)) == len(ids)
+    retitled = small(rules=[replace(MINE, title="another title", cites=("0000.00000",))])
+    assert retitled.run_id(retitled.runs()[0]) == ids[0], "titles and sources train nothing"
+
+
+def test_a_rule_of_the_library_is_the_one_that_its_name_says() -> None:
+    ablated = parametrization("completep").using(decay="sqrt").without("eps")
+    given, named = small(rules=[ablated]), small(rules=["completep, decay=sqrt, without eps"])
+    assert given.rules == named.rules == ("completep, decay=sqrt, without eps",)
+    assert given == named and given.runs() == named.runs()
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([MINE, OTHER], "two different rules share the name 'mine': rename one"),
+        ([replace(MINE, name="mup")], "named 'mup', as a different one of the library is"),
+        ([replace(MINE, name="MuP")], "named 'MuP', as a different one of the library is"),
+        ([replace(MINE, name="default")], "named 'default', as a different one of the library"),
+        ([MINE, MINE], r"rules has repetitions: \['mine', 'mine'\]"),
+        (MINE, r"rules is 'mine': give a list, such as \['mine'\]"),
+        ([Role.HIDDEN], "unknown rule 'hidden'"),
+        ([3], "named by text or given as a Parametrization, not as 3"),
+    ],
+)
+def test_rules_that_share_a_name_are_refused(rules: object, message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        small(rules=rules)
+
+
+def test_a_record_of_another_rule_of_the_name_is_refused(tmp_path: Path) -> None:
+    before = sweep(small(rules=[MINE]), tmp_path)
+    with pytest.raises(MutransferError, match="has runs of another rule named 'mine'"):
+        sweep(small(rules=["sp", OTHER]), tmp_path)
+    assert Runs.read(tmp_path) == before
+    assert len(missing(small(rules=[OTHER]), tmp_path)) == len(before.rows)
