@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-
 from mutransfer.limits import ErrorFit, errors_against, errors_against_fit, fit_errors
 
 WIDTHS = (16, 32, 64, 128)

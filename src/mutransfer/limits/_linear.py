@@ -13,13 +13,12 @@ from ._coefficients import march
 from ._extrapolation import extrapolated
 from ._imbedding import imbedding
 from ._limit import Limit, check_outputs
-from ._problem import Depth, Problem
+from ._problem import MEMORY, Depth, Problem
 
 NODES = 8
 """Branches of the coarsest of the three stacks that infinite depth is extrapolated from."""
 
 _FINEST = 256
-_MOST_BYTES = 8 << 30
 
 
 def linear(
@@ -29,6 +28,7 @@ def linear(
     method: Literal["imbedding", "march"] = "imbedding",
     nodes: int = NODES,
     accuracy: float = 1e-3,
+    memory: float = MEMORY,
 ) -> Limit:
     """Solve the training of a linear residual network of infinite width.
 
@@ -56,6 +56,7 @@ def linear(
         nodes: Branches of the coarsest stack at first, at infinite depth.
         accuracy: Change of the last order at infinite depth, as a share of the largest output;
             math.inf keeps the nodes.
+        memory: Memory that layers may take, in gigabytes.
 
     Returns:
         The limit. Its responses belong to the weights between layers l - 1 and l:
@@ -67,7 +68,7 @@ def linear(
 
     Raises:
         MutransferError: the activation is not linear, the block depth is 2, the depth, method or
-            nodes are out of range.
+            nodes are out of range, or the layers take more memory.
         Diverged: the loss is hopeless; the message names the step.
     """
     problem.check_depth(depth)
@@ -84,18 +85,18 @@ def linear(
         )
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isinf(depth):
-            return _infinite(problem, nodes, accuracy)
-        _check_memory(problem, int(depth))
+            return _infinite(problem, nodes, accuracy, memory)
+        _check_memory(problem, int(depth), memory)
         noise = problem.branch(depth) ** 2
         solver = march if method == "march" else imbedding
         return solver(problem, int(depth), noise, noise * problem.hidden_rate(depth), depth)
 
 
-def _infinite(problem: Problem, nodes: int, accuracy: float) -> Limit:
+def _infinite(problem: Problem, nodes: int, accuracy: float, memory: float) -> Limit:
     noise = problem.beta0**2 if problem.alpha == 0.5 else 0.0
 
     def stack(branches: int) -> Limit:
-        _check_memory(problem, branches)
+        _check_memory(problem, branches, memory)
         return imbedding(problem, branches, noise / branches, problem.beta0**2 / branches, math.inf)
 
     stacks = [stack(nodes), stack(2 * nodes), stack(4 * nodes)]
@@ -111,13 +112,13 @@ def _infinite(problem: Problem, nodes: int, accuracy: float) -> Limit:
     return replace(third, outputs_error=error, losses_error=np.abs(third.losses - second.losses))
 
 
-def _check_memory(problem: Problem, layers: int) -> None:
+def _check_memory(problem: Problem, layers: int, memory: float) -> None:
     times, examples = problem.steps + 1, len(problem.targets)
     # A layer of the imbedding holds about seven matrices (times x examples)^2.
-    size = 7 * 8 * (layers + 1) * (times * examples) ** 2
-    if size > _MOST_BYTES:
+    size = 7 * 8 * (layers + 1) * (times * examples) ** 2 / 2**30
+    if size > memory:
         raise MutransferError(
             f"{layers} layers of {times} times and {examples} examples "
-            f"take {size / 2**30:.0f} GB, more than {_MOST_BYTES >> 30}: "
+            f"take {size:.0f} GB, more than {memory:g}: "
             "give fewer steps, examples or layers"
         )

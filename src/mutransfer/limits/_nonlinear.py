@@ -16,7 +16,7 @@ from ..statistics import Array, student_t
 from ._extrapolation import extrapolated
 from ._limit import Limit, Unsettled, check_outputs, loss_scale
 from ._network import Trained, train
-from ._problem import Depth, Problem
+from ._problem import MEMORY, Depth, Problem
 from ._sites import SiteDraw, draws
 
 NODES = 2
@@ -32,7 +32,6 @@ _FEWEST = 256
 _DOUBLINGS = 6
 
 _MOST_REPETITIONS = 8
-_MOST_BYTES = 8 << 30
 
 
 def nonlinear(
@@ -43,6 +42,7 @@ def nonlinear(
     repetitions: int = 4,
     seed: int = 0,
     nodes: int = NODES,
+    memory: float = MEMORY,
     progress: OnProgress | None = None,
 ) -> Limit:
     """Solve the training of a nonlinear residual network of infinite width.
@@ -64,6 +64,7 @@ def nonlinear(
         repetitions: Independent repetitions, 2 to 8.
         seed: Seed of the samples.
         nodes: Branches of the smallest stack at first, at infinite depth.
+        memory: Memory that fields may take, in gigabytes.
         progress: Called with the progress after every repetition.
 
     Returns:
@@ -74,7 +75,7 @@ def nonlinear(
 
     Raises:
         MutransferError: an argument is out of range, infinite depth has another alpha than 1/2 or
-            1, or 8 GB of memory are too few for the accuracy.
+            1, or the accuracy takes more memory.
         Diverged: the loss is hopeless; the message names the step.
         Unsettled: 64 times the samples do not reach the accuracy.
     """
@@ -91,7 +92,7 @@ def nonlinear(
         )
     stacks = [nodes, 2 * nodes, 4 * nodes] if math.isinf(depth) else [int(depth)]
     samples = _fewest(problem, stacks[-1])
-    sampling = _Sampling(problem, depth, accuracy, repetitions, seed, progress)
+    sampling = _Sampling(problem, depth, accuracy, repetitions, seed, memory, progress)
     return sampling.solve(stacks, samples)
 
 
@@ -104,6 +105,7 @@ class _Sampling:
     accuracy: float
     repetitions: int
     seed: int
+    memory: float
     progress: OnProgress | None
 
     def solve(self, stacks: list[int], samples: int) -> Limit:
@@ -133,7 +135,7 @@ class _Sampling:
     def _means(self, stacks: Sequence[int], samples: int) -> tuple[Limit, Limit]:
         """Return the limit, and the same to one order in depth less."""
         remedy = f"a smaller depth, or an accuracy above {self.accuracy:g}"
-        check_memory(self.problem, stacks[-1], samples, remedy)
+        check_memory(self.problem, stacks[-1], samples, remedy, self.memory)
         highest, lower = zip(*self._repeated(stacks, samples), strict=True)
         return _mean(highest), _mean(lower)
 
@@ -193,7 +195,9 @@ def run_sites(
         )
 
 
-def check_memory(problem: Problem, depth: int, samples: int, remedy: str) -> None:
+def check_memory(
+    problem: Problem, depth: int, samples: int, remedy: str, memory: float = MEMORY
+) -> None:
     """Raise if sampled sites take too much memory.
 
     Args:
@@ -201,19 +205,20 @@ def check_memory(problem: Problem, depth: int, samples: int, remedy: str) -> Non
         depth: Number of branches.
         samples: Number of sites.
         remedy: What helps besides fewer steps or examples.
+        memory: Memory that fields may take, in gigabytes.
 
     Raises:
-        MutransferError: they take more than 8 GB.
+        MutransferError: they take more.
     """
     # Fields h and g of every layer; of every matrix its inputs and signals, and on both of its
     # sides the directions and their Gaussians.
     fields = 2 * (depth + 1) + 6 * depth * problem.block_depth
     columns = fields * (problem.steps + 1) * len(problem.targets) + draws(problem, depth)
-    size = 8 * samples * columns
-    if size > _MOST_BYTES:
+    size = 8 * samples * columns / 2**30
+    if size > memory:
         raise MutransferError(
-            f"{samples} samples of depth {depth} take {size / 2**30:.0f} GB, "
-            f"more than {_MOST_BYTES >> 30}: give fewer steps or examples, {remedy}"
+            f"{samples} samples of depth {depth} take {size:.0f} GB, "
+            f"more than {memory:g}: give fewer steps or examples, {remedy}"
         )
 
 

@@ -29,6 +29,9 @@ from ._losses import LOSSES, Loss, loss
 Depth = int | float
 """A number of residual branches, or math.inf."""
 
+MEMORY = 8.0
+"""Memory that a solver may use, in gigabytes."""
+
 _LONGEST_REPR = 500
 
 

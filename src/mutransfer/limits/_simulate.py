@@ -81,7 +81,12 @@ class _Given:
 
 
 def simulate(
-    problem: Problem, width: int, depth: int, seeds: Sequence[int] | int = 1
+    problem: Problem,
+    width: int,
+    depth: int,
+    seeds: Sequence[int] | int = 1,
+    *,
+    together: int | None = None,
 ) -> Float[Array, "seeds times examples"]:
     """Return the outputs of networks of finite width in training.
 
@@ -94,6 +99,7 @@ def simulate(
         width: Width N.
         depth: Number of branches.
         seeds: Seeds, or their number: 0, 1, ...
+        together: Networks that are trained at a time; by default as many as a gigabyte holds.
 
     Raises:
         MutransferError: the width is not positive, the depth is not a finite whole number, there
@@ -101,10 +107,12 @@ def simulate(
     """
     chosen = seeds if isinstance(seeds, Sequence) else range(int(seeds))
     _check(problem, width, depth, chosen)
-    weights = width**2 * max(1, depth * problem.block_depth)
-    fields = 2 * width * problem.steps * len(problem.targets)
-    together = max(1, int(_LARGEST // (weights + fields)))
-    groups = [chosen[i : i + together] for i in range(0, len(chosen), together)]
+    if together is None:
+        weights = width**2 * max(1, depth * problem.block_depth)
+        fields = 2 * width * problem.steps * len(problem.targets)
+        together = int(_LARGEST // (weights + fields))
+    step = max(1, together)
+    groups = [chosen[i : i + step] for i in range(0, len(chosen), step)]
     with np.errstate(over="ignore", invalid="ignore"):
         return np.concatenate([trained(problem, width, depth, group).outputs for group in groups])
 
