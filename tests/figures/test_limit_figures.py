@@ -267,7 +267,9 @@ def test_nothing_to_draw_is_an_error() -> None:
 # Laws
 
 
-def fitted_law(name: str, constant: float, **changes: Any) -> Law:
+def fitted_law(
+    name: str, constant: float, low: float | None = None, high: float | None = None, **changes: Any
+) -> Law:
     sizes = (2, 4) if name == "depth" else (16, 32, 64)
     power = 0.5 if name == "one network" else 1.0
     fields: dict[str, Any] = {
@@ -277,7 +279,11 @@ def fitted_law(name: str, constant: float, **changes: Any) -> Law:
         "sizes": sizes,
         "errors": tuple(constant * size**-power for size in sizes),
         "slope": Estimate(value=-power - 0.03, low=-power - 0.1, high=-power + 0.1),
-        "constant": Estimate(value=constant, low=0.8 * constant, high=1.2 * constant),
+        "constant": Estimate(
+            value=constant,
+            low=0.8 * constant if low is None else low,
+            high=1.2 * constant if high is None else high,
+        ),
     }
     return Law(**{**fields, **changes})
 
@@ -296,13 +302,10 @@ def finite_size(*laws: Law) -> FiniteSize:
 
 @pytest.fixture(scope="module")
 def sizes() -> FiniteSize:
-    constant = Estimate(value=2.0, low=0.0, high=2.4)
-    hidden = {"errors": (0.125, 0.0, 0.03), "slope": None, "constant": constant}
+    errors = (0.125, 0.0, 0.03)
+    mean = fitted_law("mean over networks", 2.0, low=0.0, errors=errors, slope=None)
     slope = Estimate(value=-1.03, low=math.nan, high=math.nan)
-    mean, depth = (
-        fitted_law("mean over networks", 2.0, **hidden),
-        fitted_law("depth", 0.5, slope=slope),
-    )
+    depth = fitted_law("depth", 0.5, slope=slope)
     return finite_size(fitted_law("one network", 1.0), mean, depth)
 
 
@@ -341,8 +344,8 @@ def test_fitted_powers_stand_in_the_panels(sizes: FiniteSize) -> None:
 def test_a_law_within_noise_is_drawn_without_dots(
     constant: float, svg: Callable[[Figure], str]
 ) -> None:
-    band = Estimate(value=constant, low=0.0, high=2.0)
-    noise = fitted_law("mean over networks", constant, errors=(0.0,) * 3, slope=None, constant=band)
+    errors = (0.0,) * 3
+    noise = fitted_law("mean over networks", constant, low=0.0, high=2.0, errors=errors, slope=None)
     figure = finite_size(fitted_law("one network", 1.0), noise).figure()
     assert not dots(panels(figure)[1]) and svg(figure)
 
