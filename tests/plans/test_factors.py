@@ -7,10 +7,10 @@ from functools import partial
 from itertools import product
 
 import pytest
-from mutransfer.plan import TensorPlan
 from torch import nn
 
 import mutransfer as mt
+from mutransfer.plans import TensorPlan
 from mutransfer.rules import Place, Powers, powers
 from mutransfer.tasks import gpt, mlp
 from tests.models import BarePatches, OneMatrix, Residual, TwoMatrices, resnet

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from mutransfer.plan import trace
 from torch import nn
 
 import mutransfer as mt
+from mutransfer.pytorch import trace
 from mutransfer.rules import Place, Role
 from tests.factors import factors
 from tests.models import (

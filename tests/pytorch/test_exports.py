@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from mutransfer.ext import megatron_flags, snippet
 from torch import nn
 
 import mutransfer as mt
+from mutransfer.pytorch import megatron_flags, snippet
 from mutransfer.tasks import gpt, resmlp
 from tests.models import NormWithoutGain, OnePlus, Residual, uneven
 from tests.models.hugging_face import llama

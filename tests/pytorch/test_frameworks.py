@@ -10,7 +10,6 @@ import pytest
 import pytorch_lightning as lightning
 import torch
 from accelerate import Accelerator
-from mutransfer.ext import configure_optimizers, optimizer_cls_and_kwargs
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import mutransfer as mt
+from mutransfer.pytorch import configure_optimizers, optimizer_cls_and_kwargs
 from tests.models.hugging_face import llama
 
 RATE, DECAY, CLIP, STEPS, HALF, BATCH = 2**-6, 0.1, 0.05, 6, 3, 4

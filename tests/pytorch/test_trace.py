@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from mutransfer.plan import trace
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mutransfer as mt
+from mutransfer.pytorch import trace
 from mutransfer.tasks import gpt, mlp
 from tests.models import Residual, embedded, gelu_by_hand, one_query, resnet, square
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 from lion_pytorch import Lion
-from mutransfer.ext import configure_optimizers, optimizer_cls_and_kwargs
 from torch import nn
 from torch.nn import functional as F
 from transformers import Trainer
 
 import mutransfer as mt
+from mutransfer.pytorch import configure_optimizers, optimizer_cls_and_kwargs
 from mutransfer.tasks import gpt
 from tests.models import Net
 
