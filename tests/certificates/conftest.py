@@ -22,16 +22,19 @@ def planted(
     diverges: Callable[[float, int], bool] = lambda power, width: False,
     rule: str = "mup",
 ) -> Runs:
-    """Losses are 1 + (x - best)^2 in x = log2(rate), best a function of the doublings of width and depth.
+    """Return a record with losses 1 + (x - best)^2 in x = log2(rate).
 
-    With noise, every seed has an optimum of its own about the planted one.
+    `best` is a function of the doublings of width and depth. With noise, every seed has an optimum
+    of its own about the planted one.
     """
     random, rows = np.random.default_rng(5), []
     for width, depth, seed in product(widths, depths, range(seeds)):
-        centre = best(math.log2(width / 32), math.log2(depth / 2)) + noise * random.standard_normal()
+        centre = best(math.log2(width / 32), math.log2(depth / 2))
+        centre += noise * random.standard_normal()
+        shared = {"rule": rule, "width": width, "depth": depth, "seed": seed}
         for power in powers:
             loss = None if diverges(power, width) else 1 + (power - centre) ** 2
-            rows.append({"rule": rule, "width": width, "depth": depth, "lr": 2.0**power, "seed": seed, "loss": loss})
+            rows.append({**shared, "lr": 2.0**power, "loss": loss})
     return Runs(header={}, rows=rows)
 
 

@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown rule": ({"rule": "mupp"}, r"unknown rule 'mupp'"),
     "unknown task": ({"task": "digitz"}, r"unknown task 'digitz'.* digits"),
     "unknown optimizer": ({"optimizer": "adamm"}, r"unknown optimizer 'adamm'"),
-    "no optimizer of torch": ({"optimizer": "lion"}, r"no single optimizer for lion: give train="),
+    "no optimizer of torch": ({"optimizer": "lion"}, r"torch has no optimizer for lion: give train="),
     "one batch, fresh": (
         {"fresh": True, "batch": torch.zeros(4, 64)},
         r"fresh=True needs a batch that is a function",

@@ -7,11 +7,13 @@ import math
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mutransfer import MutransferError
+from mutransfer import MutransferError, Size
 from mutransfer.figures import Curve
 from mutransfer.report import Page, Section, transfer_table, write_report
 from mutransfer.studies import Runs
@@ -116,6 +118,21 @@ def test_csv_and_json_hold_the_numbers(page: Page, sections: list[Section]) -> N
         "steps": [1.0, 2.0, 3.0],
         "losses": [2.0, 3.0, None],
     }
+
+
+def test_transfers_are_computed_once_for_a_report(
+    unbracketed: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[tuple[str, Size]] = Counter()
+    losses = Runs.losses
+
+    def counted(runs: Runs, rule: str, size: Size) -> Any:
+        calls[rule, size] += 1
+        return losses(runs, rule, size)
+
+    monkeypatch.setattr(Runs, "losses", counted)
+    write_report(tmp_path, [section_of(unbracketed)])
+    assert len(calls) == 10 and set(calls.values()) == {1}
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(

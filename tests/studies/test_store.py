@@ -47,12 +47,18 @@ def test_every_writer_has_a_shard_of_its_own(store: Store) -> None:
     again.open(IDENTITY, {})
     for writer, number in ((store, 1), (again, 2), (store, 3)):
         writer.append([row(number)])
-    assert sorted(len(path.read_text().splitlines()) for path in store.folder.glob("rows-*")) == [1, 2]
+    assert sorted(len(path.read_text().splitlines()) for path in store.folder.glob("rows-*")) == [
+        1,
+        2,
+    ]
     assert {each["id"] for each in store.rows()} == {"r1", "r2", "r3"}
 
 
 def test_the_header_keeps_what_made_the_record(store: Store) -> None:
-    assert store.header() == {"identity": json.loads(json.dumps(IDENTITY)), "about": {"torch": "2.6"}}
+    assert store.header() == {
+        "identity": json.loads(json.dumps(IDENTITY)),
+        "about": {"torch": "2.6"},
+    }
     store.open(IDENTITY, {"torch": "9"})
     assert store.header()["about"] == {"torch": "2.6"}
 
@@ -70,17 +76,27 @@ def test_a_run_that_two_writers_finished_counts_once(store: Store) -> None:
     assert store.rows() == [row(1), row(2), row(3)]
 
 
-@pytest.mark.parametrize(("content", "number"), [('{"id": \n' + lines(row(1)), 1), (lines(row(1)) + "x\n" + lines(row(2)), 2)])
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [('{"id": \n' + lines(row(1)), 1), (lines(row(1)) + "x\n" + lines(row(2)), 2)],
+)
 def test_a_damaged_line_inside_is_refused(store: Store, content: str, number: int) -> None:
     path = shard(store, content)
-    with pytest.raises(MutransferError, match=f"{path.name}, line {number} is damaged; remove that line"):
+    with pytest.raises(
+        MutransferError, match=f"{path.name}, line {number} is damaged; remove that line"
+    ):
         store.rows()
 
 
 @pytest.mark.parametrize("name", IDENTITY)
-def test_another_studys_record_is_refused_by_the_field_that_differs(store: Store, name: str) -> None:
+def test_another_studys_record_is_refused_by_the_field_that_differs(
+    store: Store, name: str
+) -> None:
     store.append([row(1)])
-    with pytest.raises(MutransferError, match=f"was written by another study: its {name} is .*, this study's is 'x'; give another folder"):
+    with pytest.raises(
+        MutransferError,
+        match=f"was written by another study: its {name} is .*, this study's is 'x'; give another folder",
+    ):
         store.open(IDENTITY | {name: "x"}, {})
 
 
@@ -94,14 +110,18 @@ def test_a_record_without_runs_may_become_another_studys(tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(MutransferError, match=f"cannot write to {folder}: .+; give another folder"):
+        with pytest.raises(
+            MutransferError, match=f"cannot write to {folder}: .+; give another folder"
+        ):
             Store(folder).open(IDENTITY, {})
 
 
 def test_a_folder_that_vanished_is_reported(store: Store) -> None:
     (store.folder / "study.json").unlink()
     store.folder.rmdir()
-    with pytest.raises(MutransferError, match=r"cannot write to .*rows-.*; what was written before is kept"):
+    with pytest.raises(
+        MutransferError, match=r"cannot write to .*rows-.*; what was written before is kept"
+    ):
         store.append([row(1)])
 
 
@@ -128,8 +148,14 @@ def test_csv_has_a_column_for_each_plain_value(tmp_path: Path) -> None:
 
 
 def record(losses: dict[tuple[float, int], float | None]) -> Runs:
-    rows = [{"rule": "sp", "width": 8, "depth": 2, "lr": lr, "seed": seed, "loss": loss} for (lr, seed), loss in losses.items()]
-    return Runs(header={}, rows=[*rows, {"rule": "mup", "width": 4, "depth": 2, "lr": 1.0, "seed": 0, "loss": 0.5}])
+    rows = [
+        {"rule": "sp", "width": 8, "depth": 2, "lr": lr, "seed": seed, "loss": loss}
+        for (lr, seed), loss in losses.items()
+    ]
+    return Runs(
+        header={},
+        rows=[*rows, {"rule": "mup", "width": 4, "depth": 2, "lr": 1.0, "seed": 0, "loss": 0.5}],
+    )
 
 
 SIZE = Size(width=8, depth=2)
@@ -145,7 +171,11 @@ def test_losses_are_sorted_and_infinite_where_runs_diverged() -> None:
 @pytest.mark.parametrize(
     ("rule", "size", "says"),
     [
-        ("sp", SIZE, "lacks seed 1 at rate 0.5 of rule 'sp' at width 8, depth 2: run the sweep again"),
+        (
+            "sp",
+            SIZE,
+            "lacks seed 1 at rate 0.5 of rule 'sp' at width 8, depth 2: run the sweep again",
+        ),
         ("mup", SIZE, "no runs of rule 'mup' at width 8, depth 2"),
     ],
 )
@@ -159,7 +189,14 @@ INF = np.inf
 
 @pytest.mark.parametrize(
     ("losses", "side"),
-    [([1, 2, 3], "low"), ([3, 2, 1], "high"), ([2, 1, 2], None), ([2, 1, INF], None), ([INF, INF, INF], "low"), ([INF, 1, INF], None)],
+    [
+        ([1, 2, 3], "low"),
+        ([3, 2, 1], "high"),
+        ([2, 1, 2], None),
+        ([2, 1, INF], None),
+        ([INF, INF, INF], "low"),
+        ([INF, 1, INF], None),
+    ],
 )
 def test_edges(losses: list[float], side: str | None) -> None:
     assert edge(np.array(losses)) == side

@@ -12,8 +12,16 @@ from mutransfer._errors import MutransferError
 from mutransfer.sweep import Run, Size, Study, log2
 from mutransfer.tasks import Task, cross_entropy, mlp, resmlp
 
-DATA = Task(name="rows", inputs=torch.zeros(8, 64), targets=torch.zeros(8).long(), loss=cross_entropy)
-GRID: dict[str, Any] = {"width": [16, 32], "depth": [2], "lr": log2(-6, -4), "task": DATA, "batch": 8}
+DATA = Task(
+    name="rows", inputs=torch.zeros(8, 64), targets=torch.zeros(8).long(), loss=cross_entropy
+)
+GRID: dict[str, Any] = {
+    "width": [16, 32],
+    "depth": [2],
+    "lr": log2(-6, -4),
+    "task": DATA,
+    "batch": 8,
+}
 RUN = Run(rule="sp", width=16, depth=2, lr=0.125, seed=0)
 
 
@@ -24,10 +32,22 @@ def study(build: Any = mlp, **changes: Any) -> Study:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        *[({name: []}, f"{name} is empty: give at least one value") for name in ("width", "depth", "lr")],
-        *[({name: [4, 2]}, f"{name} is not in ascending order: .*; sort it") for name in ("width", "depth", "lr")],
-        *[({name: [2, 2]}, f"{name} is not in ascending order: .* remove repetitions") for name in ("width", "depth", "lr")],
-        *[({name: [0, 2]}, f"{name} has values that are not positive") for name in ("width", "depth", "lr")],
+        *[
+            ({name: []}, f"{name} is empty: give at least one value")
+            for name in ("width", "depth", "lr")
+        ],
+        *[
+            ({name: [4, 2]}, f"{name} is not in ascending order: .*; sort it")
+            for name in ("width", "depth", "lr")
+        ],
+        *[
+            ({name: [2, 2]}, f"{name} is not in ascending order: .* remove repetitions")
+            for name in ("width", "depth", "lr")
+        ],
+        *[
+            ({name: [0, 2]}, f"{name} has values that are not positive")
+            for name in ("width", "depth", "lr")
+        ],
         ({"lr": [-0.1]}, "lr has values that are not positive"),
         ({"lr": [0.1, float("nan")]}, "lr has values that are not positive"),
         ({"lr": [float("inf")]}, "lr has values that are not positive"),
@@ -36,7 +56,10 @@ def study(build: Any = mlp, **changes: Any) -> Study:
         ({"rules": []}, "rules is empty"),
         ({"rules": ["default", "mupp"]}, "unknown rule 'mupp'; choose one of sp, sp-layerwise"),
         ({"rules": ["default, without epsilon"]}, "no factor 'epsilon'"),
-        ({"optimizer": "lion"}, "unknown optimizer 'lion' for a study; choose one of sgd, adam, adamw"),
+        (
+            {"optimizer": "lion"},
+            "unknown optimizer 'lion' for a study; choose one of sgd, adam, adamw",
+        ),
         ({"task": "imagenet"}, "unknown task 'imagenet'"),
         ({"steps": 0}, "steps is 0: train at least one step"),
         ({"batch": 9}, "a batch cannot have 9"),
@@ -64,13 +87,19 @@ def test_runs_are_the_whole_grid_size_by_size_and_rule_by_rule() -> None:
     assert study(depth=[2, 3]).sizes() == sizes
 
 
-@pytest.mark.parametrize(("given", "seeds"), [(3, (0, 1, 2)), ([4, 2], (4, 2)), (range(7, 9), (7, 8))])
+@pytest.mark.parametrize(
+    ("given", "seeds"), [(3, (0, 1, 2)), ([4, 2], (4, 2)), (range(7, 9), (7, 8))]
+)
 def test_seeds_are_listed_or_counted(given: Any, seeds: tuple[int, ...]) -> None:
     assert study(seeds=given).seeds == seeds
 
 
-@pytest.mark.parametrize(("base", "size"), [(None, (16, 2)), ({"width": 4}, (4, 2)), ({"depth": 1}, (16, 1))])
-def test_the_base_is_the_smallest_size_unless_given(base: Mapping[str, int] | None, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("base", "size"), [(None, (16, 2)), ({"width": 4}, (4, 2)), ({"depth": 1}, (16, 1))]
+)
+def test_the_base_is_the_smallest_size_unless_given(
+    base: Mapping[str, int] | None, size: tuple[int, int]
+) -> None:
     assert study(base=base).base == Size(width=size[0], depth=size[1])
 
 
@@ -81,7 +110,10 @@ def test_ids_do_not_depend_on_the_grid_around_a_run() -> None:
 
 
 def test_ids_differ_by_every_field_of_run_and_study() -> None:
-    runs = [replace(RUN, **change) for change in ({"rule": "mup"}, {"width": 17}, {"depth": 3}, {"lr": 0.25}, {"seed": 1})]
+    runs = [
+        replace(RUN, **change)
+        for change in ({"rule": "mup"}, {"width": 17}, {"depth": 3}, {"lr": 0.25}, {"seed": 1})
+    ]
     studies = [
         study(resmlp),
         study(partial(mlp, activation="tanh")),
@@ -95,7 +127,11 @@ def test_ids_differ_by_every_field_of_run_and_study() -> None:
         study(steps=7),
         study(batch=4),
     ]
-    ids = [study().run_id(RUN), *(study().run_id(run) for run in runs), *(each.run_id(RUN) for each in studies)]
+    ids = [
+        study().run_id(RUN),
+        *(study().run_id(run) for run in runs),
+        *(each.run_id(RUN) for each in studies),
+    ]
     assert len(set(ids)) == len(ids)
 
 
@@ -113,7 +149,9 @@ def test_a_partials_arguments_have_no_order() -> None:
         ({"rules": "sp"}, r"rules is 'sp': give a list, such as \['sp'\]"),
     ],
 )
-def test_what_every_sweep_would_refuse_is_refused_at_once(changes: dict[str, Any], message: str) -> None:
+def test_what_every_sweep_would_refuse_is_refused_at_once(
+    changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(MutransferError, match=message):
         study(**changes)
 
@@ -132,6 +170,10 @@ def test_builders_that_hold_functions_keep_their_identity_in_another_process() -
 
     names = []
     for _ in range(2):
-        for build in (maker(lambda _: "relu"), partial(mlp, activation=lambda _: "relu"), partial(mlp, activation=object())):
+        for build in (
+            maker(lambda _: "relu"),
+            partial(mlp, activation=lambda _: "relu"),
+            partial(mlp, activation=object()),
+        ):
             names.append(study(build=build).identity()["build"])
     assert names[:3] == names[3:] and not any(" at 0x" in name for name in names)

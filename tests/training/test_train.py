@@ -1,4 +1,4 @@
-"""An ensemble trains its members as torch trains each of them alone."""
+"""Stacked training: every member trains as torch trains it alone."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -10,28 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError, plan
 from mutransfer.ensemble import HOPELESS, Member, Recipe, diverged_at, train, train_one_by_one
-from mutransfer.plan import plan
 from mutransfer.tasks import Task, cross_entropy, digits, gpt, mlp, resmlp
+from tests.models import normed_convolution
 
 VECTORS = torch.randn(96, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 CLASSES = (VECTORS[:, :4].argmax(1) + (VECTORS[:, 4] > 0)) % 4
 TOKENS = torch.randint(11, (64, 7), generator=torch.Generator().manual_seed(0))
-IMAGES = torch.randn(48, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
-class ConvNet(nn.Module):
-    """A convolution and a BatchNorm with running statistics."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 6, 3, bias=False)
-        self.norm = nn.BatchNorm2d(6)
-        self.head = nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.relu(self.norm(self.conv(x))).mean((-2, -1)))
+DRAW = torch.Generator().manual_seed(0)
+IMAGES = torch.randn(48, 2, 4, 4, generator=DRAW, dtype=torch.float64)
 
 
 def task(inputs: Tensor, targets: Tensor) -> Task:
@@ -46,7 +34,7 @@ MODELS: dict[str, Case] = {
     "resmlp": (lambda: resmlp(8, 3, inputs=5, outputs=4), VECTOR_TASK),
     "gpt": (lambda: gpt(16, 2, heads=2, vocabulary=11, context=6), TOKEN_TASK),
     "gpt, tied": (lambda: gpt(16, 1, heads=2, vocabulary=11, context=6, tied=True), TOKEN_TASK),
-    "batch norm": (ConvNet, task(IMAGES, CLASSES[:48])),
+    "batch norm": (normed_convolution, task(IMAGES, CLASSES[:48])),
 }
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any], float]] = {
     "sgd": ("sgd", {}, 0.05),
@@ -62,56 +50,67 @@ def model(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     return build().double()
 
 
-def member(own: nn.Module, lr: float, seed: int = 0, **shared: float) -> Member:
-    """A member whose first tensor has a rate, eps and decay of its own."""
-    first, *others = [name for name, _ in own.named_parameters()]
-    groups = [{"names": [first], "lr": lr / 2, "eps": 1e-6}, {"names": others, "lr": lr, "eps": 1e-8}]
-    return Member(model=own, groups=[group | shared for group in groups], seed=seed)
+def member(network: nn.Module, lr: float, seed: int = 0, **shared: float) -> Member:
+    """A member with another rate and eps for the first tensor than for the others."""
+    first, *others = [name for name, _ in network.named_parameters()]
+    groups = [
+        {"names": [first], "lr": lr / 2, "eps": 1e-6},
+        {"names": others, "lr": lr, "eps": 1e-8},
+    ]
+    return Member(model=network, groups=[group | shared for group in groups], seed=seed)
 
 
-def recipe(data: Task = VECTOR_TASK, optimizer: str = "sgd", steps: int = 12, **options: Any) -> Recipe:
+def recipe(
+    data: Task = VECTOR_TASK, optimizer: str = "sgd", steps: int = 12, **options: Any
+) -> Recipe:
     return Recipe(task=data, steps=steps, batch=16, optimizer=optimizer, options=options)
 
 
 def mlps(rates: Sequence[float], seeds: Sequence[int] | None = None) -> list[Member]:
-    own = model(MODELS["mlp"][0])
-    return [member(own, rate, seed, weight_decay=0.01) for rate, seed in zip(rates, seeds or count(), strict=False)]
+    network = model(MODELS["mlp"][0])
+    return [
+        member(network, rate, seed, weight_decay=0.01)
+        for rate, seed in zip(rates, seeds or count(), strict=False)
+    ]
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    """Equal up to rounding, also in where they end."""
-    assert diverged_at(found) == diverged_at(expected)
-    for a, b, end in zip(found, expected, diverged_at(expected), strict=True):
+def assert_same(losses: Tensor, expected: Tensor) -> None:
+    """Assert that losses are equal up to rounding, and end at the same steps."""
+    assert diverged_at(losses) == diverged_at(expected)
+    for a, b, end in zip(losses, expected, diverged_at(expected), strict=True):
         torch.testing.assert_close(a[:end], b[:end], rtol=1e-12, atol=0)
 
 
-CASES = [(case, optimizer, 0.1) for case in MODELS for optimizer in OPTIMIZERS] + [("mlp", optimizer, 0.0) for optimizer in OPTIMIZERS]
+CASES = [(case, optimizer, 0.1) for case in MODELS for optimizer in OPTIMIZERS]
+CASES += [("mlp", optimizer, 0.0) for optimizer in OPTIMIZERS]
 
 
 @pytest.mark.parametrize(("case", "optimizer", "decay"), CASES)
 def test_members_train_as_each_alone(case: str, optimizer: str, decay: float) -> None:
     (build, data), (name, options, lr) = MODELS[case], OPTIMIZERS[optimizer]
     shared = model(build)
-    members = [member(shared, lr * 2**i, seed, weight_decay=decay * i) for i, seed in enumerate([3, 4, 3])]
+    members = [
+        member(shared, lr * 2**i, seed, weight_decay=decay * i) for i, seed in enumerate([3, 4, 3])
+    ]
     members += [member(model(build, seed=i), lr, seed=3, weight_decay=decay) for i in range(1, 4)]
     how = recipe(data, name, steps=6 if "large" in case else 12, **options)
     together = train(members, how)
     assert together.dtype == torch.float64 and together.isfinite().all()
-    assert len({tuple(row.tolist()) for row in together}) == len(members), "each member has a history of its own"
-    close(together, train_one_by_one(members, how))
+    assert len({tuple(row.tolist()) for row in together}) == len(members)
+    assert_same(together, train_one_by_one(members, how))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_diverged_member_leaves_and_the_others_do_not_notice(optimizer: str) -> None:
+def test_a_diverged_member_leaves_without_effect_on_others(optimizer: str) -> None:
     members, how = mlps([0.01, 1e6, 0.02]), recipe(optimizer=optimizer, steps=45)
     ended = []
     together = train(members, how, ended.append)
-    close(together, train_one_by_one(members, how))
+    assert_same(together, train_one_by_one(members, how))
     end = diverged_at(together)[1]
     assert diverged_at(together) == [None, end, None] and end is not None and end < 20
     assert ended == [3] * 20 + [2] * 25
     assert together[1, 20:].isnan().all()
-    close(together[[0, 2]], train([members[0], members[2]], how))
+    assert_same(together[[0, 2]], train([members[0], members[2]], how))
 
 
 def test_all_may_diverge() -> None:
@@ -140,18 +139,20 @@ def test_diverged_is_not_finite_or_hopeless(losses: list[float], end: int | None
 @pytest.mark.parametrize("case", MODELS)
 def test_models_are_not_modified(case: str, how: Callable[..., Tensor]) -> None:
     build, data = MODELS[case]
-    own = model(build)
-    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
-    how([member(own, 0.1), member(own, 0.2)], recipe(data, steps=3))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
-    assert all(p.requires_grad and p.grad is None for p in own.parameters())
+    network = model(build)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    how([member(network, 0.1), member(network, 0.2)], recipe(data, steps=3))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.floats(-12, 4), min_size=1, max_size=4), st.sampled_from(["sgd", "adam", "adamw"]))
+@given(
+    st.lists(st.floats(-12, 4), min_size=1, max_size=4), st.sampled_from(["sgd", "adam", "adamw"])
+)
 def test_any_rates_train_as_each_alone(powers: list[float], optimizer: str) -> None:
     members, how = mlps([2.0**power for power in powers]), recipe(optimizer=optimizer, steps=4)
-    close(train(members, how), train_one_by_one(members, how))
+    assert_same(train(members, how), train_one_by_one(members, how))
 
 
 def test_the_seed_alone_orders_the_batches() -> None:
@@ -160,15 +161,15 @@ def test_the_seed_alone_orders_the_batches() -> None:
 
 
 def test_single_precision_is_trained_in_single_precision() -> None:
-    own = model(MODELS["mlp"][0]).float()
-    members = [member(own, 0.01), member(own, 0.1)]
-    found, expected = train(members, recipe()), train_one_by_one(members, recipe())
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
-    assert torch.equal(found, found.float().double())
+    network = model(MODELS["mlp"][0]).float()
+    members = [member(network, 0.01), member(network, 0.1)]
+    losses, expected = train(members, recipe()), train_one_by_one(members, recipe())
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=0)
+    assert torch.equal(losses, losses.float().double())
 
 
 @pytest.mark.parametrize("how", [train, train_one_by_one])
-def test_the_number_of_threads_is_given_back(how: Callable[..., Tensor]) -> None:
+def test_the_number_of_threads_is_restored(how: Callable[..., Tensor]) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -178,13 +179,13 @@ def test_the_number_of_threads_is_given_back(how: Callable[..., Tensor]) -> None
         torch.set_num_threads(before)
 
 
-def without(own: nn.Module, name: str) -> Member:
-    names = [each for each, _ in own.named_parameters() if each != name]
-    return Member(model=own, groups=[{"names": names, "lr": 0.1}], seed=0)
+def without(network: nn.Module, left_out: str) -> Member:
+    names = [name for name, _ in network.named_parameters() if name != left_out]
+    return Member(model=network, groups=[{"names": names, "lr": 0.1}], seed=0)
 
 
 @pytest.mark.parametrize(
-    ("members", "how", "says"),
+    ("members", "how", "message"),
     [
         (lambda: [], recipe(), "at least one member"),
         (
@@ -197,13 +198,23 @@ def without(own: nn.Module, name: str) -> Member:
             recipe(),
             "readout.bias is in no parameter group of member 1",
         ),
-        (lambda: mlps([0.1]), recipe(optimizer="lion"), "no ensemble trains with the optimizer 'lion'; choose one of sgd, adam, adamw"),
-        (lambda: mlps([0.1]), Recipe(task=VECTOR_TASK, steps=1, batch=97, optimizer="sgd"), "a batch cannot have 97"),
+        (
+            lambda: mlps([0.1]),
+            recipe(optimizer="lion"),
+            "no ensemble trains with the optimizer 'lion'; choose one of sgd, adam, adamw",
+        ),
+        (
+            lambda: mlps([0.1]),
+            Recipe(task=VECTOR_TASK, steps=1, batch=97, optimizer="sgd"),
+            "a batch cannot have 97",
+        ),
     ],
     ids=["no members", "shapes", "no group", "optimizer", "batch"],
 )
-def test_what_does_not_fit_is_refused(members: Callable[[], list[Member]], how: Recipe, says: str) -> None:
-    with pytest.raises(MutransferError, match=says):
+def test_members_that_do_not_fit_are_refused(
+    members: Callable[[], list[Member]], how: Recipe, message: str
+) -> None:
+    with pytest.raises(MutransferError, match=message):
         train(members(), how)
 
 
