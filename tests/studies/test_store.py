@@ -1,4 +1,4 @@
-"""The record on disk: what survives a crash, and what is refused."""
+"""The record on disk: crashes, damage, and other studies' records."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.sweep import Runs, Size, Store, edge, write_csv
 
 IDENTITY = {"task": "digits", "steps": 200, "options": {"betas": (0.9, 0.99)}, "weight_decay": None}
@@ -16,9 +16,9 @@ IDENTITY = {"task": "digits", "steps": 200, "options": {"betas": (0.9, 0.99)}, "
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "deep" / "record")
-    made.open(IDENTITY, {"torch": "2.6"})
-    return made
+    new = Store(tmp_path / "deep" / "record")
+    new.open(IDENTITY, {"torch": "2.6"})
+    return new
 
 
 def row(number: int, **fields: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def shard(store: Store, content: str, name: str = "rows-1-1.jsonl") -> Path:
 
 
 def lines(*rows: dict[str, Any]) -> str:
-    return "".join(json.dumps(each) + "\n" for each in rows)
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def test_rows_come_back_exactly_and_in_order(store: Store) -> None:
@@ -51,10 +51,10 @@ def test_every_writer_has_a_shard_of_its_own(store: Store) -> None:
         1,
         2,
     ]
-    assert {each["id"] for each in store.rows()} == {"r1", "r2", "r3"}
+    assert {row["id"] for row in store.rows()} == {"r1", "r2", "r3"}
 
 
-def test_the_header_keeps_what_made_the_record(store: Store) -> None:
+def test_the_header_keeps_the_first_provenance(store: Store) -> None:
     assert store.header() == {
         "identity": json.loads(json.dumps(IDENTITY)),
         "about": {"torch": "2.6"},
@@ -93,10 +93,8 @@ def test_another_studys_record_is_refused_by_the_field_that_differs(
     store: Store, name: str
 ) -> None:
     store.append([row(1)])
-    with pytest.raises(
-        MutransferError,
-        match=f"was written by another study: its {name} is .*, this study's is 'x'; give another folder",
-    ):
+    message = f"was written by another study: its {name} is .*, this study's is 'x'; give another"
+    with pytest.raises(MutransferError, match=f"{message} folder"):
         store.open(IDENTITY | {name: "x"}, {})
 
 
@@ -169,7 +167,7 @@ def test_losses_are_sorted_and_infinite_where_runs_diverged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "size", "says"),
+    ("rule", "size", "message"),
     [
         (
             "sp",
@@ -179,8 +177,8 @@ def test_losses_are_sorted_and_infinite_where_runs_diverged() -> None:
         ("mup", SIZE, "no runs of rule 'mup' at width 8, depth 2"),
     ],
 )
-def test_losses_that_are_not_there_are_refused(rule: str, size: Size, says: str) -> None:
-    with pytest.raises(MutransferError, match=says):
+def test_missing_losses_are_refused(rule: str, size: Size, message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
         record({(0.5, 0): 3.0, (0.25, 0): 1.0, (0.25, 1): 2.0}).losses(rule, size)
 
 

@@ -1,4 +1,4 @@
-"""What a study takes, and the names of its runs."""
+"""Studies: their arguments, and the ids of their runs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.sweep import Run, Size, Study, log2
 from mutransfer.tasks import Task, cross_entropy, mlp, resmlp
 
@@ -30,7 +30,7 @@ def study(build: Any = mlp, **changes: Any) -> Study:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         *[
             ({name: []}, f"{name} is empty: give at least one value")
@@ -66,8 +66,8 @@ def study(build: Any = mlp, **changes: Any) -> Study:
         ({"base": {"wdith": 8}}, "base has wdith: it takes width and depth"),
     ],
 )
-def test_what_cannot_be_run_is_refused(changes: Mapping[str, Any], says: str) -> None:
-    with pytest.raises(MutransferError, match=says):
+def test_grids_that_cannot_be_run_are_refused(changes: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
         study(**changes)
 
 
@@ -130,7 +130,7 @@ def test_ids_differ_by_every_field_of_run_and_study() -> None:
     ids = [
         study().run_id(RUN),
         *(study().run_id(run) for run in runs),
-        *(each.run_id(RUN) for each in studies),
+        *(other.run_id(RUN) for other in studies),
     ]
     assert len(set(ids)) == len(ids)
 
@@ -149,7 +149,7 @@ def test_a_partials_arguments_have_no_order() -> None:
         ({"rules": "sp"}, r"rules is 'sp': give a list, such as \['sp'\]"),
     ],
 )
-def test_what_every_sweep_would_refuse_is_refused_at_once(
+def test_arguments_that_no_sweep_can_use_are_refused_at_once(
     changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(MutransferError, match=message):
@@ -164,7 +164,7 @@ def test_closures_with_other_values_are_other_studies() -> None:
     assert relu.identity() != tanh.identity()
 
 
-def test_builders_that_hold_functions_keep_their_identity_in_another_process() -> None:
+def test_builders_that_hold_functions_have_a_lasting_identity() -> None:
     def maker(function: Any) -> Any:
         return lambda width, depth: mlp(width, depth, activation=function(0))
 
