@@ -1,7 +1,6 @@
 """Runs are a result: a summary, JSON, a short repr, the best rate of each size."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 

@@ -23,7 +23,9 @@ def by_muon(study: Any, rule: str, width: int) -> set[str]:
 
 
 @pytest.mark.parametrize("optimizer", [MIXED, "muon-match-rms+adamw"])
-def test_rows_are_those_of_torch_one_by_one(tmp_path: Path, optimizer: str) -> None:
+def test_rows_are_those_of_torch_one_by_one(
+    tmp_path: Path, optimizer: str, exact_muon: None
+) -> None:
     options = {optimizer.partition("+")[0]: {"momentum": 0.9}, "adamw": {"betas": (0.8, 0.9)}}
     study = small(optimizer=optimizer, options=options, weight_decay=0.1, steps=25)
     rows = {row["id"]: row for row in sweep(study, tmp_path).rows}

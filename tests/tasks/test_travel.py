@@ -4,6 +4,7 @@ import copy
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ import torch
 from mutransfer.tasks import Task, cross_entropy, digits, pydocs, text
 
 
-def rows(**changes: object) -> Task:
+def rows(**changes: Any) -> Task:
     data = {"inputs": torch.arange(6.0), "targets": torch.arange(6)}
-    return Task(**{"name": "rows", **data, "loss": cross_entropy} | changes)  # type: ignore[arg-type]
+    return Task(**{"name": "rows", **data, "loss": cross_entropy} | changes)
 
 
 @pytest.mark.parametrize("task", [digits(), pydocs(), pydocs(16)], ids=lambda task: task.name)

@@ -135,12 +135,17 @@ def text(path: str | Path, context: int = 64) -> Task:
     return _windows(Path(path).name, data, context)
 
 
-@cache
 def pydocs(context: int = 64) -> Task:
     """Return next-byte prediction on Python's language reference, in English.
 
     The text, about 0.7 MB, ships with CPython.
     """
+    return _pydocs(context)
+
+
+@cache
+def _pydocs(context: int) -> Task:
+    # The cache is here, as it would tell `pydocs()` from `pydocs(64)`.
     from pydoc_data.topics import topics
 
     data = "\n\n".join(topics[name] for name in sorted(topics)).encode()

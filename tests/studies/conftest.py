@@ -1,0 +1,3 @@
+"""Muon in double precision."""
+
+from tests.muon import exact_muon as exact_muon
