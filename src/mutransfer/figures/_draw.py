@@ -18,4 +18,4 @@ def draw(result: object) -> Figure:
     Raises:
         MutransferError: nothing draws results of this kind, or matplotlib is missing.
     """
-    raise MutransferError(f"there is no figure of a {type(result).__name__}")
+    raise MutransferError(f"there is no figure for {type(result).__name__}")
