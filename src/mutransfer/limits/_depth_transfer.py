@@ -52,8 +52,8 @@ def depth_transfer(
     >>> print(depth_transfer("digits, steps=3, examples=2", depth=[1, math.inf], compare=False))
     branches × 1/√depth: best lr by mean loss
       width  depth      optimum  lowest loss
-        inf      1      2^-0.68       0.2101
-        inf    inf      2^-1.09        0.213
+        inf      1      2^-1.39        0.125
+        inf    inf      2^-2.32       0.1304
 
     Args:
         problem: A problem, or the name of a task with the settings that differ from

@@ -79,7 +79,12 @@ def problem_of(
 ) -> Problem:
     """Return the problem of telling two classes of a task apart.
 
-    A task's name may be followed by settings, as on the command line; these win.
+    A task's name may be followed by settings, as on the command line; these win. A problem for the
+    command line that no text can name, such as one with a schedule, takes three lines in a file:
+
+        from mutransfer.limits import problem_of
+
+        problem = problem_of("digits", activation="tanh", schedule=lambda step: 0.9**step)
 
     >>> problem_of("digits, activation=tanh, alpha=3/4, examples=2").alpha
     0.75

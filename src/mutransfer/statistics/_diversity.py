@@ -60,10 +60,10 @@ def diversity_exponent(stream: ArrayLike) -> float:
 def _distances(depth: int) -> list[int]:
     """Return distances in layers, doubling from 1/64 of the depth to 1/8.
 
-    The definition takes the depth to infinity before eps to 0. Distances of a good part of the
-    depth are outside that limit: there the trend of the whole stream adds to the slope, and the
-    same network has another exponent at every range. Below one layer there is nothing to measure,
-    so shallow streams start at 1, and those below depth 16 use distances 1 and 2 alone.
+    The definition takes the depth to infinity before eps to 0. At distances of a good part of the
+    depth the shape of the whole stream counts: where it turns round, features come near again. Below
+    one layer there is nothing to measure, so shallow streams start at 1, and those below depth 16
+    use distances 1 and 2 alone.
     """
     nearest = max(1, depth // _NEAR)
     farthest = max(depth // _FAR, 2 * nearest)
