@@ -61,9 +61,9 @@ def _distances(depth: int) -> list[int]:
     """Return distances in layers, doubling from 1/64 of the depth to 1/8.
 
     The definition takes the depth to infinity before eps to 0. At distances of a good part of the
-    depth the shape of the whole stream counts: where it turns round, features come near again. Below
-    one layer there is nothing to measure, so shallow streams start at 1, and those below depth 16
-    use distances 1 and 2 alone.
+    depth the shape of the whole stream counts: where it turns round, features come near again.
+    Below one layer there is nothing to measure, so shallow streams start at 1, and those below
+    depth 16 use distances 1 and 2 alone.
     """
     nearest = max(1, depth // _NEAR)
     farthest = max(depth // _FAR, 2 * nearest)
