@@ -1,4 +1,4 @@
-"""Every page of the documentation runs, and its links lead somewhere."""
+"""Pages of the documentation: their code runs, and their links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
-LINKS = [(page, target) for page in DOCS for target in re.findall(r"\]\(([^)#]+)\)", page.read_text())]
+LINKS = [
+    (page, target) for page in DOCS for target in re.findall(r"\]\(([^)#]+)\)", page.read_text())
+]
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in DOCS if page.stem in {"rules", "coordinate-check", "limits"}], ids=lambda page: page.stem
+    "page",
+    [page for page in DOCS if page.stem in {"rules", "coordinate-check", "limits"}],
+    ids=lambda page: page.stem,
 )
 def test_the_python_of_a_page_runs(page: Path) -> None:
     namespace: dict[str, object] = {}
@@ -20,6 +24,8 @@ def test_the_python_of_a_page_runs(page: Path) -> None:
         exec(block, namespace)
 
 
-@pytest.mark.parametrize(("page", "target"), LINKS, ids=[f"{page.stem}: {target}" for page, target in LINKS])
+@pytest.mark.parametrize(
+    ("page", "target"), LINKS, ids=[f"{page.stem}: {target}" for page, target in LINKS]
+)
 def test_links_lead_somewhere(page: Path, target: str) -> None:
     assert target.startswith("http") or (page.parent / target).exists()

@@ -1,4 +1,4 @@
-"""Everything in the README runs."""
+"""The README: its code runs, and its links lead somewhere."""
 
 import importlib.util
 import re

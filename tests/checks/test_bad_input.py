@@ -70,7 +70,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown rule": ({"rule": "mupp"}, r"unknown rule 'mupp'"),
     "unknown task": ({"task": "digitz"}, r"unknown task 'digitz'.* digits"),
     "unknown optimizer": ({"optimizer": "adamm"}, r"unknown optimizer 'adamm'"),
-    "no optimizer of torch": ({"optimizer": "lion"}, r"torch has no optimizer for lion: give train="),
+    "no optimizer of torch": (
+        {"optimizer": "lion"},
+        r"torch has no optimizer for lion: give train=",
+    ),
+    "a convention of Muon that torch has not": (
+        {"build": partial(gpt, depth=1), "optimizer": "muon+adamw"},
+        r"torch has no optimizer for muon: .*muon-original, .*muon-match-rms.*, or give train=",
+    ),
+    "an eps for an optimizer without one": (
+        {"optimizer": "sgd", "eps": 1e-8},
+        r"sgd has no eps",
+    ),
+    "the name that progress had": ({"report": print}, r"has no argument 'report'"),
     "one batch, fresh": (
         {"fresh": True, "batch": torch.zeros(4, 64)},
         r"fresh=True needs a batch that is a function",

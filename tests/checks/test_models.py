@@ -209,6 +209,19 @@ def test_muon_and_adamw(control: bool) -> None:
     check(small, optimizer=optimizers, train=train, control=control, steps=2).raise_if_wrong()
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+@pytest.mark.parametrize("muon", ["muon-original", "muon-match-rms"])
+def test_two_families_share_the_work_without_a_training_function(muon: str) -> None:
+    small = partial(gpt, depth=1, vocabulary=64)
+    result = check(small, optimizer=f"{muon}+adamw", control=True, seeds=3, steps=4)
+    result.raise_if_wrong()
+    moved = {row.name for row in result.rows if row.quantity == "update" and row.value}
+    assert moved == {row.name for row in result.rows if row.kind == "tensor"}
+    # Muon has no eps, so only AdamW's tensors, which are no hidden matrices, have one.
+    with_eps = {row.name for row in result.rows if (row.quantity, row.rule) == ("eps", result.rule)}
+    assert "blocks.0.up.weight" not in with_eps and "head.weight" in with_eps
+
+
 def test_a_compiled_model_is_checked_as_it_is() -> None:
     plain, compiled = (
         check(gpt, prepare=prepare, width=[16, 64], seeds=1, steps=1)

@@ -1,4 +1,4 @@
-"""The command, called in this process, and a record for its verbs to read."""
+"""The command, called in this process, and a study for its verbs."""
 
 import sys
 from collections.abc import Callable
@@ -14,14 +14,15 @@ STUDY = '''
 import mutransfer as mt
 from mutransfer.tasks import mlp
 
-study = mt.Study(mlp, width=[16, 32], depth=[2], lr=mt.log2(-8, 0), seeds=2, rules=["sp", "default"], optimizer="adam", steps=25)
+grid = {"width": [16, 32], "depth": [2], "lr": mt.log2(-8, 0), "seeds": 2}
+study = mt.Study(mlp, **grid, rules=["sp", "default"], optimizer="adam", steps=25)
 number = 3
 '''
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: object
     out: str
@@ -32,7 +33,9 @@ Command = Callable[..., Answer]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
     """Runs the command with these arguments, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -1,17 +1,14 @@
-"""A study from file to report."""
+"""The verbs `sweep`, `transfer` and `report`: a study from its file to its report."""
 
 import csv
 import json
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mutransfer.ensemble import Member, Recipe, train
-from mutransfer.sweep import Runs
-from mutransfer.transfer import transfer
+from mutransfer import Runs, transfer
 
 Command = Callable[..., Any]
 RUNS = 2 * 2 * 9 * 2
@@ -22,15 +19,15 @@ def test_a_study_from_sweep_to_report(command: Command, study: Path, tmp_path: P
     assert swept.code == 0 and swept.err == ""
     runs = Runs.read(tmp_path / "runs")
     assert len(runs.rows) >= RUNS
-    for words in ("best rate so far", "width 16, depth 2", "sp", "default", f"{len(runs.rows)} runs are in runs"):
+    for words in ("best rate so far", "width 16, depth 2", "sp", "default"):
         assert words in swept.out
+    assert f"{len(runs.rows)} runs are in runs" in swept.out
 
-    found = transfer(runs)
     table = command("transfer", "runs")
     assert table.code == 0 and table.err == ""
-    for each in found:
-        assert f"{each.rule} at width 32, depth 2: rate 2^{each.rate.value:.2f}" in table.out
-        assert all(f"  warning: {warning}" in table.out for warning in each.warnings)
+    for moved in transfer(runs):
+        assert f"{moved.rule} at width 32, depth 2: rate 2^{moved.rate.value:.2f}" in table.out
+        assert all(f"  warning: {warning}" in table.out for warning in moved.warnings)
 
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
@@ -40,75 +37,109 @@ def test_a_study_from_sweep_to_report(command: Command, study: Path, tmp_path: P
     assert files.keys() >= {".html", ".png", ".svg", ".csv", ".json"}
     assert str(files[".html"].relative_to(tmp_path)) in reported.out
     assert command("report", "runs").code == 0 and list((tmp_path / "runs").glob("*.html"))
-    assert Runs.read(tmp_path / "runs") == runs, "a report in the record's folder leaves the record as it is"
+    assert Runs.read(tmp_path / "runs") == runs, "a report leaves the record as it is"
 
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Runs:
     """A record with optima at 2^-5.5 and 2^-6.5."""
     rows = [
-        {"id": f"{width}{power}", "rule": "mup", "width": width, "depth": 2, "lr": 2.0**power, "seed": 0, "loss": 1 + (power - best) ** 2}
+        {
+            "id": f"{width}{power}",
+            "rule": "mup",
+            "width": width,
+            "depth": 2,
+            "lr": 2.0**power,
+            "seed": 0,
+            "loss": 1 + (power - best) ** 2,
+        }
         for width, best in ((16, -5.5), (32, -6.5))
         for power in range(-9, -2)
     ]
-    (tmp_path / "planted").mkdir()
-    (tmp_path / "planted" / "study.json").write_text(json.dumps({"identity": {}, "about": {}}))
-    (tmp_path / "planted" / "rows-1-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Runs.read(tmp_path / "planted")
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps({"identity": {}, "about": {}}))
+    (folder / "rows-1-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Runs.read(folder)
 
 
 def test_a_transfer_as_json_is_the_transfer(command: Command, planted: Runs) -> None:
     answer = command("transfer", "planted", "--width", 128, "--json")
     (data,) = json.loads(answer.out)
-    assert answer.code == 0 and data == json.loads(json.dumps([each.to_json() for each in transfer(planted, {"width": 128})]))[0]
-    assert data["rate"]["value"] == pytest.approx(-8.5) and data["target"] == {"width": 128, "depth": 2}
+    (moved,) = transfer(planted, {"width": 128})
+    assert answer.code == 0 and data == json.loads(json.dumps(moved.to_json()))
+    assert data["rate"]["value"] == pytest.approx(-8.5)
+    assert data["target"] == {"width": 128, "depth": 2}
 
 
-def test_a_target_that_the_sweep_says_nothing_of_is_refused(command: Command, planted: Runs) -> None:
+def test_a_target_in_an_axis_that_was_not_swept_is_refused(command: Command, planted: Runs) -> None:
     answer = command("transfer", "planted", "--depth", 8)
-    assert answer.code == 2 and "says nothing of depth 8" in answer.err and answer.err.count("\n") == 1
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert "says nothing of depth 8" in answer.err
 
 
-def test_an_optimum_at_the_edge_is_code_2_with_advice(command: Command, planted: Runs, tmp_path: Path) -> None:
-    shard = tmp_path / "planted" / "rows-1-1.jsonl"
-    shard.write_text("".join(line for line in shard.read_text().splitlines(keepends=True) if json.loads(line)["lr"] > 2**-6))
-    answer = command("transfer", "planted")
-    assert answer.code == 2 and "add rates below it" in answer.err and answer.err.count("\n") == 1
-
-
-def test_an_interrupted_sweep_keeps_its_rows_and_goes_on(
-    command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_optimum_at_the_edge_is_code_2_with_advice(
+    command: Command, planted: Runs, tmp_path: Path
 ) -> None:
-    module, whole = import_module("mutransfer.sweep._sweep"), []
+    shard = tmp_path / "planted" / "rows-1-1.jsonl"
+    lines = shard.read_text().splitlines(keepends=True)
+    shard.write_text("".join(line for line in lines if json.loads(line)["lr"] > 2**-6))
+    answer = command("transfer", "planted")
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert "add rates below it" in answer.err
 
-    def interrupted(members: Sequence[Member], recipe: Recipe, *rest: Any) -> Any:
-        if recipe.steps == 25:
-            whole.append(len(members))
-            if len(whole) == 2:
-                raise KeyboardInterrupt
-        return train(members, recipe, *rest)
 
-    monkeypatch.setattr(module, "train", interrupted)
-    sweep = ("sweep", f"{study}:study", "--out", "runs")
+INTERRUPTED = '''
+"""A study that is interrupted once its record has rows, unless it is resumed."""
+from dataclasses import replace
+from pathlib import Path
+
+import mutransfer as mt
+from mutransfer.tasks import digits, mlp
+
+def loss(outputs, targets):
+    if list(Path("runs").glob("rows-*.jsonl")) and not Path("resumed").exists():
+        raise KeyboardInterrupt
+    return digits().loss(outputs, targets)
+
+grid = {"width": [16, 32], "depth": [2], "lr": mt.log2(-8, 0), "seeds": 2}
+training = {"optimizer": "adam", "steps": 25, "task": replace(digits(), loss=loss)}
+study = mt.Study(mlp, **grid, rules=["sp", "default"], **training)
+'''
+
+
+def test_an_interrupted_sweep_keeps_its_rows_and_resumes(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    sweep = ("sweep", "interrupted.py:study", "--out", "runs")
     stopped = command(*sweep)
-    assert stopped.code == 130 and stopped.err.count("\n") == 1 and "every finished run is kept" in stopped.err
+    assert stopped.code == 130 and stopped.err.count("\n") == 1
+    assert "every finished run is kept" in stopped.err
     kept = Runs.read(tmp_path / "runs").rows
-    assert len(kept) == whole[0] == 36
-    assert command(*sweep).code == 0 and whole == [36] * 3
+    assert len(kept) == RUNS // 2
+    (tmp_path / "resumed").touch()
+    assert command(*sweep).code == 0
     rows = Runs.read(tmp_path / "runs").rows
-    assert rows[:36] == kept and len({row["id"] for row in rows}) == len(rows) == RUNS
+    assert rows[: len(kept)] == kept
+    assert len({row["id"] for row in rows}) == len(rows) == RUNS
 
 
 def test_another_studys_folder_is_code_2(command: Command, study: Path, planted: Runs) -> None:
     answer = command("sweep", f"{study}:study", "--out", "planted")
-    assert answer.code == 2 and "planted was written by another study: its base is None" in answer.err
+    assert answer.code == 2
+    assert "planted was written by another study: its base is None" in answer.err
 
 
 def test_the_reports_csv_has_every_run(command: Command, planted: Runs, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     assert command("report", "planted", "--out", "page").code == 0
-    tables = [list(csv.DictReader(path.read_text().splitlines())) for path in (tmp_path / "page").glob("*.csv")]
+    losses = sorted(row["loss"] for row in planted.rows)
+    tables = [
+        list(csv.DictReader(path.read_text().splitlines()))
+        for path in (tmp_path / "page").glob("*.csv")
+    ]
     assert any(
-        sorted(float(row["loss"]) for row in table) == sorted(row["loss"] for row in planted.rows) for table in tables if "loss" in table[0]
+        sorted(float(row["loss"]) for row in table) == losses
+        for table in tables
+        if "loss" in table[0]
     )

@@ -24,7 +24,10 @@ def test_the_dynamics_are_those_of_the_limit(example, capsys):
     wider, deeper, features = example.dynamics(widths=(32, 512), depths=(1, 4), seeds=4).axes
     limit = drawn(wider)["∞"]
     assert abs(drawn(wider)["512"] - limit).max() < abs(drawn(wider)["32"] - limit).max()
-    assert abs(drawn(deeper)["4"] - drawn(deeper)["∞"]).max() < abs(drawn(deeper)["1"] - drawn(deeper)["∞"]).max()
+    assert (
+        abs(drawn(deeper)["4"] - drawn(deeper)["∞"]).max()
+        < abs(drawn(deeper)["1"] - drawn(deeper)["∞"]).max()
+    )
     assert drawn(features)["20"][-1] > 2 * drawn(features)["0"][-1]
     assert "width  inf, depth inf" in capsys.readouterr().out
 
@@ -40,7 +43,10 @@ def test_the_errors_fall_with_size(example, capsys):
 def test_diversity_stays_with_root_depth_alone(example, capsys):
     example.diversity(limit_depths=(16, 18), depths=(16, 64), steps=60, seeds=1)
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if "alpha" in line]
-    found = {(kind, name, alpha): (float(first), float(change)) for kind, name, _, alpha, _, first, *_, change in rows}
+    found = {
+        (kind, name, alpha): (float(first), float(change))
+        for kind, name, _, alpha, _, first, *_, change in rows
+    }
     assert len(found) == 8
     for name in ("relu", "abs"):
         assert found["limit", name, "1"][0] < found["limit", name, "0.5"][0] - 0.01
@@ -53,5 +59,8 @@ def test_width_times_the_square_error_is_the_same_at_every_width(example, capsys
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[0] for row in rows] == ["linear", "tanh", "relu"]
     for _, _, small, _, small_error, _, large, _, large_error in rows:
-        assert abs(float(small) - float(large)) < 4 * (float(small_error) ** 2 + float(large_error) ** 2) ** 0.5
+        assert (
+            abs(float(small) - float(large))
+            < 4 * (float(small_error) ** 2 + float(large_error) ** 2) ** 0.5
+        )
         assert 0.3 < float(large) < 2

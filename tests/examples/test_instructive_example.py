@@ -1,4 +1,4 @@
-"""The instructive example does what its page says."""
+"""The instructive example has the numbers of its page."""
 
 import importlib.util
 import re
@@ -20,7 +20,9 @@ def _load():
 
 
 example = _load()
-MUP, SP, SWAPPED, V_ONLY = (example.SETUPS[title] for title in ("muP", "standard", "muP, swapped return", "muP for V only"))
+MUP, SP, SWAPPED, V_ONLY = (
+    example.SETUPS[title] for title in ("muP", "standard", "muP, swapped return", "muP for V only")
+)
 THETAS = (-1.5, -0.5, 0.1, 0.5, 1.0, 2.0)
 SMALL = [2**k for k in range(8, 15, 2)]
 
@@ -30,13 +32,17 @@ def always(theta):
 
 
 def exact(setup, n):
-    """A draw whose averages are those of infinite width: entries of U are 1, 1, .., of V 1, -1, .., times their initial scale."""
+    """A draw with the averages of infinite width: U of 1, 1, .. and V of 1, -1, .., scaled."""
     (std_u, _), (std_v, _) = setup.scales(n)
     return std_u * np.ones(n), std_v * np.resize([1.0, -1.0], n)
 
 
 def outputs(setup, n, theta, steps=4, seed=0):
-    return np.array(example.outputs([example.train(setup, *example.draw(setup, n, seed), always(theta), steps)])[0])
+    return np.array(
+        example.outputs(
+            [example.train(setup, *example.draw(setup, n, seed), always(theta), steps)]
+        )[0]
+    )
 
 
 def slopes(setup, t, widths=SMALL):
@@ -53,7 +59,7 @@ def test_the_rules_are_those_of_the_paper(n):
 
 @pytest.mark.parametrize("theta", THETAS)
 @pytest.mark.parametrize("n", [2, 2**8, 3 * 2**9, 2**18])
-def test_mup_follows_the_closed_form_exactly_where_the_draw_has_the_averages_of_infinite_width(theta, n):
+def test_mup_with_the_averages_of_infinite_width_is_the_closed_form(theta, n):
     found = example.outputs([example.train(MUP, *exact(MUP, n), always(theta))])[0]
     assert found == pytest.approx([example.limit(t, theta) for t in range(5)], rel=1e-12, abs=1e-12)
 
@@ -74,7 +80,10 @@ def test_any_draw_follows_the_recursion_of_its_three_averages(theta):
 @pytest.mark.parametrize("theta", THETAS)
 @pytest.mark.parametrize("n", [2**8, 2**12, 2**18])
 def test_a_random_draw_is_within_its_sampling_error_of_the_closed_form(theta, n):
-    """The averages have variances 2/n, 2/n and 1/n, so f has ((1 + theta)^(4t) + (1 - theta)^(4t)) / (2n)."""
+    """The averages have variances 2/n, 2/n and 1/n.
+
+    So f has the variance ((1 + theta)^(4t) + (1 - theta)^(4t)) / (2n).
+    """
     for t, f in enumerate(outputs(MUP, n, theta)):
         deviation = np.sqrt(((1 + theta) ** (4 * t) + (1 - theta) ** (4 * t)) / (2 * n))
         assert abs(f - example.limit(t, theta)) < 4 * deviation
@@ -82,8 +91,16 @@ def test_a_random_draw_is_within_its_sampling_error_of_the_closed_form(theta, n)
 
 @pytest.mark.parametrize("theta", [-0.5, 1.0])
 def test_the_error_falls_as_one_over_the_root_of_the_width(theta):
-    """With 200 seeds the mean square is known to 10%, so the slope over six octaves to about 0.02."""
-    errors = [np.mean([(outputs(MUP, n, theta, 2, seed)[2] - example.limit(2, theta)) ** 2 for seed in range(200)]) for n in SMALL]
+    """With 200 seeds the mean square is known to 10%, the slope over six octaves to 0.02."""
+    errors = [
+        np.mean(
+            [
+                (outputs(MUP, n, theta, 2, seed)[2] - example.limit(2, theta)) ** 2
+                for seed in range(200)
+            ]
+        )
+        for n in SMALL
+    ]
     predicted = [((1 + theta) ** 8 + (1 - theta) ** 8) / (2 * n) for n in SMALL]
     assert errors == pytest.approx(predicted, rel=0.4)
     assert example.slope(np.sqrt(errors), SMALL) == pytest.approx(-0.5, abs=0.06)
@@ -99,18 +116,25 @@ def test_the_swapped_return_shows_in_the_output_at_step_two_and_not_before(theta
 
 
 def test_the_swapped_return_at_theta_one_is_twice_the_square_of_the_width():
-    f = example.outputs([example.train(SWAPPED, *exact(SWAPPED, n), steps=2) for n in example.WIDTHS])
+    f = example.outputs(
+        [example.train(SWAPPED, *exact(SWAPPED, n), steps=2) for n in example.WIDTHS]
+    )
     assert [row[2] for row in f] == pytest.approx([2.0 * n**2 for n in example.WIDTHS], rel=1e-3)
 
 
 def test_the_swapped_return_is_harmless_in_standard_parametrization():
-    both = [example.Setup(input="sp", readout="sp", update=update) for update in (example.step, example.swapped)]
+    both = [
+        example.Setup(input="sp", readout="sp", update=update)
+        for update in (example.step, example.swapped)
+    ]
     assert np.array_equal(outputs(both[0], 64, 1.0), outputs(both[1], 64, 1.0))
 
 
 @pytest.mark.parametrize("t", [1, 2])
 def test_the_tensors_of_mup_keep_their_size_at_every_width(t):
-    assert slopes(MUP, t) == pytest.approx({"U": 0, "nV": 0, "change of U": 0, "change of nV": 0}, abs=1e-12)
+    assert slopes(MUP, t) == pytest.approx(
+        {"U": 0, "nV": 0, "change of U": 0, "change of nV": 0}, abs=1e-12
+    )
 
 
 def test_the_tensors_show_the_swapped_return_at_step_one():
@@ -125,7 +149,9 @@ def test_the_tensors_show_the_swapped_return_at_step_one():
 def test_muP_for_v_alone_freezes_u_and_the_output_learns_all_the_same():
     assert outputs(V_ONLY, 2**18, 0.5) == pytest.approx(0.5 * np.arange(5), abs=0.02)
     for t in (1, 2):
-        assert slopes(V_ONLY, t) == pytest.approx({"U": 0, "nV": 0, "change of U": -1, "change of nV": 0}, abs=0.01)
+        assert slopes(V_ONLY, t) == pytest.approx(
+            {"U": 0, "nV": 0, "change of U": -1, "change of nV": 0}, abs=0.01
+        )
 
 
 @pytest.mark.parametrize("theta", [0.5, 1.0])
@@ -144,7 +170,9 @@ def test_with_feedback_mup_reaches_the_target_at_every_width(n):
 
 
 def test_with_feedback_muP_for_v_alone_reaches_the_target_too():
-    assert example.outputs([example.train(V_ONLY, *example.draw(V_ONLY, 2**12), example.feedback, 40)])[0][-1] == pytest.approx(1, abs=1e-4)
+    assert example.outputs(
+        [example.train(V_ONLY, *example.draw(V_ONLY, 2**12), example.feedback, 40)]
+    )[0][-1] == pytest.approx(1, abs=1e-4)
 
 
 def test_the_command_prints_the_tables_of_the_page(capsys):
@@ -168,7 +196,13 @@ def test_links_of_the_page_lead_somewhere(target):
 
 
 def test_the_page_shows_the_bug_as_it_is():
-    namespace = {"U": np.array([1.0, 2.0]), "V": np.array([3.0, 5.0]), "lr_u": 2.0, "lr_v": 0.5, "theta": 1.0}
+    namespace = {
+        "U": np.array([1.0, 2.0]),
+        "V": np.array([3.0, 5.0]),
+        "lr_u": 2.0,
+        "lr_v": 0.5,
+        "theta": 1.0,
+    }
     before = (namespace["U"], namespace["V"])
     exec(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], namespace)
     expected = example.swapped(*before, 2.0, 0.5, 1.0)

@@ -34,6 +34,12 @@ def study(**changes: Any) -> Study:
     return Study(build, **grid | {"rules": ["sp", "default"]} | training | changes)
 
 
+def short(**changes: Any) -> Study:
+    """24 runs of six steps: two widths, two rules, three rates and two seeds."""
+    grid = {"depth": [3], "lr": log2(-6, -4), "rules": ["sp", "mup"]}
+    return study(**grid | {"optimizer": "adamw", "steps": 6} | changes)
+
+
 class Counted:
     """Counts the steps of training on a task.
 

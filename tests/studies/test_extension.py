@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer import log2, sweep
-from mutransfer.sweep import Size
+from mutransfer import Size, log2, sweep
 from tests.studies.small_study import planted, study
 
 

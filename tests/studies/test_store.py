@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.sweep import Runs, Size, Store, edge, write_csv
+from mutransfer.core import Size, write_csv
+from mutransfer.statistics import edge
+from mutransfer.studies import Runs, Store
 
 IDENTITY = {"task": "digits", "steps": 200, "options": {"betas": (0.9, 0.99)}, "weight_decay": None}
 

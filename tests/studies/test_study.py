@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from mutransfer import MutransferError
-from mutransfer.sweep import Run, Size, Study, log2
+from mutransfer.core import Size
+from mutransfer.studies import Run, Study, log2
 from mutransfer.tasks import Task, cross_entropy, mlp, resmlp
 
 DATA = Task(
@@ -22,7 +23,7 @@ GRID: dict[str, Any] = {
     "task": DATA,
     "batch": 8,
 }
-RUN = Run(rule="sp", width=16, depth=2, lr=0.125, seed=0)
+RUN = Run(rule="sp", size=Size(width=16, depth=2), lr=0.125, seed=0)
 
 
 def study(build: Any = mlp, **changes: Any) -> Study:

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer import MutransferError, Runs, Study, log2, sweep
-from mutransfer.ensemble import Recipe, train_one_by_one
-from mutransfer.sweep import Progress, Run, estimate, members, missing
+from mutransfer import MutransferError, Progress, Runs, Size, Study, log2, sweep
+from mutransfer.studies import Run, estimate, members, missing
 from mutransfer.tasks import digits, mlp
+from mutransfer.training import Recipe, train_one_by_one
 from tests.models import Net, dropped
 from tests.studies.small_study import STEPS, Counted, data, on_disk, study
 
@@ -32,13 +32,13 @@ def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
     assert len(rows) == len(wanted.runs())
     options = {"betas": (0.8, 0.9)}
     recipe = Recipe(task=wanted.task, steps=STEPS, batch=16, optimizer="adamw", options=options)
-    for (rule, size), runs in groupby(wanted.runs(), lambda run: (run.rule, run.size)):
+    for _, runs in groupby(wanted.runs(), lambda run: (run.rule, run.size)):
         group = list(runs)
-        curves = train_one_by_one(members(wanted, rule, size, group), recipe)
+        curves = train_one_by_one(members(wanted, group), recipe)
         for run, losses in zip(group, curves, strict=True):
             row = rows[wanted.run_id(run)]
             fields = {name: row[name] for name in ("rule", "width", "depth", "lr", "seed")}
-            assert Run(**fields) == run
+            assert fields == run.row()
             assert row["loss"] == pytest.approx(losses.mean().item(), rel=1e-10)
             assert row["final"] == pytest.approx(losses[-20:].mean().item(), rel=1e-10)
             assert row["curve"] == pytest.approx(losses.tolist(), rel=1e-10)
@@ -47,11 +47,11 @@ def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
 
 def test_rules_scale_rates_and_draws_from_the_base() -> None:
     wanted = study(rules=["sp", "mup"])
-    run = Run(rule="mup", width=16, depth=2, lr=0.5, seed=1)
+    size = Size(width=16, depth=2)
     rates = {}
-    for rule in wanted.rules:
-        (member,) = members(wanted, rule, run.size, [run])
-        rates[rule] = {name: group["lr"] for group in member.groups for name in group["names"]}
+    for rule in ("sp", "mup"):
+        (member,) = members(wanted, [Run(rule=rule, size=size, lr=0.5, seed=1)])
+        rates[rule] = {name: row.lr for name, row in member.table.items()}
     assert set(rates["sp"].values()) == {0.5}
     assert {name: rate for name, rate in rates["mup"].items() if rate != 0.5} == {
         "hidden.0.weight": 0.25,
@@ -91,19 +91,19 @@ def test_a_run_that_never_had_a_loss_is_a_row(tmp_path: Path) -> None:
 KILLED = '''
 """A study that stops for ever once its first chunk is in the record."""
 import sys, time
-from mutransfer.sweep import Study, log2, sweep
+from mutransfer import Study, log2, sweep
 from mutransfer.tasks import digits, mlp
 
 grid = {"width": [16, 24, 32], "depth": [2], "lr": log2(-6, -4), "seeds": 2, "rules": ["sp", "mup"]}
 settings = grid | {"steps": 25, "batch": 32}
 
 def hold(progress):
-    if progress.runs.rows:
+    if progress.result.rows:
         print("ready", flush=True)
         time.sleep(600)
 
 if __name__ == "__main__":
-    sweep(Study(mlp, **settings), sys.argv[1], report=hold)
+    sweep(Study(mlp, **settings), sys.argv[1], progress=hold)
 '''
 
 
@@ -203,12 +203,12 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path: Path)
 def test_progress_comes_with_the_record_and_changes_nothing(tmp_path: Path) -> None:
     seen: list[Progress] = []
     wanted = study()
-    rows = sweep(wanted, tmp_path / "a", report=seen.append).rows
+    rows = sweep(wanted, tmp_path / "a", progress=seen.append).rows
     assert rows == sweep(wanted, tmp_path / "b").rows
-    assert list(dict.fromkeys(progress.size for progress in seen)) == wanted.sizes()
+    assert list(dict.fromkeys(progress.what for progress in seen)) == [*map(str, wanted.sizes())]
     assert all(0 < progress.done <= progress.total for progress in seen)
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
-    assert len(seen[0].runs.rows) == 0 and len(seen[-1].runs.rows) == 16
+    assert len(seen[0].result.rows) == 0 and len(seen[-1].result.rows) == 16
 
 
 def test_an_estimate_is_of_the_right_order(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The tasks' data, and the order in which a run sees it."""
+"""Data of tasks, and the order of their batches."""
 
 import math
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.tasks import Task, cross_entropy, digits, pydocs, task, text
 
 
 def rows(examples: int = 10) -> Task:
-    return Task(name="rows", inputs=torch.arange(examples), targets=torch.arange(examples), loss=cross_entropy)
+    numbers = torch.arange(examples)
+    return Task(name="rows", inputs=numbers, targets=numbers, loss=cross_entropy)
 
 
 def test_digits_are_standardised_vectors_of_ten_classes() -> None:
@@ -24,12 +25,14 @@ def test_digits_are_standardised_vectors_of_ten_classes() -> None:
 
 def test_loss_is_the_mean_over_every_position() -> None:
     logits, targets = torch.tensor([[[0.0, 0.0], [0.0, math.log(3)]]]), torch.tensor([[0, 1]])
-    assert cross_entropy(logits, targets).item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+    mean = (math.log(2) + math.log(4 / 3)) / 2
+    assert cross_entropy(logits, targets).item() == pytest.approx(mean)
 
 
 def test_pydocs_windows_predict_the_next_byte() -> None:
     data = pydocs(context=16)
-    assert data.inputs.shape == data.targets.shape and data.inputs.shape[1] == 16 and len(data.inputs) > 100_000
+    assert data.inputs.shape == data.targets.shape
+    assert data.inputs.shape[1] == 16 and len(data.inputs) > 100_000
     some = torch.arange(0, len(data.inputs) - 1, 997)
     assert torch.equal(data.inputs[some, 1:], data.targets[some, :-1])
     assert torch.equal(data.inputs[some + 1], data.targets[some])
@@ -58,7 +61,7 @@ def test_tasks_are_found_by_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("imagenet", None, "unknown task 'imagenet'; choose one of digits, pydocs"),
         ("missing.txt", None, "cannot read the text file .*missing.txt: No such file"),
@@ -66,10 +69,12 @@ def test_tasks_are_found_by_path(tmp_path: Path) -> None:
         ("empty.txt", "", "empty.txt has 0 bytes"),
     ],
 )
-def test_what_is_no_task_is_refused(tmp_path: Path, name: str, content: str | None, says: str) -> None:
+def test_unknown_names_and_short_files_are_refused(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(MutransferError, match=says):
+    with pytest.raises(MutransferError, match=message):
         task(str(tmp_path / name) if "." in name else name)
 
 
@@ -82,13 +87,13 @@ def test_every_example_comes_once_an_epoch(batch: int, per_epoch: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
-def test_there_is_one_batch_a_step_and_more_steps_keep_the_first(steps: int) -> None:
+def test_more_steps_keep_the_batches_of_the_first(steps: int) -> None:
     batches = rows().batches(seed=0, steps=steps, batch=4)
     assert batches.shape == (steps, 4)
     assert torch.equal(batches, rows().batches(seed=0, steps=9, batch=4)[:steps])
 
 
-def test_the_order_is_the_seeds_alone() -> None:
+def test_the_order_depends_on_the_seed_alone() -> None:
     first = rows().batches(seed=1, steps=4, batch=5)
     torch.manual_seed(7)
     assert torch.equal(first, rows().batches(seed=1, steps=4, batch=5))
@@ -97,5 +102,6 @@ def test_the_order_is_the_seeds_alone() -> None:
 
 @pytest.mark.parametrize("batch", [0, -1, 11])
 def test_a_batch_that_does_not_fit_is_refused(batch: int) -> None:
-    with pytest.raises(MutransferError, match=f"task rows has 10 examples, so a batch cannot have {batch}; choose from 1 to 10"):
+    message = f"task rows has 10 examples, so a batch cannot have {batch}; choose from 1 to 10"
+    with pytest.raises(MutransferError, match=message):
         rows().batches(seed=0, steps=1, batch=batch)

@@ -1,4 +1,4 @@
-"""The builders: what goes in and comes out, and what their arguments do."""
+"""Builders of proxies: shapes, and the effect of their arguments."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mutransfer._errors import MutransferError
+from mutransfer import MutransferError
 from mutransfer.tasks import ACTIVATIONS, gpt, mlp, resmlp
 
 Builder = Callable[..., nn.Module]
@@ -28,7 +28,9 @@ def drawn(build: Builder, **options: object) -> nn.Module:
 
 
 @pytest.mark.parametrize(("width", "depth"), [(16, 1), (48, 3)])
-def test_outputs_have_the_tasks_shape_at_every_size(built: tuple[Builder, Tensor], width: int, depth: int) -> None:
+def test_outputs_have_the_tasks_shape_at_every_size(
+    built: tuple[Builder, Tensor], width: int, depth: int
+) -> None:
     build, x = built
     output = drawn(build, width=width, depth=depth)(x)
     assert output.shape == (*x.shape, 256) if build is gpt else (len(x), 10)
@@ -43,15 +45,23 @@ def test_outputs_have_the_tasks_shape_at_every_size(built: tuple[Builder, Tensor
         (gpt, {"vocabulary": 9, "context": 5}, torch.zeros(2, 5).long(), (2, 5, 9)),
     ],
 )
-def test_outputs_have_the_shape_asked_for(build: Builder, options: dict[str, int], x: Tensor, shape: tuple[int, ...]) -> None:
+def test_outputs_have_the_shape_asked_for(
+    build: Builder, options: dict[str, int], x: Tensor, shape: tuple[int, ...]
+) -> None:
     assert drawn(build, width=16, **options)(x).shape == shape
 
 
 @pytest.mark.parametrize(
     ("build", "counted"),
-    [(mlp, lambda model: 1 + len(model.hidden)), (resmlp, lambda model: len(model.up)), (gpt, lambda model: len(model.blocks))],
+    [
+        (mlp, lambda model: 1 + len(model.hidden)),
+        (resmlp, lambda model: len(model.up)),
+        (gpt, lambda model: len(model.blocks)),
+    ],
 )
-def test_depth_counts_hidden_layers_branches_or_blocks(build: Builder, counted: Callable[[nn.Module], int]) -> None:
+def test_depth_counts_hidden_layers_branches_or_blocks(
+    build: Builder, counted: Callable[[nn.Module], int]
+) -> None:
     assert [counted(drawn(build, width=16, depth=depth)) for depth in (1, 2, 5)] == [1, 2, 5]
 
 
@@ -62,7 +72,8 @@ def test_the_activation_is_the_one_named(name: str) -> None:
     torch.testing.assert_close(plain(x), plain.readout(function(plain.input(x))))
     residual = drawn(resmlp, depth=1, activation=name)
     stream = residual.input(x)
-    torch.testing.assert_close(residual(x), residual.readout(stream + residual.down[0](function(residual.up[0](stream)))))
+    branch = residual.down[0](function(residual.up[0](stream)))
+    torch.testing.assert_close(residual(x), residual.readout(stream + branch))
 
 
 def test_every_activation_gives_another_function(built: tuple[Builder, Tensor]) -> None:
@@ -93,7 +104,9 @@ def test_a_tied_head_is_the_embedding(tied: bool) -> None:
 
 
 def test_an_unknown_activation_is_refused(built: tuple[Builder, Tensor]) -> None:
-    with pytest.raises(MutransferError, match="unknown activation 'relu6'; choose one of relu, gelu"):
+    with pytest.raises(
+        MutransferError, match="unknown activation 'relu6'; choose one of relu, gelu"
+    ):
         built[0](activation="relu6")
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mutransfer import MutransferError, plan
-from mutransfer.ensemble import HOPELESS, Member, Recipe, diverged_at, train, train_one_by_one
+from mutransfer.plans import Row
+from mutransfer.statistics import HOPELESS, diverged_at
 from mutransfer.tasks import Task, cross_entropy, digits, gpt, mlp, resmlp
+from mutransfer.training import Member, Recipe, train, train_one_by_one
 from tests.models import normed_convolution
 
 VECTORS = torch.randn(96, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -50,14 +52,18 @@ def model(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     return build().double()
 
 
-def member(network: nn.Module, lr: float, seed: int = 0, **shared: float) -> Member:
+def row(lr: float, factor: float = 1.0, **changes: Any) -> Row:
+    """The hyperparameters of a tensor whose rate has this factor."""
+    values = {"optimizer": "sgd", "eps": 1e-8, "weight_decay": 0.0} | changes
+    return Row(init=1.0, lr=factor * lr, lr_factor=factor, rho=None, multiplier=1.0, **values)
+
+
+def member(network: nn.Module, lr: float, seed: int = 0, **shared: Any) -> Member:
     """A member with another rate and eps for the first tensor than for the others."""
     first, *others = [name for name, _ in network.named_parameters()]
-    groups = [
-        {"names": [first], "lr": lr / 2, "eps": 1e-6},
-        {"names": others, "lr": lr, "eps": 1e-8},
-    ]
-    return Member(model=network, groups=[group | shared for group in groups], seed=seed)
+    table = {first: row(lr, 1 / 2, eps=1e-6, **shared)}
+    table |= dict.fromkeys(others, row(lr, **shared))
+    return Member(model=network, table=table, seed=seed)
 
 
 def recipe(
@@ -66,10 +72,12 @@ def recipe(
     return Recipe(task=data, steps=steps, batch=16, optimizer=optimizer, options=options)
 
 
-def mlps(rates: Sequence[float], seeds: Sequence[int] | None = None) -> list[Member]:
+def mlps(
+    rates: Sequence[float], seeds: Sequence[int] | None = None, optimizer: str = "sgd"
+) -> list[Member]:
     network = model(MODELS["mlp"][0])
     return [
-        member(network, rate, seed, weight_decay=0.01)
+        member(network, rate, seed, weight_decay=0.01, optimizer=optimizer)
         for rate, seed in zip(rates, seeds or count(), strict=False)
     ]
 
@@ -90,9 +98,13 @@ def test_members_train_as_each_alone(case: str, optimizer: str, decay: float) ->
     (build, data), (name, options, lr) = MODELS[case], OPTIMIZERS[optimizer]
     shared = model(build)
     members = [
-        member(shared, lr * 2**i, seed, weight_decay=decay * i) for i, seed in enumerate([3, 4, 3])
+        member(shared, lr * 2**i, seed, weight_decay=decay * i, optimizer=name)
+        for i, seed in enumerate([3, 4, 3])
     ]
-    members += [member(model(build, seed=i), lr, seed=3, weight_decay=decay) for i in range(1, 4)]
+    members += [
+        member(model(build, seed=i), lr, seed=3, weight_decay=decay, optimizer=name)
+        for i in range(1, 4)
+    ]
     how = recipe(data, name, steps=6 if "large" in case else 12, **options)
     together = train(members, how)
     assert together.dtype == torch.float64 and together.isfinite().all()
@@ -102,7 +114,8 @@ def test_members_train_as_each_alone(case: str, optimizer: str, decay: float) ->
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_diverged_member_leaves_without_effect_on_others(optimizer: str) -> None:
-    members, how = mlps([0.01, 1e6, 0.02]), recipe(optimizer=optimizer, steps=45)
+    members = mlps([0.01, 1e6, 0.02], optimizer=optimizer)
+    how = recipe(optimizer=optimizer, steps=45)
     ended = []
     together = train(members, how, ended.append)
     assert_same(together, train_one_by_one(members, how))
@@ -151,7 +164,8 @@ def test_models_are_not_modified(case: str, how: Callable[..., Tensor]) -> None:
     st.lists(st.floats(-12, 4), min_size=1, max_size=4), st.sampled_from(["sgd", "adam", "adamw"])
 )
 def test_any_rates_train_as_each_alone(powers: list[float], optimizer: str) -> None:
-    members, how = mlps([2.0**power for power in powers]), recipe(optimizer=optimizer, steps=4)
+    members = mlps([2.0**power for power in powers], optimizer=optimizer)
+    how = recipe(optimizer=optimizer, steps=4)
     assert_same(train(members, how), train_one_by_one(members, how))
 
 
@@ -181,7 +195,7 @@ def test_the_number_of_threads_is_restored(how: Callable[..., Tensor]) -> None:
 
 def without(network: nn.Module, left_out: str) -> Member:
     names = [name for name, _ in network.named_parameters() if name != left_out]
-    return Member(model=network, groups=[{"names": names, "lr": 0.1}], seed=0)
+    return Member(model=network, table=dict.fromkeys(names, row(0.1)), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -196,12 +210,7 @@ def without(network: nn.Module, left_out: str) -> Member:
         (
             lambda: [*mlps([0.1]), without(model(MODELS["mlp"][0]), "readout.bias")],
             recipe(),
-            "readout.bias is in no parameter group of member 1",
-        ),
-        (
-            lambda: mlps([0.1]),
-            recipe(optimizer="lion"),
-            "no ensemble trains with the optimizer 'lion'; choose one of sgd, adam, adamw",
+            "readout.bias is not in the table of member 1",
         ),
         (
             lambda: mlps([0.1]),
@@ -209,7 +218,7 @@ def without(network: nn.Module, left_out: str) -> Member:
             "a batch cannot have 97",
         ),
     ],
-    ids=["no members", "shapes", "no group", "optimizer", "batch"],
+    ids=["no members", "shapes", "no row", "batch"],
 )
 def test_members_that_do_not_fit_are_refused(
     members: Callable[[], list[Member]], how: Recipe, message: str
@@ -218,9 +227,15 @@ def test_members_that_do_not_fit_are_refused(
         train(members(), how)
 
 
+def test_a_recipe_of_an_unknown_optimizer_is_refused() -> None:
+    message = "unknown optimizer 'lion' for a recipe; choose one of sgd, adam, adamw"
+    with pytest.raises(MutransferError, match=message):
+        recipe(optimizer="lion")
+
+
 def test_frozen_parameters_stay_as_they_are() -> None:
     model = mlp(16, 2).double()
     model.input.weight.requires_grad_(False)
-    member = Member(model=model, groups=plan(model, model).param_groups(model, 0.1), seed=0)
+    member = Member(model=model, table=plan(model, model).table(model, 0.1), seed=0)
     recipe = Recipe(task=digits(), steps=5, batch=16)
     assert torch.allclose(train([member], recipe), train_one_by_one([member], recipe), rtol=1e-12)
