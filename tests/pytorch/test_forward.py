@@ -302,7 +302,7 @@ def main(rank: int, folder: str) -> None:
     reason="needs torch.distributed with gloo",
 )
 def test_sharded_training_is_unsharded_training(tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text(planned().to_json())
+    planned().save(tmp_path / "plan.json")
     command = [sys.executable, "-m", "tests.pytorch.test_forward", str(tmp_path)]
     subprocess.run(command, check=True, timeout=60, cwd=ROOT)
     model = attached()
