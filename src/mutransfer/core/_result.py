@@ -9,6 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ._errors import writing
+from ._json import text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -38,6 +41,19 @@ class Result(ABC):
         Raises:
             MutransferError: the data is none of this kind.
         """
+
+    def save(self, out: str | Path) -> Path:
+        """Write the result, and return where it is: one JSON file, or a folder with a figure, too.
+
+        Args:
+            out: The file; a folder for results that can be drawn.
+
+        Raises:
+            MutransferError: the file cannot be written.
+        """
+        with writing(f"the {type(self).__name__}", out):
+            Path(out).write_text(f"{text(self)}\n", encoding="utf-8")
+        return Path(out)
 
     def __repr__(self) -> str:
         head, *rest = str(self).splitlines() or [""]

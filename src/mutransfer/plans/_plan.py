@@ -128,7 +128,7 @@ class Plan(Result):
         """
         starred = matching(self.tensors, name) if "*" in name else []
         if not starred:
-            return explanation(self[name], asked=name)
+            return explanation(self._tied(name) or self[name], asked=name)
         return "\n".join(
             explanation(tensors[0], asked=name, count=len(tensors))
             for tensors in alike({each: self.tensors[each] for each in starred})
@@ -137,11 +137,17 @@ class Plan(Result):
     def __getitem__(self, name: str) -> TensorPlan:
         if name in self.tensors:
             return self.tensors[name]
-        for tensor in self.tensors.values():
-            if name in tensor.aliases:
-                return tensor
+        if tied := self._tied(name):
+            raise MutransferError(
+                f"{name} is tied to {tied.name} in the plan, and has no plan of its own: "
+                "tie them again, or plan the model as it is now"
+            )
         close = [other for other in self.tensors if name in other][:3] or [*self.tensors][:3]
         raise MutransferError(f"the plan has no tensor {name!r}; it has {', '.join(close)}, ...")
+
+    def _tied(self, name: str) -> TensorPlan | None:
+        """Return the tensor that modules share under this other name, None without one."""
+        return next((each for each in self.tensors.values() if name in each.aliases), None)
 
     def __str__(self) -> str:
         lines = [self._head(), "", tensor_table(self.tensors, self.forward)]
