@@ -1,6 +1,8 @@
-"""What the limits of infinite width cost, against finite networks and against the fixed-point reference method.
+"""Costs of the limits, against finite networks and against the fixed-point method.
 
-Both sides of every ratio are measured in turns within one process: python benchmarks/limits/run.py [--only PART ...] [--json FILE]
+Both sides of every ratio are measured in turns within one process:
+
+    python benchmarks/limits/run.py [--only PART ...] [--json FILE]
 """
 
 from __future__ import annotations
@@ -21,11 +23,7 @@ from fixed_point import fixed_point
 from torch import Tensor
 
 from mutransfer import limits
-from mutransfer.limits._network import run
-from mutransfer.limits._nonlinear import _repetition
-from mutransfer.limits._simulate import FiniteDraw
-from mutransfer.limits._sites import SiteDraw
-from mutransfer.sweep import about
+from mutransfer.core import about
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Result = dict[str, Any]
@@ -36,11 +34,18 @@ LARGE_DEPTH, LARGE_STEPS, LARGE_WIDTH = 16, 30, 4096
 PRECISE, VERY_PRECISE = 0.002, {"tanh": 0.0015, "relu": 0.003}
 
 
-def problem(activation: str = "linear", *, examples: int, steps: int, lr: float | None = None) -> limits.Problem:
+def problem(
+    activation: str = "linear", *, examples: int, steps: int, lr: float | None = None
+) -> limits.Problem:
     """Random inputs in twice as many dimensions as there are examples, and signs as targets."""
     random = np.random.default_rng(0)
-    inputs, targets = random.standard_normal((examples, 2 * examples)), np.sign(random.standard_normal(examples))
-    return limits.Problem(inputs=inputs, targets=targets, lr=lr or LR[activation], steps=steps, activation=activation)
+    inputs, targets = (
+        random.standard_normal((examples, 2 * examples)),
+        np.sign(random.standard_normal(examples)),
+    )
+    return limits.Problem(
+        inputs=inputs, targets=targets, lr=lr or LR[activation], steps=steps, activation=activation
+    )
 
 
 clock = time.perf_counter
@@ -68,10 +73,12 @@ def rms(values: Array) -> float:
 
 def site_run(examples: int, times: int, depth: int, samples: int) -> None:
     given = problem("tanh", examples=examples, steps=times - 1, lr=0.05)
-    run(given, depth, SiteDraw(given, depth, samples, 0))
+    limits.train(given, depth, limits.SiteDraw(given, depth, samples, 0))
 
 
-def linear_run(method: Literal["imbedding", "march"], examples: int, times: int, depth: int) -> None:
+def linear_run(
+    method: Literal["imbedding", "march"], examples: int, times: int, depth: int
+) -> None:
     limits.linear(problem(examples=examples, steps=times - 1, lr=0.05), depth, method=method)
 
 
@@ -89,7 +96,12 @@ COSTS: dict[str, tuple[Callable[..., None], dict[str, int], dict[str, tuple[int,
     "nonlinear, fixed samples": (
         site_run,
         {"examples": 4, "times": 16, "depth": 2, "samples": 1600},
-        {"times": (2, [16, 32, 64]), "examples": (2, [4, 8, 16]), "depth": (2, [2, 4, 8]), "samples": (1, [1600, 3200, 6400])},
+        {
+            "times": (2, [16, 32, 64]),
+            "examples": (2, [4, 8, 16]),
+            "depth": (2, [2, 4, 8]),
+            "samples": (1, [1600, 3200, 6400]),
+        },
     ),
 }
 
@@ -100,10 +112,22 @@ def costs() -> Result:
         for what, (theory, values) in ranges.items():
             times = in_turns({str(v): partial(call, **{**base, what: v}) for v in values}, rounds=1)
             slope = float(np.polyfit(np.log(values), np.log(list(times.values())), 1)[0])
-            last = float(np.log(times[str(values[-1])] / times[str(values[-2])]) / np.log(values[-1] / values[-2]))
-            found[f"{name}: {what}"] = {"theory": theory, "fit": slope, "last two": last, "seconds": times}
+            last = float(
+                np.log(times[str(values[-1])] / times[str(values[-2])])
+                / np.log(values[-1] / values[-2])
+            )
+            found[f"{name}: {what}"] = {
+                "theory": theory,
+                "fit": slope,
+                "last two": last,
+                "seconds": times,
+            }
             shown = ", ".join(f"{value}: {taken:.3f}" for value, taken in times.items())
-            print(f"{name}, exponent in {what}: {slope:.2f} (last two {last:.2f}), in theory {theory}; seconds {shown}", flush=True)
+            print(
+                f"{name}, exponent in {what}: {slope:.2f} (last two {last:.2f}), "
+                f"in theory {theory}; seconds {shown}",
+                flush=True,
+            )
     return found
 
 
@@ -111,14 +135,21 @@ def costs() -> Result:
 
 
 class Networks:
-    """One network, or a batch of them, with the given initial weights, trained by autograd and torch.optim.SGD; N(0, 1) weights."""
+    """One network, or a batch of them, trained by autograd and torch.optim.SGD.
+
+    The initial weights are given; they are N(0, 1).
+    """
 
     def __init__(self, given: limits.Problem, weights: Sequence[Tensor]) -> None:
         self.given, width = given, weights[-1].shape[-1]
-        self.input, *self.hidden, self.readout = self.weights = [each.clone().requires_grad_() for each in weights]
+        self.input, *self.hidden, self.readout = self.weights = [
+            each.clone().requires_grad_() for each in weights
+        ]
         self.width, self.branch = width, given.branch(len(self.hidden))
         self.phi = {"linear": lambda x: x, "tanh": torch.tanh, "relu": torch.relu}[given.phi.name]
-        self.x, self.y = (torch.tensor(each, dtype=self.input.dtype) for each in (given.inputs, given.targets))
+        self.x, self.y = (
+            torch.tensor(each, dtype=self.input.dtype) for each in (given.inputs, given.targets)
+        )
         self.optimizer = torch.optim.SGD(self.weights, lr=given.lr * given.gamma0**2 * width)
 
     def forward(self) -> Tensor:
@@ -140,9 +171,11 @@ class Networks:
         return torch.stack(outputs, -2).double().numpy()
 
 
-def drawn(given: limits.Problem, width: int, depth: int, networks: int, dtype: torch.dtype) -> list[Tensor]:
+def drawn(
+    given: limits.Problem, width: int, depth: int, networks: int, dtype: torch.dtype
+) -> list[Tensor]:
     """The weights that limits.simulate draws for its first seeds."""
-    draw = FiniteDraw.of(given, width, depth, range(networks))
+    draw = limits.FiniteDraw.of(given, width, depth, range(networks))
     return [torch.tensor(each, dtype=dtype) for each in (draw.input, *draw.hidden, draw.output)]
 
 
@@ -150,10 +183,17 @@ def large() -> Result:
     """The linear limit against one wide finite network."""
     given = problem(examples=4, steps=LARGE_STEPS)
     random = torch.Generator().manual_seed(0)
-    shapes = [(LARGE_WIDTH, given.inputs.shape[1]), *[(LARGE_WIDTH, LARGE_WIDTH)] * LARGE_DEPTH, (LARGE_WIDTH,)]
+    shapes = [
+        (LARGE_WIDTH, given.inputs.shape[1]),
+        *[(LARGE_WIDTH, LARGE_WIDTH)] * LARGE_DEPTH,
+        (LARGE_WIDTH,),
+    ]
     weights = [torch.randn(shape, generator=random) for shape in shapes]
     network = f"network of width {LARGE_WIDTH}"
-    own = {method: partial(limits.linear, given, LARGE_DEPTH, method=method) for method in ("imbedding", "march")}
+    own = {
+        method: partial(limits.linear, given, LARGE_DEPTH, method=method)
+        for method in ("imbedding", "march")
+    }
     found = {name: side() for name, side in own.items()}
     taken: dict[str, list[float]] = {name: [] for name in (*own, network)}
     for _ in range(2):
@@ -163,10 +203,21 @@ def large() -> Result:
         taken[network].append(seconds)
     times = {name: median(each) for name, each in taken.items()}
     apart = rms(outputs - found["imbedding"].outputs)
-    print(f"linear, 4 examples, {LARGE_STEPS} steps, {LARGE_DEPTH} branches; outputs {apart:.3f} (rms) from the network's:")
+    print(
+        f"linear, 4 examples, {LARGE_STEPS} steps, {LARGE_DEPTH} branches; "
+        f"outputs {apart:.3f} (rms) from the network's:"
+    )
     for name, seconds in times.items():
-        print(f"  {name}: {seconds:.3f} s, {times[network] / seconds:.1f} times as fast as the network", flush=True)
-    return {"seconds": times, "ratio": {name: times[network] / each for name, each in times.items()}, "rms difference": apart}
+        print(
+            f"  {name}: {seconds:.3f} s, "
+            f"{times[network] / seconds:.1f} times as fast as the network",
+            flush=True,
+        )
+    return {
+        "seconds": times,
+        "ratio": {name: times[network] / each for name, each in times.items()},
+        "rms difference": apart,
+    }
 
 
 def one_by_one(given: limits.Problem, weights: list[Tensor]) -> tuple[float, Array]:
@@ -183,27 +234,50 @@ def batched(given: limits.Problem, weights: list[Tensor]) -> tuple[float, Array]
 def hundred() -> Result:
     """The limit of tanh to 1% against a hundred finite networks."""
     given = problem("tanh", **TASK)
-    weights = {str(dtype)[6:]: drawn(given, WIDTH, DEPTH, NETWORKS, dtype) for dtype in (torch.float64, torch.float32)}
+    weights = {
+        str(dtype)[6:]: drawn(given, WIDTH, DEPTH, NETWORKS, dtype)
+        for dtype in (torch.float64, torch.float32)
+    }
     own = limits.simulate(given, WIDTH, DEPTH, NETWORKS)
-    sides: dict[str, Callable[[], tuple[float, Any]]] = {"nonlinear to 1%": lambda: timed(lambda: limits.nonlinear(given, DEPTH).outputs)}
+    sides: dict[str, Callable[[], tuple[float, Any]]] = {
+        "nonlinear to 1%": lambda: timed(lambda: limits.nonlinear(given, DEPTH).outputs)
+    }
     for dtype, each in weights.items():
         sides[f"torch, one by one, {dtype}"] = partial(one_by_one, given, each)
         sides[f"torch, batched, {dtype}"] = partial(batched, given, each)
-    sides["limits.simulate, with its draw"] = lambda: timed(lambda: limits.simulate(given, WIDTH, DEPTH, NETWORKS))
-    agreement = {name: float(np.abs(side()[1] - own).max()) for name, side in sides.items() if name != "nonlinear to 1%"}
+    sides["limits.simulate, with its draw"] = lambda: timed(
+        lambda: limits.simulate(given, WIDTH, DEPTH, NETWORKS)
+    )
+    agreement = {
+        name: float(np.abs(side()[1] - own).max())
+        for name, side in sides.items()
+        if name != "nonlinear to 1%"
+    }
     taken = [{name: side()[0] for name, side in sides.items()} for _ in range(3)]
     times = {name: median(row[name] for row in taken) for name in sides}
     first, *others = times
     samples = limits.nonlinear(given, DEPTH).samples
-    print(f"tanh, 4 examples, 15 steps, {DEPTH} branches: {first} (4 repetitions of {samples} samples) takes {times[first]:.3f} s", end="")
-    print(f"; {NETWORKS} networks of width {WIDTH}:")
+    print(
+        f"tanh, 4 examples, 15 steps, {DEPTH} branches: {first} (4 repetitions of {samples} "
+        f"samples) takes {times[first]:.3f} s; {NETWORKS} networks of width {WIDTH}:"
+    )
     for name in others:
-        print(f"  {name}: {times[name]:.3f} s, ours takes {times[first] / times[name]:.2f} of it; outputs agree to {agreement[name]:.0e}")
-    return {"seconds": times, "ratio": {name: times[first] / times[name] for name in others}, "errors": errors_of_networks(given, own)}
+        print(
+            f"  {name}: {times[name]:.3f} s, ours takes {times[first] / times[name]:.2f} of it; "
+            f"outputs agree to {agreement[name]:.0e}"
+        )
+    return {
+        "seconds": times,
+        "ratio": {name: times[first] / times[name] for name in others},
+        "errors": errors_of_networks(given, own),
+    }
 
 
 def errors_of_networks(given: limits.Problem, outputs: Array) -> Result:
-    """How far the mean loss of the finite networks is from that of the limit, as shares of the initial loss; worst steps."""
+    """Return distances of networks' mean losses from the limit's, of the worst step.
+
+    They are shares of the initial loss.
+    """
     seconds, precise = timed(lambda: limits.nonlinear(given, DEPTH, accuracy=PRECISE, seed=1))
     quick = limits.nonlinear(given, DEPTH)
     losses, first = given.losses(outputs), precise.losses[0]
@@ -213,9 +287,15 @@ def errors_of_networks(given: limits.Problem, outputs: Array) -> Result:
         "precise limit, 95% interval": float((3.18 * precise.losses_error).max() / first),
         "nonlinear to 1%: error": float(np.abs(quick.losses - precise.losses).max() / first),
         "networks: 95% interval of the mean loss": float(interval.max()),
-        "networks: error of the mean loss": float(np.abs(losses.mean(0) - precise.losses).max() / first),
-        "networks: error of the mean loss, after training": float((losses.mean(0) - precise.losses)[-1] / first),
-        "networks: error of the loss of the mean output": float(np.abs(given.losses(outputs.mean(0)) - precise.losses).max() / first),
+        "networks: error of the mean loss": float(
+            np.abs(losses.mean(0) - precise.losses).max() / first
+        ),
+        "networks: error of the mean loss, after training": float(
+            (losses.mean(0) - precise.losses)[-1] / first
+        ),
+        "networks: error of the loss of the mean output": float(
+            np.abs(given.losses(outputs.mean(0)) - precise.losses).max() / first
+        ),
         "outputs, rms: nonlinear to 1%": rms(quick.outputs - precise.outputs),
         "outputs, rms: mean of the networks": rms(outputs.mean(0) - precise.outputs),
         "outputs, rms: one network": float(np.sqrt(np.mean((outputs - precise.outputs) ** 2))),
@@ -233,29 +313,52 @@ SEEDS = 3
 Side = Callable[[int], Array]
 
 
+def repetition(given: limits.Problem, samples: int, seed: tuple[int, int]) -> Array:
+    """Train sampled sites once, as `limits.nonlinear` does, with the kernels of all layers."""
+    run = limits.train(given, DEPTH, limits.SiteDraw(given, DEPTH, samples, seed))
+    for fields in (*run.features, *run.gradients):
+        _ = fields.T @ fields / samples
+    return run.outputs
+
+
 def sides_of(given: limits.Problem) -> Iterator[tuple[str, str, int, Side]]:
     """Method, setting, seeds, and the call."""
     for samples in OWN_SAMPLES:
-        yield "ours", f"{samples} samples", SEEDS, lambda seed, s=samples: _repetition(given, DEPTH, DEPTH, s, (100 + seed, 0)).outputs
+        yield (
+            "ours",
+            f"{samples} samples",
+            SEEDS,
+            lambda seed, s=samples: repetition(given, s, (100 + seed, 0)),
+        )
     for samples, tolerance in STEIN:
         yield (
             "fixed point, Stein",
             f"{samples} samples, tolerance {tolerance:g}",
             SEEDS,
-            lambda seed, s=samples, t=tolerance: fixed_point(given, DEPTH, s, tolerance=t, seed=seed).outputs,
+            lambda seed, s=samples, t=tolerance: (
+                fixed_point(given, DEPTH, s, tolerance=t, seed=seed).outputs
+            ),
         )
     if given.phi.name == "tanh":
         yield (
             "fixed point, Jacobian",
             "250 samples, tolerance 0.01",
             1,
-            lambda seed: fixed_point(given, DEPTH, 250, seed=seed, responses="jacobian", iterations=20).outputs,
+            lambda seed: (
+                fixed_point(
+                    given, DEPTH, 250, seed=seed, responses="jacobian", iterations=20
+                ).outputs
+            ),
         )
         yield (
             "fixed point, as published (Jacobian, drawn anew)",
             "250 samples, 10 iterations",
             1,
-            lambda seed: fixed_point(given, DEPTH, 250, seed=seed, responses="jacobian", redraw=True, iterations=10).outputs,
+            lambda seed: (
+                fixed_point(
+                    given, DEPTH, 250, seed=seed, responses="jacobian", redraw=True, iterations=10
+                ).outputs
+            ),
         )
 
 
@@ -279,11 +382,17 @@ def seconds_at(points: list[tuple[float, float]], error: float) -> float | None:
 def compared(activation: str) -> Result:
     """Times and errors in turns over the seeds, and the ratio at equal errors."""
     given = problem(activation, **TASK)
-    checks = [limits.nonlinear(given, DEPTH, accuracy=VERY_PRECISE[activation], seed=seed, repetitions=8) for seed in (11, 12)]
+    checks = [
+        limits.nonlinear(given, DEPTH, accuracy=VERY_PRECISE[activation], seed=seed, repetitions=8)
+        for seed in (11, 12)
+    ]
     reference = (checks[0].outputs + checks[1].outputs) / 2
     apart = rms(checks[0].outputs - checks[1].outputs) / 2
-    print(f"{activation}: the reference's rms error of outputs is about {apart:.1e} (two seeds of {checks[0].samples}", end=" ")
-    print(f"and {checks[1].samples} samples, 8 repetitions each)", flush=True)
+    print(
+        f"{activation}: the reference's rms error of outputs is about {apart:.1e} (two seeds of "
+        f"{checks[0].samples} and {checks[1].samples} samples, 8 repetitions each)",
+        flush=True,
+    )
     sides = list(sides_of(given))
     rows: list[list[tuple[float, float]]] = [[] for _ in sides]
     for seed in range(SEEDS):
@@ -294,8 +403,19 @@ def compared(activation: str) -> Result:
     table = []
     for (method, setting, _, _), row in zip(sides, rows, strict=True):
         seconds, error = (median(column) for column in zip(*row, strict=True))
-        table.append({"method": method, "setting": setting, "seeds": len(row), "seconds": seconds, "rms error": error})
-        print(f"  {method}, {setting}: {seconds:.3f} s, rms error {error:.4f} (median of {len(row)})", flush=True)
+        table.append(
+            {
+                "method": method,
+                "setting": setting,
+                "seeds": len(row),
+                "seconds": seconds,
+                "rms error": error,
+            }
+        )
+        print(
+            f"  {method}, {setting}: {seconds:.3f} s, rms error {error:.4f} (median of {len(row)})",
+            flush=True,
+        )
     points = {
         name: [(row["seconds"], row["rms error"]) for row in table if row["method"] == method]
         for name, method in (("ours", "ours"), ("stein", "fixed point, Stein"))
@@ -306,19 +426,29 @@ def compared(activation: str) -> Result:
         if own and theirs:
             ratios[f"{error:.4f}"] = theirs / own
     for error, ratio in sorted(ratios.items()):
-        print(f"  at an rms error of {error}: the fixed point by Stein takes {ratio:.2f} of our time", flush=True)
+        print(
+            f"  at an rms error of {error}: the fixed point by Stein takes {ratio:.2f} of our time",
+            flush=True,
+        )
     if not ratios:
         print("  the measured errors do not overlap")
     by_cost = {}
     smallest = points["ours"][0]
     for row in table:
         # Outside the measured range errors fall as the root of the time.
-        own = seconds_at(points["ours"], row["rms error"]) or max(smallest[0], smallest[0] * (smallest[1] / row["rms error"]) ** 2)
+        own = seconds_at(points["ours"], row["rms error"]) or max(
+            smallest[0], smallest[0] * (smallest[1] / row["rms error"]) ** 2
+        )
         if row["method"] != "ours":
             by_cost[f"{row['method']}, {row['setting']}"] = row["seconds"] / own
     for name, ratio in by_cost.items():
         print(f"  {name}: {ratio:.2f} of what ours takes to be at least as accurate", flush=True)
-    return {"reference error": apart, "table": table, "ratio at equal error": ratios, "over ours": by_cost}
+    return {
+        "reference error": apart,
+        "table": table,
+        "ratio at equal error": ratios,
+        "over ours": by_cost,
+    }
 
 
 def compared_linear() -> Result:
@@ -326,18 +456,27 @@ def compared_linear() -> Result:
     exact = limits.linear(given, DEPTH, method="march").outputs
     sides: dict[str, Callable[[], Array]] = {
         "linear, imbedding": lambda: limits.linear(given, DEPTH).outputs,
-        "nonlinear, one repetition of 777 samples": lambda: _repetition(given, DEPTH, DEPTH, 777, (0, 0)).outputs,
+        "nonlinear, one repetition of 777 samples": lambda: repetition(given, 777, (0, 0)),
         **{
-            f"fixed point, Stein, {s} samples, tolerance {t:g}": lambda s=s, t=t: fixed_point(given, DEPTH, s, tolerance=t).outputs
+            f"fixed point, Stein, {s} samples, tolerance {t:g}": lambda s=s, t=t: (
+                fixed_point(given, DEPTH, s, tolerance=t).outputs
+            )
             for s, t in ((1000, 1e-2), (16000, 1e-2))
         },
     }
     taken = in_turns(sides, 1)
-    found = {name: {"seconds": taken[name], "rms error": rms(side() - exact)} for name, side in sides.items()}
+    found = {
+        name: {"seconds": taken[name], "rms error": rms(side() - exact)}
+        for name, side in sides.items()
+    }
     own = taken["linear, imbedding"]
     print("linear, 4 examples, 15 steps, 4 branches; errors against the march:")
     for name, each in found.items():
-        print(f"  {name}: {each['seconds']:.3f} s ({each['seconds'] / own:.1f}), rms error {each['rms error']:.1e}", flush=True)
+        print(
+            f"  {name}: {each['seconds']:.3f} s ({each['seconds'] / own:.1f}), "
+            f"rms error {each['rms error']:.1e}",
+            flush=True,
+        )
     return found
 
 
@@ -363,12 +502,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", help="file to write the figures to, part by part")
-    parser.add_argument("--cpu", action="store_true", help="measure CPU time, for a busy machine; set OMP_NUM_THREADS=1")
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="measure CPU time, for a busy machine; set OMP_NUM_THREADS=1",
+    )
     arguments = parser.parse_args()
     if arguments.cpu:
         clock = time.process_time
-    threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or "default"
-    made = {**about(), "numpy": np.__version__, "threads of numpy": threads, "seconds": "CPU" if arguments.cpu else "wall"}
+    threads = (
+        os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or "default"
+    )
+    made = {
+        **about(),
+        "numpy": np.__version__,
+        "threads of numpy": threads,
+        "seconds": "CPU" if arguments.cpu else "wall",
+    }
     print(made, flush=True)
     for part in arguments.only:
         start = time.perf_counter()
