@@ -49,6 +49,9 @@ class Catalogue(Result):
             ]
         )
 
+    def __repr__(self) -> str:
+        return f"<Catalogue: {len(self.rules)} rules, {len(self.optimizers)} optimizers>"
+
     def to_json(self) -> dict[str, Any]:
         """Return the rules with title and source, and the optimizers' names."""
         return {"rules": list(map(asdict, self.rules)), "optimizers": list(self.optimizers)}

@@ -135,7 +135,7 @@ def classify_depth(alpha: Exponent, gamma: Exponent) -> DepthClassification:
 
 
 def _along_depth(alpha: Fraction, gamma: Fraction) -> Iterator[str]:
-    """Yield the count of powers of L behind the labels, as far as the labels are defined."""
+    """Yield the count of powers of L behind the labels, where they are defined."""
     start, moved, branch = _depth(_HALF - alpha), _depth(1 - alpha - gamma), _depth(-gamma)
     yield (
         f"The L random branches add up to {start} at initialisation (1/2 - alpha = "
@@ -155,7 +155,7 @@ def _along_depth(alpha: Fraction, gamma: Fraction) -> Iterator[str]:
 
 
 def _in_training(alpha: Fraction, gamma: Fraction) -> Iterator[str]:
-    """Yield the reasons for the labels of a parametrization that is stable at initialisation."""
+    """Yield the reasons for labels of training, after a stable initialisation."""
     if alpha + gamma < 1:
         yield "The latter grows, so training is unstable: alpha + gamma must be at least 1."
     elif alpha + gamma > 1:

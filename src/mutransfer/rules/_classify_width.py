@@ -1,4 +1,4 @@
-"""Classification in width: the regime of a network by its exponents (Tensor Programs IV).
+"""Classification in width: the regime of a network (Tensor Programs IV).
 
 r_l is the exponent by which a step on the matrix of hidden layer l changes its output, n^-r_l.
 """
@@ -113,14 +113,15 @@ class _Exponents(NamedTuple):
 
 
 def classify(abc: ABC) -> Classification:
-    """Return the regime of a network as its width n grows (Tensor Programs IV, 2011.14522).
+    """Return the regime of a network as its width n grows.
 
-    Derivation. The gradient of an output of a hidden layer has the size of the readout,
-    n^-min(a + b, 2a + c), which is the larger of its initial matrix and of its update. A step
-    changes matrix l by n^-(2a + c) times this gradient times the transposed input x of the layer,
-    and x·x is n, but constant at layer 1. So the output of hidden layer l changes by n^-r_l, with
-    r_l = min(a + b, 2a + c of the readout) + (2a + c - 1 of layer l) + [l = 1]. Nothing here needs
-    c to be the same in all layers. Section 5 of the paper defines the maximal update.
+    Derivation (Tensor Programs IV, 2011.14522; Section 5 for the maximal update). The gradient of
+    an output of a hidden layer has the size of the readout, n^-min(a + b, 2a + c): the larger of
+    its initial matrix and of its update. A step changes matrix l by n^-(2a + c) times this gradient
+    times the transposed input x of the layer, and x·x is n, but constant at layer 1. So the output
+    of hidden layer l changes by n^-r_l, with
+    r_l = min(a + b, 2a + c of the readout) + (2a + c - 1 of layer l) + [l = 1].
+    Nothing here needs c to be the same in all layers.
 
     >>> from mutransfer.rules import known_points
     >>> print(classify(known_points(2)["ntk"]).verdict)
@@ -189,7 +190,7 @@ def _faults(e: _Exponents) -> Iterator[str]:
 
 
 def _regime(e: _Exponents) -> Iterator[str]:
-    """Yield why a stable parametrization is trivial, in the kernel regime or learns features."""
+    """Yield why a stable network is trivial, a kernel, or learns features."""
     where = " and ".join(e.layer(at) for at, r in enumerate(e.r_layers, start=1) if r == e.r)
     yield (
         "Stable as the width n grows: features start constant, the output starts at "

@@ -1,4 +1,4 @@
-"""A choice that sources make differently: its sides, its effects, and where it matters."""
+"""Disagreements of sources: sides, effects, and situations that they concern."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exponents of networks in width: abc-parametrizations and the points that have a name."""
+"""Exponents in width: abc-parametrizations, and those that have a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizer families: the answer of an update to the gradient, its size, its eps and decay."""
+"""Optimizer families: degree and size of the update, its eps and its decay."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Family:
 
     @property
     def answer(self) -> Fraction:
-        """Power of theta by which the rate falls when the tensor is made theta times smaller.
+        """Power of theta by which the rate falls for a tensor theta times smaller.
 
         The gradient grows by theta and the update has to shrink by theta (Tensor Programs V, Lemma
         J.1); a relative update shrinks with the tensor by itself.
@@ -91,14 +91,14 @@ class Family:
 
     @property
     def normalises_decay(self) -> bool:
-        """True if decay is normalised together with the update and can only keep its share."""
+        """True if decay is normalised with the update and can only keep its share."""
         return self.relative and self.decay in ("coupled", "normalised")
 
     @property
     def decays_badly(self) -> bool:
-        """True if decay is added to a gradient that is normalised afterwards (L2 with Adam).
+        """True if decay is added to a gradient that is normalised afterwards.
 
-        No width rule makes that right.
+        L2 with Adam does so, and no width rule makes that right.
         """
         return self.degree == 0 and self.decay == "coupled" and not self.relative
 
@@ -126,7 +126,7 @@ _IN, _OUT = powers(fan_in=1), powers(fan_out=1)
 
 
 def entrywise(name: str, decay: Decay, **properties: Any) -> Family:
-    """Return a family whose update has entries of size 1, with other properties where given."""
+    """Return a family whose update has entries of size 1."""
     defaults = {"homogeneity": 0, "gain": _IN, "unaligned": powers(fan_in="1/2"), "eps": ONE}
     return Family(name=name, decay=decay, **{**defaults, **properties})
 
@@ -201,9 +201,9 @@ def soap(*, left: bool = True, right: bool = True, blocked: bool = False) -> Fam
 
 
 def grafted(size: Family, direction: Family) -> Family:
-    """Return the direction of one optimizer at the size of another (2512.05620, Table 1).
+    """Return the direction of one optimizer at the size of another.
 
-    The rate scales as that of `size`, the eps as that of `direction`.
+    The rate scales as that of `size`, the eps as that of `direction` (2512.05620, Table 1).
     """
     return replace(
         size,

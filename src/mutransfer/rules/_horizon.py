@@ -1,4 +1,4 @@
-"""Hyperparameters for another batch size or training duration, by a published rule."""
+"""Hyperparameters for another batch size or duration, by a published rule."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Horizon(Result):
         return self.tokens / self.batch
 
     def explain(self) -> str:
-        """Return the factors with their powers, and the rule's source, assumptions and range."""
+        """Return the factors, and the rule's source, assumptions and range."""
         rule = self.rule
         return " ".join(
             [
@@ -117,7 +117,7 @@ def horizon(
     critical_batch: float | None = None,
     steps: int | None = None,
 ) -> Horizon:
-    """Return a rule's factors for a batch size and a duration other than the base run's.
+    """Return a rule's factors for another batch size or duration than the base's.
 
     >>> change = horizon("sde", batch=4, betas=(0.9, 0.99))
     >>> change.lr, change.eps, change.steps

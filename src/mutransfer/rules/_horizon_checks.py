@@ -1,4 +1,4 @@
-"""Checks of a change of batch size and duration against a rule: what it covers, and where."""
+"""Checks that a rule covers a change of batch size and duration."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_optimizer(rule: HorizonRule, optimizer: str | None) -> None:
         raise MutransferError(f"optimizer is {optimizer!r}: give a name, such as 'adamw'")
     family = optimizer.lower()
     if family not in rule.optimizers:
-        others = [each.name for each in HORIZON_RULES.values() if family in each.optimizers]
+        others = [law.name for law in HORIZON_RULES.values() if family in law.optimizers]
         hint = f"rules for {optimizer!r}: {', '.join(others)}"
         raise MutransferError(
             f"horizon rule {rule.name!r} is stated for {', '.join(rule.optimizers)} "
@@ -67,7 +67,7 @@ def covered(rule: HorizonRule, name: str, value: Ratio, allowed: Range | None) -
     """
     ratio = positive(name, value, "it is the target's over the base's")
     if allowed is None and ratio != 1:
-        rules = [each.name for each in HORIZON_RULES.values() if getattr(each, name) is not None]
+        rules = [law.name for law in HORIZON_RULES.values() if getattr(law, name) is not None]
         raise MutransferError(
             f"horizon rule {rule.name!r} says nothing about {name} ({rule.source}) and {name} is "
             f"{ratio:g}, not 1; rules that do: {', '.join(rules)}"

@@ -1,4 +1,4 @@
-"""A published rule for batch size and training duration, with its assumptions and its range.
+"""A published rule for batch size and duration: assumptions, range, factors.
 
 Longer runs are an open question. At a fixed batch the published exponents of the rate in the number
 of tokens are 0 (2203.03466: the number of steps transfers as it is), -0.3 (Marin's recipe), -0.32

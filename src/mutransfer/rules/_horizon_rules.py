@@ -1,4 +1,7 @@
-"""The rules for batch size and training duration: data alone. A new rule is one entry here."""
+"""The rules for batch size and duration: data alone.
+
+A new rule is one entry here.
+"""
 
 from __future__ import annotations
 

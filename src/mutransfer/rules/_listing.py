@@ -74,10 +74,9 @@ def signals(rule: Parametrization, form: str = "plain") -> dict[str, Powers]:
     of a branch carry it. The threshold of a gradient norm is among them, because it is stated for
     explicit multipliers (Tensor Programs V, Table 8).
     """
-    multipliers = {
-        "attention logits": rule.attention_scale,
-        "logits of a tied head": rule.logit_multiplier,
-    }
+    multipliers = {"attention logits": rule.attention_scale}
+    if rule.one_rate or Role.READOUT in rule.laws:
+        multipliers["logits of a tied head"] = rule.logit_multiplier
     if form != "plain" and rule.alpha is not None:
         multipliers["outputs of residual branches"] = rule.branch_multiplier
     if rule.clip != ONE:

@@ -15,7 +15,9 @@ DEFAULT = "default"
 
 
 def is_default(name: str | Parametrization | None) -> bool:
-    """Return True if the model chooses the rule, with or without changes after a comma.
+    """Return True if the model chooses the rule.
+
+    Changes may follow after a comma.
 
     >>> is_default(None), is_default("default, without eps"), is_default("mup")
     (True, True, False)
@@ -26,7 +28,9 @@ def is_default(name: str | Parametrization | None) -> bool:
 def parametrization(
     name: str | Parametrization | None, default: Parametrization | None = None
 ) -> Parametrization:
-    """Return the parametrization of this name, with options and ablations after commas.
+    """Return the parametrization of this name.
+
+    Options and ablations follow after commas.
 
     >>> print(parametrization("completep").branch_multiplier)
     depth^-1
@@ -100,7 +104,7 @@ def family(name: str | Family) -> Family:
 
 
 def families(name: str | Family | Mapping[str, str | Family]) -> dict[str, Family]:
-    """Return the families of an optimizer text, by the role or name pattern that each trains.
+    """Return the families of an optimizer text, by role or name pattern.
 
     Two names with a plus share the work: the first trains hidden matrices, the second the rest.
 
@@ -112,7 +116,7 @@ def families(name: str | Family | Mapping[str, str | Family]) -> dict[str, Famil
     """
     if isinstance(name, Mapping):
         return {key: family(value) for key, value in name.items()}
-    if isinstance(name, Family) or "+" not in name:
+    if not isinstance(name, str) or "+" not in name:
         return {"*": family(name)}
     hidden, *rest = (part.strip() for part in name.split("+"))
     if len(rest) != 1:

@@ -40,24 +40,25 @@ PaperRow = tuple[str, list[tuple[Powers, Powers]]]
 
 
 def paper_table(rule: Parametrization, optimizer: Family, form: str) -> list[PaperRow]:
-    """Return the table as Tensor Programs V prints it, one column for each kind of weights.
+    """Return the table as Tensor Programs V prints it.
 
-    Its rows are initial variance, multiplier and rates. Rows for the optimizer's eps and decay are
-    added to the paper's. Each cell has its value and that of standard parametrization, in one fan:
-    a finite one is a constant, and hidden weights have two that grow alike.
+    It has one column for each kind of weights, and rows for initial variance, multiplier and rates.
+    Rows for the optimizer's eps and decay are added to the paper's. Each cell has its value and
+    that of standard parametrization, in one fan: a finite one is a constant, and hidden weights
+    have two that grow alike.
 
     Raises:
         MutransferError: there is no form of this name.
     """
-    trained = {
-        each.name.removesuffix("w"): each for each in (family("sgd"), family("adam"), optimizer)
-    }
+    families = (family("sgd"), family("adam"), optimizer)
+    # AdamW's rate is that of Adam, so it takes Adam's row.
+    trained = {trainer.name.removesuffix("w"): trainer for trainer in families}
     rows = [
         ("init. var.", _cells(rule, optimizer, form, "init", 2)),
         ("multiplier", _cells(rule, optimizer, form, "multiplier")),
     ]
-    for name, each in trained.items():
-        rows.append((f"{_NAMES.get(name, name)} LR", _cells(rule, each, form, "lr")))
+    for name, trainer in trained.items():
+        rows.append((f"{_NAMES.get(name, name)} LR", _cells(rule, trainer, form, "lr")))
     name = _NAMES.get(optimizer.name, optimizer.name)
     if optimizer.eps is not None:
         rows.append((f"{name} eps", _cells(rule, optimizer, form, "eps")))
@@ -69,8 +70,8 @@ def paper_table(rule: Parametrization, optimizer: Family, form: str) -> list[Pap
 def _cells(
     rule: Parametrization, optimizer: Family, form: str, quantity: str, power: int = 1
 ) -> list[tuple[Powers, Powers]]:
-    def cell(each: Parametrization, role: Role) -> Powers:
-        value: Powers = getattr(each.quantities(role, optimizer, form=form), quantity) ** power
+    def cell(source: Parametrization, role: Role) -> Powers:
+        value: Powers = getattr(source.quantities(role, optimizer, form=form), quantity) ** power
         growing = value.substitute(**_ONE_FAN[role])
         # The paper keeps a constant such as the input's variance 1/fan_in where nothing grows.
         return value if growing == ONE and quantity in ("init", "multiplier") else growing
@@ -80,9 +81,10 @@ def _cells(
 
 
 def jump(rule: Parametrization, role: Role, origin: str, form: str) -> Powers:
-    """Return the theta of the abc symmetry that takes a role's row from one form to another.
+    """Return the theta that takes a role's row from one form to another.
 
-    It is the ratio of the two forms' multipliers (Tensor Programs V, Lemma J.1).
+    It belongs to the abc symmetry (Tensor Programs V, Lemma J.1) and is the ratio of the two forms'
+    multipliers.
 
     Raises:
         MutransferError: there is no form of this name.

@@ -1,4 +1,4 @@
-"""The engine: a parametrization turns the laws of roles into quantities of tensors."""
+"""The engine: a parametrization turns laws of roles into quantities of tensors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ._roles import Place, Role
 from ._situation import Situation
 
 _STANDARD = laws(readout="1/2")
-_OPTIONS = {name: each for name, each in DISAGREEMENTS.items() if each.is_option}
+_OPTIONS = {name: choice for name, choice in DISAGREEMENTS.items() if choice.is_option}
 _FACTORS = ("init", "lr", "eps", "decay", "branch", "attention")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parametrization:
-    """A rule by which initial scale, multiplier, rate, eps and decay of every role scale.
+    """A rule by which the five quantities of every role scale.
 
     Attributes:
         name: Its name, and after a comma each option and each factor that is switched off.
@@ -105,7 +105,7 @@ class Parametrization:
             )
         return self.laws[role]
 
-    def using(self, **options: Exponent) -> Parametrization:
+    def using(self, /, **options: Exponent) -> Parametrization:
         """Return the rule with other sides taken in disagreements, or with another alpha.
 
         >>> from mutransfer.rules import parametrization
@@ -206,11 +206,11 @@ class Parametrization:
     def disagreements(
         self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE
     ) -> list[Disagreement]:
-        """Return the choices that sources make differently and that matter for such a tensor."""
+        """Return the disagreements of sources that matter for such a tensor."""
         situation = self._situation(role, optimizer, place)
         if self.one_rate:
             return []
-        return [each for each in DISAGREEMENTS.values() if each.concerns(situation)]
+        return [choice for choice in DISAGREEMENTS.values() if choice.concerns(situation)]
 
     def side(self, disagreement: Disagreement, optimizer: Family) -> str:
         """Return the side that the rule takes in a disagreement."""
@@ -220,7 +220,7 @@ class Parametrization:
     def derivation(
         self, role: Role, optimizer: Family, place: Place = Place.OUTSIDE
     ) -> list[Reason]:
-        """Return the reasons for `quantities`, before a multiplier is folded into the tensor."""
+        """Return the reasons for `quantities`, before any multiplier is folded."""
         if self.one_rate:
             what = "one rate, eps and decay for all tensors, and the model's own initial law"
             return [Reason("source", f"{self.source}: {what}")]
@@ -292,7 +292,7 @@ class Parametrization:
             yield f"without {quantity}", partial(self._switched_off, quantity=quantity)
 
     def _switched_off(self, q: Quantities, s: Situation, quantity: str) -> Quantities:
-        """Return the quantities with one as in standard parametrization, in Table 8's form."""
+        """Return the quantities with one as Table 8 would have it without the rule."""
         explicit = self.multiplier(s.role, "table8")
         shown = q.rescale(explicit, s.optimizer)
         shown = replace(shown, **{quantity: getattr(_standard(s.role), quantity)})
@@ -335,7 +335,7 @@ def _standard(role: Role) -> Quantities:
 
 
 def _named(name: str, *changes: str) -> str:
-    """Return a rule's name with changes after it; a side taken anew replaces the one before."""
+    """Return a rule's name with changes; a new side replaces the one before."""
     base, *parts = name.split(", ")
     for change in changes:
         option = change.partition("=")[0]

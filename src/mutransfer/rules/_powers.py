@@ -1,4 +1,4 @@
-"""Products of rational powers of named ratios: exact algebra, evaluation, printing."""
+"""Products of rational powers of named ratios: algebra, evaluation, printing."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def exact(name: str, value: Exponent) -> Fraction:
 
 
 def powers(**exponents: Exponent) -> Powers:
-    """Return the product of each named ratio to its exponent; text such as "-1/2" is exact."""
+    """Return the product of named ratios to exponents; text such as "-1/2" is exact."""
     fractions = ((name, Fraction(exponent)) for name, exponent in exponents.items())
     factors = ((name, exponent) for name, exponent in fractions if exponent)
     return Powers(tuple(sorted(factors, key=lambda factor: (_rank(factor[0]), factor[0]))))

@@ -1,8 +1,7 @@
 """The one principle that turns laws into rates, and its explanation.
 
-The rate is the wanted change of the layer's output, divided by the change at rate 1. The eps is in
-proportion to what it is added to. The decay shrinks a tensor by the same fraction a step at every
-width.
+The rate is the wanted change of the layer's output, divided by the change at rate 1. The eps scales
+as what it is added to. The decay shrinks a tensor by the same fraction a step at every width.
 """
 
 from __future__ import annotations
@@ -16,11 +15,15 @@ from ._situation import Situation
 
 
 def derived(s: Situation) -> Quantities:
-    """Return the quantities of a tensor without any multiplier, before options and ablations.
+    """Return the quantities of a tensor, before options and ablations.
 
-    lr = change / response; eps = gradient^eps_degree · (what eps is added to); decay = wanted
-    shrinking / lr, in the optimizer's own convention (Tensor Programs V, Lemma J.1; 2603.00541,
-    Section 4 and Tables 6 and 12).
+    The tensor has no multiplier. With the response, the change of the layer's output at rate 1:
+
+        lr    = wanted change / response
+        eps   = gradient^eps_degree · (what eps is added to, for a unit gradient)
+        decay = wanted shrinking / lr, in the optimizer's own convention
+
+    (Tensor Programs V, Lemma J.1; 2603.00541, Section 4 and Tables 6 and 12).
     """
     optimizer, gradient = s.optimizer, s.gradient
     lr = s.change / _response(s)

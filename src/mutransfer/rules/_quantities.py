@@ -1,4 +1,4 @@
-"""The five quantities of a tensor, and the abc symmetry that moves factors between them."""
+"""The five quantities of a tensor, and the abc symmetry between them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ QUANTITIES = ("init", "multiplier", "lr", "eps", "decay")
 
 @dataclass(frozen=True, kw_only=True)
 class Quantities:
-    """Powers by which the five quantities of a tensor scale, each relative to base size.
+    """Powers by which the five quantities of a tensor scale.
 
-    The tensor W acts as `y = multiplier * (W x)`.
+    The tensor W acts as `y = multiplier * (W x)`. Each power is relative to base size.
 
     Attributes:
         init: Standard deviation of an entry at initialisation.
@@ -52,7 +52,7 @@ class Quantities:
         )
 
     def fold(self, multiplier: Powers, optimizer: Family) -> Quantities:
-        """Return equal training with a multiplier of the output, and its own, in the tensor."""
+        """Return equal training with this multiplier, and its own, in the tensor."""
         whole = replace(self, multiplier=self.multiplier * multiplier)
         return whole.rescale(ONE / whole.multiplier, optimizer)
 

@@ -1,6 +1,6 @@
-"""The register of disagreements: data, each entry with the functions that it alone uses.
+"""The register of disagreements.
 
-A new disagreement is one entry here.
+A new disagreement is one entry here, with the functions that it alone uses before it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Residual schemes: weights of branches and stream, and the equivalent branch multipliers.
+"""Residual schemes: weights of branches and stream, equivalent multipliers.
 
 Where every branch and the head begin with a normalisation, the scale of the stream itself has no
 effect. So any scheme x <- a·x + b·f(x) is the plain one x <- x + c·f(x) with multipliers c of its
@@ -59,11 +59,12 @@ def branch_multipliers(depth: int, alpha: float = 1.0, constant: float = 1.0) ->
 
 
 def tau(depth: int, *, multiplier: float = 1.0, ratio: float = 1.0) -> Residual:
-    """Return u-muP's scheme, which keeps the stream at unit scale (2407.17465, Appendix G).
+    """Return u-muP's scheme, which keeps the stream at unit scale.
 
     Attention and MLP branches take turns. Branch number l has weight tau / sqrt(1 + tau²) and the
-    stream 1 / sqrt(1 + tau²), with tau² = a² / (depth/2 + the sum of a² of the branches before it).
-    It is the plain pre-norm scheme with multipliers a · (depth/2)^-1/2: alpha = 1/2 exactly.
+    stream 1 / sqrt(1 + tau²), with tau² = a² / (depth/2 + the sum of a² of the branches before it)
+    (2407.17465, Appendix G). It is the plain pre-norm scheme with multipliers a · (depth/2)^-1/2:
+    alpha = 1/2 exactly.
 
     Args:
         depth: Number of branches, an even number: attention and MLP in turn.

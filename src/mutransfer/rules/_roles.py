@@ -1,4 +1,4 @@
-"""Roles and places of tensors: what each multiplies, which dimensions grow, where it stands.
+"""Roles and places of tensors.
 
 A new role is one member here, with its traits, and one law in `_laws.py`.
 """

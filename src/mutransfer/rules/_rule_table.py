@@ -35,6 +35,8 @@ class RuleTable(Result):
 
     def __post_init__(self) -> None:
         check_form(self.form)
+        # What cannot be derived, such as another decay for SGD, is refused here, not in print.
+        _ = self.rows, self.paper
 
     @property
     def rows(self) -> list[Row]:
@@ -49,7 +51,8 @@ class RuleTable(Result):
     @property
     def paper(self) -> list[PaperRow]:
         """The rows as Tensor Programs V prints them; empty where it has no such table."""
-        if self.form == "plain" or self.rule.one_rate:
+        known = self.rule.laws.keys() >= set(COLUMNS.values())
+        if self.form == "plain" or self.rule.one_rate or not known:
             return []
         return paper_table(self.rule, self.optimizer, self.form)
 
@@ -76,13 +79,19 @@ class RuleTable(Result):
         return "\n\n".join(parts)
 
     def to_latex(self) -> str:
-        """Return the table in LaTeX for the package booktabs; the paper's where it prints one."""
+        """Return the table in LaTeX for the package booktabs.
+
+        It is the paper's table where the paper prints one.
+        """
         if paper := self._paper_cells(latex, "${}$"):
             return latex_table(["", *(column.replace("&", r"\&") for column in COLUMNS)], paper)
         return latex_table(["role", *QUANTITIES], self._cells(lambda power: f"${latex(power)}$"))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table as data, exact; a rule or a family of one's own travels with it."""
+        """Return the table as data, exact.
+
+        A rule or a family of one's own, which no name gives back, travels whole.
+        """
         rule, optimizer = self.rule, self.optimizer
         data: dict[str, Any] = {
             "rule": rule.name,
@@ -126,7 +135,7 @@ class RuleTable(Result):
         ]
 
     def _paper_cells(self, notation: Callable[[Powers], str], frame: str) -> list[list[str]]:
-        """Return the paper's cells, with standard parametrization in brackets where it differs."""
+        """Return the paper's cells, in brackets standard parametrization."""
 
         def cell(power: Powers, standard: Powers) -> str:
             text, other = (frame.format(notation(each)) for each in (power, standard))
@@ -140,9 +149,9 @@ def rule_table(
 ) -> RuleTable:
     """Return the table of a rule.
 
-    >>> table = rule_table("mup", "adam", "table9")
-    >>> print(table.paper[2][0], [str(value) for value, standard in table.paper[2][1]])
-    SGD LR ['1', '1', '1']
+    >>> table = rule_table("mup")
+    >>> print(table.multipliers["attention logits"])
+    head_dim^-1
 
     Args:
         rule: A parametrization or its name, with options and ablations after commas.
@@ -150,7 +159,8 @@ def rule_table(
         form: "plain", "table3", "table8", "table9" or "unit": equal training, different looks.
 
     Raises:
-        MutransferError: there is no rule, optimizer or form of this name.
+        MutransferError: there is no rule, optimizer or form of this name, or an option of the rule
+            is not defined for the optimizer.
     """
     return RuleTable(rule=parametrization(rule), optimizer=family(optimizer), form=form)
 

@@ -1,4 +1,7 @@
-"""The parametrizations: data alone, with their sources. A new rule is one entry here."""
+"""The parametrizations: data alone, with their sources.
+
+A new rule is one entry here. The BibTeX of its papers is in `_citations.py`, or whole in `cites`.
+"""
 
 from __future__ import annotations
 
