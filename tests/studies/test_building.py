@@ -13,8 +13,7 @@ from torch import nn
 
 from mutransfer.core import Size
 from mutransfer.studies import estimate, members, planned, sweep
-
-from .small_studies import double, small
+from tests.studies.small_study import double, short
 
 
 class Counting:
@@ -47,7 +46,7 @@ def uncopied(width: int, depth: int) -> nn.Module:
 @pytest.mark.parametrize("watched", [False, True], ids=["alone", "with progress"])
 def test_24_runs_need_two_models_a_size_and_one_base(tmp_path: Path, watched: bool) -> None:
     build = Counting()
-    study = small(build=build)
+    study = short(build=build)
     progress: dict[str, Any] = {"progress": lambda progress: None} if watched else {}
     assert len(sweep(study, tmp_path, **progress).rows) == 24
     # The base is that of width 8; each size is drawn for two seeds, and read without values.
@@ -62,7 +61,7 @@ def test_24_runs_need_two_models_a_size_and_one_base(tmp_path: Path, watched: bo
 def test_more_rules_and_rates_need_no_more_models(tmp_path: Path) -> None:
     build = Counting()
     rules = ["sp", "mup", "ntk", "mup, without eps"]
-    sweep(small(build=build, rules=rules, lr=[2.0**-i for i in range(8, 2, -1)]), tmp_path)
+    sweep(short(build=build, rules=rules, lr=[2.0**-i for i in range(8, 2, -1)]), tmp_path)
     assert build.calls.total() == 7
 
 
@@ -77,7 +76,7 @@ def test_a_plan_is_made_once_for_each_rule_and_size(
         model.register_forward_hook(lambda module, inputs, output: passes.append(width))
         return model
 
-    study = small(build=build, steps=1, rules=["mup", "ntk"])
+    study = short(build=build, steps=1, rules=["mup", "ntk"])
     planned(study, "mup", Size(width=16, depth=3))
     once = Counter(passes)
     passes.clear()
@@ -99,7 +98,7 @@ def _forward_without_hooks(functional: Any) -> Any:
 
 @pytest.mark.parametrize("rule", ["sp", "mup"])
 def test_members_of_a_rule_do_not_depend_on_its_company(rule: str) -> None:
-    alone, together = small(rules=[rule]), small(rules=["sp", rule, "ntk"][rule == "sp" :])
+    alone, together = short(rules=[rule]), short(rules=["sp", rule, "ntk"][rule == "sp" :])
     runs = [run for run in together.runs() if run.rule == rule]
     assert runs == alone.runs()
     chosen = [run for run in runs if run.size["width"] == 16]
@@ -115,7 +114,7 @@ def test_a_model_that_cannot_be_copied_is_drawn_again(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="lock"):
         deepcopy(uncopied(8, 3))
     losses = [
-        [row["loss"] for row in sweep(small(build=build), tmp_path / build.__name__).rows]
+        [row["loss"] for row in sweep(short(build=build), tmp_path / build.__name__).rows]
         for build in (double, uncopied)
     ]
     assert losses[0] == losses[1]
@@ -133,14 +132,14 @@ def test_timing_changes_nothing_that_a_model_keeps(tmp_path: Path) -> None:
             self.age += 1
             return self.model(x) / self.age
 
-    study = small(build=lambda width, depth: Ageing(width), rules=["sp"])
+    study = short(build=lambda width, depth: Ageing(width), rules=["sp"])
     silent = sweep(study, tmp_path / "silent")
     assert sweep(study, tmp_path / "watched", progress=lambda progress: None).rows == silent.rows
 
 
 def test_an_estimate_builds_as_the_sweep_does() -> None:
     build = Counting()
-    study = small(build=build)
+    study = short(build=build)
     assert estimate(study, study.runs()) > 0
     assert build.calls.total() == 7
     assert estimate(replace(study, seeds=1), []) == 0

@@ -9,8 +9,7 @@ import mutransfer as mt
 from mutransfer.core import MutransferError
 from mutransfer.rules import Parametrization, Role, laws, parametrization
 from mutransfer.studies import Runs, missing, sweep
-
-from .small_studies import small
+from tests.studies.small_study import short
 
 MINE = Parametrization(
     name="mine",
@@ -23,7 +22,7 @@ OTHER = replace(MINE, laws=laws())
 
 
 def test_an_own_rule_is_swept_under_its_name(tmp_path: Path) -> None:
-    study = small(rules=["sp", MINE])
+    study = short(rules=["sp", MINE])
     runs = sweep(study, tmp_path / "own")
     assert runs.rules == ["sp", "mine"] and Runs.read(tmp_path / "own") == runs
     assert len(runs.rows) == len(study.runs()) == 24
@@ -38,24 +37,24 @@ def test_an_own_rule_trains_by_its_data_whatever_its_name(tmp_path: Path) -> Non
         "mine": MINE,
     }
     losses = {
-        name: [row["loss"] for row in sweep(small(rules=[rule], **grid), tmp_path / name).rows]
+        name: [row["loss"] for row in sweep(short(rules=[rule], **grid), tmp_path / name).rows]
         for name, rule in rules.items()
     }
     assert losses["named"] == losses["own"] != losses["mine"]
 
 
 def test_a_sweep_of_an_own_rule_is_resumed(tmp_path: Path) -> None:
-    whole = sweep(small(rules=[MINE, "sp"]), tmp_path / "whole")
-    part = small(rules=[MINE, "sp"], width=[8], base={"width": 8})
+    whole = sweep(short(rules=[MINE, "sp"]), tmp_path / "whole")
+    part = short(rules=[MINE, "sp"], width=[8], base={"width": 8})
     sweep(part, tmp_path / "part")
-    study = small(rules=[MINE, "sp"])
+    study = short(rules=[MINE, "sp"])
     assert len(missing(study, tmp_path / "part")) == 12
     assert sweep(study, tmp_path / "part").rows == whole.rows
     assert missing(study, tmp_path / "part") == []
 
 
 def test_a_grid_of_an_own_rule_is_extended(tmp_path: Path) -> None:
-    study = small(width=[8], rules=[MINE], lr=mt.log2(-20, -18))
+    study = short(width=[8], rules=[MINE], lr=mt.log2(-20, -18))
     runs = sweep(study, tmp_path, extend=2)
     assert runs.losses("mine", study.base)[0] == mt.log2(-20, -16)
     assert sweep(study, tmp_path, extend=2) == runs
@@ -63,17 +62,17 @@ def test_a_grid_of_an_own_rule_is_extended(tmp_path: Path) -> None:
 
 def test_run_ids_of_an_own_rule_hold_its_data() -> None:
     ids = [
-        small(rules=[rule]).run_id(small(rules=[rule]).runs()[0])
+        short(rules=[rule]).run_id(short(rules=[rule]).runs()[0])
         for rule in (MINE, OTHER, replace(MINE, name="other"), "mup")
     ]
     assert len(set(ids)) == len(ids)
-    retitled = small(rules=[replace(MINE, title="another title", cites=("0000.00000",))])
+    retitled = short(rules=[replace(MINE, title="another title", cites=("0000.00000",))])
     assert retitled.run_id(retitled.runs()[0]) == ids[0], "titles and sources train nothing"
 
 
 def test_a_rule_of_the_library_is_the_one_that_its_name_says() -> None:
     ablated = parametrization("completep").using(decay="sqrt").without("eps")
-    given, named = small(rules=[ablated]), small(rules=["completep, decay=sqrt, without eps"])
+    given, named = short(rules=[ablated]), short(rules=["completep, decay=sqrt, without eps"])
     assert given.rules == named.rules == ("completep, decay=sqrt, without eps",)
     assert given == named and given.runs() == named.runs()
 
@@ -93,12 +92,12 @@ def test_a_rule_of_the_library_is_the_one_that_its_name_says() -> None:
 )
 def test_rules_that_share_a_name_are_refused(rules: object, message: str) -> None:
     with pytest.raises(MutransferError, match=message):
-        small(rules=rules)
+        short(rules=rules)
 
 
 def test_a_record_of_another_rule_of_the_name_is_refused(tmp_path: Path) -> None:
-    before = sweep(small(rules=[MINE]), tmp_path)
+    before = sweep(short(rules=[MINE]), tmp_path)
     with pytest.raises(MutransferError, match="has runs of another rule named 'mine'"):
-        sweep(small(rules=["sp", OTHER]), tmp_path)
+        sweep(short(rules=["sp", OTHER]), tmp_path)
     assert Runs.read(tmp_path) == before
-    assert len(missing(small(rules=[OTHER]), tmp_path)) == len(before.rows)
+    assert len(missing(short(rules=[OTHER]), tmp_path)) == len(before.rows)

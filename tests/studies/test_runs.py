@@ -8,8 +8,7 @@ import pytest
 
 from mutransfer.core import MutransferError, Size
 from mutransfer.studies import Runs, sweep
-
-from .small_studies import small
+from tests.studies.small_study import short
 
 SMALL, LARGE = Size(width=8, depth=2), Size(width=16, depth=2)
 
@@ -47,7 +46,7 @@ def test_the_repr_is_short_and_the_notebook_has_the_summary() -> None:
 
 
 def test_runs_survive_json(tmp_path: Path) -> None:
-    for runs in (RUNS, sweep(small(), tmp_path)):
+    for runs in (RUNS, sweep(short(), tmp_path)):
         data = runs.to_json()
         assert Runs.from_json(data) == Runs.from_json(json.dumps(data, allow_nan=False)) == runs
 

@@ -113,7 +113,13 @@ def test_ids_do_not_depend_on_the_grid_around_a_run() -> None:
 def test_ids_differ_by_every_field_of_run_and_study() -> None:
     runs = [
         replace(RUN, **change)
-        for change in ({"rule": "mup"}, {"width": 17}, {"depth": 3}, {"lr": 0.25}, {"seed": 1})
+        for change in (
+            {"rule": "mup"},
+            {"size": Size(width=17, depth=2)},
+            {"size": Size(width=16, depth=3)},
+            {"lr": 0.25},
+            {"seed": 1},
+        )
     ]
     studies = [
         study(resmlp),

@@ -9,8 +9,7 @@ import pytest
 from mutransfer.core import MutransferError
 from mutransfer.studies import members, planned, recipe, sweep
 from mutransfer.training import train_one_by_one
-
-from .small_studies import small
+from tests.studies.small_study import short
 
 MIXED = "muon-original+adamw"
 HIDDEN = {"hidden.0.weight", "hidden.1.weight"}
@@ -27,7 +26,7 @@ def test_rows_are_those_of_torch_one_by_one(
     tmp_path: Path, optimizer: str, exact_muon: None
 ) -> None:
     options = {optimizer.partition("+")[0]: {"momentum": 0.9}, "adamw": {"betas": (0.8, 0.9)}}
-    study = small(optimizer=optimizer, options=options, weight_decay=0.1, steps=25)
+    study = short(optimizer=optimizer, options=options, weight_decay=0.1, steps=25)
     rows = {row["id"]: row for row in sweep(study, tmp_path).rows}
     for _, group in groupby(study.runs(), lambda run: run.size):
         runs = list(group)
@@ -39,11 +38,11 @@ def test_rows_are_those_of_torch_one_by_one(
 @pytest.mark.parametrize("rule", ["sp", "mup", "default", "ntk"])
 @pytest.mark.parametrize("width", [8, 16])
 def test_muon_trains_the_same_tensors_at_every_size_and_rule(rule: str, width: int) -> None:
-    assert by_muon(small(optimizer=MIXED, rules=[rule]), rule, width) == HIDDEN
+    assert by_muon(short(optimizer=MIXED, rules=[rule]), rule, width) == HIDDEN
 
 
 def test_each_family_has_its_own_defaults_of_torch() -> None:
-    study = small(optimizer=MIXED, rules=["sp"])
+    study = short(optimizer=MIXED, rules=["sp"])
     table = members(study, study.runs()[:1])[0].table
     decays = {row.optimizer: row.weight_decay for row in table.values()}
     assert decays == {"muon-original": 0.1, "adamw": 0.01}
@@ -58,7 +57,7 @@ def test_options_of_either_family_train_something_else(tmp_path: Path) -> None:
     changes += [{"adamw": {"betas": (0.5, 0.5)}}]
     grid: dict[str, Any] = {"width": [8], "rules": ["sp"], "seeds": 1, "lr": [2.0**-6]}
     losses = {
-        sweep(small(optimizer=MIXED, options=options, **grid), tmp_path / str(i)).rows[0]["loss"]
+        sweep(short(optimizer=MIXED, options=options, **grid), tmp_path / str(i)).rows[0]["loss"]
         for i, options in enumerate(changes)
     }
     assert len(losses) == 3
@@ -89,9 +88,9 @@ def test_optimizers_that_no_study_trains_with_are_refused(
     changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(MutransferError, match=message.replace("{", r"\{")):
-        small(**changes)
+        short(**changes)
 
 
 def test_muon_alone_is_refused_where_tensors_are_no_matrices(tmp_path: Path) -> None:
     with pytest.raises(MutransferError, match="muon-original updates matrices only"):
-        sweep(small(optimizer="muon-original"), tmp_path)
+        sweep(short(optimizer="muon-original"), tmp_path)
