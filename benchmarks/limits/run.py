@@ -491,7 +491,7 @@ PARTS: dict[str, Callable[[], Result]] = {
 
 
 def record(path: str, part: str, made: Result, result: Result) -> None:
-    """Write one part, beside what the file holds of others."""
+    """Write one part of the record, and keep the others."""
     file = Path(path)
     held = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps({**held, part: {"about": made, "result": result}}, indent=1) + "\n")

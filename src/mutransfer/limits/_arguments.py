@@ -106,16 +106,16 @@ def factors(schedule: Schedule | None, steps: int) -> Float[Array, " steps"]:
     if schedule is None:
         return np.ones(steps)
     values = [schedule(step) for step in range(steps)] if callable(schedule) else schedule
-    found = floats("schedule", values)
-    if found.shape != (steps,):
+    array = floats("schedule", values)
+    if array.shape != (steps,):
         raise MutransferError(
-            f"schedule has the shape {found.shape}, but there are {steps} steps: give ({steps},)"
+            f"schedule has the shape {array.shape}, but there are {steps} steps: give ({steps},)"
         )
-    if (found < 0).any():
+    if (array < 0).any():
         raise MutransferError(
-            f"schedule has the factor {found.min():g}: factors cannot be negative"
+            f"schedule has the factor {array.min():g}: factors cannot be negative"
         )
-    return found
+    return array
 
 
 def batch_weights(

@@ -90,8 +90,8 @@ def depth_transfer(
     if compare and any(finite) and over != "beta0":
         problems.append((_unscaled(first, finite), finite))
     jobs = [
-        _Job(each, over, values or RATES, own, metric, width, seeds, accuracy)
-        for each, own in problems
+        _Job(varied, over, values or RATES, sizes, metric, width, seeds, accuracy)
+        for varied, sizes in problems
     ]
     total, done, landscapes = sum(job.total for job in jobs), 0, []
     for job in jobs:

@@ -15,7 +15,7 @@ from ..statistics import diversity_exponent
 from ._json import fields_of
 
 FEWEST_LAYERS = 16
-"""Fewest branches of which two distances lie within 1/8 of the depth."""
+"""Fewest branches: two distances lie within 1/8 of their depth."""
 
 
 def feature_diversity(features: ArrayLike) -> float:

@@ -96,7 +96,7 @@ def _constant(
 def errors_against_fit(curves: Curves, resampled: bool) -> ErrorSquares:
     """Return squares against the limit that the curves themselves point to.
 
-    The limit is a in a + b / width (+ c / depth), by least squares at every point, with weights in
+    The limit is a in a + b / width (+ c / depth), by least squares at every point. Weights are in
     proportion to the width.
     """
     widths, depths = sizes(curves)

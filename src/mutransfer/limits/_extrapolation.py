@@ -1,6 +1,6 @@
 """Infinite depth, extrapolated from stacks of finite depth (Richardson's method).
 
-Axes: layers of a stack, of which those of the coarsest stack are kept.
+Axes: layers of a stack; those of the coarsest stack are kept.
 """
 
 from __future__ import annotations

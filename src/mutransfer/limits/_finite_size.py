@@ -195,8 +195,8 @@ def _compared(
     if limit is not None:
         known = _given(limit, curves)
         exact = {depth: np.zeros(1) for depth in known}
-        found = fit_errors(curves, errors_against(known, exact))
-        return _Comparison("given", _laws(found, curves), known[depths[-1]])
+        laws = _laws(fit_errors(curves, errors_against(known, exact)), curves)
+        return _Comparison("given", laws, known[depths[-1]])
     if isinstance(build, Problem):
         return _against_theory(build, curves, of, accuracy)
     laws = _laws(fit_errors(curves, errors_against_fit), curves)

@@ -1,15 +1,14 @@
 """Invariant imbedding in layers: linear networks of infinite width, time by time.
 
-The fields of a layer depend on all other layers, through the weights below it, which learned from
-its gradients, and through the weights above it, which learned from its features. Cut the network at
-one layer. All that lies below is summed up by how it turns g of the cut into h of the cut, and all
-that lies above by how it turns h into g:
+The fields of a layer depend on all other layers: the weights below it learned from its gradients,
+the weights above it from its features. Cut the network at one layer. All that lies below is summed
+up by how it turns g of the cut into h of the cut. All that lies above turns h into g:
 
     h = zeta + R g      zeta: the part made below alone; R: learned below from g, and answers to g
     g = kappa + Q h     kappa: the part made above alone; Q: the same of the weights above
 
 so h = (1 - R Q)^-1 (zeta + R kappa), and likewise g. Moving the cut up by one layer changes R by
-the weights that it passes, so one sweep up gives R everywhere and one sweep down gives Q. Row t of
+the weights that it passes. So one sweep up gives R everywhere, and one sweep down gives Q. Row t of
 R holds times before t alone, because weights learn from the past, and so does row t of Q. So every
 time needs one sweep up for the features, then one sweep down for the gradients, and no iteration.
 

@@ -24,5 +24,5 @@ def array(values: Any) -> Array:
 
 def size(value: Any) -> int | float:
     """Return a width or depth that `plain` wrote: whole, or infinite."""
-    found = number(value)
-    return found if math.isinf(found) else int(found)
+    whole = number(value)
+    return whole if math.isinf(whole) else int(whole)

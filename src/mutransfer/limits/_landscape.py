@@ -167,8 +167,8 @@ class Landscape(Result, Drawn):
         """Return the landscape that `to_json` wrote.
 
         Raises:
-            MutransferError: the data is no landscape, or its problem has an activation or loss that
-                is none of the library's.
+            MutransferError: the data is no landscape, or its problem has an activation or loss of
+                the user's own.
         """
         with parsing("a landscape written by Landscape.to_json"):
             given = parsed(data)
@@ -179,13 +179,13 @@ class Landscape(Result, Drawn):
                 **given,
             )
 
-    def save(self, out: str | Path) -> None:
+    def save(self, out: str | Path) -> Path:
         """Write limit.json, .csv, .png and .svg into this folder, as `Landscapes.save`.
 
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
         """
-        Landscapes(landscapes=(self,)).save(out)
+        return Landscapes(landscapes=(self,)).save(out)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -233,7 +233,7 @@ class Landscapes(Result, Drawn):
             given = parsed(data)["landscapes"]
             return cls(landscapes=tuple(map(Landscape.from_json, given)))
 
-    def save(self, out: str | Path) -> None:
+    def save(self, out: str | Path) -> Path:
         """Write limit.json, limit.csv, limit.png and limit.svg into this folder.
 
         Raises:
@@ -245,6 +245,7 @@ class Landscapes(Result, Drawn):
             (folder / "limit.json").write_text(f"{text(self)}\n", encoding="utf-8")
             write_csv(folder / "limit.csv", self.rows())
         self.save_figure(folder / "limit")
+        return folder
 
 
 def is_logarithmic(values: Float[Array, " values"]) -> bool:

@@ -167,7 +167,7 @@ class FiniteSize(Result, Drawn):
             width, depth = (tuple(map(int, given.pop(name))) for name in ("width", "depth"))
             return cls(laws=laws, width=width, depth=depth, **given)
 
-    def save(self, out: str | Path) -> None:
+    def save(self, out: str | Path) -> Path:
         """Write finite-size.json, .csv, .png and .svg into this folder.
 
         Raises:
@@ -179,6 +179,7 @@ class FiniteSize(Result, Drawn):
             (folder / "finite-size.json").write_text(f"{text(self)}\n", encoding="utf-8")
             write_csv(folder / "finite-size.csv", self.rows())
         self.save_figure(folder / "finite-size")
+        return folder
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -222,16 +223,16 @@ class Proxy(Result):
             return cls(**parsed(data))
 
 
-def how_small(found: FiniteSize, tolerance: float, *, networks: int = 1) -> Proxy:
+def how_small(result: FiniteSize, tolerance: float, *, networks: int = 1) -> Proxy:
     """Return the smallest proxy whose error is below a tolerance.
 
     Its error is sqrt(variance of one network / networks) + bias of the mean + error of finite
-    depth, each by its law with the upper end of the constant's interval. Of all widths and depths
+    depth. Each follows from its law, with the upper end of the constant's interval. Of all widths and depths
     that reach the tolerance it has the fewest hidden weights, width^2 depth.
 
     Args:
-        found: The laws.
-        tolerance: Root mean square error, in units of what was compared (`found.scale` is the
+        result: Errors of finite networks, with their laws.
+        tolerance: Root mean square error, in units of what was compared (`result.scale` is the
             limit's own).
         networks: Number of proxies that are averaged.
 
@@ -244,10 +245,10 @@ def how_small(found: FiniteSize, tolerance: float, *, networks: int = 1) -> Prox
             f"tolerance {tolerance}, networks {networks}: "
             "give a positive tolerance and at least one network"
         )
-    one = found.laws["one network"].constant.high / math.sqrt(networks)
-    mean = found.laws["mean over networks"].constant.high
-    depths, deep = np.array([found.depth[-1]]), np.zeros(1)
-    if law := found.laws.get("depth"):
+    one = result.laws["one network"].constant.high / math.sqrt(networks)
+    mean = result.laws["mean over networks"].constant.high
+    depths, deep = np.array([result.depth[-1]]), np.zeros(1)
+    if law := result.laws.get("depth"):
         first = (law.constant.high / tolerance) ** (1 / law.power)
         if first > _DEEPEST:
             raise MutransferError(
@@ -267,7 +268,8 @@ def how_small(found: FiniteSize, tolerance: float, *, networks: int = 1) -> Prox
     if law:
         parts["depth"] = float(deep[best])
     inside = (
-        found.width[0] <= width <= found.width[-1] and found.depth[0] <= depth <= found.depth[-1]
+        result.width[0] <= width <= result.width[-1]
+        and result.depth[0] <= depth <= result.depth[-1]
     )
     error = sum(parts.values())
     return Proxy(width=width, depth=depth, error=error, parts=parts, extrapolated=not inside)

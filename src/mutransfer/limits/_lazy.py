@@ -1,7 +1,7 @@
 """The lazy limit, gamma0 -> 0 after infinite width: training by a fixed kernel.
 
-Axes: T times, P examples; points = scales x P examples, where a scale is a share of the initial
-weights that some step still holds (one scale, 1, without weight decay).
+Axes: T times; P examples; points = scales x P examples. A scale is a share of the initial weights
+that some step still holds; without weight decay there is one, 1.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def _advance(
 ) -> Callable[[Pair, Pair], tuple[Pair, Pair, Pair]]:
     """Return a function from one recorded layer's kernels to the next layer's.
 
-    It maps the kernel of features and the tangent kernel of all weights so far to the next two, and
-    to the factor by which the kernel of gradients is larger in the layer below.
+    It maps the kernel of features and the tangent kernel of all weights so far to the next two. It
+    adds the factor by which the kernel of gradients is larger in the layer below.
     """
     if math.isinf(depth):
         return _panel(problem, kept)

@@ -43,7 +43,7 @@ def linear(
       O(L^2 (T P)^3) operations, O(L^2 (T P)^2) memory. It is the independent check of the other.
 
     At infinite depth the layers are layer time from 0 to 1. A stack of K branches errs by 1/K,
-    1/K^2 and so on, so stacks of `nodes`, twice and four times as many give it to third order. They
+    1/K^2 and so on. So stacks of `nodes`, twice and four times as many give it to third order. They
     are doubled until the last order changes outputs by less than the accuracy, or the largest has
     256. Near the rate at which training becomes unstable they do not settle; outputs_error and
     losses_error show it. Noise that vanishes with depth, where alpha exceeds 1/2, is left out.
@@ -63,8 +63,8 @@ def linear(
         "forward" (branches, times, examples, times), how features answer to the Gaussian part of
         the back-propagated signal, A^l = <dh^(l-1)_mu(t) / dr^l(s)>;
         "backward" (branches, times, times, examples), B^l = <dg^l(t) / du^l_nu(s)>. At infinite
-        depth they are multiplied by the root of the depth, layers are the coarsest stack's, and
-        errors are the change from second to third order: more than what is left, where small.
+        depth they are multiplied by the root of the depth, and layers are the coarsest stack's.
+        Errors are the change from second to third order: more than what is left, where small.
 
     Raises:
         MutransferError: the activation is not linear, the block depth is 2, the depth, method or

@@ -1,7 +1,7 @@
 """Training in function space: one program for finite and for infinite networks.
 
 Weights are never updated. A trained matrix is the part that is left of its initial value, plus a
-sum over past gradients, each of which is an outer product of two fields that are kept. So a network
+sum over past gradients. Every gradient is an outer product of two fields that are kept. So a network
 is given by its initial draw alone: weights of N neurons make it finite (`_simulate`), samples of
 the limit's single-site process make it infinitely wide (`_sites`). Nothing else differs.
 
@@ -147,7 +147,7 @@ class _Past:
     def learned(self, x: Field, seen: _History, made: _History) -> Field:
         """Return the learned part of a matrix times x.
 
-        Gradients are outer products of `made` and `seen`, so the product is the sum of past `made`,
+        Gradients are outer products of `made` and `seen`. So the product is the sum of past `made`,
         each times its weight and the overlap <seen x> over sites.
         """
         size = self.weights.shape[-1]

@@ -57,8 +57,8 @@ def nonlinear(
     Args:
         problem: The network, its data and training.
         depth: Number of branches, from 0 on, or math.inf. Infinite depth is extrapolated from
-            stacks of `nodes`, twice and four times as many branches, doubled until the last order
-            changes losses by less than the accuracy, or the largest has 16.
+            stacks of `nodes`, twice and four times as many branches. They are doubled until the
+            last order changes losses by less than the accuracy, or the largest has 16.
         accuracy: Half width of the loss's 95% interval that every step must reach, as a share of
             the initial loss.
         repetitions: Independent repetitions, 2 to 8.
@@ -69,8 +69,8 @@ def nonlinear(
 
     Returns:
         The limit, with errors of outputs and losses. They are standard errors, at infinite depth
-        together with the change from second to third order, which is above the accuracy where
-        stacks of 16 branches do not settle. Kernels are means over the repetitions, without
+        together with the change from second to third order. That is above the accuracy where stacks
+        of 16 branches do not settle. Kernels are means over the repetitions, without
         responses; at infinite depth layers are the smallest stack's.
 
     Raises:

@@ -47,8 +47,8 @@ class Problem:
 
     A "pre" branch of block depth 1 is W phi(h) / sqrt(N), of block depth 2
     W2 phi(W1 phi(h) / sqrt(N)) / sqrt(N). A "post" branch is phi(W h / sqrt(N)), or
-    phi(W2 phi(W1 h / sqrt(N)) / sqrt(N)), minus its mean over the N coordinates, as in Tensor
-    Programs VI. Gradient descent has the rate lr gamma0^2 N, for hidden weights times
+    phi(W2 phi(W1 h / sqrt(N)) / sqrt(N)); its mean over the N coordinates is subtracted, as in
+    Tensor Programs VI. Gradient descent has the rate lr gamma0^2 N, for hidden weights times
     L^(2 alpha - 1) where alpha exceeds 1/2. So features move by the same amount at every width and
     depth (arXiv 2309.16620; 2310.02244, Section 6.3 with gamma = 1 - alpha).
 
@@ -198,8 +198,7 @@ class Problem:
         """Return the problem that `to_json` wrote.
 
         Raises:
-            MutransferError: the data is no problem, or its activation or loss is none of the
-                library's.
+            MutransferError: the data is no problem, or its activation or loss is the user's own.
         """
         with parsing("a problem written by Problem.to_json"):
             given = parsed(data)

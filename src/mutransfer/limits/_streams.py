@@ -1,7 +1,7 @@
 """Residual streams, from which feature diversity is measured.
 
-A stream has one entry before the first branch and one after every branch, then times (of a limit or
-a network of a problem) and examples, and the coordinates last: sampled sites, or neurons.
+A stream has one layer before the first branch and one after every branch. Its next axes are times,
+for networks of a problem, and examples. The coordinates are last: sampled sites, or neurons.
 """
 
 from __future__ import annotations
