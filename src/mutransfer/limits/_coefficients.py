@@ -3,8 +3,8 @@
 In a linear network of infinite width every field is a sum of independent Gaussians with fixed
 coefficients. They are the input's draw, the readout's, and two for each branch. Its weights make
 one in the forward pass (covariance H of its input), one in the backward pass (covariance G of its
-signal). Kernels are products of coefficients; the answer of a weight matrix to its own use is a coefficient
-that can be read off. It is slower than the imbedding, and independent of it.
+signal). Kernels are products of coefficients; the answer of a weight matrix to its own use is a
+coefficient that can be read off. The march is slower than the imbedding, and independent of it.
 
 Axes: n = T times x P examples of features, time by time; T times of gradients; the basis of
 Gaussians.

@@ -227,8 +227,8 @@ def how_small(result: FiniteSize, tolerance: float, *, networks: int = 1) -> Pro
     """Return the smallest proxy whose error is below a tolerance.
 
     Its error is sqrt(variance of one network / networks) + bias of the mean + error of finite
-    depth. Each follows from its law, with the upper end of the constant's interval. Of all widths and depths
-    that reach the tolerance it has the fewest hidden weights, width^2 depth.
+    depth. Each follows from its law, with the upper end of the constant's interval. Of all widths
+    and depths that reach the tolerance it has the fewest hidden weights, width^2 depth.
 
     Args:
         result: Errors of finite networks, with their laws.

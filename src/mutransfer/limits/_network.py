@@ -1,9 +1,9 @@
 """Training in function space: one program for finite and for infinite networks.
 
 Weights are never updated. A trained matrix is the part that is left of its initial value, plus a
-sum over past gradients. Every gradient is an outer product of two fields that are kept. So a network
-is given by its initial draw alone: weights of N neurons make it finite (`_simulate`), samples of
-the limit's single-site process make it infinitely wide (`_sites`). Nothing else differs.
+sum over past gradients. Every gradient is an outer product of two fields that are kept. So a
+network is given by its initial draw alone: weights of N neurons make it finite (`_simulate`),
+samples of the limit's single-site process make it infinitely wide (`_sites`). Nothing else differs.
 
 Axes:
 
