@@ -119,7 +119,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a width that is zero": ({"width": [0, 16]}, r"width is \[0, 16\]"),
     "a number for widths": ({"width": 16}, r"width is 16"),
     "half a step": ({"steps": 1.5}, r"steps is 1\.5"),
-    "a task that is none": ({"task": 3}, r"task is a int: give a mutransfer\.Task"),
+    "a number as task": ({"task": 3}, r"task is a int: give a mutransfer\.Task"),
     "no model": ({"build": lambda width: None}, r"made a NoneType, not a torch\.nn\.Module"),
     "a loss that is a number": (
         {"loss": lambda output, batch: 1.0},

@@ -134,7 +134,7 @@ def test_with_feedback_the_instructive_example_is_two_layers() -> None:
 @pytest.mark.parametrize(
     "change", [{"gamma0": 0.0}, {"gamma0": -1.0}, {"norm": 0.0}, {"steps": -1}], ids=str
 )
-def test_two_layers_refuse_what_is_out_of_range(change: dict[str, float]) -> None:
+def test_two_layers_refuse_arguments_out_of_range(change: dict[str, float]) -> None:
     with pytest.raises(MutransferError, match="must be positive"):
         two_layer(1.0, **{"lr": 0.1, "steps": 3, **change})  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The page and the files beside it."""
+"""The page, and the files in its folder."""
 
 import csv
 import html

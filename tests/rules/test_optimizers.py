@@ -311,7 +311,7 @@ ADDED_TO_EPS: dict[str, Callable[[np.ndarray], float]] = {
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", ADDED_TO_EPS)
-def test_eps_has_the_size_of_what_it_is_added_to(name: str, shape: tuple[int, int]) -> None:
+def test_eps_has_the_size_of_its_summand(name: str, shape: tuple[int, int]) -> None:
     gradient, size, family = (
         np.outer(signs(shape[0]), signs(shape[1])),
         ADDED_TO_EPS[name],
@@ -410,7 +410,7 @@ def test_what_decay_means(optimizer: str, kind: str) -> None:
     assert rules.family(optimizer).decay == kind
 
 
-def test_decay_beside_a_normalised_update() -> None:
+def test_decay_of_optimizers_that_normalise_keeps_its_share() -> None:
     """Decay keeps its share in what it is added to.
 
     LAMB adds it to an update of unit entries, LARS to the gradient.

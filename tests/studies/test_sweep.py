@@ -151,7 +151,7 @@ def test_a_finished_sweep_trains_nothing(tmp_path: Path) -> None:
     assert sweep(wanted, tmp_path / "a").rows == rows and counted.steps == 2 * STEPS
 
 
-def test_a_grown_study_trains_only_what_is_new(tmp_path: Path) -> None:
+def test_a_grown_study_trains_only_new_runs(tmp_path: Path) -> None:
     out = tmp_path / "a"
     before = sweep(study(width=[8], rules=["sp"], seeds=1), out).rows
     after = sweep(study(base={"width": 8}, rules=["sp"], seeds=2), out).rows
