@@ -83,6 +83,7 @@ def test_every_rule_is_proven_on_a_larger_network(finished: Finished) -> None:
 
 
 def test_progress_is_that_of_the_sweeps(finished: Finished) -> None:
+    assert finished.progress
     whats = {progress.what for progress in finished.progress}
     assert whats <= {f"width {width}, depth 2" for width in (8, 32)} | {
         f"width 8, depth {depth}" for depth in (2, 4)

@@ -28,14 +28,17 @@ def demo(out: Path = Path("mutransfer-demo"), seed: int = 0) -> None:
     from ..report import Section, transfer_table
 
     console = Console()
+    live = LiveSweep(console, "demo")
 
     def show(finding: str | Section) -> None:
         if isinstance(finding, str):
             console.print(finding, soft_wrap=True)
             return
+        # A section ends its sweep, and the display of the sweep with it.
+        live.clear()
         console.print(transfer_table(finding))
         for refusal in finding.refusals:
             console.print(f"  {refusal}", soft_wrap=True)
 
-    with LiveSweep(console, "demo") as live:
+    with live:
         run(out, seed, progress=live, show=show)

@@ -51,6 +51,11 @@ class LiveSweep:
     ) -> None:
         self.live.stop()
 
+    def clear(self) -> None:
+        """Show nothing until the next progress, as between two sweeps."""
+        self.shown.clear()
+        self.live.update(Text(""))
+
     def __call__(self, progress: core.Progress) -> None:
         """Show this progress."""
         left, runs = _duration(_seconds_left(progress)), progress.result

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError, Result, Size, parsed, plain
+from ..core import Drawn, MutransferError, Result, Size, parsed, plain
 from ..statistics import Array
 from ._run import size_of
 from ._store import Row, Store
@@ -20,7 +20,7 @@ _COLUMNS = ("rule", "width", "depth", "lr", "seed", "loss")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Runs(Result):
+class Runs(Result, Drawn):
     """Every finished run of a sweep.
 
     Attributes:
