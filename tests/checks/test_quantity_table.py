@@ -1,4 +1,4 @@
-"""The table of quantities is complete: all that is measured is in it, and all in it is measured."""
+"""The table of quantities: all that is measured is in it, and nothing else."""
 
 from functools import partial
 

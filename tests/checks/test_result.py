@@ -1,4 +1,4 @@
-"""A check is plain data: JSON and CSV, pickles, hashes; a rule of one's own travels with it."""
+"""A check is plain data, and a rule of one's own travels with it."""
 
 import csv
 import json
@@ -16,15 +16,13 @@ from mutransfer.rules import Parametrization, parametrization
 from mutransfer.tasks import gpt, mlp
 
 MINE = replace(parametrization("depth-mup"), name="mine", title="our own", alpha=Fraction(3, 4))
-DEPTHS = {"depth": [2, 4, 8], "seeds": 1, "steps": 2, "control": False}
+DEPTHS = {"depth": [2, 4, 8], "seeds": 3, "steps": 2, "control": False}
 
 
 @pytest.fixture(scope="module")
 def check() -> mt.CoordinateCheck:
     """Two sizes with one network each leave intervals open, so that infinities occur."""
-    return mt.coordinate_check(
-        gpt, width=[16, 64], depth=[2, 8], rule=MINE, seeds=1, steps=1, joint=False
-    )
+    return mt.coordinate_check(gpt, width=[16, 64], depth=[2, 8], rule=MINE, seeds=1, steps=1)
 
 
 def through_json(check: mt.CoordinateCheck) -> mt.CoordinateCheck:
@@ -38,7 +36,7 @@ def test_json_brings_back_an_equal_check(check: mt.CoordinateCheck) -> None:
     assert str(again) == str(check) and again.to_csv() == check.to_csv()
     assert again.parametrization == MINE and again.rule == "mine"
     assert mt.CoordinateCheck.from_json(json.dumps(check.to_json())) == check
-    assert {"inf", "-inf"} <= {slope.get("high") for slope in check.to_json()["slopes"]} | {"-inf"}
+    assert "inf" in {slope["high"] for slope in check.to_json()["slopes"]}
 
 
 def test_what_is_no_check_is_refused(check: mt.CoordinateCheck) -> None:
@@ -80,7 +78,7 @@ def test_a_folder_that_cannot_be_written_is_refused(
     check: mt.CoordinateCheck, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(mt.MutransferError, match="cannot write the check to .*file"):
+    with pytest.raises(mt.MutransferError, match=r"cannot write the check to .*file"):
         check.save(tmp_path / "file")
 
 

@@ -2,16 +2,12 @@
 
 from ._check import coordinate_check as coordinate_check
 from ._findings import Finding as Finding
-from ._nonlinear import nonlinearity as nonlinearity
 from ._quantities import QUANTITIES as QUANTITIES
 from ._quantities import Expected as Expected
 from ._quantities import Quantity as Quantity
 from ._quantities import When as When
-from ._record import Pass as Pass
-from ._record import recording as recording
 from ._result import CoordinateCheck as CoordinateCheck
 from ._rows import Row as Row
 from ._slopes import Slope as Slope
 from ._slopes import series as series
 from ._spots import Spot as Spot
-from ._tensors import spectral_norm as spectral_norm

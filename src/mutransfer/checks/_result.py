@@ -117,10 +117,10 @@ class CoordinateCheck(Result, Drawn):
         """
         along = AXES.index(axis)
         others = [sizes[0] for other, sizes in self.axes.items() if other != axis]
-        is_own = [row for row in self.rows if row.rule != "sp" or self.rule == "sp"]
-        modules = (row for row in is_own if row.kind == "module")
-        for (_, module, measured, step), values in series(modules).items():
-            if (module, measured) != (name, quantity):
+        own = (row for row in self.rows if row.rule != "sp" or self.rule == "sp")
+        wanted = (row for row in own if (row.kind, row.quantity) == ("module", quantity))
+        for (_, module, _, step), values in series(wanted).items():
+            if module != name:
                 continue
             logs: dict[int, list[float]] = {}
             for network, value in values.items():
@@ -240,8 +240,10 @@ class CoordinateCheck(Result, Drawn):
 
 
 def _rows(columns: Mapping[str, Sequence[Any]]) -> tuple[Row, ...]:
-    values = {**columns, "value": [number(value) for value in columns["value"]]}
-    return tuple(Row(*row) for row in zip(*(values[name] for name in Row._fields), strict=True))
+    # Whole numbers stay whole, so that the CSV of a check that was read is that of the one written.
+    values = [value if isinstance(value, int) else number(value) for value in columns["value"]]
+    fields = {**columns, "value": values}
+    return tuple(Row(*row) for row in zip(*(fields[name] for name in Row._fields), strict=True))
 
 
 def _cell(slope: Slope | None) -> str:

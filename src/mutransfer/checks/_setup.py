@@ -11,7 +11,7 @@ from torch import nn
 
 from ..core import Size
 from ..plans import Row, TensorPlan, table
-from ..pytorch import Plan, plan
+from ..pytorch import Plan, plan, recognised_families
 from ..reading import Reading
 from ..rules import ONE, Parametrization, Place
 from ._batch import Batches
@@ -73,10 +73,13 @@ class Setup:
     def control(self) -> Setup:
         """Return the setup of the negative control, standard parametrization.
 
-        A user's own training function knows the groups of its own plan; the control trains with
-        AdamW instead.
+        A user's own training function knows the groups of its own plan, and Muon's updates have
+        the right size at every width under any parametrization: in their place the control trains
+        with AdamW, under which it has to fail.
         """
-        optimizer = self.optimizer if self.train is None else "adamw"
+        families = recognised_families(self.optimizer).values()
+        replaced = self.train is not None or any(family.matrices for family in families)
+        optimizer = "adamw" if replaced else self.optimizer
         return replace(self, rule="sp", train=None, optimizer=optimizer, plans={})
 
     def plan(self, model: nn.Module, rule: str | Parametrization | None) -> Plan:

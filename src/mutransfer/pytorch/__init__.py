@@ -10,6 +10,7 @@ from ._megatron import megatron_flags as megatron_flags
 from ._models import build_model as build_model
 from ._models import builder_name as builder_name
 from ._optimizers import VARIANTS as VARIANTS
+from ._optimizers import recognised_families as recognised_families
 from ._optimizers import torch_class as torch_class
 from ._plan import Plan as Plan
 from ._plan import cite as cite
