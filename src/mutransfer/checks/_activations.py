@@ -166,7 +166,7 @@ def parts(
 def nonlinearities(subject: Subject, given: Mapping[str, Arguments]) -> Iterator[Measured]:
     """Measure the nonlinear fraction of the change of each block.
 
-    Each takes four passes through the block, so the first seed has to do.
+    Each takes four passes through the block, so it is measured for the first seed alone.
 
     Args:
         subject: The network after its last step.

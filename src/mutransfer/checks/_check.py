@@ -17,7 +17,7 @@ from ._batch import batches
 from ._diagnosis import RANGE, blind, doubts, everything_wrong
 from ._expected import Expectations
 from ._network import Network
-from ._networks import Job, Measured, measured_networks
+from ._networks import Job, Networks, measured_networks
 from ._result import CoordinateCheck
 from ._setup import Setup, sizes_of
 from ._slopes import slopes
@@ -128,8 +128,8 @@ def coordinate_check(
     )
     jobs = _jobs(setup, axes, seeds, joint=joint, control=control)
     with torch.random.fork_rng(devices=[]):
-        measured = measured_networks(jobs, progress)
-    return _result(setup, base, axes, measured, seeds=seeds, joint=joint)
+        trained = measured_networks(jobs, progress)
+    return _result(setup, base, axes, trained, seeds=seeds, joint=joint)
 
 
 def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> Axes:
@@ -212,13 +212,13 @@ def _jobs(setup: Setup, axes: Axes, seeds: int, *, joint: bool, control: bool) -
 
 
 def _result(
-    setup: Setup, base: nn.Module, axes: Axes, measured: Measured, *, seeds: int, joint: bool
+    setup: Setup, base: nn.Module, axes: Axes, trained: Networks, *, seeds: int, joint: bool
 ) -> CoordinateCheck:
     """Judge the networks of the rule, and ask of the control whether it fails."""
-    networks = measured.of(setup)
+    networks = trained.of(setup)
     rows = [row for network in networks for row in network.rows]
     others = [
-        row for other, network in measured.networks if other is not setup for row in network.rows
+        row for other, network in trained.measured if other is not setup for row in network.rows
     ]
     sizes = {network.rows[0].size for network in networks}
     axes = {axis: tuple(sorted({size[axis] for size in sizes})) for axis in axes}
@@ -238,7 +238,7 @@ def _result(
         steps=setup.steps,
         verdict="fail" if wrong else "undecided" if reasons else "pass",
         findings=tuple(wrong),
-        notes=(*measured.notes, *reasons, *_skipped(networks)),
+        notes=(*trained.notes, *reasons, *_skipped(networks)),
         slopes=tuple(found),
         rows=tuple(rows + others),
         spots={name: str(spot) for name, spot in expectations.spots.items()},

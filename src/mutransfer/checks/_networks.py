@@ -28,18 +28,18 @@ class Job(NamedTuple):
         return self.size.along(self.setup.axes)
 
 
-class Measured(NamedTuple):
+class Networks(NamedTuple):
     """The networks that were measured, and notes on those that could not be."""
 
-    networks: list[tuple[Setup, Network]]
+    measured: list[tuple[Setup, Network]]
     notes: list[str]
 
     def of(self, setup: Setup) -> list[Network]:
         """Return the networks of one setup."""
-        return [network for other, network in self.networks if other is setup]
+        return [network for other, network in self.measured if other is setup]
 
 
-def measured_networks(jobs: Sequence[Job], progress: OnProgress | None) -> Measured:
+def measured_networks(jobs: Sequence[Job], progress: OnProgress | None) -> Networks:
     """Train and measure all networks.
 
     Networks of other sizes than the base may fail; they are left out with a note.
@@ -68,7 +68,7 @@ def measured_networks(jobs: Sequence[Job], progress: OnProgress | None) -> Measu
         if progress is not None:
             elapsed = monotonic() - started
             progress(Progress(what=job.title, done=done, total=len(jobs), elapsed=elapsed))
-    return Measured(networks, list(notes))
+    return Networks(networks, list(notes))
 
 
 def _in_turn(jobs: Sequence[Job]) -> Iterator[Callable[[], Network]]:

@@ -39,7 +39,7 @@ class When(StrEnum):
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearInAlpha:
     """A number that depends on the residual exponent: constant + slope * alpha."""
 
     constant: float = 0.0
@@ -59,8 +59,8 @@ class Expected:
         shrinks: Distance that the measured one may lie below it.
     """
 
-    exponent: Linear = Linear()
-    shrinks: Linear = Linear(SHRINKS)
+    exponent: LinearInAlpha = LinearInAlpha()
+    shrinks: LinearInAlpha = LinearInAlpha(SHRINKS)
 
 
 @dataclass(frozen=True)
@@ -176,13 +176,13 @@ def _input_of_module(axis: str, excess: float) -> str:
 # What is expected at a spot
 
 _CONSTANT = Expected()
-_FALLING = Expected(shrinks=Linear(SHRINKS_FAR))
-_BRANCH = Linear(slope=-1)
-_SHARE = Linear(-1, slope=1)
+_FALLING = Expected(shrinks=LinearInAlpha(SHRINKS_FAR))
+_BRANCH = LinearInAlpha(slope=-1)
+_LAYER = LinearInAlpha(-1, slope=1)
 
 # The weight's part of the change of a branch's end is 1/depth at any alpha, so that the change of
 # the end may fall from depth^-alpha to 1/depth.
-_END_CHANGE = Expected(exponent=_BRANCH, shrinks=Linear(SHRINKS + 1, slope=-1))
+_END_CHANGE = Expected(exponent=_BRANCH, shrinks=LinearInAlpha(SHRINKS + 1, slope=-1))
 
 _FEATURES = dict.fromkeys((Spot.STREAM, Spot.INSIDE, Spot.END, Spot.UNKNOWN), _CONSTANT)
 
@@ -242,8 +242,8 @@ OWN = _entered(
             "width": _ANYWHERE_FALLING,
             "depth": _STREAM
             | {
-                Spot.INSIDE: Expected(exponent=_SHARE),
-                Spot.END: Expected(exponent=Linear(-1)),
+                Spot.INSIDE: Expected(exponent=_LAYER),
+                Spot.END: Expected(exponent=LinearInAlpha(-1)),
                 Spot.READOUT: _CONSTANT,
             },
         },
@@ -275,7 +275,11 @@ CHANGE_OF_INPUT = _entered(
     )
 )
 CHANGE_OF_THIS_STEP = _entered(Quantity(kind="module", name="change of this step"))
+"""The change of the output since the step before."""
+
 THROUGH_INPUT = _entered(Quantity(kind="module", name="through input"))
+"""The part of a linear layer's change that comes from the change of its input."""
+
 CARRIED = _entered(Quantity(kind="module", name="carried"))
 """Multipliers of other signals that a module's tensors carry, such as a tied readout's."""
 
@@ -283,7 +287,10 @@ SHARE = _entered(Quantity(kind="module", name="share"))
 """The end of a branch over the residual stream before the branch."""
 
 DIVERSITY = _entered(Quantity(kind="module", name="diversity exponent"))
+"""kappa: streams a distance apart in depth differ by distance^(1 - kappa)."""
+
 NONLINEARITY = _entered(Quantity(kind="module", name="nonlinearity"))
+"""Fraction of a block's change that is nonlinear in its parameter change."""
 
 # Tensors: these are compared with the plan instead of a theory.
 
@@ -299,9 +306,16 @@ PLANNED_DECAY = _entered(Quantity(kind="tensor", name="planned decay", plans="de
 PLANNED_SIZE = _entered(Quantity(kind="tensor", name="planned size", plans="size"))
 GRADIENT = _entered(Quantity(kind="tensor", name="gradient"))
 UPDATE = _entered(Quantity(kind="tensor", name="update"))
+"""Change of a tensor since initialisation."""
+
 UPDATE_SPECTRAL = _entered(Quantity(kind="tensor", name="update spectral"))
+"""Spectral norm of that change."""
+
 SPECTRAL = _entered(Quantity(kind="tensor", name="spectral"))
+"""Spectral norm of a matrix at initialisation."""
+
 ALIGNMENT = _entered(Quantity(kind="tensor", name="alignment"))
+"""Size of update times input over the product of their norms, at most 1."""
 
 # Attention: logits of all attentions together. At initialisation queries and keys are independent:
 # with scale 1/head_dim their logits are head_dim^-1/2 (Tensor Programs V, Definition 4.1).
@@ -330,7 +344,10 @@ CHANGE_OF_LOGITS = _entered(
     )
 )
 ENTROPY = _entered(Quantity(kind="attention", name="entropy"))
+"""Mean entropy of the attention weights, in nats."""
+
 HEAD_DIM = _entered(Quantity(kind="attention", name="head dim"))
+"""Size of a head; 0 for written-out attention, of which it is unknown."""
 
 LOSS = _entered(Quantity(kind="loss", name="size"))
 

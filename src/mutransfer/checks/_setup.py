@@ -90,13 +90,14 @@ class Setup:
 def planned(setup: Setup, size: Size, model: nn.Module) -> Planned:
     """Return the plan of a size and its planned values; made once for all seeds."""
     if size not in setup.plans:
-        base_plan = setup.plan(model, setup.rule)
+        size_plan = setup.plan(model, setup.rule)
+        rule = size_plan.parametrization
         setup.plans[size] = Planned(
-            plan=base_plan,
-            values=_values(_intact(setup, model, base_plan)),
+            plan=size_plan,
+            values=_values(_intact(setup, model, size_plan)),
             carried={
-                name: _carried(tensor, base_plan.parametrization) if base_plan.rescales else 1.0
-                for name, tensor in base_plan.tensors.items()
+                name: _carried(tensor, rule) if size_plan.rescales else 1.0
+                for name, tensor in size_plan.tensors.items()
             },
         )
     return setup.plans[size]
@@ -119,15 +120,15 @@ def sizes_of(axes: Mapping[str, tuple[int, ...]], *, joint: bool) -> Iterator[Si
     yield from (Size(**{"width": 1, "depth": 1} | point) for point in points)
 
 
-def _intact(setup: Setup, model: nn.Module, base_plan: Plan) -> Plan:
+def _intact(setup: Setup, model: nn.Module, size_plan: Plan) -> Plan:
     """Return the plan of the rule without ablations, or of the default rule for "sp".
 
     A check of an ablated rule compares with the whole one, so that it names what is missing.
     """
-    rule = base_plan.parametrization
-    if not base_plan.rescales:
+    rule = size_plan.parametrization
+    if not size_plan.rescales:
         return setup.plan(model, None)
-    return setup.plan(model, replace(rule, off=frozenset())) if rule.off else base_plan
+    return setup.plan(model, replace(rule, off=frozenset())) if rule.off else size_plan
 
 
 def _values(intact: Plan) -> dict[str, list[tuple[Quantity, float]]]:
