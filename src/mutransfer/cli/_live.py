@@ -36,7 +36,7 @@ class LiveSweep:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
         self.bar = Progress(*columns, TextColumn("{task.fields[left]}"))
         self.task = self.bar.add_task(title, total=1.0, left="")
-        self.live = Live(console=console, transient=True, refresh_per_second=5)
+        self.live = self._display()
         self.shown: set[str] = set()
 
     def __enter__(self) -> LiveSweep:
@@ -54,7 +54,12 @@ class LiveSweep:
     def clear(self) -> None:
         """Show nothing until the next progress, as between two sweeps."""
         self.shown.clear()
-        self.live.update(Text(""))
+        self.live.stop()
+        # A display that starts again would overwrite as many lines as it had before.
+        self.live = self._display()
+
+    def _display(self) -> Live:
+        return Live(console=self.console, transient=True, refresh_per_second=5)
 
     def __call__(self, progress: core.Progress) -> None:
         """Show this progress."""
@@ -66,6 +71,7 @@ class LiveSweep:
                 line = f"  {progress.what}: {share:.0%} done, {left} left; {_best_line(runs)}"
                 self.console.print(line, soft_wrap=True)
             return
+        self.live.start()
         shown = f"{left} left; {progress.what}"
         self.bar.update(self.task, completed=progress.done, total=progress.total, left=shown)
         self.live.update(Group(self.bar, best_table(runs) if runs.rows else Text("")))
