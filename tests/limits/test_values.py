@@ -240,6 +240,18 @@ def test_results_with_a_picture_are_drawn_and_saved(name: str, tmp_path: Any) ->
     assert png.read_bytes().startswith(b"\x89PNG") and "<svg" in svg.read_text()
 
 
+@EVERY
+def test_every_result_saves_itself(name: str, tmp_path: Any) -> None:
+    result = RESULTS[name]
+    path = result.save(tmp_path / "new")
+    if path.is_dir():
+        kinds = sorted(file.suffix for file in path.iterdir())
+        assert kinds == [".csv", ".json", ".png", ".svg"]
+        (path,) = path.glob("*.json")
+    expected = Landscapes(landscapes=(result,)) if name == "landscape" else result
+    assert json.loads(path.read_text()) == through_json(expected.to_json())
+
+
 def test_results_keep_what_made_them_through_json() -> None:
     for result in (SMALL, SIZES):
         assert type(result).from_json(result.to_json()).about == result.about

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core import Drawn, MutransferError, Result, number, parsed, parsing
+from ..core import Drawn, MutransferError, Result, number, parsed, parsing, plain
 from ..statistics import diversity_exponent
-from ._json import fields_of
+from ._json import fields_of, save_folder
 
 FEWEST_LAYERS = 16
 """Fewest branches: two distances lie within 1/8 of their depth."""
@@ -72,6 +73,23 @@ class DiversityTrend(Result, Drawn):
             spread = "" if math.isnan(error) else f" +- {error:.3f}"
             lines.append(f"  depth {depth:<5} {exponent:.3f}{spread}")
         return "\n".join(lines)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one plain row for every depth."""
+        columns = zip(self.depth, self.exponents, self.errors, strict=True)
+        return [
+            {"depth": depth, "exponent": exponent, "standard_error": plain(error)}
+            for depth, exponent, error in columns
+        ]
+
+    def save(self, out: str | Path) -> Path:
+        """Write diversity.json, .csv, .png and .svg into this folder, and return it.
+
+        Raises:
+            MutransferError: the folder cannot be written, or matplotlib is missing.
+        """
+        what = "the feature diversity"
+        return save_folder(self, self.rows(), out, name="diversity", what=what)
 
     def to_json(self) -> dict[str, Any]:
         """Return the trend as plain data."""

@@ -23,12 +23,9 @@ from ..core import (
     parsed,
     parsing,
     plain,
-    text,
-    write_csv,
-    writing,
 )
 from ..statistics import Array
-from ._json import array, fields_of, size
+from ._json import array, fields_of, save_folder, size
 from ._problem import Depth, Problem, scaling
 
 Metric = Literal["final", "mean"]
@@ -239,13 +236,7 @@ class Landscapes(Result, Drawn):
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
         """
-        folder = Path(out)
-        with writing("the limit", out):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "limit.json").write_text(f"{text(self)}\n", encoding="utf-8")
-            write_csv(folder / "limit.csv", self.rows())
-        self.save_figure(folder / "limit")
-        return folder
+        return save_folder(self, self.rows(), out, name="limit", what="the limit")
 
 
 def is_logarithmic(values: Float[Array, " values"]) -> bool:

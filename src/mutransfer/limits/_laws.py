@@ -20,11 +20,8 @@ from ..core import (
     number,
     parsed,
     parsing,
-    text,
-    write_csv,
-    writing,
 )
-from ._json import fields_of
+from ._json import fields_of, save_folder
 
 # Proxies deeper than this are not considered.
 _DEEPEST = 10_000
@@ -173,13 +170,8 @@ class FiniteSize(Result, Drawn):
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
         """
-        folder = Path(out)
-        with writing("the errors of finite networks", out):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "finite-size.json").write_text(f"{text(self)}\n", encoding="utf-8")
-            write_csv(folder / "finite-size.csv", self.rows())
-        self.save_figure(folder / "finite-size")
-        return folder
+        what = "the errors of finite networks"
+        return save_folder(self, self.rows(), out, name="finite-size", what=what)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
