@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from mutransfer.studies import Runs
 
 Record = Callable[..., Runs]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from mutransfer.certificates import optimum
 
 from mutransfer import MutransferError, Size
+from mutransfer.certificates import optimum
 
 INF = np.inf
 SIZE = Size(width=32, depth=2)

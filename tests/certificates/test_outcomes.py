@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mutransfer.certificates import Refusal, Transfer, Transfers
 
 from mutransfer import MutransferError, Runs, Size, transfer
+from mutransfer.certificates import Refusal, Transfer, Transfers
 
 Record = Callable[..., Runs]
 
