@@ -85,8 +85,8 @@ class Parametrization:
     def clip(self) -> Powers:
         """Threshold of the global gradient norm where multipliers are explicit (Table 8).
 
-        It is a constant, or with the option "derived" the norm of the hidden matrices' gradient.
-        These have depth · n² entries of size depth^-alpha / n.
+        It is a constant, or with the option "derived" the norm of the hidden matrices' gradient,
+        which has depth · n² entries of size depth^-alpha / n.
         """
         if self.alpha is None or self.options.get("clip") != "derived":
             return ONE

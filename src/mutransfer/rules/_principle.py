@@ -66,6 +66,7 @@ def explained(s: Situation) -> list[Reason]:
 
 def _response(s: Situation) -> Powers:
     """Return the change of the layer's output at rate 1."""
+    # A finite fan-in adds up to a constant, and a relative update scales as the tensor does.
     gain = s.optimizer.gain if s.law.sums_over_width else s.optimizer.gain.substitute(fan_in=None)
     return gain * s.gradient**s.optimizer.degree * s.law.init ** int(s.optimizer.relative)
 

@@ -28,7 +28,7 @@ class Trait(Flag):
     """It never ends a residual branch: other learned tensors follow it."""
 
 
-_NONE = Trait(0)
+_NO_TRAIT = Trait(0)
 _VECTOR = Trait.VECTOR | Trait.NO_MATRIX
 
 
@@ -48,7 +48,7 @@ class Role(StrEnum):
     part_of: str | None
     _value_: str
 
-    def __new__(cls, value: str, traits: Trait = _NONE, part_of: str | None = None) -> Self:
+    def __new__(cls, value: str, traits: Trait = _NO_TRAIT, part_of: str | None = None) -> Self:
         """Make a member from its name, its traits and the coarser role that includes it."""
         role = str.__new__(cls, value)
         role._value_, role.traits, role.part_of = value, traits, part_of

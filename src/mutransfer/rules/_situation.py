@@ -56,6 +56,7 @@ class Situation:
     @property
     def gradient(self) -> Powers:
         """RMS of an entry of the gradient."""
+        # Only the change of features makes a learned gradient add up, so it has that size, too.
         inside = self.branch * (self.share if self.law.learned else ONE)
         return self.law.gradient * (inside if self.inside else ONE)
 
@@ -66,5 +67,5 @@ class Situation:
 
     @property
     def decays_by_rate(self) -> bool:
-        """True if decay shrinks the tensor by rate x decay, independent of its size."""
+        """True if decay is decoupled and the update is not relative to the tensor."""
         return self.optimizer.decay == "decoupled" and not self.optimizer.relative
