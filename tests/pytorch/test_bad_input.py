@@ -1,4 +1,4 @@
-"""Mistakes of users: refused in a sentence that names them, warned of, or seen by the audit."""
+"""Mistakes of users: refused by name, warned of, or seen by the audit."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

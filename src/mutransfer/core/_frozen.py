@@ -29,6 +29,7 @@ class FrozenDict(dict[K, V]):
         return super().__repr__()
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise: the dictionary cannot change."""
         raise TypeError(f"{type(self).__name__} cannot change: make another with `|`")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
