@@ -71,6 +71,10 @@ def test_options_of_either_family_train_something_else(tmp_path: Path) -> None:
         ({"optimizer": "adamw+lion"}, "unknown optimizer 'lion' for a study; choose one of sgd"),
         ({"optimizer": "sgd+adam+adamw"}, "two families share the work"),
         (
+            {"optimizer": "muon-original+adam", "weight_decay": 0.1},
+            "Adam adds weight decay to the gradient",
+        ),
+        (
             {"optimizer": MIXED, "options": {"betas": (0.9, 0.9)}},
             "takes options by family, such as {'adamw': {...}}",
         ),

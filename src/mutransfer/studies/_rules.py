@@ -1,4 +1,4 @@
-"""The rules of a study: names of the library's, or the user's own."""
+"""The rules of a study: names of the library's, or custom parametrizations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _checked(rule: Rule | None) -> Rule:
         return rule
     if is_default(rule.name) or (known := _library_rule(rule.name)) not in (None, rule):
         raise MutransferError(
-            f"a rule of your own is named {rule.name!r}, as a different one of the library is: "
+            f"a custom rule is named {rule.name!r}, as a different one of the library is: "
             "rename it, as by dataclasses.replace(rule, name=...)"
         )
     return rule if known is None else rule.name

@@ -122,7 +122,7 @@ class Runs(Result, Drawn):
         """Return the runs that `to_json` wrote.
 
         Raises:
-            MutransferError: the data is none.
+            MutransferError: the data holds no runs.
         """
         try:
             fields = parsed(data)

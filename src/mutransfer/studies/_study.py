@@ -49,7 +49,7 @@ class Study:
         depth: Depths, ascending.
         lr: Learning rates, ascending; where two optimizers share the work, the rate of both.
         seeds: Seeds of initial draw and batches, or how many: 0, 1, ...
-        rules: Names of parametrizations, "default", or parametrizations of your own.
+        rules: Names of parametrizations, "default", or custom Parametrizations.
         base: Where the rules are anchored, such as {"width": 64}: all their factors are 1 there.
             The smallest size by default.
         task: Data and loss, the name of a task, or the path of a text file.
@@ -128,12 +128,11 @@ class Study:
         return [Size(width=width, depth=depth) for width, depth in product(self.width, self.depth)]
 
     def rule(self, name: str) -> Rule:
-        """Return the rule of this name: the user's own where the study has it."""
-        own = (rule for rule in self.own_rules() if rule.name == name)
-        return next(own, name)
+        """Return the rule of this name, as data if the study has a custom one."""
+        return next((rule for rule in self.custom_rules() if rule.name == name), name)
 
-    def own_rules(self) -> list[Parametrization]:
-        """Return the rules that are not the library's."""
+    def custom_rules(self) -> list[Parametrization]:
+        """Return the rules that are not of the library."""
         return [rule for rule in self.rules if isinstance(rule, Parametrization)]
 
     def model(self, size: Mapping[str, int]) -> nn.Module:
@@ -163,11 +162,13 @@ class Study:
     def run_id(self, run: Run) -> str:
         """Return a run's name in the record: a hash of the study's identity and the run.
 
-        The name of an own rule could come to mean another one, so that its data is hashed too.
+        A custom rule is hashed with its data, as its name may come to mean another one.
         """
         rule = self.rule(run.rule)
-        own = {"rule": trained_data(rule)} if isinstance(rule, Parametrization) else {}
-        spec = json.dumps([self.identity(), run.row() | own], sort_keys=True, default=str)
+        fields = run.row()
+        if isinstance(rule, Parametrization):
+            fields["rule"] = trained_data(rule)
+        spec = json.dumps([self.identity(), fields], sort_keys=True, default=str)
         return hashlib.sha256(spec.encode()).hexdigest()[:16]
 
 
@@ -201,7 +202,8 @@ def _base(study: Study) -> Size:
 def _check_training(study: Study) -> None:
     """Raise unless the optimizer, the steps and the batch can be trained with."""
     check_optimizer(study.optimizer, study.options, "a study")
-    if study.optimizer == "adam" and study.weight_decay:
+    families = [name.strip() for name in study.optimizer.split("+")]
+    if "adam" in families and study.weight_decay:
         raise MutransferError(
             "Adam adds weight decay to the gradient, which no width rule makes right; "
             "give optimizer='adamw'"

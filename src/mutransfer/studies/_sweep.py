@@ -71,13 +71,13 @@ def estimate(study: Study, runs: Sequence[Run]) -> float:
 
 
 def _check_rules(study: Study, store: Store) -> None:
-    """Raise where the record has runs of another rule under the name of an own one."""
-    own = {rule.name for rule in study.own_rules()}
-    for row in store.rows() if own else ():
-        if row["rule"] in own and row["id"] != study.run_id(Run.of(row)):
+    """Raise where the record has runs of another rule under a custom rule's name."""
+    custom = {rule.name for rule in study.custom_rules()}
+    for row in store.rows() if custom else ():
+        if row["rule"] in custom and row["id"] != study.run_id(Run.of(row)):
             raise MutransferError(
-                f"{store.folder} has runs of another rule named {row['rule']!r}: rename yours, as "
-                "by dataclasses.replace(rule, name=...), or give another folder with out="
+                f"{store.folder} has runs of another rule named {row['rule']!r}: rename the custom "
+                "one, as by dataclasses.replace(rule, name=...), or give another folder with out="
             )
 
 

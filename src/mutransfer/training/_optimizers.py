@@ -64,8 +64,8 @@ def options_by_family(
     families(optimizer)
     single = len(names) == 1
     by_family = {names[0]: options} if single else _shared_out(names, optimizer, options)
-    for name, own in by_family.items():
-        _check_options(name, own)
+    for name, settings in by_family.items():
+        _check_options(name, settings)
     return by_family
 
 
@@ -90,7 +90,7 @@ def _shared_out(
     names: list[str], optimizer: str, options: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
     unknown = sorted(options.keys() - set(names))
-    if unknown or not all(isinstance(own, Mapping) for own in options.values()):
+    if unknown or not all(isinstance(item, Mapping) for item in options.values()):
         raise MutransferError(
             f"the optimizer {optimizer} takes options by family, such as "
             f"{{{names[-1]!r}: {{...}}}}, not {dict(options)}"

@@ -143,8 +143,8 @@ class _Bucket:
         """Update the parameters of all members in place."""
         update = UPDATES[self.family]
         flat = {key: tensor.flatten(0, 1) for key, tensor in self.tensors.items()}
-        own = [gradients[name] for name in self.names]
-        flat["gradient"] = torch.cat(own) if len(own) > 1 else own[0]
+        parts = [gradients[name] for name in self.names]
+        flat["gradient"] = torch.cat(parts) if len(parts) > 1 else parts[0]
         for block in blocks(flat["parameter"]):
             part = {key: tensor[block] for key, tensor in flat.items()}
             state = {key: part.pop(key) for key in update.state}
@@ -202,8 +202,8 @@ def _stacked(tensors: list[Tensor], name: str) -> Tensor:
 def _copied(model: nn.Module) -> nn.Module:
     """Return a copy of the model, or itself where it cannot be copied.
 
-    Its forward pass may keep state of its own in plain attributes, which another training of the
-    same model must not see.
+    A forward pass may keep state in plain attributes, which another training of the same model must
+    not see.
     """
     try:
         return copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""A study takes parametrizations of the user's own."""
+"""A study takes custom parametrizations."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ OTHER = replace(MINE, laws=laws())
 """Another rule of the same name."""
 
 
-def test_an_own_rule_is_swept_under_its_name(tmp_path: Path) -> None:
+def test_a_custom_rule_is_swept_under_its_name(tmp_path: Path) -> None:
     study = short(rules=["sp", MINE])
     runs = sweep(study, tmp_path / "own")
     assert runs.rules == ["sp", "mine"] and Runs.read(tmp_path / "own") == runs
@@ -29,7 +29,7 @@ def test_an_own_rule_is_swept_under_its_name(tmp_path: Path) -> None:
     assert [row["id"] for row in runs.rows] == [study.run_id(run) for run in study.runs()]
 
 
-def test_an_own_rule_trains_by_its_data_whatever_its_name(tmp_path: Path) -> None:
+def test_a_custom_rule_trains_by_its_data_whatever_its_name(tmp_path: Path) -> None:
     grid = {"width": [16], "base": {"width": 8}}
     rules = {
         "named": "mup",
@@ -43,7 +43,7 @@ def test_an_own_rule_trains_by_its_data_whatever_its_name(tmp_path: Path) -> Non
     assert losses["named"] == losses["own"] != losses["mine"]
 
 
-def test_a_sweep_of_an_own_rule_is_resumed(tmp_path: Path) -> None:
+def test_a_sweep_of_a_custom_rule_is_resumed(tmp_path: Path) -> None:
     whole = sweep(short(rules=[MINE, "sp"]), tmp_path / "whole")
     part = short(rules=[MINE, "sp"], width=[8], base={"width": 8})
     sweep(part, tmp_path / "part")
@@ -53,14 +53,14 @@ def test_a_sweep_of_an_own_rule_is_resumed(tmp_path: Path) -> None:
     assert missing(study, tmp_path / "part") == []
 
 
-def test_a_grid_of_an_own_rule_is_extended(tmp_path: Path) -> None:
+def test_a_grid_of_a_custom_rule_is_extended(tmp_path: Path) -> None:
     study = short(width=[8], rules=[MINE], lr=mt.log2(-20, -18))
     runs = sweep(study, tmp_path, extend=2)
     assert runs.losses("mine", study.base)[0] == mt.log2(-20, -16)
     assert sweep(study, tmp_path, extend=2) == runs
 
 
-def test_run_ids_of_an_own_rule_hold_its_data() -> None:
+def test_run_ids_of_a_custom_rule_hold_its_data() -> None:
     ids = [
         short(rules=[rule]).run_id(short(rules=[rule]).runs()[0])
         for rule in (MINE, OTHER, replace(MINE, name="other"), "mup")
