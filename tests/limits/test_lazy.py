@@ -212,7 +212,7 @@ def by_torch(p: Problem, depth: int, width: int, seed: int) -> Array:
     one = LimitNetwork(p, depth, width, seed)
     other = copy.deepcopy(one)
     other.output.data.neg_()
-    inputs, optimizer, outputs = torch.as_tensor(p.inputs), LimitSGD(p, one, other), []
+    inputs, optimizer, outputs = torch.tensor(p.inputs), LimitSGD(p, one, other), []
     for step in range(p.steps + 1):
         f = sum(network(inputs)[0] for network in (one, other)) / math.sqrt(2)
         outputs.append(f.detach().numpy().copy())
