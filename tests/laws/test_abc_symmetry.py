@@ -1,4 +1,4 @@
-"""The abc symmetry (Tensor Programs V, Lemma J.1): one training in many forms, real optimizers.
+"""The abc symmetry (Tensor Programs V, Lemma J.1): one training in many forms.
 
 The lemma is extended to eps and weight decay.
 """

@@ -1,4 +1,4 @@
-"""Feature learning measured: the change of features in the first steps, as a power of the size.
+"""Feature learning: the change of features in the first steps, as a power of size.
 
 The coordinate check of Tensor Programs V (2203.03466) as exponents: the RMS change of features
 after a step is a power of width or of depth, and a parametrization says which. Targets are large
@@ -49,7 +49,7 @@ class Part:
 
 
 class Lamb(pytorch_optimizer.Lamb):
-    """LAMB as published: without the bound of 10 on a tensor's norm, which wide tensors exceed."""
+    """LAMB as published, without a bound of 10 on the norm of a tensor."""
 
     clamp = math.inf
 
@@ -116,7 +116,7 @@ def changes(
     net: Any,
     seed: int,
 ) -> list[Changes]:
-    """Return the RMS change of all features since initialisation, by size and then by step."""
+    """Return the RMS change of all features since initialisation, by size and step."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.arange(ROWS) if net is TABLE else torch.randn(ROWS, INPUTS, generator=generator)
     y = 4 * torch.randn(ROWS, OUTPUTS, generator=generator)
@@ -164,7 +164,7 @@ class Slope(NamedTuple):
     error: float
 
     def within(self, low: float, high: float) -> bool:
-        """Return whether the mean lies in this range, and two standard errors within 0.05 of it."""
+        """Return whether the mean is in this range, and two errors within 0.05 of it."""
         least, most = self.mean - 2 * self.error, self.mean + 2 * self.error
         return low < self.mean < high and low - 0.05 < least and most < high + 0.05
 
@@ -241,7 +241,7 @@ def test_features_move_alike_at_every_width(optimizer: str) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon-original"])
 @pytest.mark.parametrize("rule", ["mean-field", "spectral", "depth-mup", "sqrt-depth", "completep"])
 def test_rules_that_have_mup_in_width(rule: str, optimizer: str) -> None:
-    """They plan the same as muP where width alone grows, so that they move features alike."""
+    """Where width alone grows, they plan the same as muP, and so move features alike."""
     x, base, model = torch.randn(2, INPUTS), ResidualFeatures(16, 2), ResidualFeatures(64, 2)
     families = {key: family for key, (family, _) in OPTIMIZERS[optimizer].items()}
     options = {"optimizer": families, "example_inputs": x}
@@ -264,7 +264,7 @@ def test_features_of_a_plain_perceptron(optimizer: str, rule: str) -> None:
 @pytest.mark.parametrize("net", [PerceptronFeatures, ResidualFeatures])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_features_of_the_tangent_kernel_stop_moving(optimizer: str, net: Any) -> None:
-    """r = 1/2 of Tensor Programs IV: features move as 1/sqrt(width), the output does not scale."""
+    """r = 1/2 of Tensor Programs IV: features move as 1/sqrt(width), the output as 1."""
     steps = slopes("ntk", optimizer, "width", net)
     assert moved(steps, ("stem", "middle", "last"), -0.65, -0.35) == {}
     assert moved(steps, ("output",), *FLAT) == {}
@@ -281,7 +281,7 @@ def test_standard_parametrization_blows_up(optimizer: str) -> None:
 
 
 def test_unit_scaled_embeddings_move_less_and_hidden_features_alike() -> None:
-    """u-muP's embedding has the rate 1/sqrt(width); the sum of the branches moves alike."""
+    """u-muP's embedding has the rate 1/sqrt(width); the branches move alike."""
     steps = slopes("u-mup", "adamw", "width", TABLE)
     assert moved(steps, ("stem",), -0.6, -0.4) == {}
     assert moved(steps, ("middle", "last", "branches", "output"), *FLAT) == {}

@@ -1,4 +1,4 @@
-"""Exponents of gradients, measured against the laws: in width, depth and number of experts.
+"""Exponents of gradients in width, depth and number of experts, against the laws.
 
 The plan's factor for AdamW's eps is the law of the tensor's gradient, with all multipliers folded
 in. One network has every role. Where a sum over the width is random at first, the law is about
@@ -226,7 +226,7 @@ def test_every_role_with_a_gradient_was_measured() -> None:
 
 @pytest.mark.parametrize("axis", ["width", "width, keys grow", "width, tied", "depth"])
 def test_gradients_of_sums_in_training(axis: str) -> None:
-    """Two steps make the sums coherent: of heads, of an adapter, of a router of some experts."""
+    """Two steps make sums coherent: of heads, an adapter, a router of some experts."""
     pairs = disagreeing(exponents(axis, "completep"), 1, only=RANDOM)
     assert all(abs(law - measured) <= 0.15 for law, measured in pairs.values())
 
@@ -238,7 +238,10 @@ def test_gradients_of_matrices_in_training(axis: str) -> None:
 
 @pytest.mark.parametrize("kind", ["*.heat", "*_norm.weight", "*.router.weight"])
 def test_sums_are_random_at_first(kind: str) -> None:
-    """Independent terms add up to 1/sqrt(width) of coherent ones: the laws do not hold at first."""
+    """Independent terms add up to 1/sqrt(width) of coherent ones.
+
+    The laws therefore do not hold at initialisation.
+    """
     for axis in ("width", "width, keys grow"):
         rows = exponents(axis, "completep")
         first = [at_first for name, (_, _, at_first, _) in rows.items() if fnmatchcase(name, kind)]
@@ -248,7 +251,7 @@ def test_sums_are_random_at_first(kind: str) -> None:
 
 
 def test_a_router_of_all_experts_has_no_coherent_sum() -> None:
-    """All experts learn the same, and the router's gradient stays that of independent terms."""
+    """All experts learn the same; the router's gradient stays random."""
     rows = exponents("width", "completep", dense=True)
     role, law, _, trained = rows["blocks.*.router.weight"]
     assert (role, law) == ("router", 0)
@@ -257,7 +260,7 @@ def test_a_router_of_all_experts_has_no_coherent_sum() -> None:
 
 @pytest.mark.parametrize("kind", DRIFTING)
 def test_shared_keys_and_values_add_up_independent_heads_at_first(kind: str) -> None:
-    """The law is that of independent heads of queries; in training the heads begin to agree."""
+    """The law is that of independent heads; in training the heads begin to agree."""
     rows = exponents("width", "completep")
     ((_, law, first, trained),) = [row for name, row in rows.items() if fnmatchcase(name, kind)]
     assert law == pytest.approx(-0.5)
@@ -288,7 +291,7 @@ def test_gradients_of_shared_biases(kind: str) -> None:
     [("*.lora_A.weight", 0.1), ("*.heat", 0.15), ("*.*_norm.weight", 0.2)],
 )
 def test_gradients_of_sums_in_training_where_alpha_is_a_half(kind: str, tolerance: float) -> None:
-    """They are 1/depth at any alpha; gains of one head have a larger random part at first."""
+    """They are 1/depth at any alpha; gains of one head are more random at first."""
     exponents_of = exponents("depth", "depth-mup").items()
     rows = [row for name, row in exponents_of if any_of(name, (kind,)) and any_of(name, RANDOM)]
     assert rows
@@ -298,7 +301,7 @@ def test_gradients_of_sums_in_training_where_alpha_is_a_half(kind: str, toleranc
 
 @pytest.mark.parametrize(("axis", "rule"), RUNS)
 def test_a_constant_eps_fails(axis: str, rule: str) -> None:
-    """Negative control: the same criterion refuses the law that gradients do not scale."""
+    """Negative control: the criterion refuses the law that gradients do not scale."""
     rows = exponents(axis, rule)
     constant = {kind: (role, 0.0, *measured) for kind, (role, _, *measured) in rows.items()}
     refused = disagreeing(constant, 0, leave=RANDOM)

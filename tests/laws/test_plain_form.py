@@ -42,7 +42,7 @@ def small_gpt(width: int, depth: int, **settings: Any) -> nn.Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model, the role of its tensors by name pattern, and where its explicit multipliers stand.
+    """A model, the roles of its tensors, and the places of its explicit multipliers.
 
     Attributes:
         make: The model at a width and a depth relative to base.
@@ -135,7 +135,7 @@ def ratios(role: tuple[Role, int, int, bool]) -> dict[str, int]:
 
 
 def explicit(case: Case, rule: str, optimizer: str, name: str) -> tuple[Quantities, dict[str, int]]:
-    """Return a tensor's quantities, with all multipliers in the forward pass, and its ratios."""
+    """Return a tensor's quantities with explicit multipliers, and its ratios."""
     role = first(case.roles, name)
     place = Place.BRANCH if role[3] else Place.OUTSIDE
     return parametrization(rule).quantities(role[0], FAMILIES[optimizer], place), ratios(role)
@@ -166,7 +166,7 @@ def multiply(model: nn.Module, case: Case, rule: str) -> None:
 
 @contextmanager
 def attention_over_head_dim(base: int) -> Iterator[None]:
-    """Let attention logits be q·k sqrt(d0)/d: those of torch at the base's head dimension d0."""
+    """Let attention logits be q·k sqrt(d0)/d, torch's at the base's dimension d0."""
     attend = F.scaled_dot_product_attention
 
     def scaled(q: Tensor, k: Tensor, v: Tensor, **settings: Any) -> Tensor:
@@ -207,7 +207,7 @@ def planned(case: Case, rule: str, optimizer: str) -> tuple[nn.Module, mt.Plan]:
 
 
 def with_multipliers(case: Case, rule: str, model: nn.Module) -> nn.Module:
-    """Return the same function, with multipliers in the forward pass and tensors without them."""
+    """Return the same function with its multipliers in the forward pass."""
     other = copy.deepcopy(model)
     multiply(other, case, rule)
     carried = case.multipliers(rule)
@@ -252,7 +252,7 @@ def test_the_plain_form_is_the_training_with_explicit_multipliers(
 @pytest.mark.parametrize("quantity", ["lr", "eps", "weight_decay"])
 @pytest.mark.parametrize("name", ["gpt, tied", "gpt, head dimension grows"])
 def test_every_quantity_has_to_follow(name: str, quantity: str) -> None:
-    """Negative control: one quantity of the carrying tensors is left as in the explicit form."""
+    """Negative control: one quantity of the carrying tensors is that of explicit form."""
     case, rule, optimizer = CASES[name], "completep", "adamw"
     model, plan = planned(case, rule, optimizer)
     reference = explicit_training(case, rule, optimizer, model)

@@ -1,4 +1,4 @@
-"""Real optimizers, and published algorithms at their plainest, with values that matter."""
+"""Real optimizers and plain published algorithms, with values that matter."""
 
 import math
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def lars(
     eps: float,
     weight_decay: float,
 ) -> Tensor:
-    """Return the update of LARS (1708.03888, Algorithm 1), with eps as in NVIDIA's LARC."""
+    """Return the update of LARS (1708.03888, Algorithm 1), with LARC's eps."""
     ratio = tensor.norm() / (gradient.norm() + weight_decay * tensor.norm() + eps)
     state["momentum"] = 0.9 * state.get("momentum", 0.0) + ratio * (
         gradient + weight_decay * tensor
@@ -116,7 +116,7 @@ def muon(
     weight_decay: float,
     spectral: bool,
 ) -> Tensor:
-    """Return the update of Muon in float64, of scale 1 or, if spectral, sqrt(fan_out / fan_in)."""
+    """Return the update of Muon, of scale 1 or, if spectral, sqrt(fan_out / fan_in)."""
     x = average(state, "momentum", gradient, 0.95)
     x = x / x.norm().clamp(min=eps)
     for _ in range(5):

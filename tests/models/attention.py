@@ -102,7 +102,7 @@ class Attention(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """A decoder each of whose layers attends to the whole encoder; it takes keywords alone."""
+    """A decoder whose layers attend to the whole encoder; it takes keywords alone."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class UnfoldableBlock(nn.Module):
 
 
 class Unfoldable(nn.Module):
-    """A tied transformer whose multipliers no tensor can carry: of branches, queries, logits.
+    """A tied transformer whose multipliers no tensor can carry.
 
     Args:
         width: Size of the residual stream.
@@ -191,7 +191,7 @@ def looking_gpt(look: Function, width: int, depth: int, *, tied: bool = False) -
 
 
 def two_heads(width: int, mix: Mix, times: int = 1, **parts: nn.Module) -> nn.Module:
-    """Residual attention of two heads, which therefore grow in size, applied `times` times.
+    """Residual attention of two heads that grow in size, applied `times` times.
 
     Args:
         width: Size of the residual stream.
@@ -216,7 +216,7 @@ def two_heads(width: int, mix: Mix, times: int = 1, **parts: nn.Module) -> nn.Mo
 def one_query(
     query: Callable[[Any, Tensor], Tensor], width: int = HEAD, scale: float | None = None
 ) -> nn.Module:
-    """An attention of one head whose queries a function makes from the model and the stream.
+    """An attention of one head; a function makes its queries from model and stream.
 
     The model has layers for that: `query`, `fused` of twice the width, a norm `gain`, and the bare
     parameter `latent`.
@@ -276,7 +276,7 @@ def torch_attention(width: int) -> nn.Module:
 def torch_encoder(
     width: int, depth: int, head: int | None = HEAD, *, norm_first: bool = True
 ) -> nn.Module:
-    """Torch's own encoder; two heads that grow in size where no size of a head is given."""
+    """Torch's encoder, with heads of a size or with two heads that grow in size."""
     layer = nn.TransformerEncoderLayer(
         width, width // head if head else 2, 4 * width, batch_first=True, norm_first=norm_first
     )
@@ -292,7 +292,7 @@ def embedded(
     head_first: bool = False,
     **parts: nn.Module,
 ) -> nn.Module:
-    """An embedding `token`, a `layer`, a `norm` and a `head`, which is the embedding if tied.
+    """An embedding `token`, a `layer`, a `norm` and a `head`, tied or not.
 
     Args:
         width: The width.
@@ -309,5 +309,5 @@ def embedded(
 
 
 def attending(width: int, depth: int = 2, **settings: Any) -> nn.Module:
-    """Branches of attention between a stem and a readout; `settings` are those of Attention."""
+    """Branches of attention with `settings` between a stem and a readout."""
     return Residual(width, depth, lambda n: Attention(n, norm=nn.RMSNorm, **settings))

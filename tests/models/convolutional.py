@@ -99,7 +99,7 @@ def resnet(width: int, depth: int, inner: int | None = None, **settings: Any) ->
 
 
 class StagedResNet(nn.Module):
-    """A ResNet of two stages, the second of twice the width; it begins with a projection.
+    """A ResNet of two stages, the second of twice the width behind a projection.
 
     Args:
         width: Channels of the stem.

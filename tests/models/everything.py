@@ -65,7 +65,7 @@ class Everything(nn.Module):
 
 
 class BarePatches(nn.Module):
-    """A perceptron of patches with bare tensors: class token, positions, layer scales, heat."""
+    """A perceptron of patches with bare tensors: a token, positions, scales, heat."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class BarePatches(nn.Module):
 
 
 class BareAttention(nn.Module):
-    """Attention over 4 places with bare tensors: positions, layer scales, a scale of the stream."""
+    """Attention over 4 places with bare tensors: positions, scales, heat."""
 
     def __init__(self, width: int, depth: int = 2) -> None:
         super().__init__()

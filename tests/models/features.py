@@ -1,4 +1,4 @@
-"""Networks that give the features of their layers, drawn by laws that their tests rely on."""
+"""Networks that give the features of their layers, with initial laws of their own."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,7 +15,7 @@ def relu_branch(width: int) -> nn.Module:
 
 
 class ResidualFeatures(nn.Module):
-    """A pre-norm residual network: features of the stem, of the middle, of the end, and the output.
+    """A pre-norm residual network: features of stem, middle and end, and the output.
 
     The last matrix of a branch starts at half the scale of the others.
 
@@ -52,7 +52,7 @@ class ResidualFeatures(nn.Module):
 
 
 class PerceptronFeatures(nn.Module):
-    """A perceptron: features of the first layer, of the second, of the last, and the output."""
+    """A perceptron: features of the first, second and last layer, and the output."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()

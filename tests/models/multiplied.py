@@ -82,5 +82,5 @@ class Multiplied(nn.Module):
 
 
 def multiplied(width: int, depth: int) -> nn.Module:
-    """A model that multiplies its embedding by sqrt(width) and its branches by 1/depth."""
+    """A model with its embedding times sqrt(width) and its branches times 1/depth."""
     return Multiplied(width, depth, {"embedding": width**0.5, "branch": 1 / depth})

@@ -50,7 +50,7 @@ def square(width: int, bias: bool = True) -> nn.Linear:
 
 
 def repeat(depth: int, make: Callable[[], nn.Module]) -> nn.ModuleList:
-    """As many modules as layers."""
+    """A list of modules, one for each layer."""
     return nn.ModuleList(make() for _ in range(depth))
 
 
@@ -60,7 +60,7 @@ def gelu_by_hand(x: Tensor) -> Tensor:
 
 
 class OnePlus(nn.Module):
-    """A gain that counts from one, as Gemma's: scaling its weight does not scale its output."""
+    """A gain that counts from one, as Gemma's: it cannot carry a multiplier."""
 
     def __init__(self, width: int, *, normed: bool = True) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Perceptrons of few layers, and models of one odd layer between a stem and a readout."""
+"""Perceptrons of few layers, and odd layers between a stem and a readout."""
 
 from collections.abc import Callable
 from typing import Any

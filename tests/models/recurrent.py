@@ -44,7 +44,7 @@ def last(x: Tensor) -> Tensor:
 
 
 class RunningMean(nn.Module):
-    """A running mean with a rate for each feature, as the transitions of a state-space layer.
+    """A running mean with a rate for each feature, as in a state-space layer.
 
     Args:
         width: Number of features.

@@ -62,7 +62,7 @@ class TwoMatrices(nn.Module):
 
 
 class OneMatrix(nn.Module):
-    """A branch of one matrix behind an activation, and behind a norm where one is given."""
+    """A branch of one matrix behind an activation, and behind a norm if one is given."""
 
     def __init__(
         self,
@@ -81,7 +81,10 @@ class OneMatrix(nn.Module):
 
 
 class Centred(nn.Module):
-    """A branch of one matrix, an even activation and mean subtraction (2310.02244, Setup 6.3)."""
+    """A branch of one matrix, an even activation and mean subtraction.
+
+    It is that of Depth-muP (2310.02244, Setup 6.3).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -156,7 +159,7 @@ class Staged(nn.Module):
 def skips(
     width: int, depth: int, *end: Callable[[], nn.Module], function: Function | None = None
 ) -> nn.Module:
-    """Stem, branches of one matrix with what ends them, and readout, numbered in one row."""
+    """Stem, branches of one matrix and their ends, readout, numbered in one row."""
 
     def block() -> nn.Module:
         return Skip(nn.Linear(width, width), *(make() for make in end), end=function)
@@ -166,7 +169,7 @@ def skips(
 
 
 def additive_skips(width: int, depth: int, block: Block) -> nn.Module:
-    """Decoder blocks to each of which the encoder's features are added, in turn."""
+    """Decoder blocks to which the encoder's features are added in turn."""
 
     def run(m: Any, x: Tensor) -> Tensor:
         x, kept = m.stem(x), []

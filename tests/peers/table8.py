@@ -1,4 +1,4 @@
-"""The plain form of a plan compared with Table 8 of Tensor Programs V (2203.03466)."""
+"""The plain form compared with Table 8 of Tensor Programs V (2203.03466)."""
 
 from typing import Any
 

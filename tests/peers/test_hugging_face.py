@@ -385,7 +385,7 @@ def explicit(
     branch: float = 1 / DEEPER,
     undone: tuple[str, float] | None = None,
 ) -> nn.Module:
-    """Return the model with multipliers in the forward pass, and its tensors without them."""
+    """Return the model with its multipliers in the forward pass."""
     other = copy.deepcopy(model)
     for name, parameter in other.named_parameters():
         parameter.data /= plan[name].factor("multiplier")

@@ -1,4 +1,4 @@
-"""Against microsoft/mup 1.0.0: the same rates, weight decays and initial values for every tensor.
+"""Against microsoft/mup 1.0.0: the same rates, weight decays and initial values.
 
 `test_both_train_the_same_network` checks the form in which they are compared: networks prepared by
 the two libraries stay equal while they train. Depth is not compared: mup has no rule for it.
@@ -51,7 +51,7 @@ def test_initial_values_of_torchs_own_draw(make: Make, sizes: Sizes) -> None:
 @every_optimizer
 @every_case
 def test_both_train_the_same_network(make: Make, sizes: Sizes, optimizer: str) -> None:
-    """Five steps with weight decay, SGD also with momentum; Adam's eps, difference 2, is tiny."""
+    """Five steps with weight decay; Adam's eps, which is difference 2, is tiny."""
     both = pair(make, sizes, optimizer)
     with torch.no_grad():
         for name in expected_table(make):
@@ -62,7 +62,10 @@ def test_both_train_the_same_network(make: Make, sizes: Sizes, optimizer: str) -
 @every_optimizer
 @every_case
 def test_standard_parametrization_differs(make: Make, sizes: Sizes, optimizer: str) -> None:
-    """In the readout (or the norm before a tied one), and under Adam in the hidden matrices."""
+    """It differs in the readout, and under Adam in the hidden matrices.
+
+    A tied readout has its factor in the norm before it.
+    """
     both = pair(make, sizes, optimizer, rule="sp")
     differing = other_rates(both, optimizer).keys()
     matrices = {name: t for name, t in both.plan.tensors.items() if len(t.shape) > 1}

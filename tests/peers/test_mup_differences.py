@@ -88,7 +88,7 @@ def test_gradients_shrink_like_eps() -> None:
 
 
 def eps_in_their_form(both: Pair) -> dict[str, float]:
-    """Return mutransfer's eps in mup's form: W' has theta times the gradient and the eps of W."""
+    """Return mutransfer's eps in mup's form, theta times as large as its gradient."""
     ours = by_name(both.ours, both.plan.param_groups(both.ours, LR, eps=1e-8), "eps")
     return {name: eps * both.theta.get(name, 1.0) for name, (eps,) in ours.items()}
 
@@ -165,7 +165,7 @@ def test_adam_with_l2() -> None:
 
 
 def test_default_weight_decay() -> None:
-    """6. mup's AdamW has no weight decay by default (process_param_groups); torch's has 0.01."""
+    """6. mup's AdamW has no weight decay by default, torch's has 0.01."""
     both = pair(mlp, ((16, 16), (64, 64)))
     theirs = mup.MuAdamW(both.theirs.parameters(), lr=LR).param_groups
     assert {group["weight_decay"] for group in theirs} == {0.0}
@@ -178,7 +178,7 @@ def test_default_weight_decay() -> None:
 
 
 def test_tensor_as_learning_rate() -> None:
-    """7. mup divides the user's own tensor in place; mutransfer gives each group a tensor."""
+    """7. mup divides the user's own tensor; mutransfer gives each group a tensor."""
     both = pair(mlp, ((16, 16), (64, 64)))
     lr = torch.tensor(LR, dtype=torch.float64)
     groups = both.plan.param_groups(both.ours, lr)

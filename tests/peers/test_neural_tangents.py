@@ -1,4 +1,4 @@
-"""neural-tangents (1912.02803): its kernels of residual networks are those of the lazy limit.
+"""neural-tangents (1912.02803): its kernels are those of the lazy limit.
 
 neural-tangents 0.6.5 needs jax 0.4.30 and tf2jax 0.3.6: this test runs in its own environment.
 """

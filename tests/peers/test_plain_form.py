@@ -1,4 +1,4 @@
-"""Convolution nets and recurrent nets: the plain form trains as explicit multipliers do.
+"""Convolution and recurrent nets: the plain form trains as explicit multipliers.
 
 As in test_hugging_face.py: residual branches times 1/depth (CompleteP, 2505.01618, Table 1) and the
 readout's inputs times 1/fan_in (Tensor Programs V, 2203.03466, Table 8) as hooks, with every tensor
@@ -115,7 +115,7 @@ LR, EPS, DECAY = 5e-3, 1e-4, 0.1
 
 @cache
 def plain(name: str) -> tuple[mt.Plan, nn.Module, Tensor]:
-    """Return the plan of a case, its model before training, and its outputs while it trains."""
+    """Return the plan of a case, its initial model, and its outputs in training."""
     case = CASES[name]
     torch.manual_seed(0)
     model, base = case.make(WIDER, DEEPER).double(), case.make(1, 1).double()
@@ -127,7 +127,7 @@ def plain(name: str) -> tuple[mt.Plan, nn.Module, Tensor]:
 
 
 def explicit(name: str, *, branch: float = 1 / DEEPER, logits: float = 1 / WIDER) -> Tensor:
-    """Return the outputs while the model trains with its multipliers in the forward pass."""
+    """Return the outputs in training with multipliers in the forward pass."""
     plan, model, _ = plain(name)
     other = copy.deepcopy(model)
     for tensor_name, parameter in other.named_parameters():

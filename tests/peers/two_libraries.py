@@ -109,8 +109,8 @@ def drawn(make: Make, sizes: tuple[int, int], *, exactly: bool = True) -> nn.Mod
     """Build a network in double precision, drawn by torch.
 
     With `exactly`, every draw has the RMS of its law, 1/sqrt(fan_in) for layers and 1 for tables.
-    mup rescales by the law and mutransfer by the measured RMS: then the two are the same, and values
-    are comparable to rounding.
+    mup rescales by the law and mutransfer by the measured RMS: then the two are the same, and
+    values are comparable to rounding.
     """
     torch.manual_seed(0)
     model = make(*sizes).double()
@@ -152,7 +152,7 @@ def with_readout(model: nn.Module) -> tuple[nn.Module, str | None]:
 def mup_model(
     model: nn.Module, make: Make, base: tuple[int, int]
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Return mup's network, and its multipliers by the tensors that the plan folds them into."""
+    """Return mup's network, and its multipliers by the tensors that carry them here."""
     theirs, name = with_readout(model)
     delta = make(2 * base[0], 2 * base[1])
     mup.set_base_shapes(theirs, make(*base), delta=delta, rescale_params=True)
@@ -206,7 +206,7 @@ def by_name(
 
 
 def plain(numbers: tuple[float, ...], theta: float, optimizer: str) -> tuple[float, ...]:
-    """Return rate and weight decay of theta W' for those of W' under the multiplier theta.
+    """Return rate and decay of theta W' for those of W' under the multiplier theta.
 
     Tensor Programs V, Lemma J.1: with W = theta W', the gradient of W' is theta times that of W and
     its update 1/theta times as large. So W' has the rate lr/theta^2 under SGD and lr/theta under
@@ -219,7 +219,7 @@ def plain(numbers: tuple[float, ...], theta: float, optimizer: str) -> tuple[flo
 
 
 def rates(both: Pair, optimizer: str) -> tuple[Values, Values]:
-    """Return (lr, weight decay) of every tensor, from mutransfer and, in its form, from mup."""
+    """Return (lr, weight decay) by tensor, from mutransfer and, in its form, from mup."""
     # Adam with L2 is difference 5.
     decay = 0.0 if optimizer == "adam" else DECAY
     groups = both.plan.param_groups(both.ours, LR, weight_decay=decay)
@@ -268,7 +268,7 @@ def expected_table(make: Make) -> set[str]:
 
 
 def trained_apart(both: Pair, optimizer: str) -> float:
-    """Return the distance of the two libraries' logits in training over how far they moved."""
+    """Return the distance of the libraries' logits in training over their change."""
     sgd = optimizer == "sgd"
     lr, eps, extra = (0.02, None, {"momentum": 0.9}) if sgd else (LR, 1e-30, {"eps": 1e-30})
     decay = 0.0 if optimizer == "adam" else DECAY

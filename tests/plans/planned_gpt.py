@@ -14,7 +14,7 @@ SPECTRAL_MIX = (("hidden", "muon"), ("readout", "sophia"), ("*", "adamw"))
 
 
 def gpts(wider: int = 2, deeper: int = 2, tied: bool = False) -> tuple[nn.Module, nn.Module]:
-    """Build a pair of GPTs whose heads grow in size, on the meta device: no values are needed."""
+    """Build two GPTs on the meta device whose heads grow in size."""
     with torch.device("meta"):
         sizes: dict[str, Any] = {"vocabulary": 13, "context": 8, "heads": 2, "tied": tied}
         return gpt(32 * wider, deeper, **sizes), gpt(32, 1, **sizes)

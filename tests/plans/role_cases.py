@@ -50,7 +50,7 @@ def lawful(plan: mt.Plan, rule: str = "mup", optimizer: str = "adamw") -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A family of models, and the roles and factors of some of its tensors at four times the width.
+    """A family of models, with roles and factors of tensors at four times the width.
 
     Attributes:
         make: The model at a multiple of the base width.

@@ -38,7 +38,7 @@ def test_without_a_quantity_it_stays_at_base(
     for name, tensor in plan.tensors.items():
         carried = Quantities().fold(tensor.multiplier, plan.optimizers[tensor.optimizer])
         assert getattr(tensor, quantity) == getattr(carried, quantity), name
-    others = tuple(each for each in ALL_QUANTITIES if each != quantity)
+    others = tuple(other for other in ALL_QUANTITIES if other != quantity)
     assert table(plan, others) == table(full, others)
     assert {full[name].factor(quantity) for name in full.tensors} != {1.0} or (
         quantity,

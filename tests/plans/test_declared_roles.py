@@ -1,4 +1,4 @@
-"""Roles that are declared: experts, adapters, frozen tensors; refusals that ask for them."""
+"""Declared roles: experts, adapters, frozen tensors, refusals that ask for them."""
 
 from collections.abc import Callable
 
@@ -170,7 +170,7 @@ def test_frozen_vectors_do_not_trouble_an_optimizer_of_matrices() -> None:
     "roles", [FROZEN, LORA | {"*.pretrained.bias": "frozen"}], ids=["matrix and bias", "bias"]
 )
 def test_a_frozen_tensor_cannot_carry_a_multiplier(roles: dict[str, str]) -> None:
-    """It ends a branch whose multiplier would have to be written into it, but stays as it is."""
+    """It ends a branch whose multiplier it would have to carry, but it is not scaled."""
     with pytest.raises(mt.MutransferError, match="pretrained"):
         mt.plan(adapted(WIDTH, 4), adapted(WIDTH, 2), roles=roles)
 

@@ -1,4 +1,4 @@
-"""Roles and factors of whole models, as exact powers of width n, depth and head dimension."""
+"""Roles and factors of whole models, as exact powers of n, depth and head_dim."""
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -164,8 +164,8 @@ def in_width(tensor: TensorPlan, quantity: str) -> Powers:
 def compare(plan: mt.Plan, rows: list[Row]) -> None:
     for name, tensor in plan.tensors.items():
         (row,) = [row for row in rows if fnmatchcase(name, row[0])]
-        found = tuple(str(in_width(tensor, quantity)) for quantity in QUANTITIES)
-        assert (name, *found) == (name, *row[2:])
+        powers_in_width = tuple(str(in_width(tensor, quantity)) for quantity in QUANTITIES)
+        assert (name, *powers_in_width) == (name, *row[2:])
         assert tensor.role in row[1].split("|")
         assert (tensor.place != Place.OUTSIDE) == name.startswith(("blocks.", "scales."))
         for quantity in QUANTITIES:

@@ -57,7 +57,7 @@ def test_json_round_trip(
     tied=st.booleans(),
 )
 def test_plans_compose(wider: list[int], deeper: list[int], tied: bool) -> None:
-    """A plan from base to middle times one from middle to target is one from base to target."""
+    """Base to middle times middle to target is base to target."""
     sizes = zip(accumulate(wider, mul), accumulate(deeper, mul), strict=True)
     base, middle, target = (on_meta(16 * width, depth, tied, 1) for width, depth in sizes)
     steps = mt.plan(middle, base, rule="completep"), mt.plan(target, middle, rule="completep")

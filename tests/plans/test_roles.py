@@ -81,7 +81,7 @@ def test_layer_scales_end_their_branches() -> None:
 
 
 def test_what_is_chosen_by_role_is_the_same_at_base_and_target() -> None:
-    """Keys and values are hidden matrices, and gains of heads gains, whether or not width grew."""
+    """Keys and values are hidden matrices and gains of heads gains at every width."""
     base, model = (attending(width, shared=1, gains=GAINS) for width in (WIDTH, 4 * WIDTH))
     roles = {f"blocks.*.{name}.weight": "key-value" for name in ("key", "value")}
     mix = {"hidden": "muon", "*": "adamw"}

@@ -1,4 +1,4 @@
-"""Rules as text or objects, with options; the disagreements and papers that a plan names."""
+"""Rules as text or objects; the disagreements and papers that a plan names."""
 
 from fractions import Fraction
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every warning has a plan that gets it, a twin that does not, and a section in the docs."""
+"""Every warning has a plan that gets it, a clean twin, and a section in the docs."""
 
 import re
 from collections.abc import Callable

@@ -49,7 +49,7 @@ class Case:
 
 
 def accepted(case: Case) -> bool:
-    """Return whether the family is planned correctly, or refused where that is correct."""
+    """Return whether the family is planned correctly, or correctly refused."""
     wider, deeper = case.grow
     model, base = case.make(BASE * wider, 2 * deeper), case.make(BASE, 2)
     options = {"example_inputs": case.inputs, "axes": case.axes, "roles": case.roles}
@@ -114,7 +114,7 @@ def ends_halved(plan: mt.Plan) -> bool:
 
 
 def tied_carried(name: str, *norms: str) -> Check:
-    """Tensor Programs V, Table 8: the embedding does not scale, the norms before the head do."""
+    """Tensor Programs V, Table 8: the norms before the head scale, the embedding not."""
 
     def check(plan: mt.Plan) -> bool:
         carried = [init_and_rate(plan, f"{norm}.weight") for norm in norms]

@@ -1,4 +1,4 @@
-"""Models with their plans, what a user does to models, and a few steps of training."""
+"""Models with their plans, operations on them, and a few steps of training."""
 
 import io
 from collections.abc import Callable
@@ -19,7 +19,7 @@ HYPERPARAMETERS = {"eps": 1e-2, "weight_decay": 0.5}
 
 
 def new_gpt(scale: int, tied: bool) -> nn.Module:
-    """Build a GPT in which queries, ends of branches and the norm before a tied head carry factors.
+    """Build a GPT whose queries, ends of branches and last norm carry factors.
 
     The queries do so because heads grow in size.
     """

@@ -1,4 +1,4 @@
-"""A planned training, and what can be done to its optimizers: faults and harmless changes."""
+"""A planned training, with faults and harmless changes of its optimizers."""
 
 import copy
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def small(width: int) -> nn.Module:
 
 
 class Training:
-    """A model four times as wide as its base, its plan, and optimizers with the plan's groups.
+    """A model of four times its base's width, its plan, and optimizers of its groups.
 
     Args:
         optimizer: The optimizers of the plan.

@@ -1,4 +1,4 @@
-"""Faults planted in a planned training, each with a harmless twin and the audit's finding."""
+"""Faults planted in a training, each with a harmless twin and the audit's finding."""
 
 from collections.abc import Callable
 from functools import partial

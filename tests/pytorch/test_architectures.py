@@ -1,4 +1,4 @@
-"""Shapes of real architectures: encoders and decoders, gated experts, transposed layers."""
+"""Shapes of real architectures: encoders and decoders, experts, transposed layers."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_more_experts_are_a_ratio_of_their_own() -> None:
 
 
 def squared(x: torch.Tensor) -> torch.Tensor:
-    """A branch times a function of itself, so that no single tensor can carry its multiplier."""
+    """Multiply a branch by a function of itself: no tensor can carry its multiplier."""
     return x * torch.sigmoid(x)
 
 
@@ -95,7 +95,7 @@ def test_a_gate_made_of_what_it_lets_through_is_refused() -> None:
 
 
 def test_a_transposed_linear_layer() -> None:
-    """Its fan-in comes first in the shape: it grows twice here, and the fan-out four times."""
+    """Its fan-in is the first dimension; here it doubles, and the fan-out quadruples."""
 
     def build(width: int) -> nn.Module:
         layers = Conv1D(width**2, width), nn.ReLU(), nn.Linear(width**2, 3)

@@ -1,4 +1,4 @@
-"""The audit: classes of optimizers, rates of modules, precisions, wrappers; an audit as data."""
+"""The audit of classes, modules, precisions and wrappers; an audit as data."""
 
 import copy
 from collections.abc import Callable
@@ -78,13 +78,13 @@ for _name, _cls in DECOUPLED.items():
     }
 
 
-@pytest.mark.parametrize(("make", "found"), CLASSES.values(), ids=CLASSES)
-def test_classes(make: Any, found: str) -> None:
+@pytest.mark.parametrize(("make", "recognised"), CLASSES.values(), ids=CLASSES)
+def test_the_class_of_an_optimizer_is_audited(make: Any, recognised: str) -> None:
     t = make()
     audit = t.audit()
-    assert audit.unknown == () and len(audit.findings) == bool(found), str(audit)
-    if found:
-        sentence = f"planned for {t.plan.optimizer}, found in {found}, whose rates and decays"
+    assert audit.unknown == () and len(audit.findings) == bool(recognised), str(audit)
+    if recognised:
+        sentence = f"planned for {t.plan.optimizer}, found in {recognised}, whose rates and decays"
         assert f"{sentence} scale otherwise" in audit.findings[0]
 
 

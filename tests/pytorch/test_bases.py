@@ -1,4 +1,4 @@
-"""A base may be a model, its builder, or a reading of it; reading leaves a model as it was."""
+"""Forms of a base: model, builder, reading; reading leaves a model unchanged."""
 
 import copy
 from collections.abc import Callable
@@ -119,7 +119,7 @@ def partly_frozen(width: int, depth: int) -> nn.Module:
 
 
 def state(model: nn.Module) -> tuple[list[Any], list[Any]]:
-    """Return the state without values (identities, flags, hooks, attributes), and the values."""
+    """Return identities, flags, hooks and attributes, and then the values."""
     tensors = [
         *model.named_parameters(remove_duplicate=False),
         *model.named_buffers(remove_duplicate=False),

@@ -62,7 +62,7 @@ def loss(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def explicit_norm(model: nn.Module, x: Tensor, multipliers: dict[str, float]) -> float:
-    """Return the norm of the gradients of tensors that are multiplied in the forward pass."""
+    """Return the norm of gradients with the multipliers in the forward pass."""
 
     def multiplier(name: str) -> float:
         return next((m for pattern, m in multipliers.items() if fnmatchcase(name, pattern)), 1.0)
@@ -195,7 +195,7 @@ def one_matrix(width: int) -> nn.Module:
 
 
 def drawn(width: int, depth: int, block: Callable[[int], nn.Module]) -> nn.Module:
-    """Build a network whose hidden matrices make nearly all of the gradient's norm at its base.
+    """Build a network whose hidden matrices make nearly all of the gradient's norm.
 
     Its inputs are small and its input layer large, so that the input layer, whose norm falls with
     width, has a small share.
@@ -213,7 +213,7 @@ def drawn(width: int, depth: int, block: Callable[[int], nn.Module]) -> nn.Modul
 def measured(
     width: int, depth: int, block: Callable[[int], nn.Module], rule: str, seed: int
 ) -> tuple[float, float]:
-    """Return the norm of a linear loss's explicit gradient at first, and the threshold's factor."""
+    """Return the norm of a linear loss's gradient, and the threshold's factor."""
     torch.manual_seed(seed)
     model = drawn(width, depth, block)
     plan = mt.plan(model, drawn(32, 2, block), rule=rule)

@@ -1,4 +1,4 @@
-"""Declared residual branches, for a forward pass that branches on the values of its data."""
+"""Declared branches, for forward passes that depend on values of the data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Training over two processes is training on one: DDP, FSDP2 and tensor parallelism.
+"""Training over two processes is training on one: DDP, FSDP2, tensor parallelism.
 
 The plan is applied before or after sharding. This file run as a module is one of the two processes:
 it goes through every scenario and saves the outcomes.
@@ -41,7 +41,7 @@ TOKENS = torch.randint(11, (8, 6), generator=torch.Generator().manual_seed(0))
 
 
 def new_mlp(scale: int) -> nn.Module:
-    """Build a perceptron with one output: one process has nothing of the readout's bias."""
+    """Build a perceptron of one output: one process has no part of the readout's bias."""
     return mlp(8 * scale, 3, inputs=6, outputs=1)
 
 
@@ -214,7 +214,7 @@ def together(scenario: Scenario, rank: int) -> Outcome:
 
 
 def initialized(plan: mt.Plan, model: nn.Module) -> None:
-    """Initialise; fail in all processes if one of them does, so that none waits for another."""
+    """Initialise; fail in all processes if one fails, so that none waits for another."""
     errors: list[Any] = [None] * PROCESSES
     try:
         plan.initialize(model)
@@ -227,7 +227,7 @@ def initialized(plan: mt.Plan, model: nn.Module) -> None:
 
 
 def deferred(scenario: Scenario, drawn: nn.Module) -> nn.Module:
-    """Shard the model on the meta device, then copy the values that another model drew."""
+    """Shard the model on the meta device, then copy the values of another model."""
     from torch.distributed.tensor import distribute_tensor
 
     model = spread_out(scenario.spread, copy.deepcopy(drawn).to("meta")).to_empty(device="cpu")
@@ -253,7 +253,7 @@ def resumed(scenario: Scenario, model: nn.Module, plan: mt.Plan, part: slice) ->
 
 
 def planned_afterwards(how: str) -> dict[str, Any]:
-    """Plan a model that was spread out before; return whether it has its plan, or the refusal."""
+    """Plan a model that was spread out; return whether it has its plan, or a refusal."""
     model, base = pair(Scenario(how))
     expected = mt.plan(model, base)
     try:

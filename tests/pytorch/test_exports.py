@@ -72,7 +72,7 @@ def test_the_program_gives_bitwise_the_plans_values_and_groups(name: str) -> Non
 
 
 def sandwich(width: int, depth: int) -> nn.Module:
-    """Build branches that end in a gain that counts from one, which carries no multiplier."""
+    """Build branches that end in a gain that counts from one."""
 
     def block(n: int) -> nn.Module:
         return nn.Sequential(nn.Linear(n, n), NormWithoutGain(n), OnePlus(n, normed=False))

@@ -1,4 +1,6 @@
-"""Multipliers that no learned tensor can carry become forward hooks, which stay with the model.
+"""Multipliers that no learned tensor can carry become forward hooks.
+
+The hooks are part of the model, whatever is done to it.
 
 This file run as a module is the two processes that shard the model.
 """
@@ -240,7 +242,7 @@ def test_a_wrapped_model_is_attached_and_trained_as_its_own(
 
 
 def by_hand(model: nn.Module, **multipliers: float) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Return the model with its multipliers in the forward pass, and an optimizer for Table 8."""
+    """Return the model with multipliers in its forward pass, and Table 8's optimizer."""
     other, groups = new(**multipliers), []
     other.load_state_dict(model.state_dict())
     for name, parameter in other.named_parameters():

@@ -1,4 +1,4 @@
-"""The frameworks themselves, on the CPU: a planned model trains in them as in a plain loop."""
+"""A planned model trains in frameworks as in a plain loop."""
 
 import math
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def planned_ratios() -> list[tuple[Any, ...]]:
 
 
 class Watch(TrainerCallback):
-    """A guard of the optimizer that steps, an audit of it and of its wrapper, and clipping."""
+    """A guard of the stepping optimizer, audits of it and its wrapper, and clipping."""
 
     def __init__(self, plan: mt.Plan, clip: Clip | None = None) -> None:
         self.plan, self.clip = plan, clip

@@ -129,7 +129,7 @@ def test_a_hard_model_is_planned_correctly(case: Case) -> None:
 
 
 def test_every_tensor_of_a_run_has_the_scale_of_its_counterpart() -> None:
-    """Biases start at 1/sqrt(fan_in): those of the first layer are larger than the others'."""
+    """Biases start at 1/sqrt(fan_in), so that those of the first layer are larger."""
     torch.manual_seed(0)
 
     def build(width: int) -> Any:

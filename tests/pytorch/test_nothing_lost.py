@@ -1,4 +1,4 @@
-"""Plans, checkpoints, types, rates and orders of parameters: training stays that of the plan."""
+"""Copies, checkpoints, types, rates and orders of parameters keep to the plan."""
 
 import copy
 import io
@@ -69,7 +69,7 @@ def test_model_and_plan_copied_together_belong_together(kind: str) -> None:
 
 @every_model
 def test_nothing_is_put_into_the_model(kind: str) -> None:
-    """A saved model names no class of the plan; its tensors and modules have no new attributes."""
+    """A saved model names no class of the plan and has no new attributes."""
     model, plan = planned(kind)
     plan.param_groups(model, 0.1)
     fresh = MODELS[kind][0](2)
@@ -100,7 +100,7 @@ def test_a_checkpoint_of_state_and_plan_loads_with_weights_only(kind: str) -> No
 
 @every_model
 def test_deferred_initialisation(kind: str) -> None:
-    """A model planned on meta and drawn later is the model that had values from the start."""
+    """A model planned on meta and drawn later is one that had values from the start."""
     make, x = MODELS[kind]
     base = make(1)
     with torch.device("meta"):
@@ -131,7 +131,7 @@ def test_deferred_initialisation(kind: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 @two_models
 def test_another_type_after_initialize(kind: str, dtype: torch.dtype) -> None:
-    """Values are rounded, and training is that with each tensor's hyperparameters by hand."""
+    """Values are rounded, and training is that with hyperparameters by hand."""
     (model, plan), (by_hand, _) = planned(kind), planned(kind)
     before = hyperparameters(plan, model)
     model, by_hand = model.to(dtype), by_hand.to(dtype)

@@ -173,7 +173,7 @@ def test_planning_a_wrapper_gives_the_models_plan_or_says_so(kind: str, operatio
 
 
 def test_reentrant_checkpointing_is_refused() -> None:
-    """The autograd graph ends at the checkpoint, so neither branches nor queries can be read."""
+    """The autograd graph ends at the checkpoint: branches cannot be read."""
     make, x = MODELS["tied gpt"]
     with pytest.raises(mt.MutransferError, match="use_reentrant=False"):
         mt.plan(checkpointed(make(2), True), checkpointed(make(1), True), example_inputs=x)
@@ -182,7 +182,7 @@ def test_reentrant_checkpointing_is_refused() -> None:
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("fullgraph", [True, False])
 def test_planning_sees_into_a_compiled_model(backend: str, fullgraph: bool) -> None:
-    """Nothing in the model breaks a compiled graph: it is one node of the autograd graph."""
+    """The compiled model is one node of the autograd graph."""
 
     def build(width: int) -> nn.Module:
         layer = TwoMatrices(width, norm=None, joined=True)
@@ -196,7 +196,7 @@ def test_planning_sees_into_a_compiled_model(backend: str, fullgraph: bool) -> N
 
 
 def grouped(heads: int, **how: bool) -> nn.Module:
-    """Build attention whose number of keys and values does not grow, checkpointed or not."""
+    """Build attention with one head of keys and values, checkpointed or not."""
     width = 8 * heads
     block = Attention(width, 1, "expand", bias=True, joined=True)
     if how:
@@ -228,7 +228,7 @@ UNTYING = {
 
 @pytest.mark.parametrize("operation", UNTYING.values(), ids=UNTYING)
 def test_a_tie_that_an_operation_broke_is_noticed(operation: Callable[[nn.Module], object]) -> None:
-    """Both operations make two parameters of one, which an optimizer would update apart."""
+    """Both operations make two parameters of one, which would be updated apart."""
     model, plan = planned("tied gpt")
     operation(model)
     assert model.head.weight is not model.token.weight

@@ -1,4 +1,4 @@
-"""Numbers by which a model multiplies its signals: the plan undoes what the base has otherwise."""
+"""Numbers by which a model multiplies its signals: the plan undoes their changes."""
 
 from collections.abc import Callable
 from dataclasses import replace

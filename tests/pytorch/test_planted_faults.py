@@ -1,4 +1,4 @@
-"""The audit finds every planted fault, with the planned and the found number, and not its twin."""
+"""The audit finds every planted fault, with both numbers, and not its twin."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Weights that are computed from parameters: refused, or planned as the weight itself."""
+"""Weights computed from parameters: refused, or planned as the weight itself."""
 
 from collections.abc import Callable
 

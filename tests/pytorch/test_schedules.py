@@ -1,4 +1,4 @@
-"""Torch's schedulers: those that keep the planned ratios, those that lose them, and remedies."""
+"""Torch's schedulers that keep the planned ratios, that lose them, and remedies."""
 
 import math
 from collections.abc import Callable
@@ -172,7 +172,7 @@ TOLERANCE = {"number": 1e-6, "tensor": 1.2e-3}
 
 
 def trained(kind: str = "number") -> tuple[mt.Plan, nn.Module, torch.optim.AdamW]:
-    """Return a plan, its model and an optimizer, with rates that are numbers or tensors."""
+    """Return a plan, its model and an optimizer whose rates are numbers or tensors."""
     model = small(32)
     plan = mt.plan(model, small(8))
     groups = plan.param_groups(model, torch.tensor(RATE) if kind == "tensor" else RATE)
@@ -186,7 +186,7 @@ def spread(optimizer: torch.optim.Optimizer) -> float:
 
 
 def followed(make: Make, kind: str) -> tuple[list[bool], list[bool]]:
-    """Return for each step, and before the first, whether the ratios are kept and audited so."""
+    """Return before and after each step whether the ratios are kept, and audited so."""
     plan, model, optimizer = trained(kind)
     advance = make(plan, optimizer)
     kept, passed = [], []

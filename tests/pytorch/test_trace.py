@@ -26,7 +26,7 @@ no_gain = partial(nn.LayerNorm, WIDTH, elementwise_affine=False)
 
 
 def stack(join: Join, layers: Layers, depth: int = 2) -> nn.Module:
-    """Build blocks of layers by name, and the stream after a block by `join(block, x)`."""
+    """Build blocks of named layers; `join(block, x)` is the stream after a block."""
     return Residual(
         WIDTH,
         depth,

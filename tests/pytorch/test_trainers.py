@@ -1,4 +1,4 @@
-"""Trainers that make or take optimizers train with the plan's groups and keep their ratios."""
+"""Trainers train with the plan's groups and keep their ratios."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""A reading is plain data: JSON in and out, no weights, and damaged text is refused."""
+"""A reading is plain data: JSON in and out, no weights; damaged text is refused."""
 
 import json
 from functools import reduce
