@@ -20,9 +20,9 @@ from ..core import (
     csv_text,
     number,
     parsed,
+    parsing,
     plain,
-    text,
-    writing,
+    save_folder,
 )
 from ..rules import Parametrization
 from ._findings import Finding
@@ -193,7 +193,7 @@ class CoordinateCheck(Result, Drawn):
         Raises:
             MutransferError: the data is no check.
         """
-        try:
+        with parsing("a check written by CoordinateCheck.to_json"):
             fields = parsed(data)
             fields.pop("rule")
             return cls(
@@ -207,36 +207,21 @@ class CoordinateCheck(Result, Drawn):
                     "rows": _rows(fields["rows"]),
                 }
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise MutransferError(
-                f"this is not a check written by CoordinateCheck.to_json: {error}"
-            ) from error
 
     def to_csv(self) -> str:
         """Return every measured number as CSV, one a row."""
-        return csv_text([row._asdict() for row in self.rows])
+        return csv_text(self._plain_rows())
 
-    def save(self, folder: str | Path) -> Path:
-        """Write check.json, check.csv, check.txt, check.png and check.svg into a folder.
-
-        Returns:
-            The folder.
+    def save(self, out: str | Path) -> Path:
+        """Write check.txt, .json, .csv, .png and .svg into a folder, and return it.
 
         Raises:
             MutransferError: matplotlib is missing, or the files cannot be written.
         """
-        folder = Path(folder)
-        files = {
-            "check.json": text(self.to_json()),
-            "check.csv": self.to_csv(),
-            "check.txt": f"{self}\n",
-        }
-        with writing("the check", folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                (folder / name).write_text(content, encoding="utf-8", newline="")
-        self.save_figure(folder / "check")
-        return folder
+        return save_folder(self, self._plain_rows(), out, name="check")
+
+    def _plain_rows(self) -> list[dict[str, Any]]:
+        return [row._asdict() for row in self.rows]
 
 
 def _rows(columns: Mapping[str, Sequence[Any]]) -> tuple[Row, ...]:

@@ -18,5 +18,6 @@ from ._progress import Progress as Progress
 from ._provenance import about as about
 from ._result import Drawn as Drawn
 from ._result import Result as Result
+from ._result import save_folder as save_folder
 from ._size import Size as Size
 from ._size import varying as varying

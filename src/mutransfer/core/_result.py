@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ._csv import csv_text
 from ._errors import writing
 from ._json import text
 
@@ -43,10 +44,12 @@ class Result(ABC):
         """
 
     def save(self, out: str | Path) -> Path:
-        """Write the result, and return where it is: one JSON file, or a folder with a figure, too.
+        """Write the result as JSON, and return the path.
+
+        Results that can be drawn write text, CSV and figure, too, into a folder.
 
         Args:
-            out: The file; a folder for results that can be drawn.
+            out: The file, or the folder.
 
         Raises:
             MutransferError: the file cannot be written.
@@ -84,3 +87,27 @@ class Drawn:
         """
         paths: tuple[Path, Path] = import_module(_DRAWINGS).save(self.figure(), stem)
         return paths
+
+
+def save_folder(
+    result: Drawn, rows: Sequence[Mapping[str, Any]], out: str | Path, *, name: str
+) -> Path:
+    """Write text, JSON, CSV and figure of a result into a folder, and return it.
+
+    Args:
+        result: A result with `to_json`.
+        rows: Its plain rows.
+        out: The folder; it is made if it is missing.
+        name: Name of the files, such as "check".
+
+    Raises:
+        MutransferError: the folder cannot be written, or matplotlib is missing.
+    """
+    folder = Path(out)
+    files = {"txt": f"{result}\n", "json": f"{text(result)}\n", "csv": csv_text(rows)}
+    with writing(f"the {name}", out):
+        folder.mkdir(parents=True, exist_ok=True)
+        for ending, content in files.items():
+            (folder / f"{name}.{ending}").write_text(content, encoding="utf-8", newline="")
+    result.save_figure(folder / name)
+    return folder

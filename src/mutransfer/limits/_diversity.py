@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core import Drawn, MutransferError, Result, number, parsed, parsing, plain
+from ..core import Drawn, MutransferError, Result, number, parsed, parsing, plain, save_folder
 from ..statistics import diversity_exponent
-from ._json import fields_of, save_folder
+from ._json import fields_of
 
 FEWEST_LAYERS = 16
 """Fewest branches: two distances lie within 1/8 of their depth."""
@@ -88,8 +88,7 @@ class DiversityTrend(Result, Drawn):
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
         """
-        what = "the feature diversity"
-        return save_folder(self, self.rows(), out, name="diversity", what=what)
+        return save_folder(self, self.rows(), out, name="diversity")
 
     def to_json(self) -> dict[str, Any]:
         """Return the trend as plain data."""

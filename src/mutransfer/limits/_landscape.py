@@ -23,9 +23,10 @@ from ..core import (
     parsed,
     parsing,
     plain,
+    save_folder,
 )
 from ..statistics import Array
-from ._json import array, fields_of, save_folder, size
+from ._json import array, fields_of, size
 from ._problem import Depth, Problem, scaling
 
 Metric = Literal["final", "mean"]
@@ -177,7 +178,7 @@ class Landscape(Result, Drawn):
             )
 
     def save(self, out: str | Path) -> Path:
-        """Write limit.json, .csv, .png and .svg into this folder, as `Landscapes.save`.
+        """Write limit.txt, .json, .csv, .png and .svg into this folder.
 
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
@@ -231,12 +232,12 @@ class Landscapes(Result, Drawn):
             return cls(landscapes=tuple(map(Landscape.from_json, given)))
 
     def save(self, out: str | Path) -> Path:
-        """Write limit.json, limit.csv, limit.png and limit.svg into this folder.
+        """Write limit.txt, .json, .csv, .png and .svg into this folder.
 
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
         """
-        return save_folder(self, self.rows(), out, name="limit", what="the limit")
+        return save_folder(self, self.rows(), out, name="limit")
 
 
 def is_logarithmic(values: Float[Array, " values"]) -> bool:

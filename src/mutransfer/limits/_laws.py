@@ -20,8 +20,9 @@ from ..core import (
     number,
     parsed,
     parsing,
+    save_folder,
 )
-from ._json import fields_of, save_folder
+from ._json import fields_of
 
 # Proxies deeper than this are not considered.
 _DEEPEST = 10_000
@@ -165,13 +166,12 @@ class FiniteSize(Result, Drawn):
             return cls(laws=laws, width=width, depth=depth, **given)
 
     def save(self, out: str | Path) -> Path:
-        """Write finite-size.json, .csv, .png and .svg into this folder.
+        """Write finite-size.txt, .json, .csv, .png and .svg into this folder.
 
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.
         """
-        what = "the errors of finite networks"
-        return save_folder(self, self.rows(), out, name="finite-size", what=what)
+        return save_folder(self, self.rows(), out, name="finite-size")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

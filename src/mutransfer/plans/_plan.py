@@ -8,7 +8,7 @@ from fractions import Fraction
 from html import escape
 from typing import Any, Self
 
-from ..core import FrozenDict, MutransferError, Result, parsed, plain
+from ..core import FrozenDict, MutransferError, Result, parsed, parsing, plain
 from ..reading import matching
 from ..rules import Family, Parametrization, bibtex
 from ._show import alike, explanation, html_table, tensor_table
@@ -196,7 +196,7 @@ class Plan(Result):
         Raises:
             MutransferError: the data is no plan.
         """
-        try:
+        with parsing("a plan written by Plan.to_json"):
             fields = parsed(data)
             runs = [tuple(names) for names in fields["runs"]]
             tensors = [tensor_from_json(row, runs[row["run"]]) for row in fields["tensors"]]
@@ -212,8 +212,3 @@ class Plan(Result):
                 forward={each.module: each for each in forward},
                 warnings=tuple(PlanWarning(**warning) for warning in fields["warnings"]),
             )
-        except (
-            *(AttributeError, IndexError, KeyError),
-            *(TypeError, ValueError, ZeroDivisionError),
-        ) as error:
-            raise MutransferError(f"this is not a plan written by Plan.to_json: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core import MutransferError, Result, parsed
+from ..core import MutransferError, Result, parsed, parsing
 from ..plans import Hyperparameters, Plan, Row, table
 from ._findings import AGAIN, AuditedGroup, Expectation, findings, unknown_classes
 from ._planned import planned_parameters
@@ -62,13 +62,9 @@ class Audit(Result):
         Raises:
             MutransferError: the data is no audit.
         """
-        try:
+        with parsing("an audit written by Audit.to_json"):
             fields = parsed(data)
             return cls(tuple(fields["findings"]), tuple(fields["unknown"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise MutransferError(
-                f"this is not an audit written by Audit.to_json: {error}"
-            ) from error
 
 
 def audit(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import MutransferError, Result, parsed
+from ..core import Result, parsed, parsing
 from ._axes import AXES
 from ._parameter import Parameter
 from ._trace import NOTHING, Attention, Branch, Signal, Trace
@@ -72,7 +72,7 @@ class Reading(Result):
         Raises:
             MutransferError: the data is no reading.
         """
-        try:
+        with parsing("a reading written by Reading.to_json"):
             fields = parsed(data)
             _check_types(fields)
             parameters = [_parameter(row) for row in fields["tensors"]]
@@ -83,10 +83,6 @@ class Reading(Result):
                 trace=_trace(fields),
                 head_dims=tuple(fields["head_dims"]),
             )
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise MutransferError(
-                f"this is not a reading written by Reading.to_json: {error}"
-            ) from error
 
 
 def _row(reading: Reading, parameter: Parameter) -> dict[str, Any]:

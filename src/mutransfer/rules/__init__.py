@@ -22,8 +22,6 @@ from ._horizon import ema_time as ema_time
 from ._horizon import horizon as horizon
 from ._horizon_rule import HorizonRule as HorizonRule
 from ._horizon_rules import HORIZON_RULES as HORIZON_RULES
-from ._laws import Law as Law
-from ._laws import laws as laws
 from ._listing import Row as Row
 from ._listing import listing as listing
 from ._listing import signals as signals
@@ -53,10 +51,12 @@ from ._residual import branch_multipliers as branch_multipliers
 from ._residual import running_mean as running_mean
 from ._residual import tau as tau
 from ._residual import weighted as weighted
+from ._roles import Law as Law
 from ._roles import Place as Place
 from ._roles import Role as Role
 from ._roles import Trait as Trait
 from ._roles import covers as covers
+from ._roles import laws as laws
 from ._roles import matrix_role as matrix_role
 from ._rule_table import RuleTable as RuleTable
 from ._rule_table import rule_table as rule_table

@@ -12,13 +12,12 @@ from ..core import FrozenDict, MutransferError, parsed, parsing
 from ._disagreement import Disagreement, Effect
 from ._family import Family
 from ._forms import FORMS, check_form
-from ._laws import Law, laws
 from ._powers import ONE, Exponent, Powers, exact, powers
 from ._principle import derived, explained
 from ._quantities import QUANTITIES, Quantities
 from ._reasons import Reason
 from ._register import DISAGREEMENTS
-from ._roles import Place, Role
+from ._roles import Law, Place, Role, laws
 from ._situation import Situation
 
 _STANDARD = laws(readout="1/2")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ._family import Family
-from ._laws import Law
 from ._powers import ONE, Powers, powers
-from ._roles import Place, Role
+from ._roles import Law, Place, Role
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ._laws import Law, laws
 from ._parametrization import Parametrization
 from ._powers import powers
-from ._roles import Role
+from ._roles import Law, Role, laws
 
 _HALF, _ONE = Fraction(1, 2), Fraction(1)
 
