@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
     from . import limits as limits
+    from .certificates import Refusal as Refusal
     from .certificates import Transfer as Transfer
+    from .certificates import Transfers as Transfers
     from .certificates import transfer as transfer
     from .checks import CoordinateCheck as CoordinateCheck
     from .checks import coordinate_check as coordinate_check
@@ -47,11 +49,13 @@ _HOMES = {
     "Plan": "pytorch",
     "Progress": "core",
     "Reading": "reading",
+    "Refusal": "certificates",
     "Runs": "studies",
     "Size": "core",
     "Study": "studies",
     "Task": "tasks",
     "Transfer": "certificates",
+    "Transfers": "certificates",
     "cite": "pytorch",
     "classify": "rules",
     "classify_depth": "rules",
