@@ -99,7 +99,7 @@ def test_files_hold_all_landscapes(tmp_path: Path) -> None:
     found.save(tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f"limit.{kind}" for kind in ("csv", "json", "png", "svg")]
+    assert names == [f"limit.{kind}" for kind in ("csv", "json", "png", "svg", "txt")]
     written = json.loads((folder / "limit.json").read_text(), parse_constant=pytest.fail)
     assert written == found.to_json()
     rows = (folder / "limit.csv").read_text().splitlines()

@@ -268,7 +268,7 @@ def test_rows_text_and_files_have_the_laws(three_depths: FiniteSize, tmp_path: P
     folder = tmp_path / "new" / "folder"
     three_depths.save(folder)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f"finite-size.{kind}" for kind in ("csv", "json", "png", "svg")]
+    assert names == [f"finite-size.{kind}" for kind in ("csv", "json", "png", "svg", "txt")]
     plain = json.loads((folder / "finite-size.json").read_text(), parse_constant=pytest.fail)
     assert plain["laws"]["depth"]["errors"] == list(three_depths.laws["depth"].errors)
     assert "about" in plain and json.dumps(three_depths.to_json(), allow_nan=False)
@@ -280,5 +280,5 @@ def test_a_folder_that_cannot_be_written_is_an_error(
     three_depths: FiniteSize, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MutransferError, match="cannot write the errors of finite networks to"):
+    with pytest.raises(MutransferError, match="cannot write the finite-size to"):
         three_depths.save(tmp_path / "file" / "folder")

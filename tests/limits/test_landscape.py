@@ -352,12 +352,12 @@ def test_the_title_names_the_depth_scaling(alpha: float, words: str) -> None:
     )
 
 
-def test_four_files_are_written(small: Landscape, tmp_path: Path) -> None:
+def test_five_files_are_written(small: Landscape, tmp_path: Path) -> None:
     small.save(tmp_path / "one")
     Landscapes(landscapes=(small, small)).save(tmp_path / "new" / "two")
     for count, folder in ((1, tmp_path / "one"), (2, tmp_path / "new" / "two")):
         assert sorted(path.name for path in folder.iterdir()) == [
-            f"limit.{kind}" for kind in ("csv", "json", "png", "svg")
+            f"limit.{kind}" for kind in ("csv", "json", "png", "svg", "txt")
         ]
         assert (folder / "limit.png").read_bytes().startswith(b"\x89PNG") and "<svg" in (
             folder / "limit.svg"

@@ -246,7 +246,7 @@ def test_every_result_saves_itself(name: str, tmp_path: Any) -> None:
     path = result.save(tmp_path / "new")
     if path.is_dir():
         kinds = sorted(file.suffix for file in path.iterdir())
-        assert kinds == [".csv", ".json", ".png", ".svg"]
+        assert kinds == [".csv", ".json", ".png", ".svg", ".txt"]
         (path,) = path.glob("*.json")
     expected = Landscapes(landscapes=(result,)) if name == "landscape" else result
     assert json.loads(path.read_text()) == through_json(expected.to_json())
