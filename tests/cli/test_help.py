@@ -135,13 +135,13 @@ study = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})
         ),
         (("transfer", "nowhere"), "", "nowhere holds no sweep"),
         (("report", "nowhere"), "", "nowhere holds no sweep"),
-        (("limit", "--task", "imagenet"), "", "unknown task 'imagenet'; choose one of digits"),
+        (("limit", "imagenet"), "", "unknown task 'imagenet'; choose one of digits"),
         (
-            ("limit", "--task", "given.py:study"),
+            ("limit", "given.py:study"),
             "study = 1",
             "given.py:study is a int, not a mutransfer.limits.Problem",
         ),
-        (("limit", "--over", "momentum"), "", "give the values of momentum: --values, ascending"),
+        (("limit", "--over", "momentum"), "", "give the values of momentum, ascending"),
         (
             ("limit", "--depth", 2, "--values", 1, 0.5),
             "",

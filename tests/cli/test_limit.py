@@ -12,7 +12,7 @@ import pytest
 
 from mutransfer import limits
 
-FAST = ("--steps", 3, "--examples", 2)
+FAST = "digits, steps=3, examples=2"
 PROBLEM = """
 import numpy as np
 from mutransfer.limits import Problem
@@ -32,7 +32,7 @@ def tables(out: str) -> dict[str, list[list[str]]]:
 
 
 def test_optima_of_every_depth_are_printed_with_scaling_and_without(command: Any) -> None:
-    answer = command("limit", *FAST, "--depth", 2, 4, "inf")
+    answer = command("limit", FAST, "--depth", 2, 4, "inf")
     assert answer.code == 0 and answer.err == ""
     (title, scaled), (other_title, plain) = tables(answer.out).items()
     assert title == "branches × 1/√depth: best lr by mean loss"
@@ -46,7 +46,7 @@ def test_optima_of_every_depth_are_printed_with_scaling_and_without(command: Any
     inputs, targets = limits.two_classes("digits", 2)
     problem = limits.Problem(inputs=inputs, targets=targets, lr=0.05, steps=3)
     rates = [2.0**power for power in range(-11, 1)]
-    (curve,) = limits.landscape(problem, values=rates, depths=[4]).curves
+    (curve,) = limits.landscape(problem, values=rates, depth=[4]).curves
     assert curve.optimum is not None
     assert at[1] == pytest.approx(math.log2(curve.optimum), abs=0.006)
     assert float(scaled[1][3]) == pytest.approx(curve.losses.min(), rel=1e-3)
@@ -55,29 +55,29 @@ def test_optima_of_every_depth_are_printed_with_scaling_and_without(command: Any
 @pytest.mark.parametrize(
     ("more", "title"),
     [
-        (("--depth", "inf"), "branches × 1/√depth"),
-        (("--depth", 2, 4, "--alpha", 1), "branches × 1/depth"),
-        (("--depth", 2, "--alpha", 0), "no depth scaling"),
+        ((FAST, "--depth", "inf"), "branches × 1/√depth"),
+        ((f"{FAST}, alpha=1", "--depth", 2, 4), "branches × 1/depth"),
+        ((f"{FAST}, alpha=0", "--depth", 2), "no depth scaling"),
     ],
 )
 def test_infinite_depth_or_a_chosen_scaling_has_one_table(
     command: Any, more: tuple[object, ...], title: str
 ) -> None:
-    answer = command("limit", *FAST, *more)
+    answer = command("limit", *more)
     assert answer.code == 0 and len(tables(answer.out)) == 1
     assert answer.out.startswith(title)
 
 
 def test_without_depth_scaling_infinite_depth_is_refused(command: Any) -> None:
-    answer = command("limit", *FAST, "--alpha", 0, "--depth", "inf")
+    answer = command("limit", f"{FAST}, alpha=0", "--depth", "inf")
     assert answer.code == 2 and answer.out == ""
     assert "there is no limit of infinite depth" in answer.err
 
 
 def test_json_is_all_that_is_printed(command: Any) -> None:
-    answer = command("limit", *FAST, "--depth", 1, "inf", "--values", 0.25, 0.5, 1, 1024, "--json")
+    answer = command("limit", FAST, "--depth", 1, "inf", "--values", 0.25, 0.5, 1, 1024, "--json")
     assert answer.code == 0 and answer.err == ""
-    scaled, plain = json.loads(answer.out, parse_constant=pytest.fail)
+    scaled, plain = json.loads(answer.out, parse_constant=pytest.fail)["landscapes"]
     assert (scaled["over"], scaled["metric"], scaled["values"]) == (
         "lr",
         "mean",
@@ -95,12 +95,12 @@ def test_json_is_all_that_is_printed(command: Any) -> None:
 
 def test_files_are_written_and_only_json_is_printed(command: Any, tmp_path: Path) -> None:
     folder, sizes = tmp_path / "a" / "b", ("--depth", 1, 2, "--width", 8, "--seeds", 2)
-    answer = command("limit", *FAST, *sizes, "--out", folder, "--json")
+    answer = command("limit", FAST, *sizes, "--out", folder, "--json")
     assert answer.code == 0 and answer.err == f"Figure, JSON and CSV are in {folder}\n"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f"limit.{kind}" for kind in ("csv", "json", "png", "svg")]
-    written = json.loads((folder / "limit.json").read_text())
-    printed = json.loads(answer.out)
+    assert names == [f"limit.{kind}" for kind in ("csv", "json", "png", "svg", "txt")]
+    written = json.loads((folder / "limit.json").read_text())["landscapes"]
+    printed = json.loads(answer.out)["landscapes"]
     assert [found["curves"] for found in written] == [found["curves"] for found in printed]
     drawn = {(curve["width"], curve["depth"]) for curve in written[0]["curves"]}
     assert drawn == {("inf", 1), ("inf", 2), (8, 1), (8, 2)}
@@ -108,16 +108,16 @@ def test_files_are_written_and_only_json_is_printed(command: Any, tmp_path: Path
 
 
 def test_files_are_named_where_tables_are_printed(command: Any, tmp_path: Path) -> None:
-    answer = command("limit", *FAST, "--depth", 1, "--out", "here")
+    answer = command("limit", FAST, "--depth", 1, "--out", "here")
     assert answer.code == 0 and answer.err == ""
     assert answer.out.endswith("Figure, JSON and CSV are in here\n")
     assert (tmp_path / "here" / "limit.svg").stat().st_size > 1000
 
 
 def test_another_hyperparameter_is_varied_at_the_given_rate(command: Any) -> None:
-    varied = ("--over", "momentum", "--values", 0, 0.4, 0.8, "--lr", 0.2, "--metric", "final")
-    answer = command("limit", *FAST, "--depth", 2, *varied, "--json")
-    found = json.loads(answer.out)[0]
+    varied = ("--over", "momentum", "--values", 0, 0.4, 0.8, "--metric", "final")
+    answer = command("limit", f"{FAST}, lr=0.2", "--depth", 2, *varied, "--json")
+    found = json.loads(answer.out)["landscapes"][0]
     inputs, targets = limits.two_classes("digits", 2)
     problem = limits.Problem(inputs=inputs, targets=targets, lr=0.2, steps=3)
     expected = [
@@ -140,18 +140,17 @@ def test_every_option_of_the_problem_is_taken(command: Any) -> None:
         "alpha": 1.0,
         "steps": 2,
     }
-    pairs = [(f"--{name.replace('_', '-')}", value) for name, value in options.items()]
-    arguments = [part for pair in pairs for part in pair]
-    size = ("--examples", 2, "--depth", 1, "--values", 0.125, "--accuracy", 0.2)
-    answer = command("limit", *arguments, *size, "--json")
-    problem = json.loads(answer.out)[0]["problem"]
+    settings = ", ".join(f"{name}={value}" for name, value in options.items())
+    size = ("--depth", 1, "--values", 0.125, "--accuracy", 0.2)
+    answer = command("limit", f"digits, examples=2, {settings}", *size, "--json")
+    problem = json.loads(answer.out)["landscapes"][0]["problem"]
     assert {name: problem[name] for name in options} == options
 
 
 def test_a_problem_of_ones_own_is_taken_as_it_is(command: Any, tmp_path: Path) -> None:
     (tmp_path / "my_problem.py").write_text(PROBLEM)
-    answer = command("limit", "--task", "my_problem.py:mine", "--depth", 2, 1, "--json")
-    (found,) = json.loads(answer.out)
+    answer = command("limit", "my_problem.py:mine", "--depth", 2, 1, "--json")
+    (found,) = json.loads(answer.out)["landscapes"]
     problem = found["problem"]
     assert problem["inputs"] == [[1, 0], [0, 1]]
     assert (problem["steps"], problem["beta0"]) == (3, 0.5)
@@ -169,7 +168,7 @@ def test_other_objects_than_problems_are_refused(
     command: Any, tmp_path: Path, name: str, message: str
 ) -> None:
     (tmp_path / "my_problem.py").write_text(PROBLEM)
-    answer = command("limit", "--task", name)
+    answer = command("limit", name)
     assert answer.code == 2 and message in answer.err
     assert re.fullmatch(r"mutransfer: \S.*\S\n", answer.err)
 
@@ -191,29 +190,27 @@ BAD = [
     pytest.param(
         ("--values", -1, 1), "lr is -1.0: it must be finite and not negative", id="negative rate"
     ),
+    pytest.param(("--over", "momentum"), "give the values of momentum, ascending", id="no values"),
     pytest.param(
-        ("--over", "momentum"), "give the values of momentum: --values, ascending", id="no values"
-    ),
-    pytest.param(
-        ("--momentum", -0.5),
+        (f"{FAST}, momentum=-0.5",),
         "momentum is -0.5: it must be finite and not negative",
         id="negative momentum",
     ),
     pytest.param(
-        ("--activation", "swish"),
+        (f"{FAST}, activation=swish",),
         "unknown activation 'swish'; choose one of linear, relu",
         id="activation",
     ),
+    pytest.param(("imagenet",), "unknown task 'imagenet'; choose one of digits", id="task"),
+    pytest.param(("pydocs",), "has no vectors of numbers with classes", id="text"),
+    pytest.param((f"{FAST}, alpha=0.2",), "alpha is 0.2: give it from 1/2 to 1, or 0", id="alpha"),
+    pytest.param(("digits, examples=3",), "examples is 3: give an even number", id="odd examples"),
     pytest.param(
-        ("--task", "imagenet"), "unknown task 'imagenet'; choose one of digits", id="task"
+        ("digits, examples=1000",), "fewer than 500 examples of class 0 or 1", id="many examples"
     ),
-    pytest.param(("--task", "pydocs"), "has no vectors of numbers with classes", id="text"),
-    pytest.param(("--alpha", 0.2), "alpha is 0.2: give it from 1/2 to 1, or 0", id="alpha"),
-    pytest.param(("--examples", 3), "examples is 3: give an even number", id="odd examples"),
-    pytest.param(
-        ("--examples", 1000), "fewer than 500 examples of class 0 or 1", id="too many examples"
-    ),
-    pytest.param(("--steps", -1), "steps is -1: give a whole number", id="steps"),
+    pytest.param(("digits, steps=-1",), "steps is -1: give a whole number", id="steps"),
+    pytest.param(("digits, speed=2",), "a problem has no setting 'speed'", id="setting"),
+    pytest.param(("digits, steps",), "'steps' is no setting: write name=value", id="no value"),
     pytest.param(("--width", 0), "give a positive width", id="width of zero"),
     pytest.param(("--width", 4, "--seeds", 0), "0 seeds: give a positive width", id="no seeds"),
 ]
@@ -224,7 +221,8 @@ def test_bad_values_are_one_sentence(
     command: Any, arguments: tuple[object, ...], message: str
 ) -> None:
     depth = () if arguments[0] == "--depth" else ("--depth", 2)
-    answer = command("limit", *FAST, *depth, *arguments)
+    problem = (FAST,) if str(arguments[0]).startswith("--") else ()
+    answer = command("limit", *problem, *arguments, *depth)
     assert answer.code == 2 and answer.out == ""
     assert answer.err.startswith("mutransfer: ") and answer.err.count("\n") == 1
     assert message in answer.err
@@ -232,19 +230,19 @@ def test_bad_values_are_one_sentence(
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(command: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    answer = command("limit", *FAST, "--depth", 1, "--out", "file/a", "--json")
+    answer = command("limit", FAST, "--depth", 1, "--out", "file/a", "--json")
     assert answer.code == 2 and answer.err.count("\n") == 1
-    assert answer.err.startswith("mutransfer: cannot write to file/a")
+    assert answer.err.startswith("mutransfer: cannot write the limit to file/a")
 
 
-def test_options_that_a_problem_brings_are_refused(command: Any, tmp_path: Path) -> None:
+def test_settings_after_a_problem_of_ones_own_are_refused(command: Any, tmp_path: Path) -> None:
     (tmp_path / "my_problem.py").write_text(PROBLEM)
-    answer = command("limit", "--task", "my_problem.py:mine", "--steps", 50, "--alpha", 1)
+    answer = command("limit", "my_problem.py:mine, steps=50")
     assert answer.code == 2 and answer.out == ""
-    assert "brings its own network and training: leave out steps, alpha" in answer.err
+    assert "my_problem.py has no 'mine, steps=50'" in answer.err
 
 
 def test_scales_of_branches_are_not_compared_with_themselves(command: Any) -> None:
-    answer = command("limit", *FAST, "--depth", 2, 4, "--over", "beta0", "--values", 0.5, 1, 2)
+    answer = command("limit", FAST, "--depth", 2, 4, "--over", "beta0", "--values", 0.5, 1, 2)
     assert answer.code == 0
     assert list(tables(answer.out)) == ["branches × 1/√depth: best beta0 by mean loss"]

@@ -46,7 +46,8 @@ def rules(
 
     if latex + cite + (json and (latex or cite)) > 1 or (disagreements and (latex or cite)):
         raise MutransferError(
-            "--json and --disagreements exclude --latex and --cite, and these each other: give one"
+            "--json, --latex and --cite exclude each other, "
+            "and --disagreements excludes --latex and --cite: give one"
         )
     if disagreements:
         choices = DISAGREEMENTS.values()
