@@ -1,14 +1,20 @@
-"""A parametrization of one's own: muP with branches times depth^-3/4, and an embedding whose features move more slowly with width."""
+"""A parametrization of your own: muP, branches times depth^-3/4, and a slow embedding.
+
+    python examples/own_parametrization.py
+
+It is a rule like any other: `rule=mine` in `mt.plan` and `mt.coordinate_check`, `rules=["sp", mine]`
+in `mt.Study`.
+"""
 
 import mutransfer as mt
-from mutransfer.rules import Law, Parametrization, Role, laws, powers
+from mutransfer.rules import Law, Role, laws, powers
 from mutransfer.tasks import gpt
 
 slow_embedding = Law(
-    gradient=powers(fan_out=-1),  # RMS of an entry of its gradient
+    gradient=powers(fan_out=-1),  # RMS entry of its gradient
     change=powers(fan_out="-1/4"),  # wanted change of its output in a step
 )
-mine = Parametrization(
+mine = mt.Parametrization(
     name="mine",
     title="muP, branches times depth^-3/4, slow embedding",
     source="this file",
