@@ -1,4 +1,7 @@
-"""Time and memory of a plan for a Llama-3-70B-shaped model on the meta device. Run it with python benchmarks/plan_large/run.py."""
+"""Time and memory of a plan for a Llama-3-70B-shaped model on the meta device.
+
+python benchmarks/plan_large/run.py
+"""
 
 import resource
 import time
@@ -10,6 +13,7 @@ import mutransfer as mt
 
 
 def llama(width: int, depth: int, heads: int, feed_forward: int) -> torch.nn.Module:
+    """Return a Llama of this shape on the meta device."""
     config = transformers.LlamaConfig(
         hidden_size=width,
         intermediate_size=feed_forward,
@@ -22,14 +26,23 @@ def llama(width: int, depth: int, heads: int, feed_forward: int) -> torch.nn.Mod
         return transformers.LlamaForCausalLM(config)
 
 
+def peak_memory() -> int:
+    """Return the largest memory of the process so far, in kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main() -> None:
+    """Make the plan; print it, its seconds, and the memory that it added."""
     model, base = llama(8192, 80, 64, 28672), llama(1024, 10, 8, 3584)
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, start = peak_memory(), time.perf_counter()
     plan = mt.plan(model, base)
-    seconds, memory = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    seconds, memory = time.perf_counter() - start, (peak_memory() - before) / 1024
     print(plan)
     billions = sum(parameter.numel() for parameter in model.parameters()) / 1e9
-    print(f"{billions:.1f} billion parameters, {plan.depth[1]} branches: {seconds:.1f} s, {memory / 1024:.0f} MB more")
+    print(
+        f"{billions:.1f} billion parameters, {plan.depth[1]} branches: "
+        f"{seconds:.1f} s, {memory:.0f} MB more"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""What a plan costs: a training step with its groups against plain torch, and making it against microsoft/mup's set_base_shapes.
+"""Costs of a plan: a training step with its groups, and making it.
 
-Run it with python benchmarks/plan_overhead/run.py. Both sides of each ratio are measured in turns within one run.
+The step is measured against the same step with one group, making the plan against microsoft/mup's
+set_base_shapes. Both sides of a ratio take turns within one run:
+
+    python benchmarks/plan_overhead/run.py
 """
 
 import copy
@@ -21,18 +24,20 @@ from mutransfer.tasks import gpt
 
 STEP = {"width": 256, "depth": 12, "vocabulary": 1024}
 LARGE, BASE, DELTA = (
-    {"width": width, "depth": 12, "vocabulary": 16384, "heads": heads} for width, heads in ((768, 12), (192, 3), (384, 6))
+    {"width": width, "depth": 12, "vocabulary": 16384, "heads": heads}
+    for width, heads in ((768, 12), (192, 3), (384, 6))
 )
 
 
 def seconds(call: Callable[[], object]) -> float:
+    """Return the CPU seconds of a call."""
     start = time.process_time()
     call()
     return time.process_time() - start
 
 
 def ratio_of_steps(rounds: int = 30) -> dict[str, float]:
-    """CPU seconds of a training step, and of the optimizer's part of it, with the plan's groups and with one group."""
+    """Compare CPU seconds of a training step, and of its optimizer's part, with one group's."""
     torch.set_num_threads(1)
     model = gpt(**STEP)
     other = copy.deepcopy(model)
@@ -49,48 +54,69 @@ def ratio_of_steps(rounds: int = 30) -> dict[str, float]:
 
         return seconds(whole), seconds(optimizer.step)
 
+    # The first steps allocate the optimizers' states, and are not counted.
     step(model, planned), step(other, plain)
     times = [(*step(model, planned), *step(other, plain)) for _ in range(rounds)]
-    whole, own, plain_whole, plain_own = (1e3 * median(column) for column in zip(*times, strict=True))
-    return {"step": whole / plain_whole, "optimizer": own / plain_own, "ms": plain_whole, "groups": len(planned.param_groups)}
+    medians = (1e3 * median(column) for column in zip(*times, strict=True))
+    whole, optimizer, plain_whole, plain_optimizer = medians
+    return {
+        "step": whole / plain_whole,
+        "optimizer": optimizer / plain_optimizer,
+        "ms": plain_whole,
+        "groups": len(planned.param_groups),
+    }
 
 
-def measured(what: str) -> dict[str, float]:
-    """Seconds and peak memory of one way to set the model up, in a process of its own."""
-    answer = subprocess.run([sys.executable, __file__, what], capture_output=True, text=True, check=True).stdout
-    return json.loads(answer.splitlines()[-1])
+def measured(library: str) -> dict[str, float]:
+    """Return seconds and peak memory of one library's set-up, in a process of its own."""
+    command = [sys.executable, __file__, library]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return json.loads(printed.splitlines()[-1])
 
 
-def set_up(what: str) -> None:
-    """Set up the large model in one way; the bases are part of it, as a user builds them for nothing else."""
+def peak_memory() -> int:
+    """Return the largest memory of the process so far, in kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def set_up(library: str) -> None:
+    """Set up the large model by one library, base models included, and print the costs."""
     model = gpt(**LARGE)
-    if what == "mup":
+    if library == "mup":
         import mup
 
         model.head = mup.MuReadout(LARGE["width"], LARGE["vocabulary"], bias=False)
+    # A small model warms up construction, which is not what is compared.
     gpt(**BASE | {"width": 64, "heads": 1, "depth": 1})
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    if what == "mup":
+    before, start = peak_memory(), time.perf_counter()
+    if library == "mup":
         bases = [gpt(**sizes) for sizes in (BASE, DELTA)]
         for base, sizes in zip(bases, (BASE, DELTA), strict=True):
             base.head = nn.Linear(sizes["width"], sizes["vocabulary"], bias=False)
         mup.set_base_shapes(model, bases[0], delta=bases[1])
     else:
         mt.plan(model, gpt(**BASE))
-    took, memory = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    taken, memory = time.perf_counter() - start, (peak_memory() - before) / 1024
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(json.dumps({"seconds": took, "megabytes": memory / 1024, "parameters": parameters}))
+    print(json.dumps({"seconds": taken, "megabytes": memory, "parameters": parameters}))
 
 
 def main() -> None:
-    found = ratio_of_steps()
-    print(f"training step, fused AdamW, 12 layers of width 256, {found['groups']} groups against 1: ratio {found['step']:.3f}", end=" ")
-    print(f"of {found['ms']:.0f} ms; the optimizer's part alone {found['optimizer']:.3f}")
-    runs = {what: [measured(what) for _ in range(3)] for what in ("mutransfer", "mup")}
-    for what, each in runs.items():
-        best = {key: min(run[key] for run in each) for key in each[0]}
-        print(f"{what}, {best['parameters'] / 1e6:.0f}M parameters:", end=" ")
-        print(f"{best['seconds']:.2f} s and {best['megabytes']:.0f} MB more, base models included")
+    """Print the ratio of steps, and the costs of both libraries' set-up."""
+    ratios = ratio_of_steps()
+    print(
+        f"training step, fused AdamW, 12 layers of width 256, {ratios['groups']} groups against 1: "
+        f"ratio {ratios['step']:.3f} of {ratios['ms']:.0f} ms; "
+        f"the optimizer's part alone {ratios['optimizer']:.3f}",
+        flush=True,
+    )
+    runs = {library: [measured(library) for _ in range(3)] for library in ("mutransfer", "mup")}
+    for library, costs in runs.items():
+        best = {key: min(run[key] for run in costs) for key in costs[0]}
+        print(
+            f"{library}, {best['parameters'] / 1e6:.0f}M parameters: {best['seconds']:.2f} s "
+            f"and {best['megabytes']:.0f} MB more, base models included"
+        )
     print(f"{platform.machine()}, torch {torch.__version__}")
 
 
