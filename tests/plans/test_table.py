@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mutransfer import MutransferError
-from mutransfer.plans import Hyperparameters, Plan, grouped, resolved, table
-from mutransfer.pytorch import plan
+from mutransfer.plans import Hyperparameters, grouped, resolved, table
+from mutransfer.pytorch import Plan, plan
 from mutransfer.rules import FAMILIES, family
 from mutransfer.tasks import gpt
 
@@ -66,7 +66,7 @@ def test_a_pattern_that_matches_nothing_is_named(values: Hyperparameters, says: 
 def test_groups_are_the_table_over_the_parameters() -> None:
     model = gpt(width=64, depth=4)
     rows = table(PLAN, Hyperparameters(lr=2**-8, eps=1e-9, weight_decay=0.1, rho=None))
-    groups = PLAN.param_groups(model, 2**-8, eps=1e-9, weight_decay=0.1)  # type: ignore[attr-defined]
+    groups = PLAN.param_groups(model, 2**-8, eps=1e-9, weight_decay=0.1)
     named = dict(model.named_parameters())
     assert [group["names"] for group in groups] == [names for names, _ in grouped(rows)]
     for group, (names, row) in zip(groups, grouped(rows), strict=True):

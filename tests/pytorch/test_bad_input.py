@@ -291,5 +291,6 @@ def test_a_looped_block_in_a_model_that_deepens_is_refused(times: tuple[int, int
 
 
 def test_branches_without_their_tensors_are_refused() -> None:
+    ends: Any = ["blocks.*.out", "blocks.*.down"]
     with refused("branches"):
-        mt.plan(gpt(32), gpt(16), branches=["blocks.*.out", "blocks.*.down"])  # type: ignore[arg-type]
+        mt.plan(gpt(32), gpt(16), branches=ends)

@@ -16,8 +16,9 @@ from tests.models import multiplied
 TEXT = json.dumps(mt.read(multiplied(16, 2)).to_json())
 NO_READING = r"this is not a reading written by Reading\.to_json"
 DATA = json.loads(TEXT)
-PATHS = [(key,) for key in DATA]
-PATHS += [("tensors", i, key) for i in (0, 3) for key in DATA["tensors"][0]]
+# Readings of earlier versions have no aliases.
+ROW = [key for key in DATA["tensors"][0] if key != "aliases"]
+PATHS = [*((key,) for key in DATA), *(("tensors", i, key) for i in (0, 3) for key in ROW)]
 
 
 def damaged(path: str, value: Any) -> str:
