@@ -22,7 +22,6 @@ from .checked import normed_convolution as normed_convolution
 from .checked import scaled_branches as scaled_branches
 from .checked import tied_words as tied_words
 from .checked import tuples_and_words as tuples_and_words
-from .convolutional import ConvBlock as ConvBlock
 from .convolutional import StagedResNet as StagedResNet
 from .convolutional import UNet as UNet
 from .convolutional import conv_readout as conv_readout
@@ -38,7 +37,6 @@ from .features import PerceptronFeatures as PerceptronFeatures
 from .features import ResidualFeatures as ResidualFeatures
 from .limit_network import LimitNetwork as LimitNetwork
 from .limit_network import LimitSGD as LimitSGD
-from .mixtures import Adapted as Adapted
 from .mixtures import ExpertModules as ExpertModules
 from .mixtures import Experts as Experts
 from .mixtures import GatedMixture as GatedMixture
@@ -55,7 +53,6 @@ from .parts import NormWithoutGain as NormWithoutGain
 from .parts import OnePlus as OnePlus
 from .parts import Raising as Raising
 from .parts import RootMeanSquare as RootMeanSquare
-from .parts import Skip as Skip
 from .parts import Standardised as Standardised
 from .parts import Unit as Unit
 from .parts import gelu_by_hand as gelu_by_hand
