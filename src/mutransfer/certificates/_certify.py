@@ -29,9 +29,9 @@ SMALLEST_SPAN = 4
 def transfer(runs: Runs, at: Mapping[str, int] | None = None) -> Transfers:
     """Return the transfer of every rule of a record, with the rate for a target size.
 
-    A rule has a refusal in place of a transfer if one of its optima is not bracketed by the grid,
-    its runs are incomplete, its sizes have different seeds, it was run at one size only, or its
-    sizes do not vary along an axis of the target.
+    Where the record does not show a transfer, the rule has a refusal in its place. Reasons are an
+    optimum at the edge of the grid, incomplete runs, different seeds at different sizes, one size
+    only, or an axis of the target along which the sizes do not vary.
 
     Args:
         runs: The record of a sweep over at least two sizes.

@@ -1,4 +1,4 @@
-"""The outcome of one rule: its transfer, or the reason why there is none."""
+"""The outcome of one rule: its transfer, or the reason of its refusal."""
 
 from __future__ import annotations
 
@@ -108,10 +108,10 @@ class Refusal(Result):
 
     @property
     def hyperparameters(self) -> NoReturn:
-        """None are known, so that they cannot be used by mistake.
+        """Unknown hyperparameters, which raise, so that none are used by mistake.
 
         Raises:
-            MutransferError: always, with the reason.
+            MutransferError: always, with the reason of the refusal.
         """
         raise MutransferError(self.reason)
 

@@ -88,7 +88,7 @@ class Transfers(Result, Drawn):
         """Return the transfers that `to_json` wrote.
 
         Raises:
-            MutransferError: the data is none.
+            MutransferError: the data is of another kind.
         """
         with parsing("a result written by Transfers.to_json"):
             values = parsed(data)

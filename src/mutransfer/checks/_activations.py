@@ -52,11 +52,11 @@ def outputs(seen: Pass, first: Pass, before: Mapping[str, Tensor], step: int) ->
         before: The outputs before this step.
         step: Number of steps.
     """
-    found: dict[str, list[Measured]] = {}
+    by_call: dict[str, list[Measured]] = {}
     for call, output in seen.outputs.items():
         # Many modules just return what a module inside them returned; it is measured once.
         same = seen.same.get(call)
-        measured = [] if same is None else found.get(same, [])
+        measured = [] if same is None else by_call.get(same, [])
         if not measured:
             measured = [(SIZE, call, rms(output))]
             start, previous = first.outputs.get(call), before.get(call)
@@ -65,7 +65,7 @@ def outputs(seen: Pass, first: Pass, before: Mapping[str, Tensor], step: int) ->
                     (CHANGE, call, rms(output - start)),
                     (CHANGE_OF_THIS_STEP, call, rms(output - previous)),
                 ]
-        found[call] = measured
+        by_call[call] = measured
         yield from ((quantity, call, value) for quantity, _, value in measured)
 
 
@@ -154,8 +154,7 @@ def parts(
         if (bias := getattr(module, "bias", None)) is not None:
             start = subject.start[f"{weight.removesuffix('weight')}bias"]
             shift = whole(bias.detach()) - start
-            # Channels come before the spatial dimensions, of which there are two less than of a
-            # kernel.
+            # Channels come before the spatial dimensions; a kernel has two dimensions more.
             through -= shift.view(-1, *(1,) * (matrix.dim() - 2))
         yield THROUGH_INPUT, call, rms(through)
         # Alignment is 1 where the input lies along the update's largest singular direction.

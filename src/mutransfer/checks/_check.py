@@ -223,11 +223,11 @@ def _result(
     sizes = {network.rows[0].size for network in networks}
     axes = {axis: tuple(sorted({size[axis] for size in sizes})) for axis in axes}
     expectations = _expectations(setup, base, networks[0].plan)
-    found = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
-    wrong = everything_wrong(setup, networks, found, rows)
+    exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
+    wrong = everything_wrong(setup, networks, exponents, rows)
     reasons: list[str] = []
     if not wrong:
-        reasons += doubts(found, axes, rows)
+        reasons += doubts(exponents, axes, rows)
         reasons += blind(others, axes, expectations, joint=joint) if others else ()
     last = networks[-1].plan
     return CoordinateCheck(
@@ -239,7 +239,7 @@ def _result(
         verdict="fail" if wrong else "undecided" if reasons else "pass",
         findings=tuple(wrong),
         notes=(*trained.notes, *reasons, *_skipped(networks)),
-        slopes=tuple(found),
+        slopes=tuple(exponents),
         rows=tuple(rows + others),
         spots={name: str(spot) for name, spot in expectations.spots.items()},
     )
@@ -255,7 +255,7 @@ def _expectations(setup: Setup, base: nn.Module, base_plan: Plan) -> Expectation
         deep = any(branch.matrices > 1 for branch in setup.base.trace.branches)
         alpha = parametrization("completep" if deep else "depth-mup").alpha
     assert alpha is not None, "rules of depth have an exponent"
-    # Standard parametrization tells no roles apart, so the default rule's plan gives them.
+    # Standard parametrization has one rate for all roles: the default rule's plan gives them.
     roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
     return Expectations(spots=spots(base, roles, setup.base), alpha=alpha)
 

@@ -24,24 +24,24 @@ ROUNDED = 2**-18
 
 
 def everything_wrong(
-    setup: Setup, networks: Sequence[Network], found: Sequence[Slope], rows: Sequence[Row]
+    setup: Setup, networks: Sequence[Network], exponents: Sequence[Slope], rows: Sequence[Row]
 ) -> list[Finding]:
     """Return all findings, of exponents, tensors, optimizers and the model itself.
 
     Args:
         setup: The check's settings.
         networks: The measured networks, without the control.
-        found: Their judged exponents.
+        exponents: Their judged exponents.
         rows: Their measured numbers.
     """
     last = networks[-1].plan
     weights = {
         pattern(parent(name)): pattern(name) for name in last.tensors if name.endswith("weight")
     }
-    named = failures(found, order_of(rows), weights)
+    named = failures(exponents, order_of(rows), weights)
     wrong = [*_diverged(rows), *named]
     if last.rescales:
-        wrong += deviants(found, [finding.name for finding in wrong])
+        wrong += deviants(exponents, [finding.name for finding in wrong])
     frozen = {pattern(t.name) for t in last.tensors.values() if t.role == Role.FROZEN}
     wrong += [finding for finding in _still(setup, rows) if finding.name not in frozen]
     wrong += _badly_trained(networks)
@@ -88,7 +88,7 @@ def _badly_trained(networks: Sequence[Network]) -> list[Finding]:
 
 
 def doubts(
-    found: Sequence[Slope], axes: Mapping[str, Sequence[int]], rows: Sequence[Row]
+    exponents: Sequence[Slope], axes: Mapping[str, Sequence[int]], rows: Sequence[Row]
 ) -> Iterator[str]:
     """Yield the reasons why a check without findings is undecided."""
     for axis, values in axes.items():
@@ -96,7 +96,7 @@ def doubts(
             yield f"too few sizes could be measured in {axis} to judge it"
     if _rounded(rows):
         yield "the rate is so small that updates are lost in rounding: take a larger one"
-    if unsure := [slope for slope in found if slope.verdict == "undecided"]:
+    if unsure := [slope for slope in exponents if slope.verdict == "undecided"]:
         first = unsure[0]
         yield (
             f"{len(unsure)} exponents are too uncertain to judge, such as that of "
@@ -133,8 +133,8 @@ def blind(
         joint: True if all axes were varied together.
     """
     last = max(row.step for row in rows)
-    found = judged(slopes(rows, axes, joint=joint), expectations, last)
-    failed = [s for s in found if s.verdict == "fail" and s.measured.sees_control]
+    exponents = judged(slopes(rows, axes, joint=joint), expectations, last)
+    failed = [s for s in exponents if s.verdict == "fail" and s.measured.sees_control]
     seen = {slope.axis for slope in failed}
     for axis in [axis for axis in axes if axis not in seen]:
         yield (

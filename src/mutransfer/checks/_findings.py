@@ -57,7 +57,7 @@ def failures(
         weights: The weight of each module that has one, by patterns.
     """
     place = {name: i for i, name in enumerate(order)}
-    found: list[_Failure] = []
+    faults: list[_Failure] = []
     for axis in AXES:
         failed = [slope for slope in slopes if slope.axis == axis and slope.verdict == "fail"]
         failed.sort(key=lambda slope: (place.get(slope.name, len(place)), slope.quantity))
@@ -67,25 +67,25 @@ def failures(
         for slope in at_fault or attention or others[:1]:
             weight = weights.get(slope.name)
             texts = [text for _, text in _deviations(slopes, axis, weight)] if weight else []
-            found.append(_Failure(slope=slope, weight=weight, deviations=tuple(texts)))
-    if any(each.deviations for each in found):
-        found = [each for each in found if each.deviations]
-    return list(dict.fromkeys(each.finding() for each in found))
+            faults.append(_Failure(slope=slope, weight=weight, deviations=tuple(texts)))
+    if any(fault.deviations for fault in faults):
+        faults = [fault for fault in faults if fault.deviations]
+    return list(dict.fromkeys(fault.finding() for fault in faults))
 
 
 def deviants(slopes: Sequence[Slope], named: Iterable[str]) -> list[Finding]:
     """Return a finding for each unnamed tensor that deviates from its plan."""
     names = dict.fromkeys(slope.name for slope in slopes if slope.kind == "tensor")
     known = set(named)
-    found: dict[str, list[str]] = {}
+    texts_of: dict[str, list[str]] = {}
     for axis in AXES:
         for name in names:
             deviations = _deviations(slopes, axis, name)
             texts = [text for quantity, text in deviations if quantity.alone]
-            found.setdefault(name, []).extend(texts)
+            texts_of.setdefault(name, []).extend(texts)
     return [
         Finding(name=name, text="; ".join(texts))
-        for name, texts in found.items()
+        for name, texts in texts_of.items()
         if texts and name not in known
     ]
 
@@ -97,10 +97,10 @@ def _is_at_fault(slope: Slope, weights: Mapping[str, str]) -> bool:
 
 def _deviations(slopes: Sequence[Slope], axis: str, name: str) -> Iterator[tuple[Quantity, str]]:
     """Yield each quantity of a tensor that does not scale as planned, with a sentence."""
-    own = [s for s in slopes if (s.kind, s.name, s.axis) == ("tensor", name, axis)]
-    planned = {slope.measured.plans: slope.slope for slope in own if slope.measured.plans}
+    of_tensor = [s for s in slopes if (s.kind, s.name, s.axis) == ("tensor", name, axis)]
+    planned = {slope.measured.plans: slope.slope for slope in of_tensor if slope.measured.plans}
     for quantity, exponent in planned.items():
-        measured = [slope for slope in own if slope.quantity == quantity]
+        measured = [slope for slope in of_tensor if slope.quantity == quantity]
         off = [slope for slope in measured if abs(slope.slope - exponent) > _NOTABLE]
         if off:
             since = f" from step {off[0].step}" if off[0].step else ""

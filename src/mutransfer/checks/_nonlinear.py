@@ -23,11 +23,11 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 @contextmanager
 def arguments_of(model: nn.Module, names: set[str]) -> Iterator[dict[str, Arguments]]:
     """Record the arguments of these modules in their first call inside the `with`."""
-    found: dict[str, Arguments] = {}
+    recorded: dict[str, Arguments] = {}
 
     def record(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         detached = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs))
-        found.setdefault(name, detached)
+        recorded.setdefault(name, detached)
 
     modules = {module_name(name): module for name, module in model.named_modules()}
     handles = [
@@ -36,7 +36,7 @@ def arguments_of(model: nn.Module, names: set[str]) -> Iterator[dict[str, Argume
         if name in names
     ]
     try:
-        yield found
+        yield recorded
     finally:
         for handle in handles:
             handle.remove()

@@ -48,11 +48,11 @@ def optimizers_of(setup: Setup, plan: Plan, model: nn.Module) -> Optimizers:
         MutransferError: torch has no optimizer for a family, or no such hyperparameter.
     """
     if setup.train is not None:
-        made = setup.train(plan, model)
-        several = list(made) if isinstance(made, tuple | list) else [made]
-        own = tuple(each for each in several if hasattr(each, "param_groups"))
-        others = (each for each in several if not hasattr(each, "param_groups"))
-        return Optimizers(own, next(others, None))
+        returned = setup.train(plan, model)
+        parts = list(returned) if isinstance(returned, tuple | list) else [returned]
+        optimizers = tuple(part for part in parts if hasattr(part, "param_groups"))
+        others = (part for part in parts if not hasattr(part, "param_groups"))
+        return Optimizers(optimizers, next(others, None))
     families = plan.optimizers.values()
     for family in families:
         _check_trainable(family)

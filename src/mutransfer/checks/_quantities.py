@@ -347,7 +347,7 @@ ENTROPY = _entered(Quantity(kind="attention", name="entropy"))
 """Mean entropy of the attention weights, in nats."""
 
 HEAD_DIM = _entered(Quantity(kind="attention", name="head dim"))
-"""Size of a head; 0 for written-out attention, of which it is unknown."""
+"""Size of a head; 0 where it is unknown, as for written-out attention."""
 
 LOSS = _entered(Quantity(kind="loss", name="size"))
 

@@ -99,14 +99,14 @@ class CoordinateCheck(Result, Drawn):
             MutransferError: nothing of the kind was measured.
         """
         wanted = name, quantity, axis
-        found = [s for s in self.slopes if (s.name, s.quantity, s.axis) == wanted]
-        found = [slope for slope in found if step is None or slope.step == step]
-        if not found:
+        slopes = [s for s in self.slopes if (s.name, s.quantity, s.axis) == wanted]
+        slopes = [slope for slope in slopes if step is None or slope.step == step]
+        if not slopes:
             names = sorted({slope.name for slope in self.slopes})
             raise MutransferError(
                 f"no {quantity} of {name!r} in {axis} was measured; there are {names}"
             )
-        return max(found, key=lambda slope: slope.step)
+        return max(slopes, key=lambda slope: slope.step)
 
     def series(
         self, name: str, quantity: str, axis: str
@@ -117,8 +117,8 @@ class CoordinateCheck(Result, Drawn):
         """
         along = AXES.index(axis)
         others = [sizes[0] for other, sizes in self.axes.items() if other != axis]
-        own = (row for row in self.rows if row.rule != "sp" or self.rule == "sp")
-        wanted = (row for row in own if (row.kind, row.quantity) == ("module", quantity))
+        of_rule = (row for row in self.rows if row.rule != "sp" or self.rule == "sp")
+        wanted = (row for row in of_rule if (row.kind, row.quantity) == ("module", quantity))
         for (_, module, _, step), values in series(wanted).items():
             if module != name:
                 continue

@@ -109,13 +109,13 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
     Returns:
         The exponents; quantities that vanish or are not finite at some size have none.
     """
-    found = []
+    exponents = []
     for (kind, name, quantity, step), values in series(rows).items():
         for axis in axes:
             fit = _fit(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
             if fit is not None:
                 exponent, half = fit
-                found.append(
+                exponents.append(
                     Slope(
                         axis=axis,
                         kind=kind,
@@ -127,7 +127,7 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
                         high=exponent + half,
                     )
                 )
-    return found
+    return exponents
 
 
 def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool) -> Series:

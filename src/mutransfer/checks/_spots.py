@@ -37,17 +37,17 @@ def spots(model: nn.Module, plan: Plan, reading: Reading) -> dict[str, Spot]:
     heads = {parent(tensor.name) for tensor in tensors if tensor.role == Role.READOUT}
     tied = {tensor.name for tensor in tensors if tensor.role == Role.TIED}
     names = {id(parameter): canonical(name) for name, parameter in model.named_parameters()}
-    found: dict[str, Spot] = {}
+    spot_of: dict[str, Spot] = {}
     for name, module in model.named_modules():
         name = canonical(name)
         inside = frozenset(names[id(p)] for p in module.parameters() if id(p) in names)
         if name == "" or name in heads or (inside & tied and isinstance(module, nn.Linear)):
-            found[pattern(name)] = Spot.READOUT
+            spot_of[pattern(name)] = Spot.READOUT
         elif any(branch.end.module == name for branch in reading.trace.branches):
-            found[pattern(name)] = Spot.END
+            spot_of[pattern(name)] = Spot.END
         else:
-            found[pattern(name)] = _spot(inside, reading) if inside else Spot.UNKNOWN
-    return found
+            spot_of[pattern(name)] = _spot(inside, reading) if inside else Spot.UNKNOWN
+    return spot_of
 
 
 def _spot(tensors: frozenset[str], reading: Reading) -> Spot:

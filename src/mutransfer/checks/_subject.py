@@ -44,7 +44,7 @@ class Subject:
 
     @property
     def is_first_seed(self) -> bool:
-        """True for the seed of which expensive quantities are measured."""
+        """True for the one seed at which expensive quantities are measured."""
         return self.seed == 0
 
     def ends_branch(self, call: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: one file a verb, each of which loads, calls, and shows."""
+"""The command line: one file a verb, which loads, calls and shows."""
 
 from ._main import VERBS as VERBS
 from ._main import main as main

@@ -74,13 +74,13 @@ def check(
     }
     given = {name: value for name, value in settings.items() if value not in (None, ())}
     with Counting(Console(stderr=json), "check") as progress:
-        found = run(**given, progress=progress)
+        result = run(**given, progress=progress)
     # Written before it is printed: a reader of the text, such as `head`, may go away early.
     if out is not None:
-        found.save(out)
-    show(found, json=json)
+        result.save(out)
+    show(result, json=json)
     if out is not None:
         stream = sys.stderr if json else sys.stdout
         print(f"\nTable, figure, JSON and CSV are in {out}", file=stream)
-    if not found.ok:
-        raise SystemExit(1 if found.verdict == "fail" else 3)
+    if not result.ok:
+        raise SystemExit(1 if result.verdict == "fail" else 3)

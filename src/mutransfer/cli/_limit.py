@@ -64,7 +64,7 @@ def limit(
 
     named = load_a(Problem, "mutransfer.limits.Problem", problem) if ":" in problem else problem
     with Counting(Console(stderr=json), "limit") as progress:
-        found = depth_transfer(
+        landscapes = depth_transfer(
             named,
             depth=depth,
             over=over,
@@ -77,7 +77,7 @@ def limit(
         )
     # Written before it is printed: a reader of the text, such as `head`, may go away early.
     if out is not None:
-        found.save(out)
-    show(found, json=json)
+        landscapes.save(out)
+    show(landscapes, json=json)
     if out is not None:
         print(f"Figure, JSON and CSV are in {out}", file=sys.stderr if json else sys.stdout)

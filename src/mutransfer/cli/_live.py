@@ -125,8 +125,8 @@ def best_so_far(runs: Runs) -> dict[str, dict[str, str]]:
         for size in runs.sizes(rule):
             rates, losses = runs.losses(rule, size)
             mean = losses.mean(0)
-            found = math.isfinite(mean.min())
-            rate = f"2^{math.log2(rates[int(mean.argmin())]):g}" if found else "diverged"
+            is_finite = math.isfinite(mean.min())
+            rate = f"2^{math.log2(rates[int(mean.argmin())]):g}" if is_finite else "diverged"
             best.setdefault(str(size), {})[rule] = rate
     return best
 

@@ -56,8 +56,8 @@ def plan(
         base_size = base_size.grown(depth=depth if base_depth is None else base_depth)
     with torch.device("meta"):
         model = build_model(builder, size)
-    made = plan_model(model, build_model(builder, base_size), rule=rule, optimizer=optimizer)
+    model_plan = plan_model(model, build_model(builder, base_size), rule=rule, optimizer=optimizer)
     if explain:
-        print(made.explain(explain))
+        print(model_plan.explain(explain))
     else:
-        show(made, json=json)
+        show(model_plan, json=json)

@@ -24,6 +24,6 @@ def report(runs: Positional[Path], out: Path | None = None) -> None:
     from ..report import Section, write_report
     from ..studies import Runs
 
-    found = transfer(Runs.read(runs))
-    page = write_report(out or runs, [Section.of(found)], about=about())
+    transfers = transfer(Runs.read(runs))
+    page = write_report(out or runs, [Section.of(transfers)], about=about())
     print(f"{page.headline}\nThe report is {page.path}")

@@ -36,10 +36,10 @@ def transfer(
 
     target = {"width": width, "depth": depth}
     at = {axis: size for axis, size in target.items() if size is not None}
-    found = find_transfer(Runs.read(runs), at)
+    transfers = find_transfer(Runs.read(runs), at)
     if json:
-        print(text(list(found)))
-    elif len(found):
-        Console().print(transfer_table(Section.of(found)))
-        print("\n".join(map(str, found)))
-    found.raise_if_refused()
+        print(text(list(transfers)))
+    elif len(transfers):
+        Console().print(transfer_table(Section.of(transfers)))
+        print("\n".join(map(str, transfers)))
+    transfers.raise_if_refused()

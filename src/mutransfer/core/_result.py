@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LONGEST_REPR = 500
+"""Most characters of a `repr`."""
 
 # Results are below the room that draws them, and are drawn by name: an import of that room here
 # would turn the order of the rooms round, and load matplotlib's helpers with every result.
@@ -40,7 +41,7 @@ class Result(ABC):
         """Return the result that `to_json` wrote, from its dictionary or the text of it.
 
         Raises:
-            MutransferError: the data is none of this kind.
+            MutransferError: the data is of another kind.
         """
 
     def save(self, out: str | Path) -> Path:

@@ -101,9 +101,9 @@ def demo(
         sections.append(Section.of(transfer(runs)))
         show(sections[-1])
     proofs = []
-    for each in sections[-1].transfers:
-        show(_proof_announcement(each, large))
-        proofs.append(prove(last, each, large))
+    for outcome in sections[-1].transfers:
+        show(_proof_announcement(outcome, large))
+        proofs.append(prove(last, outcome, large))
     page = _report(folder, sections, proofs)
     show(f"\n{page.headline}\n")
     for proof in proofs:
@@ -132,10 +132,10 @@ def _announcement(sweeps: Mapping[str, Study], folder: Path, large: Size) -> str
     )
 
 
-def _proof_announcement(found: Transfer, size: Size) -> str:
-    best = found.optima[0]
+def _proof_announcement(outcome: Transfer, size: Size) -> str:
+    best = outcome.optima[0]
     return (
-        f"Training {size} under {found.rule} at 2^{best.log2_lr:.2f}, "
+        f"Training {size} under {outcome.rule} at 2^{best.log2_lr:.2f}, "
         f"the rate found at {best.size} ..."
     )
 

@@ -79,7 +79,7 @@ class Line:
     Attributes:
         size: The size.
         log2_lr: The rates, ascending.
-        losses: Infinite where a run diverged, NaN where there is none.
+        losses: Infinite where a run diverged, NaN where a run is missing.
         optimum: The best rate, if known.
     """
 
@@ -107,7 +107,7 @@ class Panel:
     """One rule of one study, a line for each size along one axis.
 
     Attributes:
-        section: Title of its section, the panels of which share their scales.
+        section: Title of its section, whose panels share their scales.
         at: The values of the axes that are not drawn, such as "depth 4"; empty if they do not vary.
         rule: The rule.
         axis: The axis along which the lines differ.

@@ -83,7 +83,7 @@ class DiversityTrend(Result, Drawn):
         ]
 
     def save(self, out: str | Path) -> Path:
-        """Write diversity.json, .csv, .png and .svg into this folder, and return it.
+        """Write diversity.txt, .json, .csv, .png and .svg into this folder.
 
         Raises:
             MutransferError: the folder cannot be written, or matplotlib is missing.

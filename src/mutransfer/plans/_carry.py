@@ -115,13 +115,13 @@ def multipliers(
 
 def _merged(carried: list[Carried]) -> list[Carried]:
     """Return the multipliers with all factors of the model's own as one, at the end."""
-    own = [each for each in carried if each.kind == "own-factor"]
-    if not own:
+    factors = [each for each in carried if each.kind == "own-factor"]
+    if not factors:
         return carried
-    total = math.prod((each.ratios["own_factor"] for each in own), start=Fraction(1))
-    text = " and ".join(each.text for each in own)
+    total = math.prod((factor.ratios["own_factor"] for factor in factors), start=Fraction(1))
+    text = " and ".join(factor.text for factor in factors)
     rest = [each for each in carried if each.kind != "own-factor"]
-    return [*rest, replace(own[0], ratios={"own_factor": total}, text=text)]
+    return [*rest, replace(factors[0], ratios={"own_factor": total}, text=text)]
 
 
 def _hook(modules: dict[str, list[Carried]], wanted: _Wanted, hooks: bool) -> None:

@@ -180,7 +180,7 @@ def check_explained(matches: Mapping[str, Match], known_roles: Collection[str]) 
             other layer.
 
     Raises:
-        MutransferError: naming a parameter of which a dimension grew for no reason.
+        MutransferError: naming a parameter that has a dimension which grew for no reason.
     """
     matrices = [m for m in matches.values() if m.parameter.kind in {"matrix", "embedding"}]
     sides = {"inputs": ("in", "out", "outputs"), "outputs": ("out", "in", "inputs")}

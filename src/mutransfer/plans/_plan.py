@@ -172,7 +172,7 @@ class Plan(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole plan as data; powers and ratios are exact."""
-        # A run is written once, not once for each of its tensors, of which there may be thousands.
+        # A run may have thousands of tensors: it is written once, not once for each of them.
         runs = {run: i for i, run in enumerate(dict.fromkeys(t.run for t in self.tensors.values()))}
         rows = [tensor_to_json(t) | {"run": runs[t.run]} for t in self.tensors.values()]
         data: dict[str, Any] = plain(

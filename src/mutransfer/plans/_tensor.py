@@ -104,7 +104,7 @@ def tensor_from_json(data: Mapping[str, Any], run: tuple[str, ...]) -> TensorPla
     """Return the tensor's plan that `tensor_to_json` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: the data is none.
+        KeyError, TypeError, ValueError: the data is of another kind.
     """
     exact = {quantity: powers(**data[quantity]) for quantity in QUANTITIES}
     lists = {name: tuple(data[name]) for name in ("shape", "base_shape", "aliases")}
@@ -125,7 +125,7 @@ def forward_from_json(data: Mapping[str, Any]) -> ForwardMultiplier:
     """Return the forward multiplier that `forward_to_json` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: the data is none.
+        KeyError, TypeError, ValueError: the data is of another kind.
     """
     multiplier = powers(**data["multiplier"])
     forward = ForwardMultiplier(**{**data, "multiplier": multiplier, **_exact_ratios(data)})

@@ -46,12 +46,12 @@ def axes_of(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
         parameter: The parameter's own name, such as "weight".
         dimensions: Its number of dimensions.
     """
-    if (own := _mixture(module, parameter, dimensions)) is not None:
-        return own
-    for kind, axes in _TABLES:
+    if (axes := _mixture(module, dimensions)) is not None:
+        return axes
+    for kind, table in _TABLES:
         if isinstance(module, kind):
-            if parameter in axes:
-                return _grouped(module, axes[parameter])
+            if parameter in table:
+                return _grouped(module, table[parameter])
             break
     if isinstance(module, RECURRENT) and dimensions == 2:
         return ("out", "in")
@@ -75,7 +75,7 @@ def is_router(module: nn.Module) -> bool:
     )
 
 
-def _mixture(module: nn.Module, parameter: str, dimensions: int) -> Axes | None:
+def _mixture(module: nn.Module, dimensions: int) -> Axes | None:
     """Return the axes of Hugging Face's stacks of experts, routers and Conv1D.
 
     Its Conv1D is a linear layer with a transposed weight.

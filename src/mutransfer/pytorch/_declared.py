@@ -37,21 +37,21 @@ def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> T
     aliases = _aliases(model)
     names = [group[0] for group in aliases]
     matrices = {canonical(name) for name, p in model.named_parameters() if p.dim() > 1}
-    found = [
+    declared = [
         _branch(names, matrices, canonical(end), layer, patterns)
         for ending, patterns in branches.items()
         for end, layer in _ends(model, ending)
     ]
     tied = [group[0] for group in aliases if len(group) > 1]
-    outside = matrices.difference(*(branch.tensors for branch in found))
+    outside = matrices.difference(*(branch.tensors for branch in declared))
     shapes = {name: tuple(model.get_parameter(name).shape) for name in matrices}
     stream = {
         shapes[name][0]
-        for branch in found
+        for branch in declared
         for name in (branch.end.tensors or frozenset()) & matrices
     }
     return Trace(
-        branches=tuple(found),
+        branches=tuple(declared),
         feeds=dict.fromkeys(tied, NOTHING),
         first=frozenset(name for name in outside if shapes[name][1] not in stream),
         final=frozenset(name for name in outside if shapes[name][0] not in stream),
@@ -113,7 +113,7 @@ def _inside(names: Sequence[str], pattern: str, layer: Sequence[str]) -> list[st
     """
     for value in layer:
         pattern = pattern.replace("*", value, 1)
-    found = [name for name in names if fnmatchcase(name, pattern)]
-    if not found:
+    tensors = [name for name in names if fnmatchcase(name, pattern)]
+    if not tensors:
         raise MutransferError(f"a declared branch contains {pattern!r}, which matches no parameter")
-    return found
+    return tensors

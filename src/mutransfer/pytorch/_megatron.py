@@ -111,14 +111,14 @@ def _differences(tensor: TensorPlan, row: Row, width: float, skipped: set[str]) 
 
     The multiplier is taken out of the tensor again (Tensor Programs V, Lemma J.1).
     """
-    own = row.multiplier
+    multiplier = row.multiplier
     assert isinstance(row.eps, float), "Adam has one eps"
     planned = {
-        "init": row.init / own,
-        "multiplier": own,
-        "lr": row.lr_factor / own,
-        "eps": row.eps * own,
-        "decay": row.weight_decay * own,
+        "init": row.init / multiplier,
+        "multiplier": multiplier,
+        "lr": row.lr_factor / multiplier,
+        "eps": row.eps * multiplier,
+        "decay": row.weight_decay * multiplier,
     }
     theirs = dict.fromkeys(planned, 1.0)
     if "head_dim" in dict(tensor.multiplier.exponents):

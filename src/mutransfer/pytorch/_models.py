@@ -51,7 +51,7 @@ def builder_name(build: Callable[..., Any]) -> str:
     qualified = getattr(build, "__qualname__", type(build).__qualname__)
     name = f"{getattr(build, '__module__', '?')}:{qualified}"
     if "<" in name and isinstance(build, FunctionType):
-        # Local functions and lambdas share names: their line and what they enclose tell them apart.
+        # Local functions and lambdas share names: their line and what they enclose differ.
         enclosed = [_stable(cell.cell_contents) for cell in build.__closure__ or ()]
         name += f" in line {build.__code__.co_firstlineno} with ({', '.join(enclosed)})"
     return name

@@ -159,9 +159,9 @@ class Plan(plans.Plan):
         """Compare the optimizers with the plan, at any step of training.
 
         Schedules and loops can silently switch the scaling off. Every planned tensor that trains
-        has to be in just one group, of an optimizer of its family, at rates, eps and weight decays
-        in the planned ratios, whatever common rate a schedule has reached. A weight decay of zero
-        is taken as meant. Values of parameters are not read.
+        has to be in just one group, of an optimizer of its family. Rates, eps and weight decays
+        have to stand in the planned ratios, whatever common rate a schedule has reached. A weight
+        decay of zero is taken as meant. Values of parameters are not read.
 
         Args:
             model: The planned model, also wrapped by torch.compile or DDP.

@@ -135,10 +135,10 @@ def configure_optimizers(
         if isinstance(lr, Mapping) and name not in lr:
             raise MutransferError(f"lr has no rate for {name}: give lr={{{name!r}: ...}} too")
         rate = lr[name] if isinstance(lr, Mapping) else lr
-        own = _settings_of(name, settings)
-        scaled = {key: own.pop(key) for key in _SCALED if key in own}
+        options = _settings_of(name, settings)
+        scaled = {key: options.pop(key) for key in _SCALED if key in options}
         scaled |= {"modules": modules, "undecayed": undecayed}
-        configured.append(_optimizer(plan, module, name, classes.get(name), rate, scaled, own))
+        configured.append(_optimizer(plan, module, name, classes.get(name), rate, scaled, options))
     return configured[0] if len(configured) == 1 else configured
 
 

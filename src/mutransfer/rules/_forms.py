@@ -32,7 +32,7 @@ def check_form(form: str) -> None:
     """Raise unless there is a form of this name.
 
     Raises:
-        MutransferError: there is none.
+        MutransferError: there is no such form.
     """
     if form not in FORMS:
         raise MutransferError(f"unknown form {form!r}; choose one of {', '.join(FORMS)}")

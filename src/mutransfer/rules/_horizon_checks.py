@@ -19,7 +19,7 @@ def known_rule(rule: str | HorizonRule) -> HorizonRule:
     """Return the rule of this name.
 
     Raises:
-        MutransferError: there is none.
+        MutransferError: there is no such rule.
     """
     if isinstance(rule, HorizonRule):
         return rule

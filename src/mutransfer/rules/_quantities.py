@@ -35,7 +35,7 @@ class Quantities:
     def rescale(self, theta: Powers, optimizer: Family) -> Quantities:
         """Return equal training with a multiplier theta times as large.
 
-        The tensor itself is then theta times as small, its gradient theta times as large, and its
+        The tensor itself is then theta times as small, and its gradient theta times as large. Its
         update has to be theta times as small (Tensor Programs V, Lemma J.1, extended to eps and
         weight decay).
         """
@@ -65,6 +65,6 @@ class Quantities:
         """Return the quantities that `to_json` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: the data is none.
+            KeyError, TypeError, ValueError: the data is of another kind.
         """
         return cls(**{name: powers(**data[name]) for name in QUANTITIES})

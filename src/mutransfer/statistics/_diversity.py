@@ -21,9 +21,9 @@ _NEAR, _FAR = 64, 8
 def diversity_exponent(stream: ArrayLike) -> float:
     """Return the feature diversity exponent kappa of a residual stream.
 
-    Features a share eps of the depth apart differ by eps^(1 - kappa), with the norm
-    N^(-1/2) |x^(l + d) - x^l| over the N coordinates (Definition 7.6 of Tensor Programs VI,
-    arXiv 2310.02244). Norms are averaged over all pairs of layers at one distance and over the
+    Features a share eps of the depth apart differ by eps^(1 - kappa) (Definition 7.6 of Tensor
+    Programs VI, arXiv 2310.02244). The norm is N^(-1/2) |x^(l + d) - x^l| over the N coordinates.
+    Norms are averaged over all pairs of layers at one distance and over the
     batch; the slope over distance, on logarithmic scales, is 1 - kappa.
 
     >>> layers, examples, width = 257, 3, 1000

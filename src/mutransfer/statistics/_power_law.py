@@ -55,7 +55,7 @@ def power_law(sizes: Float[Array, "points axes"], values: Float[Array, " points"
     if freedom >= 1:
         variance = float(((y - design @ solution) ** 2).sum()) / freedom
         spread = np.diag(np.linalg.pinv(design.T @ design))[1:]
-        errors = [math.sqrt(variance * float(each)) for each in spread]
+        errors = [math.sqrt(variance * float(entry)) for entry in spread]
     return PowerLaw(
         exponents=tuple(map(float, solution[1:])),
         constant=math.exp(float(solution[0])),

@@ -15,8 +15,8 @@ def vertex(
 ) -> Float[Array, "*samples"]:
     """Return the vertex of the parabola through the lowest loss and its neighbours.
 
-    A neighbour that diverged counts as an infinite loss, in the limit of which the minimum lies
-    halfway to the other neighbour. A lowest loss at the edge of the grid is returned as it is.
+    A neighbour that diverged counts as an infinite loss: in that limit the minimum lies halfway to
+    the other neighbour. A lowest loss at the edge of the grid is returned as it is.
 
     Args:
         grid: At least three values, ascending, such as log2 of the learning rate.
@@ -31,8 +31,9 @@ def vertex(
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         slope_left, slope_right = (middle - left) / (x - x_left), (right - middle) / (x_right - x)
         weight = slope_right / (slope_right - slope_left)
-    beside_left = np.where(np.isinf(left), 0.0, weight)
-    weight = np.where(np.isinf(right), np.where(np.isinf(left), 0.5, 1.0), beside_left)
+    right_finite = np.where(np.isinf(left), 0.0, weight)
+    right_infinite = np.where(np.isinf(left), 0.5, 1.0)
+    weight = np.where(np.isinf(right), right_infinite, right_finite)
     # Equal losses leave 0/0: the parabola is flat, and the middle is as good as any.
     weight = np.where(np.isfinite(weight), weight, 0.5)
     fitted = weight * (x_left + x) / 2 + (1 - weight) * (x + x_right) / 2

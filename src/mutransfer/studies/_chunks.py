@@ -18,8 +18,10 @@ from ._run import Run
 from ._store import Row
 
 _LARGEST_STACK = 1 << 27
-# Entries of all stacked parameters of one chunk; gradients and optimizer state take three times as
-# many again.
+"""Most entries of all stacked parameters of one chunk.
+
+Gradients and optimizer state take three times as many again.
+"""
 
 _CURVE_POINTS = 50
 _FINAL_STEPS = 20

@@ -20,7 +20,7 @@ from ._run import Run
 from ._study import Study
 
 _MOST_KEPT = 1 << 26
-# Entries of initialised models that are kept for later training; beyond, models are drawn anew.
+"""Most entries of initialised models that are kept; beyond, models are drawn anew."""
 
 
 class Models:

@@ -19,7 +19,7 @@ from ._store import Store
 from ._study import Study
 
 _PAUSE = 0.2
-# Seconds between two calls of a progress callback.
+"""Seconds between two calls of a progress callback."""
 
 
 def sweep(

@@ -12,11 +12,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..tasks import Task
 
 CHECK_EVERY = 20
-"""Steps between looks for members that have diverged, which are not trained any further."""
+"""Steps between checks for diverged members, which are not trained any further."""
 
 _SHARED = 1 << 17
-# Tensors with at least this many entries use all threads; for smaller ones, waiting for the other
-# threads costs more than they save, all the more on a machine with other work.
+"""Tensors with at least this many entries use all threads.
+
+For smaller ones, waiting for the other threads costs more than they save, all the more on a machine
+with other work.
+"""
 
 
 @contextmanager

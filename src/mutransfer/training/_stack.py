@@ -18,8 +18,10 @@ from ._recipe import Member, Recipe
 from ._updates import Step, blocks
 
 _LARGE = 1 << 14
-# Parameters with at least this many entries are updated alone: copying their gradients together
-# costs more than an operation for each.
+"""Parameters with at least this many entries are updated alone.
+
+Copying their gradients together costs more than an operation for each.
+"""
 
 
 class Stack:

@@ -120,8 +120,10 @@ def orthogonalised(
 
 
 _CACHED_ENTRIES = 1 << 17
-# An update passes over its tensors several times. Blocks of this many entries stay in the
-# processor's cache between passes.
+"""Entries of a block that stays in the processor's cache.
+
+An update passes over its tensors several times.
+"""
 
 
 def blocks(stacked: Tensor) -> Iterator[slice]:
