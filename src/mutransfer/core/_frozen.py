@@ -25,9 +25,6 @@ class FrozenDict(dict[K, V]):
         # Pickle would fill the dictionary item by item, which is refused.
         return type(self), (dict(self),)
 
-    def __repr__(self) -> str:
-        return super().__repr__()
-
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         """Raise: the dictionary cannot change."""
         raise TypeError(f"{type(self).__name__} cannot change: make another with `|`")
