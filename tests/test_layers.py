@@ -16,9 +16,7 @@ ROOMS = (
     *("studies", "certificates", "checks", "limits", "figures", "report", "experiments"),
     *("testing", "cli"),
 )
-STANDARD_LIBRARY_ONLY = ("core", "rules", "reading")
-NO_FRAMEWORK = (*STANDARD_LIBRARY_ONLY, "plans")
-FOREIGN = {"plans": {"rich"}}
+STANDARD_LIBRARY_ONLY = ("core", "rules", "reading", "plans")
 ROOF = ("__init__", "__main__")
 """The package's own files lie above every room."""
 
@@ -96,9 +94,9 @@ def foreign(modules: Modules) -> list[str]:
     """Imports of other packages into rooms that know none."""
     found = []
     for module in modules:
-        if room(module) not in NO_FRAMEWORK:
+        if room(module) not in STANDARD_LIBRARY_ONLY:
             continue
-        allowed = set(sys.stdlib_module_names) | FOREIGN.get(room(module), set()) | {"mutransfer"}
+        allowed = {*sys.stdlib_module_names, "mutransfer"}
         # Types of a figure are named for type checkers alone.
         allowed |= {"matplotlib"} if module == "core._result" else set()
         tops = {name.split(".")[0] for name in imports(module, modules)}

@@ -27,6 +27,12 @@ def test_sizes_are_ordered_by_their_axes_in_turn(pairs: list[tuple[int, int]]) -
     assert [(size["width"], size["depth"]) for size in sizes] == sorted(pairs)
 
 
+@given(st.integers(), st.integers())
+def test_the_order_of_sizes_is_that_of_their_values(a: int, b: int) -> None:
+    one, other = Size(width=a), Size(width=b)
+    assert (one < other, one <= other, one > other, one >= other) == (a < b, a <= b, a > b, a >= b)
+
+
 def test_sizes_of_different_axes_cannot_be_ordered() -> None:
     with pytest.raises(MutransferError, match="depth 2 and width 2 have different axes"):
         sorted([Size(width=2), Size(depth=2)])

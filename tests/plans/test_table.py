@@ -1,5 +1,7 @@
 """The table of a plan: one place from which everything that applies a plan reads."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mutransfer import MutransferError
-from mutransfer.plans import Hyperparameters, grouped, resolved, table
+from mutransfer.plans import UNITS, Hyperparameters, grouped, resolved, table
 from mutransfer.pytorch import Plan, plan
 from mutransfer.rules import FAMILIES, family
 from mutransfer.tasks import gpt
@@ -36,7 +38,7 @@ def test_at_unit_hyperparameters_the_table_holds_the_factors() -> None:
 @given(lr=NUMBERS, eps=NUMBERS, weight_decay=NUMBERS)
 def test_hyperparameters_multiply_the_factors(lr: float, eps: float, weight_decay: float) -> None:
     units = table(PLAN)
-    values = Hyperparameters(lr=lr, eps=eps, weight_decay=weight_decay, rho=None)
+    values = Hyperparameters(lr=lr, eps=eps, weight_decay=weight_decay)
     for name, row in table(PLAN, values).items():
         assert row.lr == lr * units[name].lr and row.lr_factor == units[name].lr_factor
         assert row.eps == eps * units[name].eps  # type: ignore[operator]
@@ -44,7 +46,7 @@ def test_hyperparameters_multiply_the_factors(lr: float, eps: float, weight_deca
 
 
 def test_modules_and_undecayed_tensors_have_their_own_values() -> None:
-    values = Hyperparameters(modules={"head.*": 0.5}, undecayed=("gain", "head.weight"))
+    values = replace(UNITS, modules={"head.*": 0.5}, undecayed=("gain", "head.weight"))
     rows, units = table(PLAN, values), table(PLAN)
     assert rows["head.weight"].lr_factor == units["head.weight"].lr_factor / 2
     assert rows["head.weight"].weight_decay == 0 == rows["norm.weight"].weight_decay
@@ -54,8 +56,8 @@ def test_modules_and_undecayed_tensors_have_their_own_values() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (Hyperparameters(modules={"tail.*": 2.0}), "modules=.*tail.* matches no parameter"),
-        (Hyperparameters(undecayed=("tail",)), "undecayed has 'tail', which is no role"),
+        (replace(UNITS, modules={"tail.*": 2.0}), "modules=.*tail.* matches no parameter"),
+        (replace(UNITS, undecayed=("tail",)), "undecayed has 'tail', which is no role"),
     ],
 )
 def test_a_pattern_that_matches_nothing_is_named(values: Hyperparameters, says: str) -> None:
@@ -65,7 +67,7 @@ def test_a_pattern_that_matches_nothing_is_named(values: Hyperparameters, says: 
 
 def test_groups_are_the_table_over_the_parameters() -> None:
     model = gpt(width=64, depth=4)
-    rows = table(PLAN, Hyperparameters(lr=2**-8, eps=1e-9, weight_decay=0.1, rho=None))
+    rows = table(PLAN, Hyperparameters(lr=2**-8, eps=1e-9, weight_decay=0.1))
     groups = PLAN.param_groups(model, 2**-8, eps=1e-9, weight_decay=0.1)
     named = dict(model.named_parameters())
     assert [group["names"] for group in groups] == [names for names, _ in grouped(rows)]
@@ -73,6 +75,15 @@ def test_groups_are_the_table_over_the_parameters() -> None:
         values = {k: v for k, v in group.items() if k not in ("params", "names")}
         assert values == row.group()
         assert all(p is named[name] for p, name in zip(group["params"], names, strict=True))
+
+
+def test_tensors_of_two_families_are_never_one_group() -> None:
+    torch.manual_seed(0)
+    model = gpt(width=32)
+    mixed = plan(model, base=model, optimizer="muon-original+adamw")
+    groups = grouped(mixed.table(model, 0.1, eps=1e-8, weight_decay=0.1))
+    families = [{mixed[name].optimizer for name in names} for names, _ in groups]
+    assert sorted(map(len, families)) == [1] * len(groups) and len(groups) >= 2
 
 
 def test_a_family_of_several_has_its_own_tensors() -> None:
@@ -86,11 +97,11 @@ def test_a_family_of_several_has_its_own_tensors() -> None:
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_defaults_are_resolved_for_every_family(name: str) -> None:
     chosen = family(name)
-    given = Hyperparameters(lr=1.0, eps=None, weight_decay=None, rho=0.1)
+    given = Hyperparameters(lr=1.0, rho=0.1)
     if not chosen.curvature:
         with pytest.raises(MutransferError, match=f"{name} has no rho"):
             resolved(given, chosen, {})
-        given = Hyperparameters(lr=1.0, eps=None, weight_decay=None, rho=None)
+        given = Hyperparameters(lr=1.0)
     values = resolved(given, chosen, {"eps": 1e-8, "weight_decay": 0.01})
     assert values.weight_decay == (0.0 if chosen.decays_badly else 0.01)
     assert values.eps == (1e-8 if chosen.eps is not None else None)

@@ -85,11 +85,11 @@ class Transfer(Result):
             return cls(
                 rule=values["rule"],
                 optima=tuple(map(_optimum, values["optima"])),
-                drift={axis: _estimate(drift) for axis, drift in values["drift"].items()},
+                drift={axis: Estimate.from_json(drift) for axis, drift in values["drift"].items()},
                 total=number(values["total"]),
-                regret=_estimate(values["regret"]),
+                regret=Estimate.from_json(values["regret"]),
                 target=Size(values["target"]),
-                rate=_estimate(values["rate"]),
+                rate=Estimate.from_json(values["rate"]),
                 warnings=tuple(values["warnings"]),
             )
 
@@ -132,10 +132,6 @@ class Refusal(Result):
         with parsing("a refusal written by Refusal.to_json"):
             values = parsed(data)
             return cls(rule=values["rule"], reason=values["reason"])
-
-
-def _estimate(data: Mapping[str, Any]) -> Estimate:
-    return Estimate(**{end: number(data[end]) for end in ("value", "low", "high")})
 
 
 def _optimum(data: Mapping[str, Any]) -> Optimum:

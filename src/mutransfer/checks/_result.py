@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ..core import (
     Drawn,
     FrozenDict,
     MutransferError,
     Result,
+    columns,
     csv_text,
     number,
     parsed,
@@ -26,7 +23,8 @@ from ..core import (
 )
 from ..rules import Parametrization
 from ._findings import Finding
-from ._quantities import AXES, When, columns
+from ._quantities import AXES, When
+from ._quantities import columns as quantity_columns
 from ._rows import Row
 from ._slopes import Slope, series
 
@@ -143,24 +141,18 @@ class CoordinateCheck(Result, Drawn):
         ]
 
     def _table(self) -> str:
-        grid = Table(box=None, pad_edge=False, header_style="bold")
-        grid.add_column("module", no_wrap=True)
-        grid.add_column("", no_wrap=True)
-        cells = [(axis, column) for axis in self.axes for column in columns()]
-        for axis, column in cells:
-            grid.add_column(f"{axis}: {column}", justify="right", no_wrap=True)
+        cells = [(axis, column) for axis in self.axes for column in quantity_columns()]
+        rows = [["module", "", *(f"{axis}: {column}" for axis, column in cells)]]
         shown = self._shown()
         for name in dict.fromkeys(slope.name for slope in self.slopes if slope.kind == "module"):
             row = [_cell(shown.get(("module", name, *cell))) for cell in cells]
             if any(row):
                 spot = self.spots.get(name.partition("#")[0], "")
-                grid.add_row(name or "(output)", spot, *row)
+                rows.append([name or "(output)", spot, *row])
         logits = [_cell(shown.get(("attention", "*", *cell))) for cell in cells]
         if any(logits):
-            grid.add_row("(attention logits)", "", *logits)
-        printed = io.StringIO()
-        Console(file=printed, width=220, color_system=None).print(grid)
-        return "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
+            rows.append(["(attention logits)", "", *logits])
+        return columns(rows, right=range(2, 2 + len(cells)))
 
     def _shown(self) -> dict[tuple[str, str, str, str], Slope]:
         """Return the printed exponents, by kind, name, axis and column."""

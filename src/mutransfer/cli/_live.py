@@ -118,19 +118,6 @@ def _duration(seconds: float) -> str:
     return f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
-def best_so_far(runs: Runs) -> dict[str, dict[str, str]]:
-    """Return the rate of lowest mean loss, such as 2^-6, by size and rule."""
-    best: dict[str, dict[str, str]] = {}
-    for rule in runs.rules:
-        for size in runs.sizes(rule):
-            rates, losses = runs.losses(rule, size)
-            mean = losses.mean(0)
-            is_finite = math.isfinite(mean.min())
-            rate = f"2^{math.log2(rates[int(mean.argmin())]):g}" if is_finite else "diverged"
-            best.setdefault(str(size), {})[rule] = rate
-    return best
-
-
 def best_table(runs: Runs) -> Table:
     """Return the best rate so far, one row a size and one column a rule."""
     title = "best rate so far"
@@ -138,14 +125,14 @@ def best_table(runs: Runs) -> Table:
     table.add_column("size")
     for rule in runs.rules:
         table.add_column(rule, justify="right")
-    for size, rules in best_so_far(runs).items():
-        table.add_row(size, *(rules.get(rule, "") for rule in runs.rules))
+    for size, rates in runs.best_rates().items():
+        table.add_row(str(size), *(rates.get(rule, "") for rule in runs.rules))
     return table
 
 
 def _best_line(runs: Runs) -> str:
     """Return the best rates at the size that was finished last."""
-    best = best_so_far(runs)
+    best = runs.best_rates()
     if not best:
         return "nothing finished yet"
     size, rules = list(best.items())[-1]

@@ -9,6 +9,7 @@ from ._errors import parsing as parsing
 from ._errors import writing as writing
 from ._estimate import Estimate as Estimate
 from ._frozen import FrozenDict as FrozenDict
+from ._frozen import frozen as frozen
 from ._json import number as number
 from ._json import parsed as parsed
 from ._json import plain as plain

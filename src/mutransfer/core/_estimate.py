@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from ._json import number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Estimate:
+        """Return the estimate that `plain` wrote."""
+        return cls(**{end: number(data[end]) for end in ("value", "low", "high")})
 
     def __str__(self) -> str:
         return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"

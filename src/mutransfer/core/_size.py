@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import total_ordering
 
 from ._errors import MutransferError
 from ._frozen import FrozenDict
 
 
-@total_ordering
 class Size(FrozenDict[str, int]):
     """Width, depth and whatever else the builder takes, by the name of the axis.
 
@@ -28,6 +26,15 @@ class Size(FrozenDict[str, int]):
         if self.keys() != other.keys():
             raise MutransferError(f"{self} and {other} have different axes and cannot be ordered")
         return [*self.values()] < [other[axis] for axis in self]
+
+    def __le__(self, other: object) -> bool:
+        return NotImplemented if not isinstance(other, Size) else self == other or self < other
+
+    def __gt__(self, other: object) -> bool:
+        return NotImplemented if not isinstance(other, Size) else other < self
+
+    def __ge__(self, other: object) -> bool:
+        return NotImplemented if not isinstance(other, Size) else other <= self
 
     def __str__(self) -> str:
         return self.along(self)

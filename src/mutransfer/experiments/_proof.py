@@ -22,7 +22,7 @@ _HARMLESS_RATE = 2.0**-20
 """A rate at which nothing diverges, so that all timed steps are taken."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Proof:
     """One large network trained at the rate of the smallest one.
 

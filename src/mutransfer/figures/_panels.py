@@ -72,7 +72,7 @@ class Section:
         return self.transfers.refusals
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Line:
     """Mean training loss against rate, at one size.
 
@@ -102,7 +102,7 @@ class Line:
         return np.asarray(np.isinf(self.losses).sum(0) / count)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
     """One rule of one study, a line for each size along one axis.
 

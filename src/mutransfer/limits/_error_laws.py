@@ -25,7 +25,7 @@ Curves = Mapping[Cell, Float[Array, "seeds points"]]
 RESAMPLES = 400
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ErrorSquares:
     """Mean square errors without the share of noise.
 

@@ -96,14 +96,10 @@ class Law(Result):
             return cls(
                 sizes=tuple(map(int, given.pop("sizes"))),
                 errors=tuple(map(number, given.pop("errors"))),
-                slope=None if slope is None else _estimate(slope),
-                constant=_estimate(given.pop("constant")),
+                slope=None if slope is None else Estimate.from_json(slope),
+                constant=Estimate.from_json(given.pop("constant")),
                 **given,
             )
-
-
-def _estimate(data: Mapping[str, Any]) -> Estimate:
-    return Estimate(**{name: number(value) for name, value in data.items()})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -11,7 +11,7 @@ from ..statistics import Array
 from ._problem import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Memory:
     """Weights as sums over the past.
 

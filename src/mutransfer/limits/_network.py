@@ -54,7 +54,7 @@ class Draw(Protocol):
         """Return w, given the last layer's features before training."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trained:
     """One training run.
 

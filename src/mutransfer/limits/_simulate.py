@@ -21,7 +21,7 @@ from ._problem import Problem
 _LARGEST = 1 << 27
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FiniteDraw:
     """The weights of networks of one size, drawn from N(0, 1); a `Draw`.
 

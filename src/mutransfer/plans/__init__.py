@@ -1,5 +1,6 @@
 """A Plan and how it is made from two readings and a rule; no framework."""
 
+from ._hyperparameters import UNITS as UNITS
 from ._hyperparameters import Hyperparameters as Hyperparameters
 from ._hyperparameters import resolved as resolved
 from ._make import make_plan as make_plan

@@ -13,25 +13,25 @@ from ..rules import Family, Role, covers
 from ._plan import Plan
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Hyperparameters:
     """The hyperparameters that a plan scales, at base size.
 
-    By default each is 1, so that a table at these values holds the factors themselves.
+    None leaves a value open, for the default of an implementation (`resolved`).
 
     Attributes:
         lr: The learning rate, a number or a scalar of the framework.
-        eps: The optimizer's eps; a pair for Adafactor; None for the default.
-        weight_decay: The weight decay; None for the default.
+        eps: The optimizer's eps; a pair for Adafactor.
+        weight_decay: The weight decay.
         rho: Sophia's threshold.
         modules: Factors of the rate by name pattern; the first that matches counts.
         undecayed: Roles or name patterns of tensors without weight decay.
     """
 
-    lr: Any = 1.0
-    eps: float | tuple[float | None, float] | None = 1.0
-    weight_decay: float | None = 1.0
-    rho: float | None = 1.0
+    lr: Any
+    eps: float | tuple[float | None, float] | None = None
+    weight_decay: float | None = None
+    rho: float | None = None
     modules: Mapping[str, float] = field(default_factory=FrozenDict)
     undecayed: tuple[str, ...] = ()
 
@@ -66,6 +66,10 @@ class Hyperparameters:
                 raise MutransferError(
                     f"undecayed has {key!r}, which is no role and matches no parameter"
                 )
+
+
+UNITS = Hyperparameters(lr=1.0, eps=1.0, weight_decay=1.0, rho=1.0)
+"""Hyperparameters of 1: a table at these holds the factors themselves."""
 
 
 def resolved(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Literal
 
-from rich.console import Console
-from rich.table import Table
-
+from ..core import columns
 from ..reading import pattern
 from ..rules import Place
 from ._tensor import ForwardMultiplier, TensorPlan
@@ -24,20 +20,15 @@ def tensor_table(
     tensors: Mapping[str, TensorPlan], forward: Mapping[str, ForwardMultiplier]
 ) -> str:
     """Return a row for the tensors of a pattern that scale alike, and forward hooks."""
-    columns, rows = _cells(tensors)
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
-        grid.add_column(column, justify=justify, no_wrap=True)
-    for row in rows:
-        grid.add_row(*row)
-    return "\n".join([_render(grid).removesuffix("\n"), *_hooks(forward)])
+    names, rows = _cells(tensors)
+    right = [number for number, name in enumerate(names) if name not in _LEFT]
+    return "\n".join([columns([names, *rows], right), *_hooks(forward)])
 
 
 def html_table(tensors: Mapping[str, TensorPlan]) -> str:
     """Return the rows of `tensor_table` as HTML."""
-    columns, rows = _cells(tensors)
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    names, rows = _cells(tensors)
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
     cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -89,10 +80,10 @@ def explanation(tensor: TensorPlan, *, asked: str, count: int = 1) -> str:
         count: Number of tensors that scale like it, under one pattern of names.
     """
     grown = [f"{name} x{ratio}" for name, ratio in tensor.ratios.items() if ratio != 1]
-    grid = Table(box=None, pad_edge=False, show_header=False)
-    for quantity in _FACTORS:
-        power = getattr(tensor, quantity)
-        grid.add_row(f"  {quantity}", f"{power}", f"= {octaves(tensor.factor(quantity))}")
+    factors = [
+        [f"  {name}", f"{getattr(tensor, name)}", f"= {octaves(tensor.factor(name))}"]
+        for name in _FACTORS
+    ]
     outside = tensor.place == Place.OUTSIDE
     place = "outside the residual branches" if outside else tensor.place.value
     name = tensor.name if count == 1 else f"{pattern(tensor.name)} ({count} tensors)"
@@ -101,7 +92,7 @@ def explanation(tensor: TensorPlan, *, asked: str, count: int = 1) -> str:
         f"{shared}{name}: {tensor.role}, {place}, trained by {tensor.optimizer}\n"
         f"  shape {tensor.shape}, in the base {tensor.base_shape}: "
         f"{', '.join(grown or ['nothing grew'])}\n"
-        + _render(grid)
+        + f"{columns(factors)}\n"
         + "".join(f"  - {reason}\n" for reason in tensor.reasons)
     )
 
@@ -117,9 +108,3 @@ def octaves(factor: float) -> str:
     exponent = math.log2(factor)
     halves = math.isclose(2 * exponent, round(2 * exponent), abs_tol=1e-9)
     return f"2^{exponent:g}" if halves else f"{factor:.4g}"
-
-
-def _render(grid: Table) -> str:
-    text = io.StringIO()
-    Console(file=text, width=200, color_system=None).print(grid)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._hyperparameters import Hyperparameters
+from ._hyperparameters import UNITS, Hyperparameters
 from ._plan import Plan
 from ._tensor import TensorPlan
 
@@ -64,7 +64,7 @@ def table(
     Returns:
         A row for each tensor in the plan's order, frozen ones among them.
     """
-    values = hyperparameters or Hyperparameters()
+    values = hyperparameters or UNITS
     values.check(plan)
     return {
         name: _row(plan, tensor, values)
@@ -103,6 +103,6 @@ def grouped(rows: Mapping[str, Row]) -> list[tuple[list[str], Row]]:
     """Return the names of tensors with equal hyperparameters, with their row."""
     groups: dict[tuple[Any, ...], tuple[list[str], Row]] = {}
     for name, row in rows.items():
-        key = row.lr_factor, row.weight_decay, row.eps, row.rho
+        key = row.optimizer, row.lr_factor, row.weight_decay, row.eps, row.rho
         groups.setdefault(key, ([], row))[0].append(name)
     return list(groups.values())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..core import MutransferError, Result, parsed, parsing
-from ..plans import Hyperparameters, Plan, Row, table
+from ..plans import UNITS, Plan, Row, table
 from ._findings import AGAIN, AuditedGroup, Expectation, findings, unknown_classes
 from ._planned import planned_parameters
 
@@ -79,7 +79,7 @@ def audit(
 
 def expected(plan: Plan, modules: Mapping[str, float]) -> dict[str, Expectation]:
     """Return what an audit compares with, by name; made once for many audits."""
-    rows: Mapping[str, Row] = table(plan, Hyperparameters(modules=modules))
+    rows: Mapping[str, Row] = table(plan, replace(UNITS, modules=modules))
     return {
         name: Expectation(
             family=plan.optimizers[tensor.optimizer], trained=tensor.is_trained, row=rows[name]

@@ -13,14 +13,15 @@ from torch import nn
 from ..plans import Hyperparameters, Plan, Row, grouped, resolved, table
 from ..rules import Family
 from ._optimizers import torch_class
-from ._planned import planned_parameters
 
 
 def model_table(
-    plan: Plan, model: nn.Module, hyperparameters: Hyperparameters, optimizer: str | None
+    plan: Plan,
+    parameters: Mapping[str, nn.Parameter],
+    hyperparameters: Hyperparameters,
+    optimizer: str | None,
 ) -> dict[str, Row]:
     """Return the hyperparameters of every trained tensor; see `Plan.table`."""
-    parameters = planned_parameters(plan, model)
     families = [*plan.optimizers] if optimizer is None else [optimizer]
     tables = [torch_table(plan, parameters, hyperparameters, family) for family in families]
     rows = {name: row for rows in tables for name, row in rows.items()}
@@ -46,16 +47,16 @@ def torch_table(
     """
     family = plan.family(optimizer)
     values = resolved(hyperparameters, family, torch_defaults(family))
-    dtypes = dict.fromkeys(parameter.dtype for parameter in parameters.values())
-    tables = {
-        dtype: table(plan, _with_first_eps(values, dtype), optimizer=family.name)
-        for dtype in dtypes
-    }
-    return {
-        name: tables[parameters[name].dtype][name]
+    trained = [
+        name
         for name, tensor in plan.tensors.items()
         if tensor.optimizer == family.name and tensor.is_trained
+    ]
+    tables = {
+        dtype: table(plan, _with_first_eps(values, dtype), optimizer=family.name)
+        for dtype in dict.fromkeys(parameters[name].dtype for name in trained)
     }
+    return {name: tables[parameters[name].dtype][name] for name in trained}
 
 
 def parameter_groups(

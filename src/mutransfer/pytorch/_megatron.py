@@ -66,7 +66,7 @@ def megatron_flags(
         )
     width = readouts[0].ratios["fan_in"]
     family = plan.family()
-    given = Hyperparameters(lr=float(lr), weight_decay=weight_decay, eps=eps, rho=None)
+    given = Hyperparameters(lr=float(lr), weight_decay=weight_decay, eps=eps)
     values = resolved(given, family, torch_defaults(family))
     skipped = {*ignore, *(["eps"] if values.eps == 0 else [])}
     skipped |= {"decay"} if values.weight_decay == 0 else set()

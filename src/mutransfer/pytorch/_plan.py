@@ -89,17 +89,11 @@ class Plan(plans.Plan):
             MutransferError: the model is not the planned one, or the optimizer has no such
                 hyperparameter.
         """
-        rows = self.table(
-            model,
-            lr,
-            eps=eps,
-            weight_decay=weight_decay,
-            rho=rho,
-            optimizer=self.family(optimizer).name,
-            modules=modules,
-            undecayed=undecayed,
-        )
-        return _groups.parameter_groups(rows, planned_parameters(self, model))
+        parameters = planned_parameters(self, model)
+        values = _hyperparameters(lr, eps, weight_decay, rho, modules, undecayed)
+        family = self.family(optimizer).name
+        rows = _groups.model_table(self, parameters, values, family)
+        return _groups.parameter_groups(rows, parameters)
 
     def table(
         self,
@@ -122,15 +116,9 @@ class Plan(plans.Plan):
         Raises:
             MutransferError: as `param_groups`.
         """
-        hyperparameters = Hyperparameters(
-            lr=lr,
-            eps=eps,
-            weight_decay=weight_decay,
-            rho=rho,
-            modules=modules or {},
-            undecayed=undecayed,  # type: ignore[arg-type]
-        )
-        return _groups.model_table(self, model, hyperparameters, optimizer)
+        parameters = planned_parameters(self, model)
+        values = _hyperparameters(lr, eps, weight_decay, rho, modules, undecayed)
+        return _groups.model_table(self, parameters, values, optimizer)
 
     def clip_grad_norm_(self, model: nn.Module, max_norm: float) -> Tensor:
         """Clip the gradients' global norm at base size's threshold, like torch's function.
@@ -207,6 +195,24 @@ class Plan(plans.Plan):
             MutransferError: a group has no factor, so it is not of `param_groups`.
         """
         return per_group(optimizer, value)
+
+
+def _hyperparameters(
+    lr: float | Tensor,
+    eps: float | tuple[float, float] | None,
+    weight_decay: float | None,
+    rho: float | None,
+    modules: Mapping[str, float] | None,
+    undecayed: Sequence[str],
+) -> Hyperparameters:
+    return Hyperparameters(
+        lr=lr,
+        eps=eps,
+        weight_decay=weight_decay,
+        rho=rho,
+        modules=modules or {},
+        undecayed=undecayed,  # type: ignore[arg-type]
+    )
 
 
 def plan(

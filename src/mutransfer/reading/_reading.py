@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import Result, parsed, parsing
+from ..core import Result, number, parsed, parsing, plain
 from ._axes import AXES
 from ._parameter import Parameter
 from ._trace import NOTHING, Attention, Branch, Signal, Trace
@@ -54,7 +54,7 @@ class Reading(Result):
     def to_json(self) -> dict[str, Any]:
         """Return what a plan needs of a base."""
         trace = self.trace
-        return {
+        data: dict[str, Any] = {
             "name": self.name,
             "tensors": [_row(self, parameter) for parameter in self.parameters.values()],
             "branches": [branch.matrices for branch in trace.branches],
@@ -64,6 +64,8 @@ class Reading(Result):
             "declared": trace.declared,
             "head_dims": list(self.head_dims),
         }
+        # A factor that is not known on the meta device is no number.
+        return data | {"factors": plain(data["factors"])}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Reading:
@@ -113,7 +115,7 @@ def _trace(fields: Mapping[str, Any]) -> Trace:
         branches=tuple(Branch(frozenset(), NOTHING, matrices) for matrices in fields["branches"]),
         attention=tuple(Attention(size, scale) for size, scale in fields["attention"]),
         factors=tuple(
-            (value, Signal(names and frozenset(names), module))
+            (number(value), Signal(names and frozenset(names), module))
             for value, names, module in fields["factors"]
         ),
         uses=fields["uses"],
@@ -123,7 +125,7 @@ def _trace(fields: Mapping[str, Any]) -> Trace:
 
 def _check_types(data: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError where the data holds what no reading does."""
-    number, names, optional = (int, float), (list, type(None)), (int, float, type(None))
+    names, optional = (list, type(None)), (int, float, type(None))
     rows: list[tuple[Any, Any]] = [(data["name"], str), (data["declared"], bool)]
     rows += [(size, int) for size in data["head_dims"]]
     for row in data["tensors"]:
@@ -139,7 +141,7 @@ def _check_types(data: Mapping[str, Any]) -> None:
     for size, scale in data["attention"]:
         rows += [(size, int), (scale, optional)]
     for value, tensors, module in data["factors"]:
-        rows += [(value, number), (tensors, names), (module, (str, type(None)))]
+        rows += [(value, optional), (tensors, names), (module, (str, type(None)))]
     if any(size < 1 for row in data["tensors"] for size in row["shape"]) or any(
         value == 0 for value, *_ in data["factors"]
     ):

@@ -15,7 +15,7 @@ from ..plans import needs_trace
 from ..pytorch import Plan, plan, read
 from ..reading import Reading
 from ..training import Member, Recipe
-from ._rules import Rule, rule_name
+from ._rules import Rule
 from ._run import Run
 from ._study import Study
 
@@ -43,9 +43,8 @@ class Models:
         """Return the number of entries of all parameters at one size."""
         return sum(parameter.numel() for parameter in self._shape(size).parameters())
 
-    def plan(self, rule: Rule, size: Size) -> Plan:
-        """Return the plan of a rule at one size, relative to the study's base."""
-        name = rule_name(rule)
+    def plan(self, name: str, size: Size) -> Plan:
+        """Return the plan of a rule of the study at one size, relative to its base."""
         if (name, size) not in self._plans:
             self._plans[name, size] = plan(
                 self._shape(size),
@@ -140,8 +139,14 @@ class Models:
         return Member(model=model, table=table, seed=run.seed)
 
 
-def planned(study: Study, rule: Rule, size: Size) -> Plan:
-    """Return the plan of a rule at one size of the study, relative to its base."""
+def planned(study: Study, rule: str, size: Size) -> Plan:
+    """Return the plan of a rule at one size of the study, relative to its base.
+
+    Args:
+        study: The study.
+        rule: The name of one of its rules.
+        size: A size.
+    """
     return Models(study).plan(rule, size)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..core import Drawn, MutransferError, Result, Size, parsed, plain
+from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
 from ..statistics import Array
 from ._run import size_of
 from ._store import Row, Store
@@ -88,6 +88,16 @@ class Runs(Result, Drawn):
         best = min(means, key=lambda lr: means[lr], default=None)
         return best if best is not None and math.isfinite(means[best]) else None
 
+    def best_rates(self) -> dict[Size, dict[str, str]]:
+        """Return the best rate so far as text, such as 2^-6, by size and rule."""
+        texts: dict[Size, dict[str, str]] = {}
+        for rule in self.rules:
+            for size in self.sizes(rule):
+                best = self.best_rate(rule, size)
+                text = "diverged" if best is None else f"2^{math.log2(best):g}"
+                texts.setdefault(size, {})[rule] = text
+        return texts
+
     def __str__(self) -> str:
         if not self.rows:
             return "no runs yet"
@@ -104,13 +114,9 @@ class Runs(Result, Drawn):
         runs, *grid = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in numbers.items())
         head = f"{runs}: {', '.join(grid)}; {diverged} diverged"
         table = [["best rate", *self.rules]]
-        table += [[str(size), *(self._best(rule, size) for rule in self.rules)] for size in sizes]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in table
-        ]
-        return "\n".join([head, "", *lines])
+        best = self.best_rates()
+        table += [[str(size), *(best[size].get(rule, "") for rule in self.rules)] for size in sizes]
+        return "\n".join([head, "", columns(table)])
 
     def to_json(self) -> dict[str, Any]:
         """Return the header and every row, as data."""
@@ -124,24 +130,17 @@ class Runs(Result, Drawn):
         Raises:
             MutransferError: the data holds no runs.
         """
-        try:
+        with parsing("a record written by Runs.to_json"):
             fields = parsed(data)
             rows = [dict(row) for row in fields["rows"]]
-            if lost := [key for row in rows for key in _COLUMNS if key not in row]:
-                raise KeyError(lost[0])
+            for row in rows:
+                if lost := [key for key in _COLUMNS if key not in row]:
+                    raise KeyError(lost[0])
+                number(row["loss"])
             return cls(header=dict(fields["header"]), rows=rows)
-        except (KeyError, TypeError, ValueError) as error:
-            raise MutransferError(f"these are no runs written by Runs.to_json: {error}") from error
 
     def _rows(self, rule: str, size: Size) -> list[Row]:
         return [row for row in self.rows if row["rule"] == rule and size_of(row) == size]
-
-    def _best(self, rule: str, size: Size) -> str:
-        """Return the best rate as text, empty where the rule was not run."""
-        if not self._rows(rule, size):
-            return ""
-        best = self.best_rate(rule, size)
-        return "diverged" if best is None else f"2^{math.log2(best):g}"
 
 
 def _loss(row: Row) -> float:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..core import FrozenDict, MutransferError, Size
+from ..core import FrozenDict, MutransferError, Size, frozen
 from ..pytorch import build_model, builder_name
 from ..rules import DEFAULT, Parametrization
 from ..tasks import Task
 from ..tasks import task as find_task
-from ..training import check_optimizer, frozen
+from ..training import check_optimizer
 from ._rules import Rule, checked_rules, rule_name, trained_data
 from ._run import Run
 

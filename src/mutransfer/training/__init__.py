@@ -6,5 +6,4 @@ from ._recipe import Member as Member
 from ._recipe import Recipe as Recipe
 from ._recipe import Watch as Watch
 from ._recipe import check_optimizer as check_optimizer
-from ._recipe import frozen as frozen
 from ._stacked import train as train

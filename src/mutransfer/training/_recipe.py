@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..core import FrozenDict, MutransferError
+from ..core import FrozenDict, MutransferError, frozen
 from ..plans import Row
 from ..tasks import Task
 from ._optimizers import options_by_family
@@ -78,17 +78,6 @@ def check_optimizer(optimizer: str, options: Mapping[str, Any], where: str) -> N
         MutransferError: naming the optimizer or the option, and what there is instead.
     """
     options_by_family(optimizer, options, where)
-
-
-def frozen(value: Any) -> Any:
-    """Return options as values that can be hashed: lists as tuples, mappings frozen.
-
-    >>> frozen({"betas": [0.9, 0.95]})
-    {'betas': (0.9, 0.95)}
-    """
-    if isinstance(value, Mapping):
-        return FrozenDict({key: frozen(item) for key, item in value.items()})
-    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def check_members(members: Sequence[Member], recipe: Recipe) -> None:

@@ -14,7 +14,7 @@ State = dict[str, Tensor]
 """The optimizer's state of one stacked tensor, each entry of the tensor's shape."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     """One update of stacked tensors of one shape, in place.
 
