@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import mutransfer as mt
 from mutransfer.rules import FAMILIES
+from mutransfer.tasks import gpt
 from tests.factors import factors
 from tests.models import matrices
 from tests.optimizers import (
@@ -241,3 +242,13 @@ def test_a_rate_that_is_a_tensor_is_not_shared() -> None:
     assert lr == 0.5
     for rate, group in zip(rates[1:], groups[1:], strict=True):
         assert rate == 0.5 * group["lr_factor"]
+
+
+def test_frozen_integers_have_no_eps_of_adafactor() -> None:
+    model = gpt(width=16)
+    model.register_parameter(
+        "table", torch.nn.Parameter(torch.ones(4, dtype=torch.int8), requires_grad=False)
+    )
+    plan = mt.plan(model, model, optimizer="adafactor", roles={"table": "frozen"})
+    groups = plan.param_groups(model, 0.1)
+    assert groups and all("table" not in group["names"] for group in groups)
