@@ -19,6 +19,7 @@ def plain(value: Any) -> Any:
     as "1/2". Dataclasses become dictionaries, sequences and arrays lists. Objects with a `to_json`
     are asked for theirs; what remains becomes text.
 
+    >>> from fractions import Fraction
     >>> plain({"loss": math.inf, "scale": Fraction(1, 2), "sizes": (1, 2), "unknown": math.nan})
     {'loss': 'inf', 'scale': '1/2', 'sizes': [1, 2], 'unknown': None}
     """
