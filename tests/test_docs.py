@@ -1,4 +1,4 @@
-"""Pages of the documentation: their code runs, and their links lead somewhere."""
+"""Pages of the documentation: their code runs, and their links exist."""
 
 import re
 from pathlib import Path
@@ -7,25 +7,39 @@ import pytest
 
 DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
 LINKS = [
-    (page, target) for page in DOCS for target in re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    (page, target)
+    for page in DOCS
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
 ]
+PROGRAMS = {
+    page: blocks
+    for page in DOCS
+    if (blocks := re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+}
+GIVEN = {"instructive-example": {"U": 1.0, "V": 2.0, "lr_u": 1.0, "lr_v": 1.0, "theta": 1.0}}
+"""Names that a page introduces in its text."""
+
+FRAMEWORKS = {"integrations": pytest.mark.filterwarnings("ignore")}
+"""Pages that run other people's trainers, which warn of what is theirs."""
 
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in DOCS if page.stem in {"rules", "coordinate-check", "limits"}],
-    ids=lambda page: page.stem,
+    [pytest.param(page, marks=FRAMEWORKS.get(page.stem, ()), id=page.stem) for page in PROGRAMS],
 )
-def test_the_python_of_a_page_runs(page: Path) -> None:
-    namespace: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
+def test_the_python_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if any("transformers" in block for block in PROGRAMS[page]):
+        pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = dict(GIVEN.get(page.stem, {}))
+    for block in PROGRAMS[page]:
         exec(block, namespace)
 
 
 @pytest.mark.parametrize(
     ("page", "target"), LINKS, ids=[f"{page.stem}: {target}" for page, target in LINKS]
 )
-def test_links_lead_somewhere(page: Path, target: str) -> None:
+def test_links_exist(page: Path, target: str) -> None:
     assert target.startswith("http") or (page.parent / target).exists()
