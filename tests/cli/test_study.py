@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,13 @@ def test_the_reports_csv_has_every_run(command: Command, planted: Runs, tmp_path
         for table in tables
         if "loss" in table[0]
     )
+
+
+def test_a_sweep_goes_on_when_its_reader_has_gone(study: Path, tmp_path: Path) -> None:
+    """`head -0` closes the pipe before the first line."""
+    command = f"{sys.executable} -m mutransfer sweep {study}:study --out here; echo $? > code"
+    script = ["bash", "-c", f"({command}) | head -0"]
+    with subprocess.Popen(script, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        _, errors = process.communicate(timeout=300)
+    assert (tmp_path / "code").read_text() == "0\n" and errors == b""
+    assert len(Runs.read(tmp_path / "here").rows) == RUNS

@@ -118,3 +118,13 @@ def test_two_optimizers_share_a_plan(command: Command) -> None:
     plan = json.loads(answer.out)
     trained = {tensor["name"]: tensor["optimizer"] for tensor in plan["tensors"]}
     assert trained["blocks.0.up.weight"] == "muon" and trained["head.weight"] == "adamw"
+
+
+def test_a_table_of_two_optimizers_is_a_table_of_each(command: Command) -> None:
+    out = command("rules", "mup", "--optimizer", "muon+adamw").out
+    assert "Tensors: hidden" in out and "Tensors: *" in out
+    tables = json.loads(command("rules", "mup", "--optimizer", "muon+adamw", "--json").out)
+    assert {key: table["optimizer"] for key, table in tables.items()} == {
+        "hidden": "muon",
+        "*": "adamw",
+    }

@@ -66,3 +66,8 @@ def test_a_frozen_dictionary_cannot_change(change: object) -> None:
     with pytest.raises(TypeError, match="FrozenDict cannot change"):
         change(frozen)  # type: ignore[operator]
     assert frozen == {"a": 1} and frozen | {"b": 2} == {"a": 1, "b": 2}
+
+
+def test_an_axis_is_an_item_and_no_attribute() -> None:
+    with pytest.raises(AttributeError, match=r"its axes are items, such as size\['width'\]"):
+        _ = Size(width=4).width

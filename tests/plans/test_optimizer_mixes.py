@@ -136,7 +136,7 @@ MIXES_REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "muon alone": (
         "muon",
-        r"muon updates matrices only, and input.bias .*optimizer={'hidden': 'muon', '\*': 'adamw'}",
+        r"muon updates matrices only, and input.bias .*such as optimizer='muon\+adamw'",
     ),
     "soap on a vector": ("soap", "soap updates matrices only"),
 }

@@ -55,7 +55,7 @@ def test_runs_survive_json(tmp_path: Path) -> None:
     "data", ["[]", "{", {}, {"header": {}, "rows": [{"rule": "sp"}]}, {"rows": []}]
 )
 def test_what_are_no_runs_is_refused(data: Any) -> None:
-    with pytest.raises(MutransferError, match=r"no runs written by Runs\.to_json"):
+    with pytest.raises(MutransferError, match=r"this is not a record written by Runs\.to_json"):
         Runs.from_json(data)
 
 

@@ -16,7 +16,8 @@ from ._transfer import Refusal, Transfer
 class Transfers(Result, Drawn):
     """The transfer of every rule of a record, or the reason why a rule has none.
 
-    Iteration gives the transfers; `transfers["sp"]` gives the outcome of one rule, whichever it is.
+    Iteration gives the transfers, and so does a number, `transfers[0]`; `transfers["sp"]` gives the
+    outcome of one rule, whichever it is.
 
     Attributes:
         runs: The record.
@@ -62,7 +63,9 @@ class Transfers(Result, Drawn):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __getitem__(self, rule: str) -> Transfer | Refusal:
+    def __getitem__(self, rule: str | int) -> Transfer | Refusal:
+        if isinstance(rule, int):
+            return list(self)[rule]
         for outcome in self.outcomes:
             if outcome.rule == rule:
                 return outcome

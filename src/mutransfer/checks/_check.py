@@ -27,6 +27,9 @@ from ._verdict import judged
 RATE, SGD_RATE = 2**-7, 0.1
 """Learning rates at base size where none is given."""
 
+CONTROL = "sp"
+CONTROL_RULE = parametrization(CONTROL)
+
 OPTIONS = frozenset({"axes", "roles", "example_inputs", "hooks", "branches"})
 """Arguments that are passed on to `plan`."""
 
@@ -101,7 +104,7 @@ def coordinate_check(
             built, planned or trained.
     """
     axes = _axes(width, depth)
-    _check_arguments(steps, seeds, task, options)
+    _check_arguments(rule, steps, seeds, task, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         base = build_model(build, {axis: values[0] for axis, values in axes.items()})
@@ -170,7 +173,9 @@ def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> Axes:
     return axes
 
 
-def _check_arguments(steps: int, seeds: int, task: object, options: Mapping[str, Any]) -> None:
+def _check_arguments(
+    rule: object, steps: int, seeds: int, task: object, options: Mapping[str, Any]
+) -> None:
     if not (isinstance(steps, int) and isinstance(seeds, int)) or steps < 1 or seeds < 1:
         raise MutransferError(
             f"steps is {steps} and seeds {seeds}: give a whole number of at least 1 for each"
@@ -178,6 +183,11 @@ def _check_arguments(steps: int, seeds: int, task: object, options: Mapping[str,
     if task is not None and not isinstance(task, str | Task):
         raise MutransferError(
             f"task is a {type(task).__name__}: give a mutransfer.Task or the name of one"
+        )
+    if isinstance(rule, Parametrization) and rule.name == CONTROL and rule != CONTROL_RULE:
+        raise MutransferError(
+            f"the rule is named {CONTROL!r}, as the negative control of checks: "
+            "rename it, as by dataclasses.replace(rule, name=...)"
         )
     if unknown := sorted(options.keys() - OPTIONS):
         raise MutransferError(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ._live import LiveSweep
+from ._show import Terminal
 
 
 def demo(out: Path = Path("mutransfer-demo"), seed: int = 0) -> None:
@@ -27,7 +26,7 @@ def demo(out: Path = Path("mutransfer-demo"), seed: int = 0) -> None:
     from ..experiments import demo as run
     from ..report import Section, transfer_table
 
-    console = Console()
+    console = Terminal()
     live = LiveSweep(console, "demo")
 
     def show(finding: str | Section) -> None:

@@ -34,7 +34,8 @@ def rules(
 
     Args:
         name: A rule, with options and ablations after commas; without one, all are listed.
-        optimizer: The family that trains the tensors; `mutransfer rules` lists them.
+        optimizer: The family that trains the tensors; `mutransfer rules` lists them. Two, such as
+            muon+adamw, have a table each.
         form: plain, table3, table8 or table9 of Tensor Programs V, or unit: equal training,
             different looks.
         json: Print JSON.
@@ -42,7 +43,7 @@ def rules(
         cite: Print the BibTeX of the rule's papers.
         disagreements: List where sources disagree: each choice, its sides, its default.
     """
-    from ..rules import DISAGREEMENTS, catalogue, rule_table
+    from ..rules import DISAGREEMENTS, catalogue, families, rule_table
 
     if latex + cite + (json and (latex or cite)) > 1 or (disagreements and (latex or cite)):
         raise MutransferError(
@@ -57,8 +58,12 @@ def rules(
     elif not name:
         show(catalogue(), json=json)
     else:
-        table = rule_table(name, optimizer, form)
+        tables = {key: rule_table(name, each, form) for key, each in families(optimizer).items()}
         if latex or cite:
-            print(table.to_latex() if latex else table.cite())
+            print("\n\n".join(t.to_latex() if latex else t.cite() for t in tables.values()))
+        elif len(tables) == 1:
+            show(tables["*"], json=json)
+        elif json:
+            print(text(tables))
         else:
-            show(table, json=json)
+            print("\n\n".join(f"Tensors: {key}\n\n{table}" for key, table in tables.items()))

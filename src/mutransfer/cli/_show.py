@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 from typing import TextIO
+
+from rich.console import Console
 
 from ..core import text
 
@@ -36,6 +39,15 @@ def _stand_in(error: UnicodeError) -> tuple[str, int]:
         raise error
     missing = error.object[error.start : error.end]
     return "".join(_STAND_INS.get(character, "?") for character in missing), error.end
+
+
+class Terminal(Console):
+    """A console that goes quiet when its reader has gone, as `head` does."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more, and let the work go on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def show(result: object, *, json: bool) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from tyro.conf import Positional
 
 from ._live import LiveSweep, best_table
 from ._load import load_a
+from ._show import Terminal
 
 
 def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
@@ -27,7 +27,7 @@ def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
     from ..studies import sweep as run
 
     wanted = load_a(Study, "mutransfer.Study", study)
-    console = Console()
+    console = Terminal()
     with LiveSweep(console, "sweep") as live:
         runs = run(wanted, out, extend=extend, progress=live)
     console.print(best_table(runs))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from tyro.conf import Positional
 
 from ..core import text
+from ._show import Terminal
 
 
 def transfer(
@@ -40,6 +40,6 @@ def transfer(
     if json:
         print(text(list(transfers)))
     elif len(transfers):
-        Console().print(transfer_table(Section.of(transfers)))
+        Terminal().print(transfer_table(Section.of(transfers)))
         print("\n".join(map(str, transfers)))
     transfers.raise_if_refused()

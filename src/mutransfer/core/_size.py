@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 from ._errors import MutransferError
 from ._frozen import FrozenDict
@@ -19,6 +20,9 @@ class Size(FrozenDict[str, int]):
     >>> size < Size(width=64, depth=4), size["depth"]
     (True, 2)
     """
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a Size has no {name!r}; its axes are items, such as size['width']")
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Size):

@@ -35,7 +35,8 @@ def assigned(
             raise MutransferError(
                 f"{family.name} updates matrices only, and {name} ({role}) has {dimensions} "
                 "dimensions: give the others one of their own, such as "
-                f"optimizer={{'hidden': '{family.name}', '*': 'adamw'}}"
+                f"optimizer='{family.name}+adamw' for all but hidden tensors, or "
+                f"optimizer={{'*.proj.weight': '{family.name}', '*': 'adamw'}} by name"
             )
         assignment[name] = family
     for key in families:

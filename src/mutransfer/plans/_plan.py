@@ -198,6 +198,8 @@ class Plan(Result):
         """
         with parsing("a plan written by Plan.to_json"):
             fields = parsed(data)
+            if "parametrization" not in fields and "rule" in fields:
+                raise ValueError("an earlier version wrote it; plan the model again")
             runs = [tuple(names) for names in fields["runs"]]
             tensors = [tensor_from_json(row, runs[row["run"]]) for row in fields["tensors"]]
             families = [Family.from_json(family) for family in fields["optimizers"]]

@@ -11,7 +11,7 @@ from ..core import FrozenDict
 from ..rules import QUANTITIES, Place, Powers, Reason, Role, powers
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TensorPlan:
     """The scaling of one tensor.
 
@@ -54,6 +54,9 @@ class TensorPlan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratios", FrozenDict(self.ratios))
+
+    def __repr__(self) -> str:
+        return f"<TensorPlan {self.name!r}: {self.role}, {self.place}, {self.optimizer}>"
 
     def factor(self, quantity: str) -> float:
         """Return the factor of a quantity ("init", "lr", "eps", ...) over base size."""

@@ -48,8 +48,11 @@ def builder_name(build: Callable[..., Any]) -> str:
         keywords = sorted(build.keywords.items())
         fixed = [*map(_stable, build.args), *(f"{key}={_stable(v)}" for key, v in keywords)]
         return f"{builder_name(build.func)}({', '.join(fixed)})"
-    qualified = getattr(build, "__qualname__", type(build).__qualname__)
-    name = f"{getattr(build, '__module__', '?')}:{qualified}"
+    qualified = getattr(build, "__qualname__", None)
+    name = f"{getattr(build, '__module__', '?')}:{qualified or type(build).__qualname__}"
+    if qualified is None and (state := getattr(build, "__dict__", None)):
+        # Objects of one class are different builders if they hold different values.
+        return f"{name}({', '.join(f'{key}={_stable(state[key])}' for key in sorted(state))})"
     if "<" in name and isinstance(build, FunctionType):
         # Local functions and lambdas share names: their line and what they enclose differ.
         enclosed = [_stable(cell.cell_contents) for cell in build.__closure__ or ()]

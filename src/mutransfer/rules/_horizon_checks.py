@@ -42,9 +42,10 @@ def check_optimizer(rule: HorizonRule, optimizer: str | None) -> None:
         return
     if not isinstance(optimizer, str):
         raise MutransferError(f"optimizer is {optimizer!r}: give a name, such as 'adamw'")
-    family = optimizer.lower()
-    if family not in rule.optimizers:
-        others = [law.name for law in HORIZON_RULES.values() if family in law.optimizers]
+    names = {part.strip() for part in optimizer.lower().split("+")}
+    if not names.issubset(rule.optimizers):
+        laws = HORIZON_RULES.values()
+        others = [law.name for law in laws if names.issubset(law.optimizers)]
         hint = f"rules for {optimizer!r}: {', '.join(others)}"
         raise MutransferError(
             f"horizon rule {rule.name!r} is stated for {', '.join(rule.optimizers)} "

@@ -37,7 +37,7 @@ Range = tuple[float, float]
 _POWERS = ("lr", "eps", "decay", "one_minus_beta")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class HorizonRule:
     """A source's rule for training on another batch size or for longer.
 
@@ -87,6 +87,9 @@ class HorizonRule:
         for name in ("optimizers", "assumptions", "batch", "tokens"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
+
+    def __repr__(self) -> str:
+        return f"<HorizonRule {self.name!r}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return the rule as data, its powers exact."""

@@ -94,6 +94,11 @@ def family(name: str | Family) -> Family:
         raise MutransferError(
             f"an optimizer family is named by text or given as a Family, not as {name!r}"
         )
+    if "+" in name:
+        raise MutransferError(
+            f"optimizer {name!r} names more than one family, and one is needed here: "
+            f"give {' or '.join(part.strip() for part in name.split('+'))}"
+        )
     if name.lower() not in FAMILIES:
         raise MutransferError(
             f"unknown optimizer {name!r}: no scaling rule is known for it; "

@@ -25,7 +25,7 @@ _OPTIONS = {name: choice for name, choice in DISAGREEMENTS.items() if choice.is_
 _FACTORS = ("init", "lr", "eps", "decay", "branch", "attention")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Parametrization:
     """A rule by which the five quantities of every role scale.
 
@@ -63,6 +63,9 @@ class Parametrization:
             object.__setattr__(self, name, FrozenDict(getattr(self, name)))
         object.__setattr__(self, "cites", tuple(self.cites))
         object.__setattr__(self, "off", frozenset(self.off))
+
+    def __repr__(self) -> str:
+        return f"<Parametrization {self.name!r}>"
 
     @property
     def branch_multiplier(self) -> Powers:

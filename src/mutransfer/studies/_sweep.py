@@ -118,6 +118,10 @@ def _finish(
             watch = _watch(chunk, costs, number, start, runs, progress)
         rows = chunk.rows(watch)
         store.append(row for row in rows if row["id"] not in done)
+    if progress is not None and left:
+        total, elapsed = sum(costs), time.monotonic() - start
+        what, runs = str(left[-1].size), _record(study, store)
+        progress(Progress(what=what, done=total, total=total, elapsed=elapsed, result=runs))
 
 
 def _watch(
