@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -220,3 +221,10 @@ def test_training_that_diverges_fails_with_the_step(control: bool) -> None:
 def test_an_unknown_slope_is_refused_with_the_known_names() -> None:
     with pytest.raises(mt.MutransferError, match=r"no own of 'hiden' in width .*'hidden\.\*'"):
         check().slope("hiden", "own")
+
+
+def test_another_rule_under_the_name_of_the_control_is_refused() -> None:
+    """Its rows would be taken for those of the negative control."""
+    other = replace(mt.parametrization("mup"), name="sp")
+    with pytest.raises(mt.MutransferError, match="the rule is named 'sp', as the negative control"):
+        mt.coordinate_check(mlp, width=[16, 64], rule=other)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from torch import nn
 
 import mutransfer as mt
 from mutransfer.core import MutransferError, Size
@@ -119,3 +120,21 @@ def test_a_file_of_the_room_is_imported_first(module: str) -> None:
     code = f"import mutransfer.studies.{module}, mutransfer as mt; print(mt.sweep.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "sweep\n"
+
+
+class Builder:
+    """A builder that is an object, with a value of its own."""
+
+    def __init__(self, activation: str) -> None:
+        self.activation = activation
+
+    def __call__(self, width: int, depth: int) -> nn.Module:
+        return mlp(width=width, depth=depth, activation=self.activation)
+
+
+def test_builders_of_one_class_are_told_apart_by_their_values() -> None:
+    """Else one record would take the runs of both."""
+    relu, tanh, twin = (
+        mt.Study(Builder(name), width=[8], depth=[2], lr=[0.1]) for name in ("relu", "tanh", "relu")
+    )
+    assert relu.identity() == twin.identity() != tanh.identity()
