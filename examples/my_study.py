@@ -1,6 +1,6 @@
 """A study to copy: its networks, rates and rules.
 
-    mutransfer sweep examples/my_study.py:study --out runs/mine --extend 4
+mutransfer sweep examples/my_study.py:study --out runs/mine --extend 4
 """
 
 import mutransfer as mt
