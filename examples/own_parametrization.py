@@ -2,8 +2,8 @@
 
     python examples/own_parametrization.py
 
-It is a rule like any other: `rule=mine` in `mt.plan` and `mt.coordinate_check`, `rules=["sp", mine]`
-in `mt.Study`.
+It is a rule like any other: `rule=mine` in `mt.plan` and `mt.coordinate_check`, and
+`rules=["sp", mine]` in `mt.Study`.
 """
 
 import mutransfer as mt
