@@ -42,8 +42,8 @@ def dynamics(
         print(f"  width {width:4}, depth 4   {losses[:, -1].mean():.4f} +- {error:.4f}")
     print(f"  width  inf, depth 4   {limit.losses[-1]:.4f}")
     by_depth = {depth: limits.linear(PROBLEM, depth) for depth in (*depths, math.inf)}
-    for depth, found in by_depth.items():
-        print(f"  width  inf, depth {depth:<4g}{found.losses[-1]:.4f}")
+    for depth, solution in by_depth.items():
+        print(f"  width  inf, depth {depth:<4g}{solution.losses[-1]:.4f}")
     lazy = limits.lazy(PROBLEM, math.inf)
     print(f"  width  inf, depth inf, lazy (gamma0 = 0)   {lazy.losses[-1]:.4f}")
 
@@ -215,10 +215,10 @@ def finite_size(
     seeds: int = 200,
 ):
     """Draw errors of finite networks against the limit, and print the smallest proxy."""
-    found = limits.finite_size(PROBLEM, width=widths, depth=depths, seeds=seeds)
-    print(found)
-    print(limits.how_small(found, 0.05))
-    return found.figure()
+    errors = limits.finite_size(PROBLEM, width=widths, depth=depths, seeds=seeds)
+    print(errors)
+    print(limits.how_small(errors, 0.05))
+    return errors.figure()
 
 
 def errors_by_width(
@@ -241,6 +241,7 @@ def errors_by_width(
 
 
 def main() -> None:
+    """Draw and print everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
     out = parser.parse_args().out

@@ -37,12 +37,10 @@ PRECISE, VERY_PRECISE = 0.002, {"tanh": 0.0015, "relu": 0.003}
 def problem(
     activation: str = "linear", *, examples: int, steps: int, lr: float | None = None
 ) -> limits.Problem:
-    """Random inputs in twice as many dimensions as there are examples, and signs as targets."""
+    """Return a problem of random inputs, twice as many dimensions as examples, and random signs."""
     random = np.random.default_rng(0)
-    inputs, targets = (
-        random.standard_normal((examples, 2 * examples)),
-        np.sign(random.standard_normal(examples)),
-    )
+    inputs = random.standard_normal((examples, 2 * examples))
+    targets = np.sign(random.standard_normal(examples))
     return limits.Problem(
         inputs=inputs, targets=targets, lr=lr or LR[activation], steps=steps, activation=activation
     )
@@ -52,19 +50,21 @@ clock = time.perf_counter
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds of a call, and its result."""
     start = clock()
-    found = call()
-    return clock() - start, found
+    result = call()
+    return clock() - start, result
 
 
 def in_turns(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of every side, after a first call that is not counted."""
+    """Return the median seconds of every side, after a first call that is not counted."""
     next(iter(sides.values()))()
     times = [{name: timed(side)[0] for name, side in sides.items()} for _ in range(rounds)]
-    return {name: median(each[name] for each in times) for name in sides}
+    return {name: median(row[name] for row in times) for name in sides}
 
 
 def rms(values: Array) -> float:
+    """Return the root mean square."""
     return float(np.sqrt(np.mean(values**2)))
 
 
@@ -72,6 +72,7 @@ def rms(values: Array) -> float:
 
 
 def site_run(examples: int, times: int, depth: int, samples: int) -> None:
+    """Train sampled sites of a tanh network once."""
     given = problem("tanh", examples=examples, steps=times - 1, lr=0.05)
     limits.train(given, depth, limits.SiteDraw(given, depth, samples, 0))
 
@@ -79,6 +80,7 @@ def site_run(examples: int, times: int, depth: int, samples: int) -> None:
 def linear_run(
     method: Literal["imbedding", "march"], examples: int, times: int, depth: int
 ) -> None:
+    """Solve a linear network once."""
     limits.linear(problem(examples=examples, steps=times - 1, lr=0.05), depth, method=method)
 
 
@@ -107,7 +109,8 @@ COSTS: dict[str, tuple[Callable[..., None], dict[str, int], dict[str, tuple[int,
 
 
 def costs() -> Result:
-    found: Result = {}
+    """Measure seconds over the size of a problem, and fit their exponents."""
+    exponents: Result = {}
     for name, (call, base, ranges) in COSTS.items():
         for what, (theory, values) in ranges.items():
             times = in_turns({str(v): partial(call, **{**base, what: v}) for v in values}, rounds=1)
@@ -116,7 +119,7 @@ def costs() -> Result:
                 np.log(times[str(values[-1])] / times[str(values[-2])])
                 / np.log(values[-1] / values[-2])
             )
-            found[f"{name}: {what}"] = {
+            exponents[f"{name}: {what}"] = {
                 "theory": theory,
                 "fit": slope,
                 "last two": last,
@@ -128,7 +131,7 @@ def costs() -> Result:
                 f"in theory {theory}; seconds {shown}",
                 flush=True,
             )
-    return found
+    return exponents
 
 
 # Finite networks in torch
@@ -143,22 +146,24 @@ class Networks:
     def __init__(self, given: limits.Problem, weights: Sequence[Tensor]) -> None:
         self.given, width = given, weights[-1].shape[-1]
         self.input, *self.hidden, self.readout = self.weights = [
-            each.clone().requires_grad_() for each in weights
+            tensor.clone().requires_grad_() for tensor in weights
         ]
         self.width, self.branch = width, given.branch(len(self.hidden))
         self.phi = {"linear": lambda x: x, "tanh": torch.tanh, "relu": torch.relu}[given.phi.name]
         self.x, self.y = (
-            torch.tensor(each, dtype=self.input.dtype) for each in (given.inputs, given.targets)
+            torch.tensor(array, dtype=self.input.dtype) for array in (given.inputs, given.targets)
         )
         self.optimizer = torch.optim.SGD(self.weights, lr=given.lr * given.gamma0**2 * width)
 
     def forward(self) -> Tensor:
+        """Return the outputs of all examples."""
         h = self.x @ self.input.mT / self.x.shape[1] ** 0.5
         for weights in self.hidden:
             h = h + self.branch / self.width**0.5 * (self.phi(h) @ weights.mT)
         return (h @ self.readout[..., None])[..., 0] / (self.given.gamma0 * self.width)
 
     def train(self) -> Array:
+        """Train, and return the outputs at every time."""
         outputs = []
         for _ in range(self.given.steps):
             self.optimizer.zero_grad()
@@ -174,13 +179,14 @@ class Networks:
 def drawn(
     given: limits.Problem, width: int, depth: int, networks: int, dtype: torch.dtype
 ) -> list[Tensor]:
-    """The weights that limits.simulate draws for its first seeds."""
+    """Return the weights that limits.simulate draws for its first seeds."""
     draw = limits.FiniteDraw.of(given, width, depth, range(networks))
-    return [torch.tensor(each, dtype=dtype) for each in (draw.input, *draw.hidden, draw.output)]
+    arrays = (draw.input, *draw.hidden, draw.output)
+    return [torch.tensor(array, dtype=dtype) for array in arrays]
 
 
 def large() -> Result:
-    """The linear limit against one wide finite network."""
+    """Compare the linear limit with one wide finite network."""
     given = problem(examples=4, steps=LARGE_STEPS)
     random = torch.Generator().manual_seed(0)
     shapes = [
@@ -190,19 +196,19 @@ def large() -> Result:
     ]
     weights = [torch.randn(shape, generator=random) for shape in shapes]
     network = f"network of width {LARGE_WIDTH}"
-    own = {
+    solvers = {
         method: partial(limits.linear, given, LARGE_DEPTH, method=method)
         for method in ("imbedding", "march")
     }
-    found = {name: side() for name, side in own.items()}
-    taken: dict[str, list[float]] = {name: [] for name in (*own, network)}
+    solved = {name: side() for name, side in solvers.items()}
+    taken: dict[str, list[float]] = {name: [] for name in (*solvers, network)}
     for _ in range(2):
-        for name, side in own.items():
+        for name, side in solvers.items():
             taken[name] += [timed(side)[0] for _ in range(3)]
         seconds, outputs = timed(Networks(given, weights).train)
         taken[network].append(seconds)
-    times = {name: median(each) for name, each in taken.items()}
-    apart = rms(outputs - found["imbedding"].outputs)
+    times = {name: median(rounds) for name, rounds in taken.items()}
+    apart = rms(outputs - solved["imbedding"].outputs)
     print(
         f"linear, 4 examples, {LARGE_STEPS} steps, {LARGE_DEPTH} branches; "
         f"outputs {apart:.3f} (rms) from the network's:"
@@ -215,41 +221,43 @@ def large() -> Result:
         )
     return {
         "seconds": times,
-        "ratio": {name: times[network] / each for name, each in times.items()},
+        "ratio": {name: times[network] / seconds for name, seconds in times.items()},
         "rms difference": apart,
     }
 
 
 def one_by_one(given: limits.Problem, weights: list[Tensor]) -> tuple[float, Array]:
-    """Seconds of training without construction, and outputs."""
-    networks = [Networks(given, [each[i] for each in weights]) for i in range(len(weights[0]))]
-    return timed(lambda: np.stack([each.train() for each in networks]))
+    """Return the seconds of training without construction, and the outputs."""
+    count = len(weights[0])
+    networks = [Networks(given, [tensor[i] for tensor in weights]) for i in range(count)]
+    return timed(lambda: np.stack([network.train() for network in networks]))
 
 
 def batched(given: limits.Problem, weights: list[Tensor]) -> tuple[float, Array]:
+    """Return the same of all networks in one batch."""
     networks = Networks(given, weights)
     return timed(networks.train)
 
 
 def hundred() -> Result:
-    """The limit of tanh to 1% against a hundred finite networks."""
+    """Compare the limit of tanh to 1% with a hundred finite networks."""
     given = problem("tanh", **TASK)
     weights = {
         str(dtype)[6:]: drawn(given, WIDTH, DEPTH, NETWORKS, dtype)
         for dtype in (torch.float64, torch.float32)
     }
-    own = limits.simulate(given, WIDTH, DEPTH, NETWORKS)
+    simulated = limits.simulate(given, WIDTH, DEPTH, NETWORKS)
     sides: dict[str, Callable[[], tuple[float, Any]]] = {
         "nonlinear to 1%": lambda: timed(lambda: limits.nonlinear(given, DEPTH).outputs)
     }
-    for dtype, each in weights.items():
-        sides[f"torch, one by one, {dtype}"] = partial(one_by_one, given, each)
-        sides[f"torch, batched, {dtype}"] = partial(batched, given, each)
+    for dtype, tensors in weights.items():
+        sides[f"torch, one by one, {dtype}"] = partial(one_by_one, given, tensors)
+        sides[f"torch, batched, {dtype}"] = partial(batched, given, tensors)
     sides["limits.simulate, with its draw"] = lambda: timed(
         lambda: limits.simulate(given, WIDTH, DEPTH, NETWORKS)
     )
     agreement = {
-        name: float(np.abs(side()[1] - own).max())
+        name: float(np.abs(side()[1] - simulated).max())
         for name, side in sides.items()
         if name != "nonlinear to 1%"
     }
@@ -269,7 +277,7 @@ def hundred() -> Result:
     return {
         "seconds": times,
         "ratio": {name: times[first] / times[name] for name in others},
-        "errors": errors_of_networks(given, own),
+        "errors": errors_of_networks(given, simulated),
     }
 
 
@@ -282,7 +290,7 @@ def errors_of_networks(given: limits.Problem, outputs: Array) -> Result:
     quick = limits.nonlinear(given, DEPTH)
     losses, first = given.losses(outputs), precise.losses[0]
     interval = 1.96 * losses.std(0, ddof=1) / np.sqrt(len(losses)) / first
-    found = {
+    errors = {
         "precise limit, seconds": seconds,
         "precise limit, 95% interval": float((3.18 * precise.losses_error).max() / first),
         "nonlinear to 1%: error": float(np.abs(quick.losses - precise.losses).max() / first),
@@ -300,9 +308,9 @@ def errors_of_networks(given: limits.Problem, outputs: Array) -> Result:
         "outputs, rms: mean of the networks": rms(outputs.mean(0) - precise.outputs),
         "outputs, rms: one network": float(np.sqrt(np.mean((outputs - precise.outputs) ** 2))),
     }
-    for name, value in found.items():
+    for name, value in errors.items():
         print(f"  {name}: {value:.4f}", flush=True)
-    return found
+    return errors
 
 
 # The reference method
@@ -322,7 +330,7 @@ def repetition(given: limits.Problem, samples: int, seed: tuple[int, int]) -> Ar
 
 
 def sides_of(given: limits.Problem) -> Iterator[tuple[str, str, int, Side]]:
-    """Method, setting, seeds, and the call."""
+    """Yield method, setting, seeds, and the call."""
     for samples in OWN_SAMPLES:
         yield (
             "ours",
@@ -363,7 +371,7 @@ def sides_of(given: limits.Problem) -> Iterator[tuple[str, str, int, Side]]:
 
 
 def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (seconds, error): those that no other beats in both, by time."""
+    """Return the points (seconds, error) that no other beats in both, by time."""
     kept: list[tuple[float, float]] = []
     for seconds, error in sorted(points):
         if not kept or error < kept[-1][1]:
@@ -372,7 +380,7 @@ def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def seconds_at(points: list[tuple[float, float]], error: float) -> float | None:
-    """Seconds to this error, log-log between measured points; None outside them."""
+    """Return the seconds to this error, log-log between measured points; None outside them."""
     seconds, errors = np.log(np.array(frontier(points))).T
     if not errors.min() <= np.log(error) <= errors.max():
         return None
@@ -380,7 +388,7 @@ def seconds_at(points: list[tuple[float, float]], error: float) -> float | None:
 
 
 def compared(activation: str) -> Result:
-    """Times and errors in turns over the seeds, and the ratio at equal errors."""
+    """Compare times and errors, in turns over the seeds, and the ratio at equal errors."""
     given = problem(activation, **TASK)
     checks = [
         limits.nonlinear(given, DEPTH, accuracy=VERY_PRECISE[activation], seed=seed, repetitions=8)
@@ -422,9 +430,9 @@ def compared(activation: str) -> Result:
     }
     ratios = {}
     for error in (row["rms error"] for row in table):
-        own, theirs = (seconds_at(points[name], error) for name in ("ours", "stein"))
-        if own and theirs:
-            ratios[f"{error:.4f}"] = theirs / own
+        ours, theirs = (seconds_at(points[name], error) for name in ("ours", "stein"))
+        if ours and theirs:
+            ratios[f"{error:.4f}"] = theirs / ours
     for error, ratio in sorted(ratios.items()):
         print(
             f"  at an rms error of {error}: the fixed point by Stein takes {ratio:.2f} of our time",
@@ -436,11 +444,11 @@ def compared(activation: str) -> Result:
     smallest = points["ours"][0]
     for row in table:
         # Outside the measured range errors fall as the root of the time.
-        own = seconds_at(points["ours"], row["rms error"]) or max(
+        ours = seconds_at(points["ours"], row["rms error"]) or max(
             smallest[0], smallest[0] * (smallest[1] / row["rms error"]) ** 2
         )
         if row["method"] != "ours":
-            by_cost[f"{row['method']}, {row['setting']}"] = row["seconds"] / own
+            by_cost[f"{row['method']}, {row['setting']}"] = row["seconds"] / ours
     for name, ratio in by_cost.items():
         print(f"  {name}: {ratio:.2f} of what ours takes to be at least as accurate", flush=True)
     return {
@@ -452,6 +460,7 @@ def compared(activation: str) -> Result:
 
 
 def compared_linear() -> Result:
+    """Compare all methods on the linear network, whose march is exact."""
     given = problem("linear", **TASK)
     exact = limits.linear(given, DEPTH, method="march").outputs
     sides: dict[str, Callable[[], Array]] = {
@@ -465,19 +474,19 @@ def compared_linear() -> Result:
         },
     }
     taken = in_turns(sides, 1)
-    found = {
+    costs_and_errors = {
         name: {"seconds": taken[name], "rms error": rms(side() - exact)}
         for name, side in sides.items()
     }
-    own = taken["linear, imbedding"]
+    imbedding = taken["linear, imbedding"]
     print("linear, 4 examples, 15 steps, 4 branches; errors against the march:")
-    for name, each in found.items():
+    for name, row in costs_and_errors.items():
         print(
-            f"  {name}: {each['seconds']:.3f} s ({each['seconds'] / own:.1f}), "
-            f"rms error {each['rms error']:.1e}",
+            f"  {name}: {row['seconds']:.3f} s ({row['seconds'] / imbedding:.1f}), "
+            f"rms error {row['rms error']:.1e}",
             flush=True,
         )
-    return found
+    return costs_and_errors
 
 
 PARTS: dict[str, Callable[[], Result]] = {
@@ -490,14 +499,16 @@ PARTS: dict[str, Callable[[], Result]] = {
 }
 
 
-def record(path: str, part: str, made: Result, result: Result) -> None:
+def record(path: str, part: str, origin: Result, result: Result) -> None:
     """Write one part of the record, and keep the others."""
     file = Path(path)
-    held = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps({**held, part: {"about": made, "result": result}}, indent=1) + "\n")
+    parts = json.loads(file.read_text()) if file.exists() else {}
+    parts[part] = {"about": origin, "result": result}
+    file.write_text(json.dumps(parts, indent=1) + "\n")
 
 
 def main() -> None:
+    """Measure the chosen parts, print them, and record them where a file is given."""
     global clock
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
@@ -513,19 +524,19 @@ def main() -> None:
     threads = (
         os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or "default"
     )
-    made = {
+    origin = {
         **about(),
         "numpy": np.__version__,
         "threads of numpy": threads,
         "seconds": "CPU" if arguments.cpu else "wall",
     }
-    print(made, flush=True)
+    print(origin, flush=True)
     for part in arguments.only:
         start = time.perf_counter()
         result = PARTS[part]()
         print(f"({part}: {time.perf_counter() - start:.0f} s)\n", flush=True)
         if arguments.json:
-            record(arguments.json, part, made, result)
+            record(arguments.json, part, origin, result)
 
 
 if __name__ == "__main__":
