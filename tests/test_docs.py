@@ -1,11 +1,13 @@
 """Pages of the documentation: their code runs, and their links exist."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
-DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 LINKS = [
     (page, target)
     for page in DOCS
@@ -43,3 +45,11 @@ def test_the_python_of_a_page_runs(
 )
 def test_links_exist(page: Path, target: str) -> None:
     assert target.startswith("http") or (page.parent / target).exists()
+
+
+def test_the_example_of_an_own_parametrization_plans_a_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = ROOT / "examples" / "own_parametrization.py"
+    mine = runpy.run_path(str(path), run_name="__main__")["mine"]
+    assert capsys.readouterr().out.startswith(f"mine: {mine.title}")
