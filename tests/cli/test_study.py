@@ -155,3 +155,13 @@ def test_a_sweep_goes_on_when_its_reader_has_gone(study: Path, tmp_path: Path) -
         _, errors = process.communicate(timeout=300)
     assert (tmp_path / "code").read_text() == "0\n" and errors == b""
     assert len(Runs.read(tmp_path / "here").rows) == RUNS
+
+
+def test_a_refused_rule_is_in_the_json(command: Command, study: Path, tmp_path: Path) -> None:
+    text = study.read_text().replace("mt.log2(-8, 0)", "mt.log2(-14, -8)")
+    (tmp_path / "low.py").write_text(text)
+    command("sweep", "low.py:study", "--out", "low")
+    answer = command("transfer", "low", "--json")
+    outcomes = json.loads(answer.out)
+    assert answer.code == 2 and [each["rule"] for each in outcomes] == ["sp", "default"]
+    assert any("not bracketed" in each.get("reason", "") for each in outcomes)

@@ -108,7 +108,7 @@ MINE = Family(name="mine", homogeneity=1, gain=powers(fan_in=1), decay="decouple
 UNKNOWN = {
     "lion by another's name": (
         ("lion", Foreign),
-        "whether Foreign is lion, as planned, cannot be told from its class",
+        "whether Foreign is lion, as planned, cannot be seen from its class",
     ),
     "descendant": (("adamw", Descendant), "whether Descendant is adamw"),
     "family of one's own": ((MINE, optim.SGD), "whether SGD is mine"),

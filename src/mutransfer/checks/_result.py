@@ -134,7 +134,8 @@ class CoordinateCheck(Result, Drawn):
         ranges = (f"{axis} {sizes[0]} to {sizes[-1]}" for axis, sizes in self.axes.items())
         return [
             f"coordinate check of {self.rule} ({self.why}): {self.verdict.upper()}",
-            f"{', '.join(ranges)}; {self.steps} steps, {self.seeds} seeds; "
+            f"{', '.join(ranges)}; {self.steps} step{'s' * (self.steps != 1)}, "
+            f"{self.seeds} seed{'s' * (self.seeds != 1)}; "
             "exponents of the last step with 95% intervals",
             *(f"  wrong: {finding}" for finding in self.findings),
             *(f"  note: {note}" for note in self.notes),

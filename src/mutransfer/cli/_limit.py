@@ -36,7 +36,7 @@ def limit(
 
     Try: mutransfer limit digits --depth inf
 
-    Try: mutransfer limit "digits, activation=tanh, alpha=0.5" --depth 2 4 --values 0.03 0.06 0.12
+    Try: mutransfer limit "digits, activation=tanh, steps=10" --depth 2 4 --values 0.25 0.5 1 2
 
     Try: mutransfer limit --over momentum --values 0 0.3 0.6 0.8 0.9 0.95 --json
 

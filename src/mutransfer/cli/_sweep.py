@@ -33,5 +33,6 @@ def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
     console.print(best_table(runs))
     console.print(
         f"{len(runs.rows)} runs are in {out}; "
-        f"next: mutransfer transfer {out}, mutransfer report {out}"
+        f"next: mutransfer transfer {out}, mutransfer report {out}",
+        soft_wrap=True,
     )

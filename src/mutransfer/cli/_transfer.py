@@ -28,7 +28,7 @@ def transfer(
         runs: Folder of the record that a sweep wrote.
         width: Width of the target; by default the largest of the sweep.
         depth: Depth of the target; by default the largest of the sweep.
-        json: Print JSON.
+        json: Print JSON, of rules that were refused, too: their reasons.
     """
     from ..certificates import transfer as find_transfer
     from ..report import Section, transfer_table
@@ -38,7 +38,7 @@ def transfer(
     at = {axis: size for axis, size in target.items() if size is not None}
     transfers = find_transfer(Runs.read(runs), at)
     if json:
-        print(text(list(transfers)))
+        print(text(transfers.outcomes))
     elif len(transfers):
         Terminal().print(transfer_table(Section.of(transfers)))
         print("\n".join(map(str, transfers)))

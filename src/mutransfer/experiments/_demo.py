@@ -110,7 +110,7 @@ def demo(
         show(f"  {proof}")
     show(
         f"\nFinished in {time.monotonic() - start:.0f} s. The report is {page.path}; "
-        "beside it are its figures, CSV and JSON."
+        "its figures, CSV and JSON are in the same folder."
     )
     return Demo(sections=tuple(sections), proofs=tuple(proofs), page=page)
 

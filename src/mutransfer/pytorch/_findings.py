@@ -160,7 +160,7 @@ def unknown_classes(
         if _other_class(expectations[names[0]].family, group) is None
     )
     for title, family in unknown:
-        yield f"whether {title} is {family}, as planned, cannot be told from its class"
+        yield f"whether {title} is {family}, as planned, cannot be seen from its class"
 
 
 def _by_family(
