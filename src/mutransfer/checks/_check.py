@@ -27,8 +27,8 @@ from ._verdict import judged
 RATE, SGD_RATE = 2**-7, 0.1
 """Learning rates at base size where none is given."""
 
-CONTROL = "sp"
-CONTROL_RULE = parametrization(CONTROL)
+CONTROL = parametrization("sp")
+"""The rule of the negative control, whose rows are known by its name."""
 
 OPTIONS = frozenset({"axes", "roles", "example_inputs", "hooks", "branches"})
 """Arguments that are passed on to `plan`."""
@@ -184,9 +184,9 @@ def _check_arguments(
         raise MutransferError(
             f"task is a {type(task).__name__}: give a mutransfer.Task or the name of one"
         )
-    if isinstance(rule, Parametrization) and rule.name == CONTROL and rule != CONTROL_RULE:
+    if isinstance(rule, Parametrization) and rule.name == CONTROL.name and rule != CONTROL:
         raise MutransferError(
-            f"the rule is named {CONTROL!r}, as the negative control of checks: "
+            f"the rule is named {CONTROL.name!r}, as the negative control of checks: "
             "rename it, as by dataclasses.replace(rule, name=...)"
         )
     if unknown := sorted(options.keys() - OPTIONS):
