@@ -1,11 +1,9 @@
 """A check of models that are sharded over two processes has the slopes of a check in one.
 
-This file run as a script is one of the two processes.
+This file run as a module is one of the two processes.
 """
 
-import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.tasks import gpt
+from tests.processes import run_processes
 
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(),
@@ -74,26 +73,10 @@ def main(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Slopes]]]:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Slopes]]:
     """The slopes that each process found."""
     folder = tmp_path_factory.mktemp("sharded")
-    started = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(PROCESSES)
-    ]
-    try:
-        texts = [process.communicate(timeout=60)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in started] == [0] * PROCESSES, "\n".join(texts)
-    yield [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    return run_processes("tests.checks.test_sharded", folder, PROCESSES, seconds=60)
 
 
 @pytest.mark.parametrize("how", SPREADS)

@@ -5,12 +5,9 @@ it goes through every scenario and saves the outcomes.
 """
 
 import copy
-import os
 import re
-import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import product
@@ -24,6 +21,7 @@ from torch import Tensor, nn
 
 import mutransfer as mt
 from mutransfer.tasks import gpt, mlp
+from tests.processes import run_processes
 from tests.pytorch.lifecycle import assert_close
 
 pytestmark = pytest.mark.skipif(
@@ -32,7 +30,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 PROCESSES = 2
-ROOT = Path(__file__).parents[2]
 MAX_NORM = 0.01
 """Below every gradient's norm."""
 ROWS = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
@@ -281,29 +278,10 @@ def main(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
-    """Run both processes; yield the outcomes of each."""
+def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Run both processes; return the outcomes of each."""
     folder = tmp_path_factory.mktemp("distributed")
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.pytorch.test_distributed", str(rank), str(folder)],
-            # Sets have another order in each process, which must not matter.
-            env=os.environ | {"PYTHONHASHSEED": str(rank)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(PROCESSES)
-    ]
-    try:
-        texts = [process.communicate(timeout=120)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in started] == [0] * PROCESSES, "\n".join(texts)
-    yield [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    return run_processes("tests.pytorch.test_distributed", folder, PROCESSES, seconds=120)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
