@@ -13,6 +13,10 @@ from ._names import parent as parent
 from ._names import pattern as pattern
 from ._names import unwrapped as unwrapped
 from ._parameter import Parameter as Parameter
+from ._program import Operation as Operation
+from ._program import Program as Program
+from ._program import Ref as Ref
+from ._program import Value as Value
 from ._reading import Reading as Reading
 from ._trace import NOTHING as NOTHING
 from ._trace import Attention as Attention
