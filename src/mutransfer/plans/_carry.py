@@ -7,16 +7,15 @@ module is multiplied instead, by a forward hook.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
 from ..core import MutransferError
-from ..reading import NOTHING, Attention, Branch, Signal, Trace
+from ..reading import NOTHING, Signal
 from ..rules import ONE, Parametrization, Place, Powers, Reason, powers
-from ._match import Match
-from ._own_factors import OwnFactor, own_factors
+from ._structure import BareEnd, Structure, Want
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +49,12 @@ class Multipliers:
     Attributes:
         tensors: The multipliers that each learned tensor carries, but for that of a branch's end.
         modules: The multipliers of the outputs of modules, where no learned tensor can carry them.
-        places: The place of each tensor of a residual branch.
+        places: The place of each tensor of a residual branch, with the ratio of its stack's branches.
     """
 
     tensors: Mapping[str, list[Carried]]
     modules: Mapping[str, list[Carried]]
-    places: Mapping[str, Place]
+    places: Mapping[str, tuple[Place, Fraction]]
 
     def of_kind(self, kind: str) -> list[Carried]:
         """Return the multipliers of one kind, those of tensors first."""
@@ -67,49 +66,42 @@ class _Wanted(NamedTuple):
     """A signal that wants a multiplier, and the refusal where nothing can carry it."""
 
     signal: Signal
+    modules: tuple[str, ...]
     carried: Carried
     refusal: str
 
 
 def multipliers(
-    rule: Parametrization,
-    matches: Mapping[str, Match],
-    target: Trace,
-    base: Trace,
-    depth: Fraction,
-    *,
-    hooks: bool,
+    rule: Parametrization, names: Iterable[str], structure: Structure, *, hooks: bool
 ) -> Multipliers:
     """Give every multiplier that the rule wants to the tensors that can carry it.
 
     Args:
         rule: The parametrization.
-        matches: The model's parameters with their counterparts in the base.
-        target: The forward pass of the model.
-        base: The forward pass of its base.
-        depth: Ratio of the numbers of residual branches.
+        names: The model's tensors.
+        structure: What the two forward passes show.
         hooks: True if the output of a module may be multiplied where no tensor can carry it.
 
     Raises:
         MutransferError: nothing can carry a multiplier.
     """
-    tensors: dict[str, list[Carried]] = {name: [] for name in matches}
+    tensors: dict[str, list[Carried]] = {name: [] for name in names}
     modules: dict[str, list[Carried]] = {}
-    places = _places(rule, target, depth)
-    wanted = [*_head_inputs(rule, matches, target), *_queries(rule, target, base)]
-    wanted += [_undone(each) for each in own_factors(rule, matches, target, base)]
-    for each in wanted:
-        if each.signal.tensors is None:
-            _hook(modules, each, hooks)
-        for name in each.signal.tensors or ():
-            tensors[name].append(each.carried)
-    if rule.branch_multiplier != ONE and depth != 1:
-        for each in _bare_ends(rule, target.branches, depth):
-            _hook(modules, each, hooks)
+    _check_depth(rule, structure)
+    for want in structure.wants:
+        for each in _wanted(rule, want, deeper=structure.ratio != 1):
+            if each.signal.tensors is None:
+                _hook(modules, each, hooks)
+            for name in each.signal.tensors or ():
+                tensors[name].append(each.carried)
+    if rule.branch_multiplier != ONE:
+        for end in structure.bare_ends:
+            if end.depth != 1:
+                _hook(modules, _bare_end(rule, end, structure), hooks)
     return Multipliers(
         tensors={name: _merged(carried) for name, carried in tensors.items()},
         modules={name: _merged(carried) for name, carried in modules.items()},
-        places=places,
+        places=structure.places,
     )
 
 
@@ -125,144 +117,161 @@ def _merged(carried: list[Carried]) -> list[Carried]:
 
 
 def _hook(modules: dict[str, list[Carried]], wanted: _Wanted, hooks: bool) -> None:
-    """Give a multiplier to the module that puts the signal out."""
-    module = wanted.signal.module
-    if module is None or not hooks:
+    """Give a multiplier to the modules that put the signal out."""
+    if not wanted.modules or not hooks:
         offer = (
-            f"; or let {module} have a forward hook that multiplies its output, with hooks=True"
-            if module
+            f"; or let {wanted.modules[0]} have a forward hook that multiplies its output, with "
+            "hooks=True"
+            if wanted.modules
             else ""
         )
         raise MutransferError(wanted.refusal + offer)
-    modules.setdefault(module, []).append(wanted.carried)
+    for module in wanted.modules:
+        modules.setdefault(module, []).append(wanted.carried)
 
 
-def _places(rule: Parametrization, target: Trace, depth: Fraction) -> dict[str, Place]:
-    """Return the places in residual branches; the last tensors carry the multiplier."""
-    if rule.branch_multiplier != ONE and depth != 1 and target.post_norm:
+def _check_depth(rule: Parametrization, structure: Structure) -> None:
+    """Raise where the depth of the model cannot be scaled by multipliers of branches."""
+    if rule.branch_multiplier == ONE or structure.ratio == 1:
+        return
+    keep = 'keep the depth, or scale width alone with rule="mup"'
+    if structure.is_post_norm:
         raise MutransferError(
             "a normalisation follows the residual joins (post-norm), and no rule is known for its "
-            'depth (2203.03466, Table 1); keep the depth, or scale width alone with rule="mup"'
+            f"depth (2203.03466, Table 1); {keep}"
         )
-    places = {name: Place.BRANCH for branch in target.branches for name in branch.tensors}
-    ends = {name for branch in target.branches for name in branch.end.tensors or ()}
-    return places | dict.fromkeys(ends, Place.BRANCH_END)
+    if structure.is_decayed:
+        raise MutransferError(
+            "the stream is multiplied by a number between its residual joins, so that early "
+            f"branches fade as depth grows, and no rule is known for it; {keep}"
+        )
 
 
-def _bare_ends(
-    rule: Parametrization, branches: Sequence[Branch], depth: Fraction
-) -> Iterator[_Wanted]:
-    """Yield the outputs of residual branches that do not end in learned tensors."""
+def _bare_end(rule: Parametrization, end: BareEnd, structure: Structure) -> _Wanted:
+    """Return the output of a residual branch that does not end in learned tensors."""
     multiplier = rule.branch_multiplier
     carried = Carried(
         kind="branch",
         multiplier=multiplier,
-        ratios={"depth": depth},
+        ratios={"depth": end.depth},
         text="ends a residual branch, with its multiplier",
     )
-    for number, branch in enumerate(branches, 1):
-        if branch.end.tensors is None:
-            refusal = (
-                f"residual branch {number} of {len(branches)} (with {min(branch.tensors)}) does "
-                f"not end in learned tensors that could carry its multiplier {multiplier}: end it "
-                "with a linear layer or an affine norm"
-            )
-            yield _Wanted(branch.end, carried, refusal)
+    refusal = (
+        f"residual branch {end.number} of {structure.depth[1]} (with {min(end.tensors)}) does "
+        f"not end in learned tensors that could carry its multiplier {multiplier}: end it "
+        "with a linear layer or an affine norm"
+    )
+    return _Wanted(NOTHING, end.modules, carried, refusal)
 
 
-def _head_inputs(
-    rule: Parametrization, matches: Mapping[str, Match], target: Trace
-) -> Iterator[_Wanted]:
-    """Yield the inputs of tied heads."""
-    for name, m in matches.items():
-        is_head = m.parameter.kind == "embedding" and name in target.feeds
-        if not is_head or m.ratio("out") == 1:
-            continue
-        carried = Carried(
-            kind="tied-head",
-            multiplier=rule.logit_multiplier.substitute(fan_in="head_fan_in"),
-            ratios={"head_fan_in": m.ratio("out")},
-            text=f"feeds the tied head {name} and carries the logits' multiplier",
-        )
-        refusal = (
-            f"{name} is also the head, and its input is not made by learned tensors that could "
-            "carry the logits' multiplier 1/fan_in: put a norm with a gain before the head, or "
-            "untie it"
-        )
-        yield _Wanted(target.feeds[name], carried, refusal)
+def _wanted(rule: Parametrization, want: Want, *, deeper: bool) -> Iterator[_Wanted]:
+    """Yield the multiplier of one signal under this rule, if it needs one."""
+    match want.kind:
+        case "tied-head":
+            yield _head_input(rule, want)
+        case "product":
+            yield from _product(rule, want)
+        case _:
+            # A rule that says nothing of depth leaves factors on branches as they are.
+            if not (want.ends_branch and deeper and rule.branch_multiplier == ONE):
+                yield _undone(want)
 
 
-def _queries(rule: Parametrization, target: Trace, base: Trace) -> Iterator[_Wanted]:
-    """Yield the queries of growing heads."""
-    seen = set[Signal]()
-    for attention, base_attention in _paired(target.attention, base.attention):
-        ratio = Fraction(attention.head_dim, base_attention.head_dim)
-        missing = _missing_scale(rule, attention, base_attention, ratio)
-        known = attention.query.tensors is not None and attention.query in seen
-        if missing == ONE or known:
-            continue
-        seen.add(attention.query)
-        carried = Carried(
-            kind="attention",
-            multiplier=missing,
-            ratios={"head_dim": ratio},
-            text="makes the queries and carries what the attention logits lack to 1/head_dim",
-        )
-        refusal = (
-            f"the head dimension grows from {base_attention.head_dim} to {attention.head_dim} and "
-            f"no learned tensor can carry the factor {missing} of the attention logits: grow the "
-            "number of heads instead, or give scale=1/head_dim to scaled_dot_product_attention"
-        )
-        yield _Wanted(attention.query, carried, refusal)
+def _head_input(rule: Parametrization, want: Want) -> _Wanted:
+    """Return the input of a tied head."""
+    carried = Carried(
+        kind="tied-head",
+        multiplier=rule.logit_multiplier.substitute(fan_in="head_fan_in"),
+        ratios={"head_fan_in": want.fan},
+        text=f"feeds the tied head {want.tensor} and carries the logits' multiplier",
+    )
+    refusal = (
+        f"{want.tensor} is also the head, and its input is not made by learned tensors that could "
+        "carry the logits' multiplier 1/fan_in: put a norm with a gain before the head, or "
+        "untie it"
+    )
+    return _Wanted(want.signal, want.modules, carried, refusal)
 
 
-def _paired(
-    target: tuple[Attention, ...], base: tuple[Attention, ...]
-) -> list[tuple[Attention, Attention]]:
-    if len(target) == len(base):
-        return list(zip(target, base, strict=True))
-    if len({(a.head_dim, a.scale) for a in base}) != 1:
-        raise MutransferError(
-            "depth grows and the base's attentions have several head sizes or scales: "
-            "give all layers the same"
-        )
-    return [(a, base[0]) for a in target]
+def _product(rule: Parametrization, want: Want) -> Iterator[_Wanted]:
+    """Yield the multiplier of two signals that are summed over a growing dimension."""
+    base_size, size = want.sizes
+    missing = _missing_scale(rule, want)
+    if missing == ONE:
+        return
+    carried = Carried(
+        kind="attention",
+        multiplier=missing,
+        ratios={"head_dim": want.fan},
+        text="makes the queries and carries what the attention logits lack to 1/head_dim",
+    )
+    where = f" in {want.text}" if want.text else ""
+    refusal = (
+        f"two signals are multiplied and summed over a dimension that grows from {base_size} to "
+        f"{size}{where}, as by the head dimension of an attention, and no learned tensor can carry "
+        f"the factor {missing} that its logits lack: grow the number of heads instead, or give "
+        "scale=1/head_dim to scaled_dot_product_attention"
+    )
+    yield _Wanted(want.signal, want.modules, carried, refusal)
 
 
-def _missing_scale(
-    rule: Parametrization, target: Attention, base: Attention, head_dim: Fraction
-) -> Powers:
-    """Return the power of head_dim that the model's attention scale lacks."""
-    if head_dim == 1:
-        return ONE
-    if target.scale is None or base.scale is None:
-        raise MutransferError(
-            f"the head dimension grows from {base.head_dim} to {target.head_dim} in an attention "
-            "written out by hand, whose scale cannot be read: use scaled_dot_product_attention, "
-            "or grow the number of heads instead"
-        )
-    change = target.scale / base.scale
+def _missing_scale(rule: Parametrization, want: Want) -> Powers:
+    """Return the power of the summed dimension that the model's own scale lacks."""
+    change, ratios = want.ratio / float(want.fan), {"head_dim": want.fan}
     for exponent in ("0", "-1/2", "-1"):
         power = powers(head_dim=exponent)
-        if abs(change - power.evaluate({"head_dim": head_dim})) < 1e-9:
+        if abs(change - power.evaluate(ratios)) < 1e-6:
             return rule.attention_scale / power
     raise MutransferError(
-        f"the attention scale changes by {change:g} while the head dimension grows {head_dim} "
-        "times: neither constant, 1/sqrt(head_dim) nor 1/head_dim"
+        f"the scale of a product of two signals changes by {change:g} while the summed dimension "
+        f"grows {want.fan} times (as the head dimension of an attention does): neither constant, "
+        "1/sqrt(head_dim) nor 1/head_dim"
     )
 
 
-def _undone(factor: OwnFactor) -> _Wanted:
+def _undone(want: Want) -> _Wanted:
     """Return the multiplier that undoes a factor of the model's own."""
+    fact = _fact(want)
     carried = Carried(
         kind="own-factor",
         multiplier=powers(own_factor="-1/2"),
-        ratios={"own_factor": factor.squared},
-        text=f"{factor.fact}, undone by {factor.inverse:.6g},",
-        fact=factor.fact,
+        ratios={"own_factor": squared(want.ratio)},
+        text=f"{fact}, undone by {1 / want.ratio:.6g},",
+        fact=fact,
     )
-    refusal = (
-        f"{factor.fact}, and nothing learned can undo this: "
-        "multiply by the same number at all sizes"
+    refusal = f"{fact}, and nothing learned can undo this: multiply by the same number at all sizes"
+    return _Wanted(want.signal, want.modules, carried, refusal)
+
+
+def _fact(want: Want) -> str:
+    """Return a factor of the model's own in a sentence."""
+    tensors, module = want.signal.tensors, want.signal.module or want.text
+    if tensors:
+        few = sorted(tensors)[:2]
+        where = f"what {' and '.join(few)} make"
+    else:
+        where = f"a signal of {module}" if module else "a signal"
+    if want.kind == "sum":
+        return f"the model sums {where} over a dimension that grows, {want.ratio:.6g} times as long"
+    return f"the model multiplies {where} by {want.ratio:.6g} times the base's number"
+
+
+def squared(ratio: float) -> Fraction:
+    """Return the square of a ratio, exactly if it or its root is one of small numbers.
+
+    Models round such numbers in double or in single precision.
+    """
+    inverse = abs(ratio) < 1
+    size = 1 / abs(ratio) if inverse else abs(ratio)
+    simple = (
+        Fraction(size**2).limit_denominator(10**4),
+        Fraction(size).limit_denominator(10**4) ** 2,
     )
-    return _Wanted(factor.signal if factor.is_clear else NOTHING, carried, refusal)
+    close = (
+        fraction
+        for tolerance in (1e-12, 1e-6)
+        for fraction in simple
+        if math.isclose(fraction, size**2, rel_tol=tolerance)
+    )
+    square = next(close, Fraction(size**2))
+    return 1 / square if inverse else square

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ..core import MutransferError
-from ..reading import Reading, Trace
+from ..reading import Reading, pattern
 from ..rules import (
     ONE,
     Family,
@@ -22,12 +22,13 @@ from ..rules import (
     is_default,
     parametrization,
 )
+from ._accounts import Account
 from ._carry import Carried, multipliers
 from ._families import assigned
-from ._family_of_sizes import check_same_family
 from ._match import Match, check_explained, match
 from ._plan import Plan
 from ._roles import declared_roles, role_of
+from ._structure import Structure, structure_of
 from ._tensor import ForwardMultiplier, TensorPlan
 from ._warnings import Facts, warnings_of
 
@@ -55,44 +56,49 @@ def make_plan(
         MutransferError: the two are not one family of sizes, something grew that no rule explains,
             or a multiplier cannot be folded; the message names the tensor.
     """
-    traced = needs_trace(rule)
-    trace, base_trace = (each.trace if traced else Trace() for each in (target, base))
     matches = match(target.parameters, base.parameters)
-    if traced:
-        check_same_family(matches, target, base)
-    chosen, why = _rule(rule, trace, base_trace)
-    branches = len(base_trace.branches), len(trace.branches)
-    depth = Fraction(branches[1], branches[0]) if branches[0] else Fraction(1)
-    carried = multipliers(chosen, matches, trace, base_trace, depth, hooks=hooks)
-    tensor_roles = _roles(chosen, matches, trace, roles or {})
+    structure = structure_of(matches, target, base) if needs_trace(rule) else Structure()
+    matches = _with_axes(matches, structure)
+    chosen, why = _rule(rule, structure)
+    carried = multipliers(chosen, matches, structure, hooks=hooks)
+    tensor_roles = _roles(chosen, matches, structure, roles or {})
     dimensions = {name: len(m.parameter.shape) for name, m in matches.items()}
     trained = assigned(families, {n: (role, dimensions[n]) for n, role in tensor_roles.items()})
     derivations = _Derivations(chosen)
     tensors = {}
     for name, m in matches.items():
-        place = carried.places.get(name, Place.OUTSIDE)
-        growth = _Growth(m, tensor_roles[name], place, depth)
-        scale = base.scale(m.base_run)
-        tensors[name] = _tensor(growth, derivations, trained[name], carried.tensors[name], scale)
-    tensors = _in_runs(tensors)
+        place, depth = carried.places.get(name, (Place.OUTSIDE, structure.ratio))
+        growth = _Growth(m, structure.accounts.get(name), tensor_roles[name], place, depth)
+        tensors[name] = _tensor(growth, derivations, trained[name], carried.tensors[name])
+    tensors = _in_runs(tensors, matches, base)
     facts = Facts(
         rule=chosen,
         optimizers={family.name: family for family in trained.values()},
         tensors=tensors,
         multipliers=carried,
         matches=matches,
-        target=trace,
-        base=base_trace,
+        structure=structure,
+        target=target,
     )
     return Plan(
         parametrization=chosen,
         why=why,
         optimizers=facts.optimizers,
-        depth=branches,
+        depth=structure.depth,
         tensors=tensors,
         forward={name: _forward(name, each) for name, each in carried.modules.items()},
         warnings=warnings_of(facts),
     )
+
+
+def _with_axes(matches: Mapping[str, Match], structure: Structure) -> dict[str, Match]:
+    """Return the matches with the axes that the uses of each tensor show."""
+    found = {}
+    for name, m in matches.items():
+        account = structure.accounts.get(name)
+        known = account is not None and account.kind != "unused" and not m.parameter.is_declared
+        found[name] = replace(m, axes=account.axes) if known and account is not None else m
+    return found
 
 
 def needs_trace(rule: str | Parametrization | None) -> bool:
@@ -106,15 +112,13 @@ def needs_trace(rule: str | Parametrization | None) -> bool:
     return is_default(rule) or not parametrization(rule).one_rate
 
 
-def _rule(
-    rule: str | Parametrization | None, trace: Trace, base: Trace
-) -> tuple[Parametrization, str]:
+def _rule(rule: str | Parametrization | None, structure: Structure) -> tuple[Parametrization, str]:
     """Return the parametrization, and why it is this one."""
     if not is_default(rule):
         return parametrization(rule), "asked for"
-    if len(trace.branches) == len(base.branches):
+    if structure.ratio == 1:
         name, why = "mup", "width may grow, depth does not"
-    elif max(branch.matrices for branch in trace.branches) <= 1:
+    elif structure.deepest <= 1:
         name, why = "depth-mup", "depth grows, and every residual branch has one matrix"
     else:
         name = "completep"
@@ -125,30 +129,40 @@ def _rule(
 def _roles(
     rule: Parametrization,
     matches: Mapping[str, Match],
-    trace: Trace,
+    structure: Structure,
     declared: Mapping[str, Role | str],
 ) -> dict[str, Role]:
     """Return the role of every tensor; raise where a dimension grew for no reason."""
-    width = any(m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out"))
+    accounts = structure.accounts
+    width = any(
+        m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out", "flat")
+    ) or any(each.fan_in != 1 or each.fan_out != 1 for each in accounts.values())
     roles = declared_roles(matches, declared)
     if not rule.one_rate:
-        known = set(roles) | {name for each in trace.attention for name in each.key_value}
-        inside = tuple(f"{module}." for module in trace.state_space)
-        known |= {name for name in matches if name.startswith(inside)}
-        check_explained(matches, known)
-    return {name: roles.get(name) or role_of(m, trace, width) for name, m in matches.items()}
+        check_explained(matches, set(roles))
+    return {
+        name: roles.get(name) or role_of(m, structure, width=width) for name, m in matches.items()
+    }
 
 
-def _in_runs(tensors: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
-    """Return the tensors, their runs split where factors differ.
+def _in_runs(
+    tensors: Mapping[str, TensorPlan], matches: Mapping[str, Match], base: Reading
+) -> dict[str, TensorPlan]:
+    """Return the tensors in runs of equal layers, whose initial scale is measured together.
 
     Of layers of one shape only some may end a residual branch, and these start at another scale.
     """
     runs: dict[tuple[object, ...], list[str]] = {}
     for name, tensor in tensors.items():
-        runs.setdefault((tensor.run, tensor.factor("init"), tensor.role), []).append(name)
-    run_of = {name: tuple(names) for names in runs.values() for name in names}
-    return {name: replace(tensor, run=run_of[name]) for name, tensor in tensors.items()}
+        key = pattern(name), tensor.shape, tensor.base_shape, tensor.factor("init"), tensor.role
+        runs.setdefault(key, []).append(name)
+    found = {}
+    for names in runs.values():
+        base_names = dict.fromkeys(each for name in names for each in matches[name].base_run)
+        scale = base.scale(base_names)
+        for name in names:
+            found[name] = replace(tensors[name], run=tuple(names), base_rms=scale)
+    return {name: found[name] for name in tensors}
 
 
 def _forward(module: str, carried: list[Carried]) -> ForwardMultiplier:
@@ -164,6 +178,7 @@ class _Growth(NamedTuple):
     """The growth of one tensor from the base to the model."""
 
     match: Match
+    account: Account | None
     role: Role
     place: Place
     depth: Fraction
@@ -180,13 +195,20 @@ class _Growth(NamedTuple):
         expansion = max(Fraction(1), Fraction(fan_out, fan_in))
         base_expansion = max(Fraction(1), Fraction(base_out, base_in))
         return {
-            "fan_in": m.ratio("in"),
-            "fan_out": m.ratio("out"),
+            "fan_in": self._fan("in"),
+            "fan_out": self._fan("out"),
             "depth": self.depth,
             "experts": m.ratio("expert") * (m.ratio("out") if self.role == Role.ROUTER else 1),
             "expansion": expansion / base_expansion,
             "fan_max": Fraction(max(fan_in, fan_out), max(base_in, base_out)),
         }
+
+    def _fan(self, axis: str) -> Fraction:
+        """Return the ratio of fan-in or fan-out, as the tensor is used."""
+        known = self.account is not None and self.account.kind != "unused"
+        if not known or self.match.parameter.is_declared or self.account is None:
+            return self.match.ratio(axis)
+        return self.account.fan_in if axis == "in" else self.account.fan_out
 
 
 class _Derivation(NamedTuple):
@@ -228,7 +250,6 @@ def _tensor(
     derivations: _Derivations,
     family: Family,
     carried: list[Carried],
-    base_rms: float | None,
 ) -> TensorPlan:
     rule, parameter = derivations.rule, growth.match.parameter
     carries = math.prod((each.multiplier for each in carried), start=ONE)
@@ -264,7 +285,7 @@ def _tensor(
         eps=quantities.eps,
         decay=quantities.decay,
         multiplier=carries * branch * rule.multiplier(growth.role, "table8"),
-        base_rms=base_rms,
+        base_rms=None,
         reasons=tuple(reasons),
         aliases=parameter.aliases,
     )

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ..analysis import Stars
 from ..core import MutransferError
-from ..reading import Axes, Parameter, first_star, numbers, pattern
+from ..reading import Axes, Parameter, numbers, pattern
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Match:
         base: One of its counterparts.
         run: Names of the model's parameters that are its equals, itself among them.
         base_run: Names of all counterparts.
-        axes: The parameter's axes; grown ones of a bare parameter are read from the shapes.
+        axes: The parameter's axes, as it is used; as its layer says where the model was not run.
     """
 
     parameter: Parameter
@@ -38,6 +39,12 @@ class Match:
         sizes = zip(self.axes, self.parameter.shape, self.base.shape, strict=True)
         return [Fraction(target, base) for name, target, base in sizes if name == axis]
 
+    @property
+    def grew(self) -> frozenset[int]:
+        """The dimensions whose sizes differ."""
+        pairs = zip(self.parameter.shape, self.base.shape, strict=True)
+        return frozenset(i for i, (size, base) in enumerate(pairs) if size != base)
+
     def fans(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return fan-in and fan-out of a tensor of this shape; kernels count for neither."""
         fan_in, fan_out = (
@@ -54,19 +61,19 @@ Kinds = list[list[Parameter]]
 def match(target: Mapping[str, Parameter], base: Mapping[str, Parameter]) -> dict[str, Match]:
     """Match each of the target's parameters with its counterparts in the base.
 
-    Layers of one pattern of names fall into kinds by their shapes. The kinds of the target are
-    matched with those of the base in their order, so that only the number of layers may differ.
+    A number in a name stands for a layer where more layers follow its prefix in one of the two.
+    Layers of one such name fall into kinds by their shapes, which are matched in their order.
 
     Raises:
-        MutransferError: the two have different modules, a dimension shrank or grew without
-            explanation, or axes are unknown.
+        MutransferError: the two have different modules or numbers of dimensions.
     """
+    stars = Stars(target, base)
     try:
-        pairs = _pairs(target, base, pattern)
+        pairs = _pairs(target, base, stars.star)
     except MutransferError as refusal:
-        # Numbers after the first may index places that differ within a layer.
+        # Where layers of other shapes stand under other numbers, patterns of names may fit.
         try:
-            pairs = _pairs(target, base, first_star)
+            pairs = _pairs(target, base, pattern)
         except MutransferError:
             raise refusal from None
     matches = {}
@@ -79,7 +86,7 @@ def match(target: Mapping[str, Parameter], base: Mapping[str, Parameter]) -> dic
                 base=bases[0],
                 run=run,
                 base_run=base_run,
-                axes=_grown_axes(parameter, bases[0]),
+                axes=_axes(parameter, bases[0]),
             )
     return {name: matches[name] for name in target}
 
@@ -111,7 +118,7 @@ def _pairs(
 def _kinds(parameters: Mapping[str, Parameter], star: Callable[[str], str]) -> dict[str, Kinds]:
     kinds: dict[str, dict[object, list[Parameter]]] = {}
     for p in parameters.values():
-        kinds.setdefault(star(p.name), {}).setdefault((p.shape, p.axes, p.layer), []).append(p)
+        kinds.setdefault(star(p.name), {}).setdefault((p.shape, p.layer), []).append(p)
     return {name: list(groups.values()) for name, groups in kinds.items()}
 
 
@@ -137,42 +144,24 @@ def _matched(name: str, target: Kinds, base: Kinds) -> tuple[Kinds, Kinds]:
     return flat, base_flat
 
 
-def _grown_axes(target: Parameter, base: Parameter) -> Axes:
+def _axes(target: Parameter, base: Parameter) -> Axes:
+    """Return the axes that a parameter's layer or the user gives; of a bare one, by its shapes."""
     if len(target.shape) != len(base.shape):
         raise MutransferError(
             f"{target.name} has shape {target.shape}, {base.name} of the base {base.shape}: "
             "they are not one family of sizes"
         )
-    grew = [i for i, size in enumerate(target.shape) if size != base.shape[i]]
-    if shrank := [i for i in grew if target.shape[i] < base.shape[i]]:
-        raise MutransferError(
-            f"{target.name}: dimension {shrank[0]} is {target.shape[shrank[0]]} in the model but "
-            f"{base.shape[shrank[0]]} in the base; the base must be the smaller one: exchange them"
-        )
-    if target.axes is None:
-        if len(grew) > 1:
-            raise MutransferError(
-                f"{target.name}: dimensions {grew} of {target.shape} grew and no rule says which "
-                f'is fan-in; say so with axes={{"{pattern(target.name)}": ("out", "in")}}, '
-                'or ("in", "out") where signals stand on its left'
-            )
-        return tuple("out" if i in grew else "finite" for i in range(len(target.shape)))
-    for i in grew:
-        if target.axes[i] == "finite":
-            raise MutransferError(
-                f"{target.name}: dimension {i} is a finite one (an index, a position or a kernel), "
-                f"yet it is {base.shape[i]} in the base and {target.shape[i]} in the model; "
-                "build both with the same size"
-            )
-    return target.axes
+    if target.axes is not None:
+        return target.axes
+    pairs = zip(target.shape, base.shape, strict=True)
+    return tuple("out" if size != other else "finite" for size, other in pairs)
 
 
 def check_explained(matches: Mapping[str, Match], known_roles: Collection[str]) -> None:
-    """Raise unless every grown dimension is a width.
+    """Raise unless every grown number of outputs is a width.
 
-    A width is the number of outputs of some layer and of inputs of another.
-
-    A number of features or classes that differs is only ever one of the two: it is another task.
+    A width is the number of outputs of some layer and of inputs of another. A number of classes
+    that differs is only ever one of the two: it is another task.
 
     Args:
         matches: The parameters of the model.
@@ -183,14 +172,14 @@ def check_explained(matches: Mapping[str, Match], known_roles: Collection[str]) 
         MutransferError: naming a parameter that has a dimension which grew for no reason.
     """
     matrices = [m for m in matches.values() if m.parameter.kind in {"matrix", "embedding"}]
-    sides = {"inputs": ("in", "out", "outputs"), "outputs": ("out", "in", "inputs")}
-    for what, (axis, other, others) in sides.items():
-        widths = {Fraction(1)} | {m.ratio(other) for m in matrices}
-        for m in matrices:
-            if not widths.issuperset(m.ratios(axis)) and m.parameter.name not in known_roles:
-                raise MutransferError(
-                    f"{m.parameter.name}: its number of {what} is {m.ratio(axis)} times that of "
-                    f"the base, but no layer's number of {others} grew by that much, so it is no "
-                    "width; build base and model for the same data, or say what it is with roles= "
-                    "(a router of more experts)"
-                )
+    summed = {ratio for m in matrices for axis in ("in", "flat") for ratio in m.ratios(axis)}
+    widths = {a * b for a in summed | {Fraction(1)} for b in summed | {Fraction(1)}}
+    for m in matrices:
+        grown = [ratio for ratio in m.ratios("out") if ratio not in widths]
+        if grown and summed - {1} and m.parameter.name not in known_roles:
+            raise MutransferError(
+                f"{m.parameter.name}: its number of outputs is {grown[0]} times that of the base, "
+                "but no layer's number of inputs grew by that much, so it is no width; build base "
+                "and model for the same data, or say what it is with "
+                f'roles={{"{pattern(m.parameter.name)}": "router"}} (a router of more experts)'
+            )

@@ -1,13 +1,15 @@
-"""The role of each tensor: declared, or read off its axes and its place."""
+"""The role of each tensor: declared, or read off its uses and its place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from ..core import MutransferError
-from ..reading import Trace, check_matches, first_match
-from ..rules import Role, matrix_role
+from ..reading import check_matches, first_match
+from ..rules import Place, Role, matrix_role
+from ._accounts import Account
 from ._match import Match
+from ._structure import Structure
 
 
 def declared_roles(
@@ -29,67 +31,108 @@ def declared_roles(
     return {name: Role(role) for name, role in pairs if role is not None}
 
 
-def role_of(m: Match, trace: Trace, width: bool) -> Role:
-    """Return the role of a tensor by the axes that grew.
+def role_of(m: Match, structure: Structure, *, width: bool) -> Role:
+    """Return the role of a tensor by its uses.
 
     Where no width grew, its place in the forward pass decides.
 
     Args:
         m: The tensor and its counterparts.
-        trace: The forward pass of the model.
+        structure: What the two forward passes show.
         width: True if any width of the model grew.
-
-    Raises:
-        MutransferError: no rule tells the role.
     """
-    kind, name = m.parameter.kind, m.parameter.name
+    account = structure.accounts.get(m.parameter.name)
+    if account is None or m.parameter.is_declared:
+        return _declared_role(m, account)
+    if not width:
+        return _role_at_one_width(m, account, structure)
+    match account.kind:
+        case "matrix":
+            return _hidden_role(m, account)
+        case "readout":
+            return _readout_role(m, account, structure)
+        case "tied":
+            return Role.TIED
+        case "lookup":
+            return _vector_role(m, Role.EMBEDDING)
+        case "input":
+            return Role.DEPTHWISE if account.is_kernel else Role.INPUT
+        case "vector":
+            return _vector_role(m, Role.VECTOR)
+        case "unused":
+            return _declared_role(m, account)
+    return Role.HEAD_GAIN if m.parameter.kind == "gain" else Role.SCALAR
+
+
+def _hidden_role(m: Match, account: Account) -> Role:
+    if m.parameter.axes is not None and "expert" in m.parameter.axes:
+        return Role.EXPERT
+    narrow = account.fan_out < account.fan_in if account.fan_in > 1 else False
+    return Role.KEY_VALUE if narrow and account.is_key_value else Role.HIDDEN
+
+
+def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
+    """Return the role of a matrix from the width to a finite number of features.
+
+    What goes on through a matrix or a norm is a bottleneck, which has to start at the size of
+    features. Scores that are compared are a router's.
+    """
+    ends = account.ends
+    place, _ = structure.places.get(m.parameter.name, (Place.OUTSIDE, 1))
+    if "width" in ends:
+        return Role.HIDDEN
+    if m.parameter.kind == "router" or "topk" in ends:
+        return Role.ROUTER
+    if account.is_key_value:
+        return Role.KEY_VALUE
+    if place != Place.OUTSIDE:
+        return Role.ROUTER if "softmax" in ends else Role.HIDDEN
+    if ends & {"matrix", "norm", "factor"}:
+        return Role.HIDDEN
+    return Role.READOUT
+
+
+def _vector_role(m: Match, otherwise: Role) -> Role:
+    kind = m.parameter.kind
+    if kind in {"bias", "gain", "vector", "scalar"} and otherwise == Role.VECTOR:
+        return Role.VECTOR if kind == "scalar" else Role(kind)
     if kind == "embedding":
-        return Role.TIED if name in trace.feeds else Role.EMBEDDING
-    if kind == "gain" and width and m.ratio("out") == 1:
-        return Role.HEAD_GAIN
+        return Role.EMBEDDING
+    return otherwise if len(m.parameter.shape) > 1 or otherwise == Role.VECTOR else Role.VECTOR
+
+
+def _role_at_one_width(m: Match, account: Account, structure: Structure) -> Role:
+    """Return the role of a tensor in a model whose width did not grow."""
+    name, kind = m.parameter.name, m.parameter.kind
+    if kind == "embedding":
+        return Role.TIED if account.is_summed else Role.EMBEDDING
     if kind != "matrix":
         return Role(kind)
+    if not account.is_summed:
+        return Role.VECTOR
+    if m.parameter.axes is not None and "expert" in m.parameter.axes:
+        return Role.EXPERT
+    if m.parameter.axes is not None and "in" not in m.parameter.axes and len(m.axes) > 2:
+        return Role.DEPTHWISE
+    inside = name in structure.places
+    return matrix_role(inside or name not in structure.first, inside or name not in structure.final)
+
+
+def _declared_role(m: Match, account: Account | None) -> Role:
+    """Return the role that a tensor's layer or the user gives, as it was not run."""
+    kind = m.parameter.kind
+    if kind == "embedding":
+        return Role.TIED if m.parameter.aliases else Role.EMBEDDING
+    if kind == "gain" and m.ratio("out") == 1:
+        return Role.HEAD_GAIN
+    if kind not in {"matrix", "vector"} or (kind == "vector" and "in" not in m.axes):
+        return Role(kind)
     if m.parameter.axes is None:
-        return _bare_role(m, trace, width)
+        return Role.VECTOR
     if "expert" in m.axes:
         return Role.EXPERT
     if "in" not in m.axes and len(m.axes) > 2:
         return Role.DEPTHWISE
-    if not width:
-        return matrix_role(name not in trace.first, name not in trace.final)
-    return _matrix_role(m, trace)
-
-
-def _bare_role(m: Match, trace: Trace, width: bool) -> Role:
-    """Return the role of a matrix that no layer explains."""
-    name = m.parameter.name
-    if name not in trace.feeds:
-        return Role.VECTOR
-    if "expert" in m.axes:
-        return Role.EXPERT
-    if not width:
-        return matrix_role(name not in trace.first, name not in trace.final)
-    if m.ratio("out") != 1:
-        raise MutransferError(
-            f"{name}: signals are multiplied by it, and no rule says which dimension is its "
-            f"fan-in; say so with axes={{{name!r}: ('in', 'out')}}"
-        )
-    return Role.VECTOR
-
-
-def _matrix_role(m: Match, trace: Trace) -> Role:
-    """Return the role of a layer's matrix in a model whose width grew."""
-    name = m.parameter.name
-    shared = any(name in attention.key_value for attention in trace.attention)
-    if m.ratio("in") != m.ratio("out") and shared:
-        return Role.KEY_VALUE
     role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
-    if role == Role.READOUT and name.startswith(tuple(f"{each}." for each in trace.state_space)):
-        return Role.HIDDEN
-    if role == Role.READOUT and any(name in branch.tensors for branch in trace.branches):
-        raise MutransferError(
-            f"{name}: its fan-in grows and its fan-out does not, yet it lies in a residual branch, "
-            f"so it is no readout; say what it is with roles={{{name!r}: ...}}: a router, lora-a, "
-            "key-value, or hidden for a bottleneck"
-        )
-    return role
+    looked_up = account is not None and account.kind == "lookup"
+    return Role.EMBEDDING if looked_up and role == Role.INPUT else role

@@ -5,15 +5,14 @@ A warning is a function of what is known when a plan is made. Add one to `_WARNI
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ..reading import Trace
+from ..reading import Reading
 from ..rules import Family, Parametrization, Role
 from ._carry import Multipliers
 from ._match import Match
-from ._own_factors import left_factors
+from ._structure import Structure
 from ._tensor import TensorPlan
 
 SMALLEST_WIDTH, SMALLEST_DEPTH = 256, 4
@@ -52,8 +51,8 @@ class Facts:
         tensors: The plan of each tensor.
         multipliers: The multipliers that were folded.
         matches: The model's parameters with their counterparts in the base.
-        target: The forward pass of the model.
-        base: The forward pass of the base.
+        structure: What the forward passes of both show.
+        target: The reading of the model.
     """
 
     rule: Parametrization
@@ -61,13 +60,8 @@ class Facts:
     tensors: Mapping[str, TensorPlan]
     multipliers: Multipliers
     matches: Mapping[str, Match]
-    target: Trace
-    base: Trace
-
-    @property
-    def depth(self) -> tuple[int, int]:
-        """Number of residual branches in the base and in the model."""
-        return len(self.base.branches), len(self.target.branches)
+    structure: Structure
+    target: Reading
 
 
 Warnings = Iterator[PlanWarning]
@@ -95,10 +89,10 @@ def _small_width(facts: Facts) -> Warnings:
 
 
 def _depth(facts: Facts) -> Warnings:
-    base, target = facts.depth
-    if base == target:
+    base, target = facts.structure.depth
+    if facts.structure.ratio == 1:
         return
-    rule, deepest = facts.rule, max(branch.matrices for branch in facts.target.branches)
+    rule, deepest = facts.rule, facts.structure.deepest
     if base < SMALLEST_DEPTH:
         yield PlanWarning(
             "small-depth",
@@ -139,35 +133,33 @@ def _unproven(facts: Facts) -> Warnings:
 
 
 def _unread(facts: Facts) -> Warnings:
-    trace = facts.target
-    unused = [name for name in facts.tensors if not trace.uses.get(name) and not trace.declared]
-    if unused:
+    if unused := facts.structure.unused:
         yield PlanWarning(
             "unused",
             f"{len(unused)} tensors such as {unused[0]} are not used "
             "in the forward pass that was read",
         )
-    if trace.declared:
+    if facts.structure.is_declared:
         yield PlanWarning(
             "declared-branches",
-            "residual branches were declared: attention scales, tied heads "
-            "and the model's own factors were not read",
+            "residual branches were declared and the forward pass was not read: attention scales, "
+            "tied heads and the model's own factors are unknown",
+        )
+
+
+def _mixed(facts: Facts) -> Warnings:
+    names = [name for name, each in facts.structure.accounts.items() if each.is_mixed]
+    if names:
+        yield PlanWarning(
+            "mixed-fan-in",
+            f"{len(names)} tensors such as {names[0]} take the width beside features whose number "
+            "is fixed, in one dimension: all columns get the factors of the width",
         )
 
 
 def _own_factors(facts: Facts) -> Warnings:
     if undone := facts.multipliers.of_kind("own-factor"):
         yield PlanWarning("own-factor", f"{undone[0].fact}, which is undone")
-    if left := left_factors(facts.target, facts.base):
-        known = [f"{value:.6g}" for value in left if not math.isnan(value)]
-        what = (
-            f"by {', '.join(known[:3])}, the base by others"
-            if known
-            else "by a number that is not known on the meta device"
-        )
-        yield PlanWarning(
-            "own-factor-left", f"the model multiplies a signal {what}, and this is left as it is"
-        )
 
 
 def _eps_floor(facts: Facts) -> Warnings:
@@ -213,5 +205,5 @@ def _optimizers(facts: Facts) -> Warnings:
 
 
 _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
-    *(_small_width, _depth, _unproven, _unread, _own_factors, _eps_floor, _optimizers),
+    *(_small_width, _depth, _unproven, _unread, _mixed, _own_factors, _eps_floor, _optimizers),
 )

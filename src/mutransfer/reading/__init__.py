@@ -18,8 +18,6 @@ from ._program import Program as Program
 from ._program import Ref as Ref
 from ._program import Value as Value
 from ._reading import Reading as Reading
-from ._trace import NOTHING as NOTHING
-from ._trace import Attention as Attention
-from ._trace import Branch as Branch
-from ._trace import Signal as Signal
-from ._trace import Trace as Trace
+from ._signals import NOTHING as NOTHING
+from ._signals import Branch as Branch
+from ._signals import Signal as Signal

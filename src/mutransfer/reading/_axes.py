@@ -11,10 +11,11 @@ Axes = tuple[str, ...]
 """One word a dimension.
 
 "out" and "in" are fan-out and fan-in, "finite" is a kernel, an index or a position and never width,
-"expert" is the index of an expert in a mixture.
+"expert" is the index of an expert in a mixture, "layer" that of a layer where all layers stand in
+one tensor, and "flat" a dimension that holds both fan-out and fan-in.
 """
 
-AXES = frozenset({"out", "in", "finite", "expert"})
+AXES = frozenset({"out", "in", "finite", "expert", "layer", "flat"})
 
 
 def check_declared(names: Sequence[str], declared: Mapping[str, Axes]) -> None:
@@ -33,5 +34,5 @@ def check_declared(names: Sequence[str], declared: Mapping[str, Axes]) -> None:
         if unknown := set(axes) - AXES:
             raise MutransferError(
                 f"axes of {glob!r}: {sorted(unknown)} are no axes; "
-                'say "out", "in", "finite" or "expert" for each dimension'
+                'say "out", "in", "finite", "expert" or "layer" for each dimension'
             )

@@ -14,7 +14,8 @@ class Parameter:
     Attributes:
         name: Its canonical name; one that several modules share has its first name.
         shape: Its shape.
-        axes: The axis of each dimension; None for a bare parameter, which no layer explains.
+        axes: The axis of each dimension, as its layer or the user says; None where neither does.
+        is_declared: True if the user said its axes.
         kind: "matrix", "embedding", "router", "bias", "gain", "vector" or "scalar".
         layer: The shapes of all parameters of its module.
         module: The class of its module.
@@ -28,3 +29,4 @@ class Parameter:
     layer: tuple[tuple[int, ...], ...]
     module: str
     aliases: tuple[str, ...] = ()
+    is_declared: bool = False

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import Result, number, parsed, parsing, plain
+from ..core import Result, parsed, parsing
 from ._axes import AXES
 from ._parameter import Parameter
-from ._trace import NOTHING, Attention, Branch, Signal, Trace
+from ._program import Program
+from ._program_json import program_from_json, program_to_json
+from ._signals import Branch
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -21,15 +23,21 @@ class Reading(Result):
         name: The class of the model.
         parameters: Every learned tensor, by name.
         scales: RMS of each tensor's values at initialisation; None on the meta device.
-        trace: What one forward pass shows.
-        head_dims: Head dimensions of torch's own attention modules.
+        program: The operations of one forward pass; None where it was not run.
+        training: Those of a pass in training mode, where some tensors are used in it alone.
+        branches: The residual branches that were declared; None where they are to be read.
+        recurrent: Names of modules that use their tensors once a time step.
+        state_space: Names of modules that are state-space layers, such as Mamba's.
     """
 
     name: str
     parameters: Mapping[str, Parameter]
     scales: Mapping[str, float | None]
-    trace: Trace
-    head_dims: tuple[int, ...]
+    program: Program | None = None
+    training: Program | None = None
+    branches: tuple[Branch, ...] | None = None
+    recurrent: tuple[str, ...] = ()
+    state_space: tuple[str, ...] = ()
 
     def scale(self, names: Iterable[str]) -> float | None:
         """Return the RMS of all values of these tensors; None where they have none."""
@@ -40,11 +48,8 @@ class Reading(Result):
         return math.sqrt(sum(squares) / sum(size for _, size in parts))
 
     def __str__(self) -> str:
-        trace = self.trace
-        head = (
-            f"reading of {self.name}: {len(self.parameters)} parameters, "
-            f"{len(trace.branches)} residual branches, {len(trace.attention)} attentions"
-        )
+        operations = 0 if self.program is None else len(self.program.operations)
+        head = f"reading of {self.name}: {len(self.parameters)} parameters, {operations} operations"
         rows = [
             f"  {each.name}: {'x'.join(map(str, each.shape)) or '()'} {each.kind}"
             for each in self.parameters.values()
@@ -53,19 +58,17 @@ class Reading(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return what a plan needs of a base."""
-        trace = self.trace
-        data: dict[str, Any] = {
+        programs = {"program": self.program, "training": self.training}
+        return {
             "name": self.name,
             "tensors": [_row(self, parameter) for parameter in self.parameters.values()],
-            "branches": [branch.matrices for branch in trace.branches],
-            "attention": [[each.head_dim, each.scale] for each in trace.attention],
-            "factors": [[value, _listed(s.tensors), s.module] for value, s in trace.factors],
-            "uses": dict(trace.uses),
-            "declared": trace.declared,
-            "head_dims": list(self.head_dims),
+            **{key: each and program_to_json(each) for key, each in programs.items()},
+            "branches": None
+            if self.branches is None
+            else [[sorted(b.tensors), sorted(b.end), b.matrices] for b in self.branches],
+            "recurrent": list(self.recurrent),
+            "state_space": list(self.state_space),
         }
-        # A factor that is not known on the meta device is no number.
-        return data | {"factors": plain(data["factors"])}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Reading:
@@ -82,8 +85,16 @@ class Reading(Result):
                 name=fields["name"],
                 parameters={each.name: each for each in parameters},
                 scales={row["name"]: row["scale"] for row in fields["tensors"]},
-                trace=_trace(fields),
-                head_dims=tuple(fields["head_dims"]),
+                program=fields["program"] and program_from_json(fields["program"]),
+                training=fields["training"] and program_from_json(fields["training"]),
+                branches=None
+                if fields["branches"] is None
+                else tuple(
+                    Branch(frozenset(tensors), frozenset(end), matrices)
+                    for tensors, end, matrices in fields["branches"]
+                ),
+                recurrent=tuple(fields["recurrent"]),
+                state_space=tuple(fields["state_space"]),
             )
 
 
@@ -107,27 +118,14 @@ def _parameter(row: Mapping[str, Any]) -> Parameter:
         module=row["module"],
         # Readings written before shared names were kept have none.
         aliases=tuple(row.get("aliases", ())),
-    )
-
-
-def _trace(fields: Mapping[str, Any]) -> Trace:
-    return Trace(
-        branches=tuple(Branch(frozenset(), NOTHING, matrices) for matrices in fields["branches"]),
-        attention=tuple(Attention(size, scale) for size, scale in fields["attention"]),
-        factors=tuple(
-            (number(value), Signal(names and frozenset(names), module))
-            for value, names, module in fields["factors"]
-        ),
-        uses=fields["uses"],
-        declared=fields["declared"],
+        is_declared=bool(row.get("is_declared")),
     )
 
 
 def _check_types(data: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError where the data holds what no reading does."""
     names, optional = (list, type(None)), (int, float, type(None))
-    rows: list[tuple[Any, Any]] = [(data["name"], str), (data["declared"], bool)]
-    rows += [(size, int) for size in data["head_dims"]]
+    rows: list[tuple[Any, Any]] = [(data["name"], str), (data["program"], (dict, type(None)))]
     for row in data["tensors"]:
         rows += [(row[key], str) for key in ("name", "kind", "module")]
         rows += [(size, int) for size in row["shape"]] + [(row["shape"], list)]
@@ -136,22 +134,9 @@ def _check_types(data: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{row['name']} has the scale {row['scale']} and the axes {row['axes']}"
             )
-    rows += [(matrices, int) for matrices in data["branches"]]
-    rows += [(uses, int) for uses in data["uses"].values()]
-    for size, scale in data["attention"]:
-        rows += [(size, int), (scale, optional)]
-    for value, tensors, module in data["factors"]:
-        rows += [(value, optional), (tensors, names), (module, (str, type(None)))]
-    if any(size < 1 for row in data["tensors"] for size in row["shape"]) or any(
-        value == 0 for value, *_ in data["factors"]
-    ):
-        raise ValueError("a size or a factor is 0")
-    known = {row["name"] for row in data["tensors"]}
-    if unknown := {name for _, tensors, _ in data["factors"] for name in tensors or ()} - known:
-        raise ValueError(f"a factor is of {min(unknown)}, which is not among the tensors")
     if wrong := [value for value, kind in rows if not isinstance(value, kind)]:
         raise TypeError(f"{wrong[0]!r} is of another type")
-
-
-def _listed(names: frozenset[str] | None) -> list[str] | None:
-    return None if names is None else sorted(names)
+    known = {row["name"] for row in data["tensors"]}
+    used = [v[2] for v in (data["program"] or {"values": ()})["values"] if v[1] == "parameter"]
+    if unknown := set(used) - known:
+        raise ValueError(f"the program uses {min(unknown)}, which is not among the tensors")

@@ -1,0 +1,15 @@
+"""What two forward passes of one architecture show: sums that grow, and residual stacks."""
+
+from ._account import account as account
+from ._facts import Cause as Cause
+from ._fate import fate as fate
+from ._fate import is_key_value as is_key_value
+from ._growth import check_same_inputs as check_same_inputs
+from ._signals import Signals as Signals
+from ._stacks import Stack as Stack
+from ._stacks import stack_of as stack_of
+from ._stars import Stars as Stars
+from ._streams import Join as Join
+from ._walk import Finding as Finding
+from ._walk import Use as Use
+from ._walk import Walk as Walk

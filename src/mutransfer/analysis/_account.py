@@ -1,0 +1,124 @@
+"""Every sum over a growing dimension, accounted for: the rule of each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from ..reading import Operation, Program
+from ._contractions import convolution, distance, matrix_product
+from ._elementwise import function, joined, placed, power, product, total
+from ._facts import Fact, Kind, dependence
+from ._growth import Growth
+from ._layers import lookup, norm, weight_norm
+from ._operations import (
+    COMPARISONS,
+    CONVOLUTIONS,
+    KEPT,
+    LOG_SOFTMAXES,
+    LOOKUPS,
+    NONLINEAR,
+    NORMS,
+    PLACED,
+    PRODUCTS,
+    REDUCTIONS,
+    SOFTMAXES,
+)
+from ._reductions import fourier, reduction
+from ._stars import Stars
+from ._walk import Walk
+
+Rule = Callable[[Walk, int, Operation, int], Fact]
+
+
+def _table(*rows: tuple[Iterable[str], Rule]) -> dict[str, Rule]:
+    return {name: rule for names, rule in rows for name in names}
+
+
+def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a view, or of an operation that keeps the size of entries."""
+    value = operation.inputs[0]
+    fact = walk.fact(value)
+    if operation.name in {"select", "unbind"}:
+        dim = operation.arguments[1] if len(operation.arguments) > 1 else 0
+        for name, leaf in fact.leaves.items():
+            walk.picked.setdefault(name, set()).update(leaf.dims[int(dim) % len(leaf.dims)])
+    moved = walk.moved(operation, value, result)
+    for other in operation.inputs[1:]:
+        if walk.fact(other).is_learned and moved.is_signal:
+            walk.vector_use(index, other, result)
+    return moved
+
+
+def _compared(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of an index, a mask or fresh values."""
+    kind = dependence(map(walk.fact, operation.inputs))
+    fresh = kind != Kind.SIGNAL
+    return walk.constant(result) if fresh else Fact(kind, walk.full(result))
+
+
+RULES: dict[str, Rule] = _table(
+    (KEPT, _moved),
+    (COMPARISONS, _compared),
+    (PRODUCTS, matrix_product),
+    (CONVOLUTIONS, convolution),
+    (("_cdist_forward", "_euclidean_dist", "cdist"), distance),
+    (LOOKUPS, lookup),
+    (NORMS, norm),
+    (("_weight_norm_interface", "_weight_norm"), weight_norm),
+    (REDUCTIONS, reduction),
+    (("_fft_c2c", "_fft_r2c", "_fft_c2r"), fourier),
+    (("add", "sub", "rsub"), total),
+    (("mul", "div", "true_divide"), product),
+    (("pow", "square", "sqrt", "rsqrt", "reciprocal"), power),
+    (NONLINEAR | SOFTMAXES | LOG_SOFTMAXES, function),
+    (("cat", "stack"), joined),
+    (PLACED, placed),
+)
+"""The rule of each operation, by its name."""
+
+
+def account(base: Program, other: Program, stars: Stars) -> Walk:
+    """Walk over the base, with another size of the same architecture beside it."""
+    walk = Walk(Growth(base, other, stars))
+    for index, operation in enumerate(base.operations):
+        rule = _rule(walk, operation)
+        for result in operation.results:
+            if result is not None and base.values[result].kind == "result":
+                walk.learn(result, rule(walk, index, operation, result))
+    for value in base.outputs:
+        walk.check(value, "output")
+    return walk
+
+
+def _rule(walk: Walk, operation: Operation) -> Rule:
+    """Return the rule of an operation; with no value among its arguments, it is a constant."""
+    if not operation.inputs:
+        return lambda walk, index, operation, result: walk.constant(result)
+    rule = RULES.get(operation.name, _unknown)
+    several = len(operation.inputs) > 1 and isinstance(operation.arguments[1:2], tuple)
+    if operation.name in {"max", "min"} and several:
+        return placed
+    return rule
+
+
+def _unknown(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of an operation without a rule: the size of its first signal.
+
+    One that swallows a growing dimension may hide a sum, so it is noted.
+    """
+    facts = [walk.fact(v) for v in operation.inputs]
+    kind = dependence(facts)
+    if kind == Kind.CONSTANT:
+        return walk.constant(result)
+    before = max((len(walk.growth.growing(v)) for v in operation.inputs), default=0)
+    if before > len(walk.growth.growing(result)):
+        walk.unknown.append((index, operation.name))
+    for value, fact in zip(operation.inputs, facts, strict=True):
+        if fact.is_learned and kind == Kind.SIGNAL:
+            walk.vector_use(index, value, result)
+    known = next((f for f in facts if f.kind == kind), facts[0])
+    if kind == Kind.PARAMETERS:
+        same = len(known.varies) == len(walk.shape(result))
+        return replace(known, varies=walk.full(result), leaves=known.leaves if same else {})
+    return Fact(kind, walk.full(result), known.ratio, causes=known.causes)

@@ -1,0 +1,287 @@
+"""Products summed over a dimension: matrices, convolutions, attention, hand-written sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..reading import Operation
+from ._facts import Cause, Fact, Kind, Leaf, causes_of, dependence
+from ._growth import Sizes
+from ._walk import Use, Walk, even, scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One factor of a contraction.
+
+    Attributes:
+        value: Its value.
+        summed: Its dimensions that are summed.
+        kept: For each dimension of the result, its own dimension; None where it has none.
+    """
+
+    value: int
+    summed: tuple[int, ...]
+    kept: tuple[int | None, ...]
+
+
+def contract(
+    walk: Walk, index: int, result: int, one: Side, other: Side, *, scale: float = 1.0
+) -> Fact:
+    """Return what is known of a product of two values that is summed."""
+    a, b = walk.fact(one.value), walk.fact(other.value)
+    if dependence((a, b)) == Kind.CONSTANT:
+        return walk.constant(result)
+    if b.is_signal and not a.is_signal:
+        one, other, a, b = other, one, b, a
+    elif not b.is_signal and not a.is_signal:
+        one, other = _by_latents(walk, index, result, one, other)
+        a, b = walk.fact(one.value), walk.fact(other.value)
+        if _is_latent(walk, one):
+            a = Fact(Kind.SIGNAL, a.varies, a.ratio)
+    fan = walk.growth.sizes(one.value, one.summed) or walk.growth.sizes(other.value, other.summed)
+    if a.is_signal and b.is_learned:
+        return _weighted(walk, index, result, (one, other), (a, b), fan)
+    ratio, causes = a.ratio * b.ratio * scale, causes_of((a, b))
+    if abs(scale - 1) > 1e-9:
+        causes |= {Cause("number", index, factor=scale)}
+    if a.is_signal and b.is_signal:
+        if fan:
+            ratio *= fan[1] / fan[0]
+            causes |= {Cause("product", index, fan)}
+        return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
+    if a.is_signal:
+        return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
+    return _of_parameters(walk, index, result, (one, other), (a, b), fan)
+
+
+def _by_latents(walk: Walk, index: int, result: int, one: Side, other: Side) -> tuple[Side, Side]:
+    """Return the two factors, a finite set of learned vectors first."""
+    if _is_latent(walk, other) and not _is_latent(walk, one):
+        one, other = other, one
+    if _is_latent(walk, one):
+        walk.vector_use(index, one.value, result)
+    return one, other
+
+
+def _is_latent(walk: Walk, side: Side) -> bool:
+    """Return True for a finite set of learned vectors, which are a signal to a matrix."""
+    fact = walk.fact(side.value)
+    rest = [d for d in range(len(fact.varies)) if d not in side.summed]
+    grown = walk.growth.sizes(side.value, side.summed)
+    return (
+        fact.is_learned
+        and grown is not None
+        and not any(walk.growth.grows(side.value, d) for d in rest)
+    )
+
+
+def _weighted(
+    walk: Walk,
+    index: int,
+    result: int,
+    sides: tuple[Side, Side],
+    facts: tuple[Fact, Fact],
+    fan: Sizes | None,
+) -> Fact:
+    """Return the fact of a signal times a weight; notes the uses of its parameters."""
+    (one, other), (a, b) = sides, facts
+    keeps = any(walk.kept(other.value, leaf, _rest(other, leaf)) for leaf in b.leaves.values())
+    if fan and not a.is_even and keeps and walk.can_scale(one.value):
+        walk.check(one.value, "the input of a matrix")
+        a = even(a)
+    parts = next((a.parts[d] for d in one.summed if d in a.parts), ())
+    use = Use("contraction", index, result, operand=one.value, parts=parts)
+    normalised = _note(walk, other, b, use, fan)
+    ratio, causes = a.ratio * b.ratio, causes_of((a, b))
+    fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
+    if fan and normalised:
+        growth = fan[1] / fan[0]
+        if keeps:
+            return replace(fact, ratio=ratio * growth**0.5)
+        return scaled(fact, growth, Cause("normalised readout", index, fan))
+    return fact
+
+
+def _rest(side: Side, leaf: Leaf) -> list[int]:
+    return [d for d in range(len(leaf.dims)) if d not in side.summed]
+
+
+def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bool:
+    """Note the use of every parameter of a weight; return True if it is normalised."""
+    value = side.value
+    hit = {
+        name: any(leaf.dims[d] and walk.growth.grows(value, d) for d in side.summed)
+        for name, leaf in fact.leaves.items()
+    }
+    matrices = {
+        name
+        for name, leaf in fact.leaves.items()
+        if hit[name] and leaf.degree and any(leaf.dims[d] for d in _rest(side, leaf))
+    }
+    kept = {n: walk.kept(value, leaf, _rest(side, leaf)) for n, leaf in fact.leaves.items()}
+    normalised = False
+    for name, leaf in fact.leaves.items():
+        summed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed))
+        stays = frozenset[int]().union(*(leaf.dims[d] for d in _rest(side, leaf)))
+        joint = [o for o in matrices if frozenset({o, name}) in fact.multiplied and o != name]
+        is_gain = bool(joint or _multiplied(fact, name)) and hit[name] and name not in matrices
+        contracted = bool(summed) and not is_gain
+        is_normalised = abs(leaf.degree) < 1e-6
+        normalised |= bool(fan) and hit[name] and is_normalised
+        walk.use(
+            name,
+            replace(
+                use,
+                kind="contraction" if contracted else "vector",
+                fan=fan if fan and hit[name] and contracted else None,
+                kept=kept[name] if contracted else walk.kept(value, leaf),
+                growing=walk.growing(value, leaf),
+                summed=summed if contracted else frozenset(),
+                stays=stays if contracted else summed | stays,
+                is_normalised=is_normalised,
+                others_grow=any(kept[other] for other in kept if other != name),
+                is_joint=bool(joint) and name in matrices,
+                parts=use.parts if hit[name] else (),
+            ),
+        )
+    return normalised
+
+
+def _multiplied(fact: Fact, name: str) -> bool:
+    return any(name in pair for pair in fact.multiplied)
+
+
+def _of_parameters(
+    walk: Walk,
+    index: int,
+    result: int,
+    sides: tuple[Side, Side],
+    facts: tuple[Fact, Fact],
+    fan: Sizes | None,
+) -> Fact:
+    """Return the weight that two weights, or a weight and constants, make."""
+    leaves: dict[str, Leaf] = {}
+    learned = [(s, f) for s, f in zip(sides, facts, strict=True) if f.is_learned]
+    for side, fact in learned:
+        if len(learned) == 2 and fan:
+            use = Use("contraction", index, result, with_constant=False)
+            _note(walk, side, fact, replace(use, operand=None), fan)
+        for name, leaf in fact.leaves.items():
+            dims = tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept)
+            leaves[name] = Leaf(dims, leaf.degree)
+    ratio = facts[0].ratio * facts[1].ratio
+    multiplied = facts[0].multiplied | facts[1].multiplied
+    causes = causes_of(facts)
+    return Fact(Kind.PARAMETERS, walk.full(result), ratio, leaves, causes, multiplied=multiplied)
+
+
+def matrix_product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a product of matrices or vectors, with what is added to it."""
+    inputs = list(operation.inputs)
+    name = operation.name
+    added = name in {"addmm", "baddbmm", "addmv", "addbmm"}
+    x, y = inputs[1:3] if added else inputs[:2]
+    one, other = _sides(name, x, y)
+    scale = walk.growth.number(index, "alpha") if added else 1.0
+    fact = contract(walk, index, result, one, other, scale=scale)
+    if added:
+        bias = walk.fact(inputs[0])
+        if bias.is_learned and fact.is_signal:
+            walk.vector_use(index, inputs[0], result)
+        elif bias.is_signal and not bias.is_even and operation.keywords.get("beta") != 0:
+            walk.check(inputs[0], "a sum with another signal")
+    return fact
+
+
+def _sides(name: str, x: int, y: int) -> tuple[Side, Side]:
+    match name:
+        case "mm" | "addmm":
+            return Side(x, (1,), (0, None)), Side(y, (0,), (None, 1))
+        case "bmm" | "baddbmm":
+            return Side(x, (2,), (0, 1, None)), Side(y, (1,), (0, None, 2))
+        case "mv" | "addmv":
+            return Side(x, (1,), (0,)), Side(y, (0,), (None,))
+        case "_grouped_mm":
+            return Side(x, (1,), (0, None)), Side(y, (1,), (None, 2))
+        case "addbmm":
+            return Side(x, (0, 2), (1, None)), Side(y, (0, 1), (None, 2))
+    return Side(x, (0,), ()), Side(y, (0,), ())
+
+
+def convolution(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a convolution; its kernel is summed, too."""
+    signal, kernel, *bias = operation.inputs
+    transposed = bool(operation.arguments[6]) if len(operation.arguments) > 6 else False
+    groups_grow = walk.growth.number(index, 8) != 1.0
+    for each in bias:
+        if walk.fact(each).is_learned:
+            walk.vector_use(index, each, result)
+    dims = len(walk.shape(kernel))
+    summed, stays = (0, 1) if transposed else (1, 0)
+    if transposed and groups_grow:
+        # Its first dimension counts the groups, so that nothing is summed but the kernel.
+        summed, stays = 1, 0
+        fact = walk.fact(kernel)
+        if walk.shape(kernel)[1] == 1 and fact.is_learned:
+            walk.vector_use(index, kernel, result)
+            return Fact(Kind.SIGNAL, walk.full(result), walk.fact(signal).ratio * fact.ratio)
+    window = tuple(range(2, dims))
+    kept: list[int | None] = [None] * len(walk.shape(result))
+    kept[1] = stays
+    channels = (1,) if walk.growth.grows(kernel, summed) else ()
+    one = Side(signal, channels, (0, None, *range(2, len(kept))))
+    return contract(walk, index, result, one, Side(kernel, (summed, *window), tuple(kept)))
+
+
+def distance(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of distances: the root of a sum of squares over the last dimension."""
+    x, y = operation.inputs[:2]
+    facts = [walk.fact(v) for v in (x, y)]
+    fan = walk.growth.sizes(x, (len(walk.shape(x)) - 1,))
+    for value, fact in zip((x, y), facts, strict=True):
+        if fact.is_learned:
+            walk.vector_use(index, value, result)
+    ratio, causes = max(fact.ratio for fact in facts), causes_of(facts)
+    if fan:
+        ratio *= (fan[1] / fan[0]) ** 0.5
+        causes |= {Cause("product", index, fan)}
+    return Fact(dependence(facts), walk.full(result), ratio, causes=causes)
+
+
+def summed_product(
+    walk: Walk, index: int, value: int, result: int, dims: Sequence[int], fan: Sizes, *, mean: bool
+) -> Fact | None:
+    """Return the fact of a product of a signal and a weight that is summed afterwards.
+
+    None where the value is no such product.
+    """
+    fact = walk.fact(value)
+    factors = [f for f in fact.product if any(f.varies[d] for d in dims)]
+    weights = [f for f in factors if f.kind == Kind.PARAMETERS]
+    if not weights or len(factors) < 2:
+        return None
+    for name, leaf in weights[-1].leaves.items():
+        rest = [d for d in range(len(leaf.dims)) if d not in dims]
+        summed = frozenset[int]().union(*(leaf.dims[d] for d in dims))
+        walk.use(
+            name,
+            Use(
+                "contraction" if summed else "vector",
+                index,
+                result,
+                fan=fan if summed else None,
+                kept=walk.kept(value, leaf, rest),
+                growing=walk.growing(value, leaf),
+                summed=summed,
+                stays=frozenset[int]().union(*(leaf.dims[d] for d in rest)),
+                operand=value,
+                is_normalised=abs(leaf.degree) < 1e-6,
+            ),
+        )
+    made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)
+    if mean:
+        shrink = fan[0] / fan[1]
+        return scaled(made, shrink, Cause("number", index, fan, shrink))
+    return made

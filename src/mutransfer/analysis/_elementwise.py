@@ -1,0 +1,276 @@
+"""Sums, products, powers and functions of entries, and values put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..reading import Operation, Ref
+from ._facts import (
+    Cause,
+    Fact,
+    Factor,
+    Kind,
+    Leaf,
+    causes_of,
+    dependence,
+    is_one,
+    merged,
+)
+from ._operations import SOFTMAXES
+from ._walk import Walk, even, scaled
+
+_POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
+
+
+def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a sum or difference of two values, or of a value and a number."""
+    values = list(operation.inputs)
+    facts = {v: walk.moved(operation, v, result) for v in values}
+    if len(values) == 1:
+        # A small number does not matter; another one fixes the scale.
+        return replace(facts[values[0]], product=())
+    signals = [v for v in values if facts[v].is_signal]
+    learned = [v for v in values if facts[v].is_learned]
+    if not signals:
+        if not learned:
+            return walk.constant(result)
+        leaves = merged(facts[v].leaves for v in learned)
+        one = facts[learned[0]]
+        multiplied = frozenset[frozenset[str]]().union(*(facts[v].multiplied for v in learned))
+        return Fact(
+            Kind.PARAMETERS,
+            walk.full(result),
+            one.ratio,
+            leaves,
+            one.causes,
+            multiplied=multiplied,
+        )
+    for value in learned:
+        walk.vector_use(index, value, result)
+    alpha = walk.growth.number(index, "alpha")
+    ratios = [facts[v].ratio for v in signals]
+    if not is_one(alpha) and len(signals) == 2:
+        ratios[1] *= alpha
+        cause = Cause("number", index, factor=alpha)
+        walk.learn(signals[1], scaled(walk.fact(signals[1]), alpha, cause))
+    if len(ratios) == 2 and not is_one(ratios[0] / ratios[1]):
+        for value in signals:
+            walk.check(value, "a sum with another signal")
+        return Fact(Kind.SIGNAL, walk.full(result))
+    return Fact(
+        Kind.SIGNAL,
+        walk.full(result),
+        ratios[0],
+        causes=causes_of(facts[v] for v in signals),
+        parts=facts[signals[0]].parts,
+    )
+
+
+def product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a product or quotient of two values, or of a value and a number."""
+    divides = operation.name != "mul"
+    if len(operation.inputs) == 1:
+        return _times_number(walk, index, operation, result, divides=divides)
+    values = list(operation.inputs)
+    one, other = (walk.moved(operation, v, result) for v in values)
+    kind = dependence((one, other))
+    if kind == Kind.CONSTANT:
+        return walk.constant(result)
+    sign = -1.0 if divides else 1.0
+    ratio, causes = one.ratio * other.ratio**sign, causes_of((one, other))
+    varies = tuple(a or b for a, b in zip(one.varies, other.varies, strict=True))
+    if kind == Kind.PARAMETERS:
+        leaves = dict(one.leaves)
+        for name, leaf in other.leaves.items():
+            known = leaves.get(name)
+            dims, degree = leaf.dims, sign * leaf.degree
+            if known is not None:
+                dims = tuple(a | b for a, b in zip(leaf.dims, known.dims, strict=True))
+                degree += known.degree
+            leaves[name] = Leaf(dims, degree)
+        pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b}
+        return Fact(
+            kind,
+            varies,
+            ratio,
+            leaves,
+            causes,
+            multiplied=one.multiplied | other.multiplied | pairs,
+        )
+    for value, fact in zip(values, (one, other), strict=True):
+        if fact.kind == Kind.CONSTANT and not fact.is_even:
+            causes |= {Cause("constant", index, factor=fact.ratio**sign)}
+        if fact.is_learned:
+            walk.vector_use(index, value, result)
+    factors = _factors(one) + (() if divides else _factors(other))
+    factors = tuple(f for f in factors if f.kind != Kind.CONSTANT)[-6:]
+    return Fact(
+        kind,
+        varies,
+        ratio,
+        causes=causes,
+        product=factors if len(factors) > 1 else (),
+        parts={**other.parts, **one.parts},
+    )
+
+
+def _factors(fact: Fact) -> tuple[Factor, ...]:
+    return fact.product or (Factor(fact.kind, fact.varies, fact.leaves),)
+
+
+def _times_number(
+    walk: Walk, index: int, operation: Operation, result: int, *, divides: bool
+) -> Fact:
+    fact = walk.moved(operation, operation.inputs[0], result)
+    inverted = divides and not isinstance(operation.arguments[0], Ref)
+    position = 0 if not isinstance(operation.arguments[0], Ref) else 1
+    factor = walk.growth.number(index, position)
+    if inverted:
+        leaves = {n: Leaf(leaf.dims, -leaf.degree) for n, leaf in fact.leaves.items()}
+        fact = replace(fact, ratio=1 / fact.ratio, leaves=leaves, product=())
+    elif divides:
+        factor = 1 / factor
+    return scaled(fact, factor, Cause("number", index, factor=factor))
+
+
+def power(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a power of a value."""
+    fact = walk.moved(operation, operation.inputs[0], result)
+    exponent = _POWERS.get(operation.name)
+    if exponent is None:
+        last = operation.arguments[1] if len(operation.arguments) > 1 else 1
+        exponent = float(last) if isinstance(last, int | float) else 1.0
+    if fact.kind == Kind.CONSTANT:
+        return walk.constant(result)
+    leaves = {n: Leaf(leaf.dims, leaf.degree * exponent) for n, leaf in fact.leaves.items()}
+    squared = _factors(fact) * 2 if exponent == 2 and fact.is_signal else ()
+    return replace(fact, ratio=fact.ratio**exponent, leaves=leaves, product=squared[-6:])
+
+
+def function(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a nonlinear function, whose input has to have one size."""
+    values = list(operation.inputs)
+    kind = dependence(map(walk.fact, values))
+    if kind == Kind.CONSTANT:
+        return walk.constant(result)
+    for value in values:
+        walk.check(value, operation.name)
+        if kind == Kind.SIGNAL and walk.fact(value).is_learned:
+            walk.vector_use(index, value, result)
+    fact = Fact(kind, walk.full(result))
+    if operation.name in SOFTMAXES:
+        fact = _softmax(walk, index, operation, result, fact)
+    if kind == Kind.PARAMETERS:
+        return replace(fact, leaves=_reshaped(walk, result, walk.fact(values[0]).leaves))
+    return fact
+
+
+def _softmax(walk: Walk, index: int, operation: Operation, result: int, fact: Fact) -> Fact:
+    """Return the fact of weights that sum to one, over a dimension that may grow."""
+    last = operation.arguments[1] if len(operation.arguments) > 1 else -1
+    dim = int(last) % len(walk.shape(result)) if isinstance(last, int) else -1
+    fan = walk.growth.sizes(result, (dim,)) if walk.shape(result) else None
+    return scaled(fact, fan[0] / fan[1], Cause("softmax", index, fan)) if fan else fact
+
+
+def _reshaped(walk: Walk, result: int, leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
+    """Return leaves of a function of a weight; where its shape is another, they run everywhere."""
+    found = {}
+    for name, leaf in leaves.items():
+        every = frozenset[int]().union(*leaf.dims)
+        alike = len(leaf.dims) == len(walk.shape(result))
+        dims = leaf.dims if alike else (every,) * len(walk.shape(result))
+        found[name] = Leaf(dims)
+    return found
+
+
+def joined(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of values side by side (cat) or in a new dimension (stack)."""
+    values = list(operation.inputs)
+    facts = [walk.fact(v) for v in values]
+    kind, stacks = dependence(facts), operation.name == "stack"
+    if kind == Kind.CONSTANT:
+        return walk.constant(result)
+    last = operation.arguments[1] if len(operation.arguments) > 1 else 0
+    dim = (last if isinstance(last, int) else 0) % len(walk.shape(result))
+    if kind == Kind.PARAMETERS:
+        return _joined_weights(walk, result, facts, dim, stacks=stacks)
+    for value, fact in zip(values, facts, strict=True):
+        if fact.is_learned:
+            walk.vector_use(index, value, result)
+    if len({round(f.ratio, 6) for f in facts if f.is_signal}) > 1:
+        for value in values:
+            walk.check(value, "a concatenation")
+    signals = [walk.fact(v) for v in values if walk.fact(v).is_signal]
+    parts = {} if stacks else _parts(walk, values, result, dim)
+    return Fact(
+        Kind.SIGNAL, walk.full(result), signals[0].ratio, causes=causes_of(signals), parts=parts
+    )
+
+
+def _joined_weights(walk: Walk, result: int, facts: list[Fact], dim: int, *, stacks: bool) -> Fact:
+    leaves: dict[str, Leaf] = {}
+    for fact in facts:
+        for name, leaf in fact.leaves.items():
+            dims = leaf.dims
+            if stacks:
+                dims = (*dims[:dim], frozenset[int](), *dims[dim:])
+            leaves = merged((leaves, {name: Leaf(dims, leaf.degree)}))
+    return Fact(Kind.PARAMETERS, walk.full(result), facts[0].ratio, leaves)
+
+
+def _parts(
+    walk: Walk, values: list[int], result: int, dim: int
+) -> dict[int, tuple[tuple[int, int], ...]]:
+    """Return the pieces of a dimension where a growing one stands beside one that does not."""
+    n = len(walk.shape(result))
+    pieces = [v for v in values if len(walk.shape(v)) == n]
+    sizes = tuple((walk.shape(v)[dim], walk.growth.shape(v)[dim]) for v in pieces)
+    grown = [v for v in pieces if walk.growth.grows(v, dim)]
+    ratios = {round(b / a, 9) for a, b in sizes if a}
+    if not grown or len(ratios) < 2:
+        return {}
+    walk.growth.concatenated.add((walk.shape(result)[dim], walk.growth.shape(result)[dim]))
+    return {dim: sizes}
+
+
+def placed(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a value into which others are written, or of a mixture of values."""
+    values = list(operation.inputs)
+    facts = [walk.fact(v) for v in values]
+    kind = dependence(facts)
+    if kind == Kind.CONSTANT:
+        return walk.constant(result)
+    if operation.name == "copy":
+        source = walk.moved(operation, values[-1], result)
+        return replace(source, varies=walk.full(result))
+    if kind == Kind.PARAMETERS:
+        leaves = merged(_reshaped(walk, result, f.leaves) for f in facts)
+        most = max(facts, key=lambda f: len(f.leaves))
+        return Fact(kind, walk.full(result), most.ratio, leaves, most.causes)
+    for value, fact in zip(values, facts, strict=True):
+        if fact.is_learned:
+            walk.vector_use(index, value, result)
+    signals = [f for f in facts if f.is_signal]
+    floats = [v for v in values if walk.fact(v).is_signal and walk.program.values[v].is_float]
+    if operation.name in {"addcmul", "addcdiv"}:
+        return _added_product(walk, operation, result)
+    if len({round(walk.fact(v).ratio, 6) for v in floats}) > 1:
+        for value in floats:
+            walk.check(value, "a sum with another signal")
+        return Fact(kind, walk.full(result))
+    chosen = walk.fact(floats[0]) if floats else even(signals[0])
+    return Fact(kind, walk.full(result), chosen.ratio, causes=chosen.causes)
+
+
+def _added_product(walk: Walk, operation: Operation, result: int) -> Fact:
+    """Return the fact of x + a * b, or x + a / b."""
+    x, a, b = (walk.moved(operation, v, result) for v in operation.inputs[:3])
+    sign = 1.0 if operation.name == "addcmul" else -1.0
+    added = a.ratio * b.ratio**sign
+    if x.is_signal and not is_one(x.ratio / added):
+        for value in operation.inputs[:3]:
+            walk.check(value, "a sum with another signal")
+        return Fact(Kind.SIGNAL, walk.full(result))
+    return Fact(Kind.SIGNAL, walk.full(result), added, causes=causes_of((x, a, b)))

@@ -1,0 +1,132 @@
+"""What is known of a value: what it is made of, and how the size of its entries grows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ._growth import Sizes
+
+CLOSE = 1e-4
+"""Logarithms of ratios below this are rounding."""
+
+
+class Kind(Enum):
+    """What a value depends on."""
+
+    CONSTANT = "constants alone"
+    PARAMETERS = "parameters and constants"
+    SIGNAL = "the model's input"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """An operation that makes entries grow or shrink with the size.
+
+    Attributes:
+        kind: "number" or "constant" (the model's own factor), "product" (two signals summed over a
+            growing dimension), "sum" (one signal), "softmax", "unit length" or "normalised
+            readout".
+        operation: Its index in the base program.
+        sizes: The summed dimension, base and other; None for numbers.
+        factor: The number, other over base.
+    """
+
+    kind: str
+    operation: int
+    sizes: Sizes | None = None
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A parameter inside a value that is made of parameters.
+
+    Attributes:
+        dims: For each dimension of the value, the parameter's dimensions that vary along it.
+        degree: Degree of homogeneity; 0 where the parameter is normalised.
+    """
+
+    dims: tuple[frozenset[int], ...]
+    degree: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One factor of a product of signals and parameters that was not summed yet."""
+
+    kind: Kind
+    varies: tuple[bool, ...]
+    leaves: Mapping[str, Leaf] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is known of one value.
+
+    Attributes:
+        kind: What it depends on.
+        varies: True for the dimensions along which it varies.
+        ratio: Size of its entries, other over base, if all parameters so far follow muP.
+        leaves: The parameters in a value of parameters.
+        causes: What makes the ratio differ from 1.
+        product: The factors of a product not yet summed.
+        parts: Sizes of the pieces along a concatenated dimension.
+        multiplied: Pairs of parameters that multiply each other.
+    """
+
+    kind: Kind
+    varies: tuple[bool, ...]
+    ratio: float = 1.0
+    leaves: Mapping[str, Leaf] = field(default_factory=dict)
+    causes: frozenset[Cause] = frozenset()
+    product: tuple[Factor, ...] = ()
+    parts: Mapping[int, tuple[Sizes, ...]] = field(default_factory=dict)
+    multiplied: frozenset[frozenset[str]] = frozenset()
+
+    @property
+    def is_even(self) -> bool:
+        """True if its entries have the same size in both programs."""
+        return is_one(self.ratio)
+
+    @property
+    def is_signal(self) -> bool:
+        """True if it depends on the model's input."""
+        return self.kind == Kind.SIGNAL
+
+    @property
+    def is_learned(self) -> bool:
+        """True if it is made of parameters and constants."""
+        return self.kind == Kind.PARAMETERS
+
+
+def is_one(ratio: float) -> bool:
+    """Return True for a ratio of 1, but for rounding."""
+    return abs(math.log(ratio)) < CLOSE
+
+
+def dependence(facts: Iterable[Fact]) -> Kind:
+    """Return what a function of values depends on."""
+    kinds = {fact.kind for fact in facts}
+    return next((k for k in (Kind.SIGNAL, Kind.PARAMETERS) if k in kinds), Kind.CONSTANT)
+
+
+def causes_of(facts: Iterable[Fact]) -> frozenset[Cause]:
+    """Return the causes of several values together."""
+    return frozenset[Cause]().union(*(fact.causes for fact in facts))
+
+
+def merged(leaves: Iterable[Mapping[str, Leaf]]) -> dict[str, Leaf]:
+    """Return the leaves of a sum of values of parameters."""
+    found: dict[str, Leaf] = {}
+    for each in leaves:
+        for name, leaf in each.items():
+            known = found.get(name)
+            if known is None or len(known.dims) != len(leaf.dims):
+                found[name] = leaf
+            else:
+                dims = tuple(a | b for a, b in zip(known.dims, leaf.dims, strict=True))
+                found[name] = Leaf(dims, known.degree)
+    return found

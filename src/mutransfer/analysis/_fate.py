@@ -1,0 +1,80 @@
+"""What becomes of a value: the operations that it ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ._operations import (
+    CONVOLUTIONS,
+    KEPT,
+    LOG_SOFTMAXES,
+    NORMS,
+    PRODUCTS,
+    SOFTMAXES,
+)
+from ._walk import Walk
+
+
+def fate(walk: Walk, value: int) -> set[str]:
+    """Return the ends of a value.
+
+    "output", "softmax", "topk", "norm", "matrix" (summed with something), "factor" (multiplied with
+    a signal) and "width" (put side by side along a growing dimension). Functions of entries are
+    passed.
+    """
+    program, found = walk.program, set[str]()
+    todo, seen = [value], set[int]()
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        if at in program.outputs:
+            found.add("output")
+        for operation in walk.signals.users[at]:
+            name, inputs = operation.name, operation.inputs
+            if name in NORMS:
+                found.add("norm")
+            elif name in SOFTMAXES:
+                found.add("softmax")
+            elif name in {"topk", "sort", "argsort"}:
+                found.add("topk")
+            elif name in PRODUCTS | CONVOLUTIONS and at not in _added(name, inputs):
+                found.add("matrix")
+            elif name in {"mul", "div"} and sum(walk.fact(i).is_signal for i in inputs) == 2:
+                found.add("factor")
+            elif name in {"cat", "stack"} and any(map(_grown(walk), operation.results)):
+                found.add("width")
+            else:
+                todo += [i for i in operation.results if i is not None]
+            if name in LOG_SOFTMAXES:
+                found.add("output")
+    return found
+
+
+def _added(name: str, inputs: tuple[int, ...]) -> tuple[int, ...]:
+    return inputs[:1] if name in {"addmm", "baddbmm", "addmv", "addbmm"} else ()
+
+
+def _grown(walk: Walk) -> Callable[[int | None], bool]:
+    return lambda i: i is not None and bool(walk.growth.growing(i))
+
+
+def is_key_value(walk: Walk, value: int) -> bool:
+    """Return True for keys or values that several queries share.
+
+    They reach a product of two signals through moves, numbers and norms alone.
+    """
+    todo, seen = [value], set[int]()
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        for operation in walk.signals.users[at]:
+            signals = [i for i in operation.inputs if walk.fact(i).is_signal]
+            if operation.name in {"bmm", "baddbmm"} and len(signals) == 2:
+                return True
+            if operation.name in KEPT | NORMS | {"mul", "add", "sub", "cat", "stack", "div"}:
+                todo += [i for i in operation.results if i is not None]
+    return False

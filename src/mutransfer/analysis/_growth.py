@@ -1,0 +1,164 @@
+"""Two programs of one architecture, operation by operation, and what grew between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from ..core import MutransferError
+from ..reading import Operation, Program, Ref, Value
+from ._stars import Stars
+
+Sizes = tuple[int, int]
+"""A size in the base and in the other program."""
+
+_EXACT = 1e-9
+_SAME_NUMBER = 1e-6
+
+
+class Growth:
+    """The base program with the sizes, numbers and constants of another one beside it.
+
+    A dimension grows if its two sizes differ by a ratio that some parameter has, or by a product or
+    quotient of such ratios. Other sizes that differ depend on data.
+
+    Args:
+        base: The program that is walked.
+        other: The same architecture at another size, smaller or larger.
+        stars: The runs of layers whose number differs.
+    """
+
+    def __init__(self, base: Program, other: Program, stars: Stars) -> None:
+        self.base, self.other, self.stars = base, other, stars
+        self.concatenated: set[Sizes] = set()
+        self.operation_of: dict[int, Operation] = {}
+        self._value_of: dict[int, int] = {}
+        self.unpaired: list[int] = []
+        self.first_difference = ""
+        self._pair()
+        self._parameter_sizes, self._ratios = set[Sizes](), {1.0}
+        for i, value in enumerate(base.values):
+            if value.kind == "parameter":
+                for pair in zip(value.shape, self.shape(i), strict=True):
+                    if pair[0] != pair[1]:
+                        self._parameter_sizes.add(pair)
+                        self._ratios.add(pair[1] / pair[0])
+        self._admitted = {a * b for a in self._ratios for b in self._ratios}
+        self._admitted |= {a / b for a in self._ratios for b in self._ratios}
+
+    def shape(self, value: int) -> tuple[int, ...]:
+        """Return the shape of a value of the base in the other program."""
+        other = self._other(value)
+        return (other or self.base.values[value]).shape
+
+    def sizes(self, value: int, dims: Sequence[int]) -> Sizes | None:
+        """Return the number of entries along dimensions; None where none of them grows."""
+        if not any(self.grows(value, d) for d in dims):
+            return None
+        here, there = self.base.values[value].shape, self.shape(value)
+        return math.prod(here[d] for d in dims), math.prod(there[d] for d in dims)
+
+    def grows(self, value: int, dim: int) -> bool:
+        """Return True if this dimension of a value grows with the model."""
+        pair = self.base.values[value].shape[dim], self.shape(value)[dim]
+        if pair[0] == pair[1] or 0 in pair:
+            return False
+        if pair in self._parameter_sizes or pair in self.concatenated:
+            return True
+        ratio = pair[1] / pair[0]
+        return any(abs(ratio - known) < _EXACT for known in self._admitted)
+
+    def growing(self, value: int) -> list[int]:
+        """Return the dimensions of a value that grow."""
+        return [d for d in range(len(self.base.values[value].shape)) if self.grows(value, d)]
+
+    def number(self, index: int, position: int | str) -> float:
+        """Return the ratio of a number among an operation's arguments, other over base."""
+        here, there = self.base.operations[index], self.operation_of.get(index)
+        if there is None:
+            return 1.0
+        a, b = _argument(here, position), _argument(there, position)
+        known = isinstance(a, int | float) and isinstance(b, int | float)
+        return abs(b / a) if known and a and b and math.isfinite(b / a) else 1.0
+
+    def magnitude(self, value: int) -> float:
+        """Return the ratio of a constant's entries where one factor explains all; else 1."""
+        here, there = self.base.values[value].magnitude, self._other(value)
+        if here is None or there is None or there.magnitude is None:
+            return 1.0
+        ratios = [b / a for a, b in zip(here, there.magnitude, strict=True)]
+        alike = max(ratios) - min(ratios) < _SAME_NUMBER * max(ratios)
+        return ratios[0] if alike and there.shape == self.base.values[value].shape else 1.0
+
+    def _other(self, value: int) -> Value | None:
+        index = self._value_of.get(value)
+        return None if index is None else self.other.values[index]
+
+    def _pair(self) -> None:
+        for (i, here), there in self._paired():
+            self.operation_of[i] = there
+            for a, b in zip(here.results, there.results, strict=False):
+                self._match(a, b)
+            for a, b in zip(_references(here), _references(there), strict=False):
+                self._match(a, b)
+        names = {v.name: i for i, v in enumerate(self.other.values) if v.kind == "parameter"}
+        for i, value in enumerate(self.base.values):
+            if value.kind == "parameter" and value.name in names:
+                self._match(i, names[value.name])
+        for a, b in zip(self.base.outputs, self.other.outputs, strict=False):
+            self._match(a, b)
+
+    def _match(self, a: int | None, b: int | None) -> None:
+        if a is None or b is None:
+            return
+        same = len(self.base.values[a].shape) == len(self.other.values[b].shape)
+        if same and self.base.values[a].kind == self.other.values[b].kind:
+            self._value_of.setdefault(a, b)
+
+    def _paired(self) -> Iterator[tuple[tuple[int, Operation], Operation]]:
+        """Yield operations of the base, each with its counterpart."""
+        here, there = self.base.operations, self.other.operations
+        blocks = [(0, 0, len(here))]
+        if [op.name for op in here] != [op.name for op in there]:
+            keys = [[(self.stars.star(op.module), op.name) for op in ops] for ops in (here, there)]
+            matcher = SequenceMatcher(a=keys[0], b=keys[1], autojunk=False)
+            blocks = [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
+        covered = set[int]()
+        for i, j, length in blocks:
+            covered |= set(range(i, i + length))
+            for k in range(length):
+                yield (i + k, here[i + k]), there[j + k]
+        self.unpaired = [i for i in range(len(here)) if i not in covered]
+        if self.unpaired:
+            operation = here[self.unpaired[0]]
+            where = f" in {operation.module}" if operation.module else ""
+            self.first_difference = f"{operation.name}{where}"
+
+
+def check_same_inputs(base: Program, target: Program) -> None:
+    """Raise where the two forward passes took inputs of different shapes.
+
+    Raises:
+        MutransferError: naming the shapes.
+    """
+    shapes = [[v.shape for v in p.values if v.kind == "input"] for p in (base, target)]
+    if shapes[0] != shapes[1]:
+        raise MutransferError(
+            f"the model was read with inputs of shapes {shapes[1]} and the base with {shapes[0]}, "
+            "so they are made for different data; build both for the same data, or give "
+            "example_inputs= that both take"
+        )
+
+
+def _references(operation: Operation) -> list[int]:
+    return list(operation.inputs)
+
+
+def _argument(operation: Operation, position: int | str) -> Any:
+    if isinstance(position, str):
+        return operation.keywords.get(position)
+    arguments = operation.arguments
+    found = arguments[position] if position < len(arguments) else None
+    return None if isinstance(found, Ref | bool) else found

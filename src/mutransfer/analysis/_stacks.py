@@ -1,0 +1,114 @@
+"""Stacks of repeated branches: how many times as many, for each stack of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..reading import Program
+from ._stars import Stars
+from ._streams import Join, Streams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The residual branches of one forward pass.
+
+    Attributes:
+        joins: The joins that count, in the order of the forward pass.
+        place: For each parameter in a branch, the join that decides its place.
+        counts: For each parameter in a branch, the number of such branches on one stream.
+        normalised: Number of joins whose stream is normalised since the join before.
+        decayed: Number of joins whose stream is multiplied by a number since the join before.
+        outside: Parameters of matrices outside branches that act on each other's results.
+    """
+
+    joins: tuple[Join, ...]
+    place: Mapping[str, Join]
+    counts: Mapping[str, int]
+    normalised: int
+    decayed: int
+    outside: frozenset[str]
+
+    @property
+    def deepest(self) -> int:
+        """Number of matrices in series of the deepest branch."""
+        return max((join.matrices for join in self.joins), default=0)
+
+
+def stack_of(program: Program, stars: Stars) -> Stack:
+    """Return the residual branches of a forward pass.
+
+    Args:
+        program: The forward pass.
+        stars: The runs of layers that grow.
+    """
+    streams = Streams(program)
+    joins = streams.joins
+    counts = _counts(streams, joins, stars)
+    place: dict[str, Join] = {}
+    best: dict[str, tuple[int, int]] = {}
+    for join in joins:
+        rank = counts[join.value], len(join.tensors)
+        for name in join.tensors:
+            if rank > best.get(name, (0, 0)):
+                place[name], best[name] = join, rank
+    chosen = {id(join) for join in place.values()}
+    kept = tuple(join for join in joins if id(join) in chosen)
+    return Stack(
+        joins=kept,
+        place=place,
+        counts={name: rank[0] for name, rank in best.items()},
+        normalised=streams.normalised(joins),
+        decayed=streams.decayed(joins),
+        outside=_chained(streams, frozenset(place), stars),
+    )
+
+
+def _counts(streams: Streams, joins: list[Join], stars: Stars) -> dict[int, int]:
+    """Return, for each join, the branches of its kind on its stream.
+
+    Branches count together if the tensors that end them are of one growing container: layers of
+    two kinds in turn are one stack, an encoder and a decoder are two. Joins that start anew in
+    every layer, such as a skip inside a branch, count once.
+    """
+    root: dict[int, int] = {}
+    values = [join.value for join in joins]
+    for join in joins:
+        passed = streams.through[join.stream]
+        before = [v for v in values if v < join.value and passed >> v & 1]
+        root[join.value] = root[before[-1]] if before else join.value
+    kinds = {join.value: _kinds(join, stars) for join in joins}
+    on_stream = Counter((root[v], kind) for v in values for kind in kinds[v])
+    longest: Counter[str] = Counter()
+    for (_, kind), count in on_stream.items():
+        longest[kind] = max(longest[kind], count)
+    return {v: max((longest[kind] for kind in kinds[v]), default=1) for v in values}
+
+
+def _kinds(join: Join, stars: Stars) -> set[str]:
+    names = join.signal.tensors or join.tensors
+    return {stars.container(name) for name in names}
+
+
+def _chained(streams: Streams, inside: frozenset[str], stars: Stars) -> frozenset[str]:
+    """Return the parameters of growing runs that act on each other's results outside branches."""
+    found, results = set[str](), dict[str, list[int]]()
+    ancestors = streams.signals.ancestors
+    for value, names in streams.matrices_outside(inside):
+        for name in names:
+            starred = stars.star(name)
+            if starred == name:
+                continue
+            if any(ancestors[value] >> earlier & 1 for earlier in results.get(starred, ())):
+                found.add(name)
+            results.setdefault(starred, []).append(value)
+    return frozenset(found)
+
+
+def ratio(here: Stack, there: Stack, name: str, counterpart: str) -> Fraction:
+    """Return how many times as many branches of this tensor's kind the other model has."""
+    count, other = here.counts.get(name), there.counts.get(counterpart)
+    return Fraction(other, count) if count and other else Fraction(1)

@@ -1,0 +1,50 @@
+"""Names with a star where the number counts a run of layers that grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_Numbers = dict[str, set[str]]
+
+
+class Stars:
+    """The containers whose number of layers differs between two models.
+
+    Args:
+        names: Names of the parameters of one model.
+        others: Names of the parameters of the other one.
+    """
+
+    def __init__(self, names: Iterable[str], others: Iterable[str]) -> None:
+        here, there = _numbers(names), _numbers(others)
+        self.growing = {
+            prefix
+            for prefix, numbers in here.items()
+            if prefix in there and len(numbers) != len(there[prefix])
+        }
+
+    def star(self, name: str) -> str:
+        """Return the name with a star for each number that counts a growing run."""
+        if not self.growing:
+            return name
+        parts = name.split(".")
+        return ".".join(
+            "*" if part.isdigit() and ".".join(parts[:i]) in self.growing else part
+            for i, part in enumerate(parts)
+        )
+
+    def container(self, name: str) -> str:
+        """Return the growing container of a parameter; its own name where there is none."""
+        starred = self.star(name)
+        return starred.split("*")[0] + "*" if "*" in starred else starred
+
+
+def _numbers(names: Iterable[str]) -> _Numbers:
+    """Return the numbers that follow each prefix of a name."""
+    found: _Numbers = {}
+    for name in names:
+        parts = name.split(".")
+        for i, part in enumerate(parts):
+            if part.isdigit():
+                found.setdefault(".".join(parts[:i]), set()).add(part)
+    return found

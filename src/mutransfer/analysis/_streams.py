@@ -1,0 +1,378 @@
+"""Residual streams of one forward pass: joins, and the branches that they add."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..reading import Operation, Program, Ref, Signal
+from ._operations import (
+    BOUNDED,
+    CONVOLUTIONS,
+    COPIES,
+    NONLINEAR,
+    NORMS,
+    PLACED,
+    PRODUCTS,
+    VIEWS,
+)
+from ._signals import Signals, parameters_of
+
+_LINEAR = (VIEWS | COPIES | PLACED | {"mean", "index", "gather", "cat"}) - {
+    *("addcmul", "addcdiv", "lerp", "maximum", "minimum")
+}
+_SLICES = frozenset(
+    {"slice", "select", "split", "split_with_sizes", "chunk", "narrow", "unsafe_split", "unbind"}
+)
+_CONTRACTIONS = PRODUCTS | CONVOLUTIONS
+_ACCUMULATING = frozenset({"index_add", "scatter_add", "index_put", "_index_put_impl"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """A branch that is added to its stream.
+
+    Attributes:
+        value: The stream after the sum.
+        stream: The stream before the sum.
+        end: The end of the branch; the sum itself where one operation makes both.
+        top: The latest point of the stream that the branch reads.
+        tensors: The parameters in the branch.
+        signal: What could multiply its end.
+        matrices: Weight matrices in series.
+        operation: The sum.
+        is_projected: True if the stream passes through a matrix of its own at this join.
+    """
+
+    value: int
+    stream: int
+    end: int
+    top: int
+    tensors: frozenset[str]
+    signal: Signal
+    matrices: int
+    operation: Operation
+    is_projected: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """The two sides of a join."""
+
+    value: int
+    stream: int
+    end: int
+    top: int
+    tensors: frozenset[str]
+    operation: Operation
+    is_projected: bool
+
+
+class Streams:
+    """The joins of a program, in the order of its forward pass.
+
+    Sets of values are bits of integers, so that a large graph is searched fast.
+
+    Args:
+        program: The forward pass.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.signals = program, Signals(program)
+        self.values = program.values
+        n = len(self.values)
+        self.copies = [1 << i for i in range(n)]
+        self.through = [1 << i for i in range(n)]
+        self.images = [0] * n
+        self.series = [0] * n
+        for operation in program.operations:
+            for result in operation.results:
+                if result is not None:
+                    self._follow(operation, result)
+
+    def _follow(self, operation: Operation, result: int) -> None:
+        """Note the values of which a result is a linear copy, and those through functions."""
+        signals = [i for i in operation.inputs if self._is_active(i)]
+        name = operation.name
+        copied = self._copied(operation, result, signals)
+        for i in copied:
+            self.copies[result] |= self.copies[i]
+            self.through[result] |= self.through[i]
+            self.images[result] |= self.images[i]
+        functions = NORMS | NONLINEAR | BOUNDED | {"relu", "leaky_relu"}
+        if name in functions and signals:
+            self.through[result] |= self.through[signals[0]]
+        if name in NORMS and "batch" in name and signals:
+            self.images[result] |= self.images[signals[0]]
+        self.series[result] = max((self.series[i] for i in operation.inputs), default=0)
+        weighted = self._weight(operation)
+        if weighted is not None and self.signals.is_signal[result]:
+            self.series[result] += 1
+            if signals and not self.images[signals[0]]:
+                self.images[result] = self.copies[signals[0]]
+
+    def _weight(self, operation: Operation) -> int | None:
+        """Return the learned matrix of a contraction."""
+        if operation.name not in _CONTRACTIONS:
+            return None
+        weights = [i for i in operation.inputs if self.signals.is_weight(i)]
+        return next((i for i in weights if len(self.values[i].shape) > 1), None)
+
+    def _copied(self, operation: Operation, result: int, signals: list[int]) -> list[int]:
+        """Return the signals of which the result is a linear copy."""
+        name = operation.name
+        if name in _LINEAR and not (name in _SLICES and self._slices_features(operation)):
+            return signals[:1] if name in {"index", "gather"} else signals
+        if name in {"add", "sub"}:
+            return signals
+        if name == "addcmul":
+            return [i for i in operation.inputs[:1] if self._is_active(i)]
+        if name in {"addmm", "baddbmm", "addmv"}:
+            return [i for i in operation.inputs[:1] if self._is_active(i)]
+        if name in {"mul", "div"} and len(signals) == 1:
+            return signals
+        return self._summed_stack(operation)
+
+    def _summed_stack(self, operation: Operation) -> list[int]:
+        """Return the values that a sum over a stack of them adds."""
+        maker = self.program.makers.get(operation.inputs[0]) if operation.inputs else None
+        if operation.name != "sum" or maker is None or maker.name != "stack":
+            return []
+        dims = operation.arguments[1] if len(operation.arguments) > 1 else None
+        n = len(self.values[operation.inputs[0]].shape)
+        at = maker.arguments[1] if len(maker.arguments) > 1 else 0
+        one = isinstance(dims, tuple) and len(dims) == 1 and dims[0] % n == at % n
+        return [i for i in maker.inputs if self._is_active(i)] if one else []
+
+    def _slices_features(self, operation: Operation) -> bool:
+        """Return True for a slice of the last dimension, which is another signal."""
+        shape = self.values[operation.inputs[0]].shape
+        numbers = [n for n in operation.arguments[1:] if isinstance(n, int)]
+        sized = operation.name in {"split", "split_with_sizes", "unsafe_split", "chunk"}
+        dim = numbers[1 if sized and operation.name != "split_with_sizes" else 0 :][:1]
+        return bool(shape) and len(shape) > 1 and (dim or [0])[0] % len(shape) == len(shape) - 1
+
+    def _is_active(self, value: int) -> bool:
+        return self.signals.is_signal[value] and self.values[value].is_float
+
+    @cached_property
+    def joins(self) -> list[Join]:
+        """The joins that add a branch with learned tensors to their stream."""
+        pairs = list(self._pairs())
+        ends = self.signals.all_of([(p.end, [p.operation]) for p in pairs])
+        return [
+            Join(
+                value=p.value,
+                stream=p.stream,
+                end=p.end,
+                top=p.top,
+                tensors=p.tensors,
+                signal=self._fused_signal(p) if p.end == p.value else signal,
+                matrices=self._matrices(p),
+                operation=p.operation,
+                is_projected=p.is_projected,
+            )
+            for p, signal in zip(pairs, ends, strict=True)
+        ]
+
+    def _fused_signal(self, pair: _Pair) -> Signal:
+        """Return what carries a branch that one operation multiplies and adds."""
+        weight = self._weight(pair.operation)
+        names = self.signals.ends(weight) if weight is not None else frozenset[str]()
+        return Signal(names or None)
+
+    def _pairs(self) -> Iterator[_Pair]:
+        found: list[_Pair] = []
+        for operation in self.program.operations:
+            for result in operation.results[:1]:
+                pair = None if result is None else self._pair(operation, result, found)
+                if pair is not None:
+                    found.append(pair)
+        yield from found
+
+    def _pair(self, operation: Operation, result: int, found: list[_Pair]) -> _Pair | None:
+        """Return the stream and the branch that an operation adds, if it adds one."""
+        terms = self._terms(operation, result)
+        for stream, end in terms:
+            if end != result and self._is_mixture(stream, end):
+                return None
+            pair = self._branch(operation, result, stream, end, found, self.copies[stream])
+            if pair is not None:
+                return pair
+        for stream, end in terms:
+            if end != result and self._is_shortcut(stream, end):
+                image = self.images[stream]
+                return self._branch(operation, result, stream, end, found, image, projected=True)
+        return None
+
+    def _is_shortcut(self, stream: int, end: int) -> bool:
+        """Return True where the stream's side is one matrix, and the branch's are several."""
+        image = self.images[stream] & self.signals.ancestors[end]
+        return (
+            bool(image)
+            and not self.copies[end] & image
+            and self.series[end] - self.series[image.bit_length() - 1] > 1
+        )
+
+    def _terms(self, operation: Operation, result: int) -> list[tuple[int, int]]:
+        """Return the possible (stream, end of the branch) of a sum."""
+        active = [i for i in operation.inputs if self._is_active(i)]
+        name, rank = operation.name, len(self.values[result].shape)
+        if name in {"addmm", "baddbmm", "addmv"} and operation.inputs[0] in active:
+            weighted = self._weight(operation) is not None
+            return [(operation.inputs[0], result)] if weighted else []
+        if name == "addcmul" and operation.inputs[0] in active:
+            factors = [i for i in operation.inputs[1:3] if self._is_active(i)]
+            return [(operation.inputs[0], max(factors))] if factors else []
+        if name == "lerp" and len(active) >= 2:
+            return [(active[0], active[1])]
+        if name in _ACCUMULATING and len(active) >= 2:
+            adds = name in {"index_add", "scatter_add"} or True in operation.arguments
+            return [(active[0], active[-1])] if adds else []
+        terms = self._summed_stack(operation) if name == "sum" else active
+        if name not in {"add", "sub", "sum"} or len(terms) < 2:
+            return []
+        if any(len(self.values[i].shape) != rank for i in terms):
+            return []
+        if len({self.values[i].shape[-1:] for i in terms}) > 1:
+            return []
+        pairs = [(a, b) for a in terms for b in terms if a != b]
+        return pairs if name != "sum" else [p for p in pairs if p[0] == terms[0]] + pairs
+
+    def _is_mixture(self, a: int, b: int) -> bool:
+        """Return True where both sides are copies of one deep signal: no branch lies between."""
+        common = self.copies[a] & self.copies[b]
+        while common:
+            low = common & -common
+            i = low.bit_length() - 1
+            if self.signals.is_signal[i] and (
+                self.signals.is_learned[i] or self.values[i].kind == "input"
+            ):
+                return True
+            common ^= low
+        return False
+
+    def _branch(
+        self,
+        operation: Operation,
+        result: int,
+        stream: int,
+        end: int,
+        found: list[_Pair],
+        source: int,
+        *,
+        projected: bool = False,
+    ) -> _Pair | None:
+        ancestors = self.signals.ancestors
+        before = ancestors[end] & ~(1 << end) if end == result else ancestors[end]
+        if end == result:
+            before = 0
+            for i in operation.inputs[1:]:
+                before |= ancestors[i]
+        common = source & before
+        if not common:
+            return None
+        top = common.bit_length() - 1
+        inside = [i for i in range(top + 1, end + 1) if self._lies_between(top, i, end)]
+        tensors = frozenset(name for i in inside for name in self._weights_of(i))
+        own = set(inside)
+        starts_elsewhere = any(
+            p.value in own and p.top not in own and p.top != top and p.tensors for p in found
+        )
+        if not tensors or starts_elsewhere:
+            return None
+        return _Pair(
+            value=result,
+            stream=stream,
+            end=end,
+            top=top,
+            tensors=tensors,
+            operation=operation,
+            is_projected=projected,
+        )
+
+    def _lies_between(self, top: int, value: int, end: int) -> bool:
+        ancestors = self.signals.ancestors
+        return bool(ancestors[end] >> value & 1 and ancestors[value] >> top & 1)
+
+    def _weights_of(self, value: int) -> Iterator[str]:
+        """Yield the parameters that an operation takes, seen through what is made of them."""
+        for i in self.program.makers[value].inputs if value in self.program.makers else ():
+            if self.signals.is_weight(i):
+                yield from parameters_of(self.signals, i)
+
+    def _matrices(self, pair: _Pair) -> int:
+        """Return the number of weight matrices in series between the stream and the end."""
+        deep: dict[int, int] = {pair.top: 0}
+        for i in range(pair.top + 1, pair.end + 1):
+            operation = self.program.makers.get(i)
+            if operation is None or not self._lies_between(pair.top, i, pair.end):
+                continue
+            before = max((deep[j] for j in operation.inputs if j in deep), default=0)
+            deep[i] = before + (self._weight(operation) is not None)
+        return deep.get(pair.end, 0)
+
+    def matrices_outside(self, inside: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
+        """Yield the results of matrices that lie in no branch, with their parameters."""
+        for operation in self.program.operations:
+            result = operation.results[0] if operation.results else None
+            if operation.name in _CONTRACTIONS and result is not None:
+                names = frozenset(self._weights_of(result)) - inside
+                if names and self.signals.is_signal[result]:
+                    yield result, names
+
+    def normalised(self, joins: list[Join]) -> int:
+        """Return the number of joins whose stream is normalised since the join before."""
+        made = sum(1 << join.value for join in joins)
+        return sum(
+            any(self.copies[source] & made for source in self._norms(self.copies[join.stream]))
+            for join in joins
+        )
+
+    def _norms(self, copies: int) -> Iterator[int]:
+        """Yield what was normalised to make one of these values."""
+        for value in _bits(copies):
+            operation = self.program.makers.get(value)
+            if operation is None:
+                continue
+            if operation.name in NORMS:
+                yield operation.inputs[0]
+            elif operation.name in {"mul", "div"}:
+                yield from self._norm_by_hand(operation)
+
+    def _norm_by_hand(self, operation: Operation) -> Iterator[int]:
+        """Yield the signal of x * rsqrt(mean(x * x)) and its like."""
+        active = [i for i in operation.inputs if self._is_active(i)]
+        if len(active) == 2:
+            for one, other in (active, active[::-1]):
+                top = self.copies[one] & self.signals.ancestors[other]
+                if top and self.series[one] == self.series[other]:
+                    yield one
+                    return
+
+    def decayed(self, joins: list[Join]) -> int:
+        """Return the number of joins whose stream is multiplied by a number since the last."""
+        return sum(self._is_decayed(join, joins) for join in joins)
+
+    def _is_decayed(self, join: Join, joins: list[Join]) -> bool:
+        copies = self.copies[join.stream]
+        earlier = [j.value for j in joins if j.value < join.value and copies >> j.value & 1]
+        if not earlier:
+            return False
+        last = max(earlier)
+        return any(self._multiplies(value) for value in _bits(copies) if value > last)
+
+    def _multiplies(self, value: int) -> bool:
+        operation = self.program.makers.get(value)
+        if operation is None or operation.name not in {"mul", "div"} or len(operation.inputs) != 1:
+            return False
+        numbers = [n for n in operation.arguments if not isinstance(n, Ref | bool | str)]
+        return any(isinstance(n, int | float) and n != 1 for n in numbers)
+
+
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

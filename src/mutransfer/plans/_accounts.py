@@ -1,0 +1,197 @@
+"""The uses of one parameter, as what a role follows from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..analysis import Use, Walk, fate, is_key_value
+from ..core import MutransferError
+from ..reading import Axes, Parameter, pattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """How a parameter is used in the forward pass, target over base.
+
+    Attributes:
+        kind: "matrix" (summed over a growing dimension, and another one stays), "readout" (none
+            stays), "tied" (a readout that is looked up, too), "lookup", "input" (summed over a
+            dimension that does not grow), "vector", "finite" (nothing grows) or "unused".
+        axes: The axis of each dimension.
+        fan_in: Ratio of the summed dimension.
+        fan_out: Ratio of the growing dimensions that stay.
+        ends: What becomes of the output of a readout, as in `fate`.
+        is_picked: True if a dimension that grew is an index of layers.
+        is_mixed: True if the summed dimension holds the width beside fixed features.
+        is_summed: True if it is summed with anything.
+        is_key_value: True if its output is summed with another signal, in place of being compared.
+        is_kernel: True if it is the kernel of a depthwise convolution.
+        uses: Number of operations that use it.
+        operands: The values that it is summed with, with the operations that sum.
+    """
+
+    kind: str
+    axes: Axes
+    fan_in: Fraction = Fraction(1)
+    fan_out: Fraction = Fraction(1)
+    ends: frozenset[str] = frozenset()
+    is_picked: bool = False
+    is_mixed: bool = False
+    is_summed: bool = False
+    is_key_value: bool = False
+    is_kernel: bool = False
+    uses: int = 0
+    operands: tuple[tuple[int, int], ...] = ()
+
+
+def account_of(
+    walk: Walk, name: str, parameter: Parameter, grew: frozenset[int], *, inverted: bool
+) -> Account:
+    """Return how a parameter is used.
+
+    Args:
+        walk: The pass over the operations.
+        name: Its name in the walked program.
+        parameter: The parameter.
+        grew: Its dimensions that grew.
+        inverted: True if the walked program is the target, and the other one the base.
+
+    Raises:
+        MutransferError: two uses contradict each other, or a dimension grew that no use explains.
+    """
+    uses = walk.uses.get(name, [])
+    if not uses:
+        return Account(kind="unused", axes=("finite",) * len(parameter.shape))
+    picked = frozenset(walk.picked.get(name, ()))
+    axes = _axes(uses, len(parameter.shape), picked & grew, walk)
+    summed = [use for use in uses if use.kind == "contraction" and use.fan]
+    _check_uses(parameter, summed)
+    _check_explained(parameter, uses, grew, picked)
+    fans = [_fan(use) for use in summed]
+    kept = _kept([use for use in summed if use.kept] or [use for use in uses if use.kept])
+
+    def oriented(ratio: Fraction) -> Fraction:
+        return 1 / ratio if inverted else ratio
+
+    looked_up = any(use.kind == "lookup" for use in uses)
+    return Account(
+        kind=_kind(uses, summed, looked_up=looked_up),
+        axes=axes,
+        fan_in=oriented(fans[0]) if fans else Fraction(1),
+        fan_out=oriented(kept),
+        ends=_ends(walk, summed),
+        is_picked=bool(picked & grew),
+        is_mixed=any(
+            len({b * a2 == a * b2 for a, b in use.parts for a2, b2 in use.parts}) > 1
+            for use in summed
+        ),
+        is_summed=any(use.kind == "contraction" for use in uses),
+        is_key_value=_is_key_value(walk, summed),
+        is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
+        uses=sum(use.kind != "vector" for use in uses),
+        operands=tuple((use.operand, use.operation) for use in summed if use.operand is not None),
+    )
+
+
+def _kind(uses: Sequence[Use], summed: Sequence[Use], *, looked_up: bool) -> str:
+    if summed:
+        if any(use.kept or use.others_grow for use in summed):
+            return "matrix"
+        return "tied" if looked_up else "readout"
+    if not any(use.kept for use in uses):
+        return "finite"
+    if looked_up:
+        return "lookup"
+    contracted = any(use.kind == "contraction" and use.kept for use in uses)
+    return "input" if contracted else "vector"
+
+
+def _fan(use: Use) -> Fraction:
+    """Return the ratio of the summed dimension; of a concatenation, that of the width in it."""
+    assert use.fan is not None
+    pieces = [Fraction(b, a) for a, b in use.parts if a]
+    grown = max((p for p in pieces if p != 1), key=lambda p: abs(math.log(p)), default=None)
+    return grown or Fraction(use.fan[1], use.fan[0])
+
+
+def _kept(uses: Sequence[Use]) -> Fraction:
+    if not uses:
+        return Fraction(1)
+    return math.prod((Fraction(b, a) for a, b in uses[0].kept), start=Fraction(1))
+
+
+def _axes(uses: Sequence[Use], n: int, layers: frozenset[int], walk: Walk) -> Axes:
+    """Return the axis of each dimension; those of a kernel or an index are finite."""
+    contracted = [use for use in uses if use.kind == "contraction"]
+    chosen = contracted or uses
+    summed = frozenset[int]().union(*(use.summed for use in chosen))
+    stays = frozenset[int]().union(*(use.stays for use in chosen))
+    kernel = frozenset[int]()
+    if contracted and all(_is_convolution(walk, use) for use in contracted):
+        kernel = frozenset(d for d in range(n) if d >= 2)
+
+    def axis(d: int) -> str:
+        if d in layers:
+            return "layer"
+        if d in kernel or (d not in summed and d not in stays):
+            return "finite"
+        if d in summed:
+            return "flat" if d in stays else "in"
+        return "out"
+
+    return tuple(axis(d) for d in range(n))
+
+
+def _is_convolution(walk: Walk, use: Use) -> bool:
+    return "convolution" in walk.program.operations[use.operation].name
+
+
+def _is_kernel(walk: Walk, use: Use) -> bool:
+    """Return True for a convolution whose kernel alone is summed, a channel at a time."""
+    operation = walk.program.operations[use.operation]
+    return (
+        _is_convolution(walk, use)
+        and walk.growth.number(use.operation, 8) != 1.0
+        and (len(operation.arguments) > 8)
+    )
+
+
+def _ends(walk: Walk, summed: Sequence[Use]) -> frozenset[str]:
+    results = {use.result for use in summed if not use.kept}
+    return frozenset[str]().union(*(fate(walk, result) for result in results))
+
+
+def _check_uses(parameter: Parameter, summed: Sequence[Use]) -> None:
+    ratios = {_fan(use) for use in summed}
+    if len(ratios) > 1:
+        raise MutransferError(
+            f"{parameter.name} is summed over dimensions that grow "
+            f"{' and '.join(map(str, sorted(ratios)))} times in two uses, so that no one factor is "
+            "right: give each use a tensor of its own"
+        )
+    if any(use.is_joint for use in summed):
+        raise MutransferError(
+            f"{parameter.name} is multiplied by another matrix entry by entry before it is summed "
+            "with a signal, and no rule is known for such a product: plan the model without it, or "
+            f'say what it is with roles={{"{pattern(parameter.name)}": "hidden"}}'
+        )
+
+
+def _check_explained(
+    parameter: Parameter, uses: Sequence[Use], grew: frozenset[int], picked: frozenset[int]
+) -> None:
+    explained = picked.union(*(use.growing for use in uses))
+    if unexplained := sorted(grew - explained):
+        raise MutransferError(
+            f"{parameter.name}: dimension {unexplained[0]} of {parameter.shape} differs from the "
+            "base's, and no width of the signals that it works on does, as for a number of "
+            "positions, rows or experts; build both with the same size"
+        )
+
+
+def _is_key_value(walk: Walk, summed: Sequence[Use]) -> bool:
+    """Return True where an output is an attention's key or value: repeated, or of one head."""
+    return any(is_key_value(walk, use.result) for use in summed)

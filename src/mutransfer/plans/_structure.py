@@ -1,0 +1,421 @@
+"""A model and its base read side by side: uses of tensors, branches, wanted multipliers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ..analysis import (
+    Cause,
+    Finding,
+    Stack,
+    Stars,
+    Walk,
+    account,
+    check_same_inputs,
+    stack_of,
+)
+from ..core import MutransferError
+from ..reading import NOTHING, Program, Reading, Signal
+from ..rules import Place
+from ._accounts import Account, account_of
+from ._match import Match
+
+
+@dataclass(frozen=True, kw_only=True)
+class Want:
+    """A signal of the target whose entries need a multiplier.
+
+    Attributes:
+        kind: "tied-head", "product" (of two signals), "own-factor" or "sum".
+        signal: What could carry it, by the target's names.
+        modules: The modules that could, one for each layer.
+        ratio: Size of its entries, target over base; what the multiplier undoes.
+        fan: Ratio of the summed dimension; 1 for numbers.
+        sizes: The summed dimension, base and target.
+        text: Where it is, and why.
+        tensor: The tied tensor.
+        ends_branch: True if it is a factor on the end of a residual branch.
+    """
+
+    kind: str
+    signal: Signal
+    modules: tuple[str, ...] = ()
+    ratio: float = 1.0
+    fan: Fraction = Fraction(1)
+    sizes: tuple[int, int] = (1, 1)
+    text: str = ""
+    tensor: str = ""
+    ends_branch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BareEnd:
+    """The end of a residual branch that no learned tensor makes alone.
+
+    Attributes:
+        number: The branch's number in the forward pass, from 1.
+        tensors: The learned tensors in the branch.
+        modules: The modules that put the ends out; empty where none does.
+        depth: Ratio of the number of branches.
+    """
+
+    number: int
+    tensors: frozenset[str]
+    modules: tuple[str, ...]
+    depth: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """What two readings show side by side, by the target's names.
+
+    Attributes:
+        depth: Number of residual branches in the base and in the target.
+        accounts: The uses of each tensor; empty where the forward pass was not run.
+        places: The place of each tensor of a branch, with its stack's ratio.
+        wants: The signals that need a multiplier.
+        bare_ends: The branches that do not end in learned tensors.
+        deepest: Matrices in series of the deepest branch.
+        is_post_norm: True if more residual joins follow a normalisation than in the base.
+        is_decayed: True if the stream is multiplied by a number more often than in the base.
+        first: Tensors of matrices that take in data rather than features.
+        final: Tensors that make the output.
+        unused: Tensors that no pass uses.
+        is_declared: True if the branches were declared and nothing else is known.
+        notes: What is known not to be exact, by tensor.
+    """
+
+    depth: tuple[int, int] = (0, 0)
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    places: Mapping[str, tuple[Place, Fraction]] = field(default_factory=dict)
+    wants: tuple[Want, ...] = ()
+    bare_ends: tuple[BareEnd, ...] = ()
+    deepest: int = 0
+    is_post_norm: bool = False
+    is_decayed: bool = False
+    first: frozenset[str] = frozenset()
+    final: frozenset[str] = frozenset()
+    unused: tuple[str, ...] = ()
+    is_declared: bool = False
+
+    @property
+    def ratio(self) -> Fraction:
+        """The largest growth of a stack of branches, target over base."""
+        ratios = [ratio for _, ratio in self.places.values() if ratio != 1]
+        return max(ratios, default=Fraction(1))
+
+
+def structure_of(matches: Mapping[str, Match], target: Reading, base: Reading) -> Structure:
+    """Read a model and its base side by side.
+
+    Raises:
+        MutransferError: the two differ in a way that no rule explains; the message names the place.
+    """
+    if (target.program is None) != (base.program is None) or (target.branches is None) != (
+        base.branches is None
+    ):
+        known = "model" if target.branches is not None else "base"
+        raise MutransferError(
+            f"the branches of the {known} were declared and those of the other were traced: give "
+            "branches= to both (mutransfer.read takes it, too), or to neither"
+        )
+    if target.program is None or base.program is None:
+        return Structure() if target.branches is None else _declared(matches, target, base)
+    return _Reader(matches, target, base, target.program, base.program).structure()
+
+
+class _Reader:
+    """The walked program, the smaller of the two, and how its names map to the target's."""
+
+    def __init__(
+        self,
+        matches: Mapping[str, Match],
+        target: Reading,
+        base: Reading,
+        program: Program,
+        base_program: Program,
+    ) -> None:
+        check_same_inputs(base_program, program)
+        self.matches, self.target, self.base = matches, target, base
+        self.inverted = len(program.operations) < len(base_program.operations)
+        pair = (program, base_program) if self.inverted else (base_program, program)
+        self.stars = Stars(*([*p.parameters] for p in pair))
+        self.walk = account(*pair, self.stars)
+        self.stacks = tuple(stack_of(p, self.stars) for p in pair)
+        self.training = self._training()
+        self.names: dict[str, list[str]] = {}
+        for name, match in matches.items():
+            for walked in self._walked(match):
+                self.names.setdefault(walked, []).append(name)
+
+    def _walked(self, match: Match) -> tuple[str, ...]:
+        return (match.parameter.name,) if self.inverted else match.base_run
+
+    def _training(self) -> Walk | None:
+        """Return the walk over the passes in training mode, where both were run."""
+        one, other = self.base.training, self.target.training
+        if one is None or other is None:
+            return None
+        pair = (other, one) if self.inverted else (one, other)
+        return account(*pair, self.stars)
+
+    def structure(self) -> Structure:
+        """Return what the two programs show."""
+        self._check_paired()
+        accounts = {name: self._account(match) for name, match in self.matches.items()}
+        here, there = self.stacks
+        base, target = (there, here) if self.inverted else (here, there)
+        places = self._places()
+        self._check_depth(base, target, accounts)
+        signals = self.walk.signals
+        final = {n for v in self.walk.program.outputs for n in signals.ends(v)}
+        return Structure(
+            depth=(len(base.joins), len(target.joins)),
+            accounts=accounts,
+            places=places,
+            wants=tuple(self._wants(accounts)),
+            bare_ends=tuple(self._bare_ends(target, places)),
+            deepest=target.deepest,
+            is_post_norm=target.normalised > base.normalised,
+            is_decayed=target.decayed > base.decayed,
+            first=frozenset(self._first(accounts)),
+            final=frozenset(name for walked in final for name in self.names.get(walked, ())),
+            unused=tuple(n for n, each in accounts.items() if each.kind == "unused"),
+        )
+
+    def _check_paired(self) -> None:
+        growth = self.walk.growth
+        signals = self.walk.signals
+        for index in growth.unpaired:
+            operation = growth.base.operations[index]
+            if any(map(signals.is_weight, operation.inputs)):
+                where = f" in {operation.module}" if operation.module else ""
+                raise MutransferError(
+                    f"the forward passes of model and base differ: {operation.name}{where} has no "
+                    f"counterpart; the first difference is {growth.first_difference}; build both "
+                    "from one architecture, with sizes at which they take the same path"
+                )
+        for index, name in self.walk.unknown:
+            where = growth.base.operations[index].module or "the model itself"
+            raise MutransferError(
+                f"{name} in {where} takes a dimension that grows and does not return it, and no "
+                "rule says how its result scales: keep this dimension, or plan the model with "
+                "this operation written out"
+            )
+
+    def _account(self, match: Match) -> Account:
+        names = self._walked(match)
+        grew = match.grew
+        walk = self.walk
+        used = next((n for n in names if n in walk.uses), None)
+        if used is None and self.training is not None:
+            walk = self.training
+            used = next((n for n in names if n in walk.uses), None)
+        name = used or names[0]
+        return account_of(walk, name, match.parameter, grew, inverted=self.inverted)
+
+    def _first(self, accounts: Mapping[str, Account]) -> Iterator[str]:
+        """Yield the tensors of matrices that take in data."""
+        signals = self.walk.signals
+        for walked, uses in self.walk.uses.items():
+            operands = [u.operand for u in uses if u.kind == "contraction"]
+            if any(v is not None and not signals.is_learned[v] for v in operands):
+                yield from self.names.get(walked, ())
+
+    # Depth
+
+    def _places(self) -> dict[str, tuple[Place, Fraction]]:
+        here, there = self.stacks
+        found: dict[str, tuple[Place, Fraction]] = {}
+        for name, match in self.matches.items():
+            walked = next((n for n in self._walked(match) if n in here.place), None)
+            if walked is None:
+                continue
+            join, count = here.place[walked], here.counts[walked]
+            run = match.base_run if self.inverted else match.run
+            other = max((there.counts.get(n, 0) for n in run), default=0) or count
+            ratio = Fraction(count, other) if self.inverted else Fraction(other, count)
+            ends = walked in (join.signal.tensors or ())
+            found[name] = (Place.BRANCH_END if ends else Place.BRANCH, ratio)
+        return found
+
+    def _check_depth(self, base: Stack, target: Stack, accounts: Mapping[str, Account]) -> None:
+        if loose := self.stacks[1].outside:
+            raise MutransferError(
+                f"the number of layers like {min(loose)} differs from the base's, and they act on "
+                "each other's results outside residual branches: no rule is known for depth "
+                "without residual branches; keep their number, or put them into such branches"
+            )
+        uses, base_uses = _contractions(self.target.program), _contractions(self.base.program)
+        for name, match in self.matches.items():
+            known = {base_uses.get(each, 0) for each in match.base_run}
+            count = uses.get(name, 0)
+            is_matrix = accounts[name].kind in {"matrix", "readout", "input"}
+            if is_matrix and count not in known and not accounts[name].is_picked:
+                raise MutransferError(
+                    f"{name} is used {count} times in a forward pass, in the base {min(known)} "
+                    "times: no rule is known for a growing number of loops or uses; keep it, and "
+                    "grow width or the number of blocks that have tensors of their own"
+                )
+        if base.joins and target.joins and base.deepest != target.deepest:
+            raise MutransferError(
+                f"a residual branch has {target.deepest} matrices in series, in the base "
+                f"{base.deepest}: keep the branches as deep"
+            )
+
+    def _bare_ends(
+        self, target: Stack, places: Mapping[str, tuple[Place, Fraction]]
+    ) -> Iterator[BareEnd]:
+        for number, join in enumerate(target.joins, 1):
+            if join.signal.tensors is None:
+                ratios = [places[name][1] for name in join.tensors if name in places]
+                yield BareEnd(
+                    number=number,
+                    tensors=join.tensors,
+                    modules=(join.signal.module,) if join.signal.module else (),
+                    depth=max(ratios, default=Fraction(1)),
+                )
+
+    # Multipliers
+
+    def _wants(self, accounts: Mapping[str, Account]) -> Iterator[Want]:
+        yield from self._tied(accounts)
+        seen = set[object]()
+        for finding in self.walk.findings:
+            for want in self._of_finding(finding):
+                key = want.kind, want.signal, want.modules, finding.causes
+                if key not in seen:
+                    seen.add(key)
+                    yield want
+
+    def _tied(self, accounts: Mapping[str, Account]) -> Iterator[Want]:
+        """Yield the inputs of tied heads."""
+        operations = self.walk.program.operations
+        for name, each in accounts.items():
+            if each.kind != "tied":
+                continue
+            for operand, index in each.operands:
+                signal = self._signal(operand, [operations[index]])
+                yield Want(
+                    kind="tied-head",
+                    signal=signal[0],
+                    modules=signal[1],
+                    fan=each.fan_in,
+                    tensor=name,
+                )
+
+    def _of_finding(self, finding: Finding) -> Iterator[Want]:
+        """Yield the signals that undo a finding: each product its own, then all numbers."""
+        operations = self.walk.program.operations
+        products = [c for c in finding.causes if c.kind == "product"]
+        ratio = 1 / finding.ratio if self.inverted else finding.ratio
+        if products:
+            cause = min(products, key=lambda c: c.operation)
+            fan = Fraction(1)
+            for each in products:
+                assert each.sizes is not None
+                fan *= Fraction(each.sizes[1], each.sizes[0])
+            fan = 1 / fan if self.inverted else fan
+            value = operations[cause.operation].results[0]
+            assert value is not None and cause.sizes is not None
+            signal, modules = self._signal(value, self.walk.signals.users[value])
+            sizes = cause.sizes[::-1] if self.inverted else cause.sizes
+            where = operations[cause.operation].module
+            yield Want(
+                kind="product",
+                signal=signal,
+                modules=modules,
+                ratio=ratio,
+                fan=fan,
+                sizes=sizes,
+                text=where,
+            )
+            return
+        users = self.walk.signals.users[finding.value]
+        signal, modules = self._signal(finding.value, users)
+        kind = "sum" if any(c.kind == "sum" for c in finding.causes) else "own-factor"
+        yield Want(
+            kind=kind,
+            signal=signal,
+            modules=modules,
+            ratio=ratio,
+            text=self._where(finding),
+            ends_branch=self._ends_branch(finding.value),
+        )
+
+    def _where(self, finding: Finding) -> str:
+        maker = self.walk.program.makers.get(finding.value)
+        return maker.module if maker is not None else ""
+
+    def _ends_branch(self, value: int) -> bool:
+        return any(join.end == value for join in self.stacks[0].joins)
+
+    def _signal(self, value: int, users: Sequence[object]) -> tuple[Signal, tuple[str, ...]]:
+        """Return what could multiply a value, by the target's names."""
+        found = self.walk.signals.of(value, users)  # type: ignore[arg-type]
+        modules = self._modules(found.module)
+        if found.tensors is None:
+            return Signal(None, found.module), modules
+        names = [name for walked in found.tensors for name in self.names.get(walked, ())]
+        return (Signal(frozenset(names), found.module) if names else NOTHING), modules
+
+    def _modules(self, module: str | None) -> tuple[str, ...]:
+        """Return the target's modules of one kind with a walked one."""
+        if module is None or self.target.program is None:
+            return ()
+        starred = self.stars.star(module)
+        return tuple(n for n in self.target.program.modules if self.stars.star(n) == starred)
+
+
+def _contractions(program: Program | None) -> dict[str, int]:
+    """Return the number of operations that take each parameter, through views of it."""
+    found: dict[str, int] = {}
+    if program is None:
+        return found
+    views = {"t", "transpose", "view", "permute", "unsqueeze", "detach", "alias", "_to_copy"}
+    for name, index in program.parameters.items():
+        todo, count = [index], 0
+        while todo:
+            for operation in program.users[todo.pop()]:
+                if operation.name in views and operation.results[0] is not None:
+                    todo.append(operation.results[0])
+                else:
+                    count += 1
+        found[name] = count
+    return found
+
+
+def _declared(matches: Mapping[str, Match], target: Reading, base: Reading) -> Structure:
+    """Return the structure of a model whose branches were declared and that was not run."""
+    assert target.branches is not None and base.branches is not None
+    count, base_count = len(target.branches), len(base.branches)
+    if count < base_count or (count > base_count == 0):
+        raise MutransferError(
+            f"the model has {count} residual branches and the base {base_count}; "
+            "the base must have at least one and not more than the model"
+        )
+    ratio = Fraction(count, base_count) if base_count else Fraction(1)
+    places: dict[str, tuple[Place, Fraction]] = {}
+    for branch in target.branches:
+        for name in branch.tensors:
+            places[name] = (Place.BRANCH_END if name in branch.end else Place.BRANCH, ratio)
+    for name, match in matches.items():
+        grown = Fraction(len(match.run), len(match.base_run))
+        if grown != 1 and name not in places:
+            raise MutransferError(
+                f"there are {grown} times as many layers like {name} as in the base, and no "
+                "declared branch has them: name all tensors of every residual branch in branches="
+            )
+    return Structure(
+        depth=(base_count, count),
+        places=places,
+        deepest=max((branch.matrices for branch in target.branches), default=0),
+        is_declared=True,
+    )
+
+
+def cause_text(causes: frozenset[Cause]) -> str:
+    """Return the kinds of causes as words."""
+    return " and ".join(sorted({cause.kind for cause in causes}))
