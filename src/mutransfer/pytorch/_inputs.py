@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -70,7 +72,8 @@ def copied(inputs: Any, dtype: torch.dtype | None = None) -> Any:
         new = new.to(dtype) if dtype is not None and new.is_floating_point() else new
         return new.requires_grad_(tensor.requires_grad)
 
-    return pytree.tree_map_only(Tensor, copy, inputs)
+    plain = dict(inputs) if isinstance(inputs, Mapping) else inputs
+    return pytree.tree_map_only(Tensor, copy, plain)
 
 
 def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -88,9 +91,7 @@ def tensors(tree: Any) -> list[Tensor]:
         parts = list(tree.values())
     elif isinstance(tree, list | tuple):
         parts = list(tree)
-    elif hasattr(type(tree), "__dataclass_fields__"):
-        parts = list(vars(tree).values())
-    elif isinstance(tree, torch.distributions.Distribution):
+    elif is_dataclass(tree) or isinstance(tree, torch.distributions.Distribution):
         parts = list(vars(tree).values())
     else:
         return []
@@ -100,10 +101,8 @@ def tensors(tree: Any) -> list[Tensor]:
 def _own(model: nn.Module) -> list[Any]:
     """Return a guess, and the model's own inputs, as Hugging Face's have."""
     guesses: list[Any] = []
-    try:
+    with suppress(MutransferError):
         guesses.append(guess_inputs(model))
-    except MutransferError:
-        pass
     try:
         dummy = getattr(model, "dummy_inputs", None)
     except Exception:  # of a model whose own are for another kind of it

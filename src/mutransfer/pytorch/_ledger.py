@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
 
 from ..reading import Operation, Program, Ref, Value
 from ._storages import Storages, Tracked, View, region
@@ -250,8 +251,9 @@ def _magnitude(tensor: Tensor) -> tuple[float, float, float] | None:
     """Return RMS, mean magnitude and largest magnitude of the finite entries other than zero."""
     if not tensor.is_floating_point() or tensor.is_meta or tensor.layout is not torch.strided:
         return None
-    entries = tensor.detach().double().abs()
-    entries = entries[torch.isfinite(entries) & (entries != 0)]
-    if not len(entries):
-        return None
-    return float(entries.square().mean().sqrt()), float(entries.mean()), float(entries.max())
+    with no_dispatch():  # reading numbers is no operation of the model
+        entries = tensor.detach().double().abs()
+        entries = entries[torch.isfinite(entries) & (entries != 0)]
+        if not len(entries):
+            return None
+        return float(entries.square().mean().sqrt()), float(entries.mean()), float(entries.max())

@@ -21,7 +21,7 @@ from ._storages import Tracked
 _PLACEMENT = {"device", "layout", "memory_format", "pin_memory", "generator", "non_blocking"}
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Record of the operations that run while it is entered.
 
     Operations on constants alone are not recorded: what others take of their results are constants
@@ -39,7 +39,7 @@ class Recorder(TorchDispatchMode):
             execute: Computes the results of an operation.
             keep: Called with a tensor from before the forward pass that is about to be written.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.ledger, self._execute, self._keep = ledger, execute, keep
 
     def __torch_dispatch__(
@@ -58,7 +58,7 @@ class Recorder(TorchDispatchMode):
                 return func.decompose(*args, **named)
         ledger = self.ledger
         written = list(_written(func, args, named))
-        read = [t for t in _tensors((args, _inputs(func, named)))]
+        read = list(_tensors((args, _inputs(func, named))))
         inputs = [ledger.track(tensor) for tensor in read]
         is_constant = _makes_constants(func) or all(ledger.is_constant(each) for each in inputs)
         is_constant &= not any(ledger.track(t).storage.holds_signal for t in written)
@@ -133,7 +133,7 @@ class Recorder(TorchDispatchMode):
                 ledger.add_result(leaf, value, inputs, made)
 
 
-@flex_attention.py_impl(Recorder)  # type: ignore[untyped-decorator]
+@flex_attention.py_impl(Recorder)
 def _flex_attention(mode: Recorder, *args: Any, **kwargs: Any) -> Any:
     """Compute flex attention by operations that can be recorded."""
     with mode:
@@ -159,7 +159,7 @@ def _is_composite(func: Any) -> bool:
 def _makes_constants(func: Any) -> bool:
     """Return True for operations that take the shape of their input alone."""
     name = func._schema.name.partition("::")[2]
-    return name.endswith("_like") or name.startswith("new_")
+    return bool(name.endswith("_like") or name.startswith("new_"))
 
 
 @cache

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Restore = Callable[[], None]
+Restore = Callable[[], object]
+"""Puts one thing back."""
 
 _LRU_CACHE = type(functools.lru_cache(lambda: None))
 _OURS = {"torch", "numpy", "mutransfer", "sympy", *sys.stdlib_module_names}

@@ -83,7 +83,8 @@ class Snapshot:
         elif issubclass(kind, _CONTAINERS):
             yield from self._container(found)
         elif issubclass(kind, tuple | frozenset):
-            yield from kind.__mro__[-2].__iter__(found)
+            base = tuple if issubclass(kind, tuple) else frozenset
+            yield from base.__iter__(found)
         elif issubclass(kind, _FUNCTIONS):
             yield from self._function(found)
         elif issubclass(kind, type):
@@ -214,5 +215,7 @@ _ATOMS = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.
 _ATOMS |= {types.BuiltinFunctionType, type(Ellipsis), type(NotImplemented)}
 _PLAIN = {dict, OrderedDict, list, set, deque}
 _CONTAINERS = (dict, list, set, deque)
-_FUNCTIONS = (partial, types.FunctionType, types.MethodType, classmethod, staticmethod, property)
-_FUNCTIONS += (type(lru_cache(lambda: None)),)
+_FUNCTIONS: tuple[type, ...] = (
+    *(types.FunctionType, types.MethodType, classmethod, staticmethod, property, partial),
+    type(lru_cache(lambda: None)),
+)

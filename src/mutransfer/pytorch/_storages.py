@@ -108,9 +108,10 @@ class Storages:
         except (NotImplementedError, RuntimeError):  # sparse tensors and some subclasses
             return self._without_storage(tensor, is_new)
         known = self._storages.get(untyped._cdata)
-        if known is None or known.alive is None or known.alive.expired():
+        if known is None or known.alive is None or known.alive.expired():  # type: ignore[no-untyped-call]
             # The weak reference keeps the address from being used again.
-            known = self._storages[untyped._cdata] = Storage(StorageWeakRef(untyped), is_new)
+            alive = StorageWeakRef(untyped)  # type: ignore[no-untyped-call]
+            known = self._storages[untyped._cdata] = Storage(alive, is_new)
         return known
 
     def _without_storage(self, tensor: Tensor, is_new: bool) -> Storage:

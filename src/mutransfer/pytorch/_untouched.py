@@ -32,7 +32,7 @@ class Untouched:
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._written:
-            self._written[storage._cdata] = storage, storage.clone()
+            self._written[storage._cdata] = storage, storage.clone()  # type: ignore[no-untyped-call]
 
     def seed(self) -> None:
         """Start every source of random numbers from the same place."""
@@ -67,12 +67,12 @@ def untouched(*roots: Any) -> Iterator[Untouched]:
 
 
 def _global_generators() -> list[restore.Restore]:
-    found = [
+    found: list[restore.Restore] = [
         partial(torch.default_generator.set_state, torch.default_generator.get_state()),
         partial(random.setstate, random.getstate()),
         partial(np.random.set_state, np.random.get_state()),
     ]
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found.append(partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     return found
 
@@ -85,4 +85,4 @@ def _seed(generator: Any) -> None:
             generator.seed(0)
         case np.random.Generator():
             bits = generator.bit_generator
-            bits.state = type(bits)(0).state  # type: ignore[call-arg]
+            bits.state = type(bits)(0).state
