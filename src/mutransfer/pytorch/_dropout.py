@@ -36,8 +36,8 @@ class _NoDropout(TorchFunctionMode):
         if func in _DROPOUTS:
             return args[0] if args else named["input"]
         if func is functional.scaled_dot_product_attention:
-            args = (*args[:4], 0.0, *args[5:])
-            named.pop("dropout_p", None) if len(args) > 4 else None
+            args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
+            named.pop("dropout_p", None)
         return func(*args, **named)
 
 

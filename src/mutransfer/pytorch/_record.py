@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..core import MutransferError
@@ -92,27 +94,28 @@ def _check_materialized(model: nn.Module) -> None:
 def _ways(model: nn.Module, tries: list[Any]) -> list[Callable[[], _Way]]:
     """Return the ways to run a model, the best first."""
 
-    def hollow() -> _Way:
-        return _Way(stand_ins.on_meta, execute.on_meta, grad=False)
-
-    def fake() -> _Way:
-        from torch._subclasses import FakeTensorMode
-
-        mode = FakeTensorMode(allow_non_fake_inputs=True)
-        return _Way(stand_ins.as_fakes(mode), execute.on_fakes, grad=False, mode=mode)
-
-    real: list[Callable[[], _Way]] = [_Way, lambda: _Way(grad=False)]
+    hollow: list[Callable[[], _Way]] = [_hollow, partial(_hollow, grad=False), _fake]
+    real: list[Callable[[], _Way]] = [_Way, partial(_Way, grad=False)]
     if any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters()):
-        real.append(lambda: _Way(stand_ins.in_single_precision))
+        real.append(partial(_Way, stand_ins.in_single_precision))
     parameters = sum(p.numel() for p in model.parameters())
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     entries = max((t.numel() for inputs in tries for t in tensors(inputs)), default=0)
     if size > _LARGEST_REAL:
         has_numbers = all(p.device.type == "cpu" for p in model.parameters())
-        return [hollow, fake, *(real if has_numbers else [])]
+        return [*hollow, *(real if has_numbers else [])]
     if parameters * entries > _MOST_WORK:
-        return [hollow, *real, fake]
-    return [*real, hollow, fake]
+        return [_hollow, *real, *hollow[1:]]
+    return [*real, *hollow]
+
+
+def _hollow(*, grad: bool = True) -> _Way:
+    return _Way(stand_ins.on_meta, execute.on_meta, grad)
+
+
+def _fake() -> _Way:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    return _Way(stand_ins.as_fakes(mode), execute.on_fakes, mode=mode)
 
 
 def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Program:

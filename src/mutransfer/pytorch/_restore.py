@@ -71,7 +71,9 @@ def class_(found: Any, kind: type) -> None:
 
 def slot_(found: Any, name: str, value: Any) -> None:
     """Give an object an attribute back that lies in a slot."""
-    object.__setattr__(found, name, value)
+    with contextlib.suppress(AttributeError, TypeError):  # read-only ones cannot have changed
+        if object.__getattribute__(found, name) is not value:
+            object.__setattr__(found, name, value)
 
 
 def type_(found: type, state: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -70,10 +71,8 @@ class Tracked:
         """Yield the writes to its part of the storage since its value was read."""
         if self.version == self.storage.version:
             return
-        start, stop = _span(self.region)
         for version, written, value in self.storage.writes:
-            first, last = _span(written)
-            if version > self.version and first < stop and start < last:
+            if version > self.version and not _is_apart(self.region, written):
                 yield written, value
 
 
@@ -128,10 +127,40 @@ def region(tensor: Tensor) -> Region:
     return tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype
 
 
-def _span(part: Region) -> tuple[int, int]:
-    """Return the first byte of a region, and the one after its last."""
-    shape, strides, offset, dtype = part
-    if 0 in shape:
-        return 0, 0
-    length = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=False))
-    return offset * dtype.itemsize, (offset + length) * dtype.itemsize
+def _is_apart(one: Region, other: Region) -> bool:
+    """Return True if two regions of a storage certainly have no entry in common.
+
+    Strides that divide each other are the digits of a position, as of an array with these strides;
+    blocks are apart if they are along one of its dimensions.
+    """
+    if 0 in one[0] or 0 in other[0]:
+        return True
+    if one[3] != other[3]:
+        return False
+    strides = sorted({1, *_steps(one), *_steps(other)}, reverse=True)
+    sizes = [larger // smaller for larger, smaller in pairwise(strides)]
+    if any(larger % smaller for larger, smaller in pairwise(strides)):
+        return False
+    blocks = [_block(part, strides) for part in (one, other)]
+    wraps = any(
+        stop > size for block in blocks for (_, stop), size in zip(block[1:], sizes, strict=True)
+    )
+    return not wraps and any(a[1] <= b[0] or b[1] <= a[0] for a, b in zip(*blocks, strict=True))
+
+
+def _steps(part: Region) -> dict[int, int]:
+    """Return the sizes of a region's dimensions by their strides."""
+    steps: dict[int, int] = {}
+    for size, stride in zip(part[0], part[1], strict=False):
+        if size > 1 and stride > 0:
+            steps[stride] = max(size, steps.get(stride, 1))
+    return steps
+
+
+def _block(part: Region, strides: list[int]) -> list[tuple[int, int]]:
+    """Return the first position of a region along each stride, and the one after its last."""
+    steps, offset, block = _steps(part), part[2], []
+    for stride in strides:
+        first, offset = divmod(offset, stride)
+        block.append((first, first + steps.get(stride, 1)))
+    return block
