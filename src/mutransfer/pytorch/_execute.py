@@ -1,7 +1,7 @@
 """Ways to compute the results of an operation: on numbers, or on shapes alone.
 
-Where tensors have no numbers, constants keep theirs: masks, positions and frequencies can be looked
-into, and their magnitudes are known.
+Where parameters have no numbers, constants and inputs keep theirs, and so does all that is made of
+them alone: masks and positions can be looked into, and magnitudes are known.
 """
 
 from __future__ import annotations
@@ -11,65 +11,92 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils import _pytree as pytree
 
-Execute = Callable[[Any, tuple[Any, ...], dict[str, Any], bool], Any]
-"""Operation, its arguments and keywords, and whether its results are constants."""
+Execute = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Operation, its arguments and keywords."""
+
+_CPU, _META = torch.device("cpu"), torch.device("meta")
 
 
-def on_cpu(func: Any, args: tuple[Any, ...], named: dict[str, Any], is_constant: bool) -> Any:
+def on_cpu(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Compute on numbers; whatever asks for another device stays on the CPU."""
-    if named.get("device") is not None:
-        named = {**named, "device": torch.device("cpu")}
-    output = func(*args, **named)
-    if is_constant and "empty" in func._schema.name:
+    output = func(*args, **_placed(named, _CPU))
+    if "empty" in func._schema.name:
         output.zero_()  # what lies in fresh memory is no number of the model
     return output
 
 
-def on_meta(func: Any, args: tuple[Any, ...], named: dict[str, Any], is_constant: bool) -> Any:
-    """Compute shapes on the meta device, constants on the CPU."""
-    if is_constant:
-        if any(isinstance(arg, Tensor) and arg.is_meta for arg in args):  # such as zeros_like
-            named = {**named, "device": torch.device("cpu")}
-        return on_cpu(func, args, named, True)
-    if named.get("device") is not None:
-        named = {**named, "device": torch.device("meta")}
-    originals: dict[int, Tensor] = {}
-
-    def to_meta(tensor: Tensor) -> Tensor:
-        if tensor.is_meta:
-            return tensor
-        moved = tensor.detach().to("meta")
-        originals[id(moved)] = tensor
-        return moved
-
-    args_meta, named_meta = pytree.tree_map_only(Tensor, to_meta, (args, named))
-    try:
-        output = func(*args_meta, **named_meta)
-    except (RuntimeError, NotImplementedError):
-        # Some operations look into constants, such as a mask that picks entries.
-        return func(*args, **named)
-    return pytree.tree_map_only(Tensor, lambda t: originals.get(id(t), t), output)
+def on_meta(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Compute on the meta device what is made of tensors there, all else on the CPU."""
+    given = _tensors((args, named))
+    if not any(tensor.is_meta for tensor in given):
+        return on_cpu(func, args, named)
+    if makes_constants(func):
+        return on_cpu(func, args, {**named, "device": _CPU})
+    # Operations that look into a mask need its numbers, others want all on one device.
+    moved = pytree.tree_map_only(Tensor, lambda t: t if t.is_meta else t.to("meta"), args)
+    attempts: list[Callable[[], Any]] = [
+        lambda: func(*moved, **_placed(named, _META)),
+        lambda: func(*args, **_placed(named, _META)),
+        lambda: _in_half(func, moved, named),
+    ]
+    return _in_place(func, args, _first(attempts))
 
 
-def on_fakes(func: Any, args: tuple[Any, ...], named: dict[str, Any], is_constant: bool) -> Any:
-    """Compute shapes in the FakeTensorMode that is entered, constants on the CPU."""
-    from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
-
-    if is_constant:
-
-        def to_meta(tensor: Tensor) -> Tensor:
-            return torch.empty_like(tensor, device="meta")
-
+def on_fakes(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Compute in the FakeTensorMode that is entered what is made of its tensors."""
+    given = _tensors((args, named))
+    if not any(isinstance(tensor, FakeTensor) for tensor in given):
         with unset_fake_temporarily():
-            fakes = any(isinstance(arg, FakeTensor) for arg in args)
-            args = pytree.tree_map_only(FakeTensor, to_meta, args)
-            return on_meta(func, args, named, True) if fakes else on_cpu(func, args, named, True)
-    if named.get("device") is not None:
-        named = {**named, "device": torch.device("cpu")}
-    output = func(*args, **named)
-    if isinstance(args[0], Tensor) and not isinstance(args[0], FakeTensor):
-        # What is written is an argument, not the fake made of it.
-        return args[0] if func._schema.name.endswith("_") else output
-    return output
+            return on_cpu(func, args, named)
+    if makes_constants(func):
+        to_meta = lambda t: torch.empty_like(t, device="meta")  # noqa: E731
+        with unset_fake_temporarily():
+            hollow = pytree.tree_map_only(FakeTensor, to_meta, args)
+            return on_cpu(func, hollow, {**named, "device": _CPU})
+    return _in_place(func, args, func(*args, **_placed(named, _CPU)))
+
+
+def makes_constants(func: Any) -> bool:
+    """Return True for operations that take the shape of their input alone."""
+    name = func._schema.name.partition("::")[2]
+    return bool(name.endswith("_like") or name.startswith("new_"))
+
+
+def _placed(named: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return named if named.get("device") is None else {**named, "device": device}
+
+
+def _in_place(func: Any, args: tuple[Any, ...], output: Any) -> Any:
+    """Return the argument itself where it was written, not what stood in its place."""
+    return args[0] if func._schema.name.endswith("_") and isinstance(output, Tensor) else output
+
+
+def _in_half(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Compute in the type of training: some kernels for GPUs know no other."""
+    half = pytree.tree_map_only(
+        Tensor, lambda t: t.bfloat16() if t.dtype == torch.float32 else t, args
+    )
+    return pytree.tree_map_only(
+        Tensor,
+        lambda t: t.float() if t.dtype == torch.bfloat16 else t,
+        func(*half, **_placed(named, _META)),
+    )
+
+
+def _first(attempts: list[Callable[[], Any]]) -> Any:
+    """Return the result of the first attempt that does not fail."""
+    failure: Exception | None = None
+    for attempt in attempts:
+        try:
+            return attempt()
+        except (RuntimeError, NotImplementedError) as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..reading import Operation, Ref
-from ._execute import Execute
+from ._execute import Execute, makes_constants
 from ._ledger import Ledger
 from ._storages import Tracked
 
@@ -60,13 +60,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         written = list(_written(func, args, named))
         read = list(_tensors((args, _inputs(func, named))))
         inputs = [ledger.track(tensor) for tensor in read]
-        is_constant = _makes_constants(func) or all(ledger.is_constant(each) for each in inputs)
+        is_constant = makes_constants(func) or all(ledger.is_constant(each) for each in inputs)
         is_constant &= not any(ledger.track(t).storage.holds_signal for t in written)
         if not is_constant:
             operation = self._operation(func, args, _inputs(func, named))
         for tensor in written:
             self._prepare(tensor, is_constant)
-        output = self._execute(func, args, named, is_constant)
+        output = self._execute(func, args, named)
         if torch.Tag.inplace_view in func.tags:
             written = []
         if is_constant:
@@ -153,13 +153,6 @@ def _name(func: Any) -> str:
 def _is_composite(func: Any) -> bool:
     key = "CompositeImplicitAutograd"
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key))
-
-
-@cache
-def _makes_constants(func: Any) -> bool:
-    """Return True for operations that take the shape of their input alone."""
-    name = func._schema.name.partition("::")[2]
-    return bool(name.endswith("_like") or name.startswith("new_"))
 
 
 @cache
