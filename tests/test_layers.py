@@ -12,11 +12,11 @@ import mutransfer
 
 ROOT = Path(mutransfer.__file__).parent
 ROOMS = (
-    *("core", "statistics", "rules", "reading", "plans", "pytorch", "tasks", "training"),
+    *("core", "statistics", "rules", "reading", "analysis", "plans", "pytorch", "tasks", "training"),
     *("studies", "certificates", "checks", "limits", "figures", "report", "experiments"),
     *("testing", "cli"),
 )
-STANDARD_LIBRARY_ONLY = ("core", "rules", "reading", "plans")
+STANDARD_LIBRARY_ONLY = ("core", "rules", "reading", "analysis", "plans")
 ROOF = ("__init__", "__main__")
 """The package's own files lie above every room."""
 

@@ -18,7 +18,7 @@ from ._walk import Walk
 def fate(walk: Walk, value: int) -> set[str]:
     """Return the ends of a value.
 
-    "output", "softmax", "topk", "norm", "matrix" (summed with something), "factor" (multiplied with
+    "output", "softmax" (by hand: exp), "topk", "norm", "matrix" (summed with something), "factor" (multiplied with
     a signal) and "width" (put side by side along a growing dimension). Functions of entries are
     passed.
     """
@@ -35,7 +35,7 @@ def fate(walk: Walk, value: int) -> set[str]:
             name, inputs = operation.name, operation.inputs
             if name in NORMS:
                 found.add("norm")
-            elif name in SOFTMAXES:
+            elif name in SOFTMAXES or name == "exp":
                 found.add("softmax")
             elif name in {"topk", "sort", "argsort"}:
                 found.add("topk")

@@ -55,8 +55,11 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         for name in join.tensors:
             if rank > best.get(name, (0, 0)):
                 place[name], best[name] = join, rank
-    chosen = {id(join) for join in place.values()}
-    kept = tuple(join for join in joins if id(join) in chosen)
+    kept = tuple(
+        join
+        for join in joins
+        if any(best[name] == (counts[join.value], len(join.tensors)) for name in join.tensors)
+    )
     return Stack(
         joins=kept,
         place=place,

@@ -21,7 +21,7 @@ from ._networks import Job, Networks, measured_networks
 from ._result import CoordinateCheck
 from ._setup import Setup, sizes_of
 from ._slopes import slopes
-from ._spots import spots
+from ._spots import joins_of, spots
 from ._verdict import judged
 
 RATE, SGD_RATE = 2**-7, 0.1
@@ -262,7 +262,7 @@ def _expectations(setup: Setup, base: nn.Module, base_plan: Plan) -> Expectation
     """
     alpha = base_plan.parametrization.alpha
     if alpha is None:
-        deep = any(branch.matrices > 1 for branch in setup.base.trace.branches)
+        deep = any(join.matrices > 1 for join in joins_of(setup.base))
         alpha = parametrization("completep" if deep else "depth-mup").alpha
     assert alpha is not None, "rules of depth have an exponent"
     # Standard parametrization has one rate for all roles: the default rule's plan gives them.

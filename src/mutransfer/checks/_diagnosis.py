@@ -14,6 +14,7 @@ from ._quantities import LOSS, TENSOR_SIZE, UPDATE
 from ._rows import Row, order_of
 from ._setup import Setup
 from ._slopes import Slope, slopes
+from ._spots import is_post_norm
 from ._verdict import judged
 
 RANGE = 4
@@ -45,7 +46,7 @@ def everything_wrong(
     frozen = {pattern(t.name) for t in last.tensors.values() if t.role == Role.FROZEN}
     wrong += [finding for finding in _still(setup, rows) if finding.name not in frozen]
     wrong += _badly_trained(networks)
-    if setup.base.trace.post_norm and "depth" in setup.axes:
+    if "depth" in setup.axes and is_post_norm(setup.base):
         text = (
             "a normalisation follows the residual joins (post-norm): no rule is known for its depth"
         )
@@ -67,7 +68,8 @@ def _diverged(rows: Sequence[Row]) -> list[Finding]:
 
 def _still(setup: Setup, rows: Sequence[Row]) -> list[Finding]:
     """Return a finding for tensors that never move at some size, though they are used."""
-    used = {pattern(name) for name, uses in setup.base.trace.uses.items() if uses}
+    program = setup.base.program
+    used = {pattern(name) for name in (program.parameters if program is not None else ())}
     moved: dict[tuple[str, int, int], float] = {}
     for row in rows:
         if row.measures(UPDATE) and pattern(row.name) in used:

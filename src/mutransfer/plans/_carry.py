@@ -49,7 +49,7 @@ class Multipliers:
     Attributes:
         tensors: The multipliers that each learned tensor carries, but for that of a branch's end.
         modules: The multipliers of the outputs of modules, where no learned tensor can carry them.
-        places: The place of each tensor of a residual branch, with the ratio of its stack's branches.
+        places: The place of each tensor of a residual branch, with its stack's ratio.
     """
 
     tensors: Mapping[str, list[Carried]]

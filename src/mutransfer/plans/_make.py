@@ -25,7 +25,7 @@ from ..rules import (
 from ._accounts import Account
 from ._carry import Carried, multipliers
 from ._families import assigned
-from ._match import Match, check_explained, match
+from ._match import Match, match
 from ._plan import Plan
 from ._roles import declared_roles, role_of
 from ._structure import Structure, structure_of
@@ -139,10 +139,35 @@ def _roles(
     ) or any(each.fan_in != 1 or each.fan_out != 1 for each in accounts.values())
     roles = declared_roles(matches, declared)
     if not rule.one_rate:
-        check_explained(matches, set(roles))
+        _check_explained(structure, roles)
+        _check_ranks(matches, roles)
     return {
         name: roles.get(name) or role_of(m, structure, width=width) for name, m in matches.items()
     }
+
+
+def _check_explained(structure: Structure, declared: Mapping[str, Role]) -> None:
+    """Raise where a number of scores or outputs grew that is no width."""
+    for name, ratio in structure.strange.items():
+        if name not in declared:
+            raise MutransferError(
+                f"{name}: its number of outputs is {ratio} times that of the base, but no layer's "
+                "number of inputs grew by that much, so it is no width; build base and model for "
+                "the same data, or say what it is with "
+                f'roles={{"{pattern(name)}": "router"}} (a router of more experts)'
+            )
+
+
+def _check_ranks(matches: Mapping[str, Match], declared: Mapping[str, Role]) -> None:
+    """Raise where the rank of a declared adapter grew."""
+    for name, role in declared.items():
+        axis = {Role.LORA_A: "out", Role.LORA_B: "in"}.get(role)
+        if axis and (rank := matches[name].ratio(axis)) != 1:
+            raise MutransferError(
+                f"{name} is declared {role} and its rank is {rank} times that of the base: the "
+                "rules of adapters hold at one rank; keep the rank, or leave its role out of "
+                "roles=, so that the rank is scaled as a width"
+            )
 
 
 def _in_runs(

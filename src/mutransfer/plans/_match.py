@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -155,31 +155,3 @@ def _axes(target: Parameter, base: Parameter) -> Axes:
         return target.axes
     pairs = zip(target.shape, base.shape, strict=True)
     return tuple("out" if size != other else "finite" for size, other in pairs)
-
-
-def check_explained(matches: Mapping[str, Match], known_roles: Collection[str]) -> None:
-    """Raise unless every grown number of outputs is a width.
-
-    A width is the number of outputs of some layer and of inputs of another. A number of classes
-    that differs is only ever one of the two: it is another task.
-
-    Args:
-        matches: The parameters of the model.
-        known_roles: Names of those whose role is known otherwise, so that their dimensions need no
-            other layer.
-
-    Raises:
-        MutransferError: naming a parameter that has a dimension which grew for no reason.
-    """
-    matrices = [m for m in matches.values() if m.parameter.kind in {"matrix", "embedding"}]
-    summed = {ratio for m in matrices for axis in ("in", "flat") for ratio in m.ratios(axis)}
-    widths = {a * b for a in summed | {Fraction(1)} for b in summed | {Fraction(1)}}
-    for m in matrices:
-        grown = [ratio for ratio in m.ratios("out") if ratio not in widths]
-        if grown and summed - {1} and m.parameter.name not in known_roles:
-            raise MutransferError(
-                f"{m.parameter.name}: its number of outputs is {grown[0]} times that of the base, "
-                "but no layer's number of inputs grew by that much, so it is no width; build base "
-                "and model for the same data, or say what it is with "
-                f'roles={{"{pattern(m.parameter.name)}": "router"}} (a router of more experts)'
-            )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ..analysis import (
-    Cause,
     Finding,
     Stack,
     Stars,
     Walk,
     account,
     check_same_inputs,
+    fate,
     stack_of,
 )
 from ..core import MutransferError
@@ -83,8 +83,8 @@ class Structure:
         first: Tensors of matrices that take in data rather than features.
         final: Tensors that make the output.
         unused: Tensors that no pass uses.
+        strange: Growth of the outputs of tensors whose number is no width.
         is_declared: True if the branches were declared and nothing else is known.
-        notes: What is known not to be exact, by tensor.
     """
 
     depth: tuple[int, int] = (0, 0)
@@ -98,6 +98,7 @@ class Structure:
     first: frozenset[str] = frozenset()
     final: frozenset[str] = frozenset()
     unused: tuple[str, ...] = ()
+    strange: Mapping[str, Fraction] = field(default_factory=dict)
     is_declared: bool = False
 
     @property
@@ -123,7 +124,13 @@ def structure_of(matches: Mapping[str, Match], target: Reading, base: Reading) -
         )
     if target.program is None or base.program is None:
         return Structure() if target.branches is None else _declared(matches, target, base)
-    return _Reader(matches, target, base, target.program, base.program).structure()
+    structure = _Reader(matches, target, base, target.program, base.program).structure()
+    if target.branches is None:
+        return structure
+    places, depth, deepest = _declared_places(matches, target, base)
+    return replace(
+        structure, places=places, depth=depth, deepest=deepest, bare_ends=(), is_post_norm=False
+    )
 
 
 class _Reader:
@@ -145,6 +152,7 @@ class _Reader:
         self.walk = account(*pair, self.stars)
         self.stacks = tuple(stack_of(p, self.stars) for p in pair)
         self.training = self._training()
+        self.strange: dict[str, Fraction] = {}
         self.names: dict[str, list[str]] = {}
         for name, match in matches.items():
             for walked in self._walked(match):
@@ -165,6 +173,7 @@ class _Reader:
         """Return what the two programs show."""
         self._check_paired()
         accounts = {name: self._account(match) for name, match in self.matches.items()}
+        self._check_widths(accounts)
         here, there = self.stacks
         base, target = (there, here) if self.inverted else (here, there)
         places = self._places()
@@ -183,6 +192,7 @@ class _Reader:
             first=frozenset(self._first(accounts)),
             final=frozenset(name for walked in final for name in self.names.get(walked, ())),
             unused=tuple(n for n, each in accounts.items() if each.kind == "unused"),
+            strange=self.strange,
         )
 
     def _check_paired(self) -> None:
@@ -216,6 +226,25 @@ class _Reader:
         name = used or names[0]
         return account_of(walk, name, match.parameter, grew, inverted=self.inverted)
 
+    def _check_widths(self, accounts: Mapping[str, Account]) -> None:
+        """Raise where scores or outputs grow in number by what is no width.
+
+        A width is the number of outputs of some layer and of inputs of another.
+        """
+        summed = {each.fan_in for each in accounts.values()} | {Fraction(1)}
+        widths = {a * b for a in summed for b in summed} | {a / b for a in summed for b in summed}
+        for name, each in accounts.items():
+            if each.kind not in {"matrix", "input"} or each.fan_out in widths or len(summed) < 2:
+                continue
+            ends = self._ends(name) & {"topk", "softmax", "output"}
+            if ends and self.matches[name].parameter.kind != "router":
+                self.strange[name] = each.fan_out
+
+    def _ends(self, name: str) -> set[str]:
+        uses = (u for n in self._walked(self.matches[name]) for u in self.walk.uses.get(n, ()))
+        results = {use.result for use in uses if use.kind == "contraction"}
+        return set[str]().union(*(fate(self.walk, result) for result in results))
+
     def _first(self, accounts: Mapping[str, Account]) -> Iterator[str]:
         """Yield the tensors of matrices that take in data."""
         signals = self.walk.signals
@@ -242,7 +271,7 @@ class _Reader:
         return found
 
     def _check_depth(self, base: Stack, target: Stack, accounts: Mapping[str, Account]) -> None:
-        if loose := self.stacks[1].outside:
+        if (loose := self.stacks[1].outside) and self.target.branches is None:
             raise MutransferError(
                 f"the number of layers like {min(loose)} differs from the base's, and they act on "
                 "each other's results outside residual branches: no rule is known for depth "
@@ -389,6 +418,14 @@ def _contractions(program: Program | None) -> dict[str, int]:
 
 def _declared(matches: Mapping[str, Match], target: Reading, base: Reading) -> Structure:
     """Return the structure of a model whose branches were declared and that was not run."""
+    places, depth, deepest = _declared_places(matches, target, base)
+    return Structure(depth=depth, places=places, deepest=deepest, is_declared=True)
+
+
+def _declared_places(
+    matches: Mapping[str, Match], target: Reading, base: Reading
+) -> tuple[dict[str, tuple[Place, Fraction]], tuple[int, int], int]:
+    """Return the places of tensors in declared branches, the numbers of these, and their depth."""
     assert target.branches is not None and base.branches is not None
     count, base_count = len(target.branches), len(base.branches)
     if count < base_count or (count > base_count == 0):
@@ -408,14 +445,5 @@ def _declared(matches: Mapping[str, Match], target: Reading, base: Reading) -> S
                 f"there are {grown} times as many layers like {name} as in the base, and no "
                 "declared branch has them: name all tensors of every residual branch in branches="
             )
-    return Structure(
-        depth=(base_count, count),
-        places=places,
-        deepest=max((branch.matrices for branch in target.branches), default=0),
-        is_declared=True,
-    )
-
-
-def cause_text(causes: frozenset[Cause]) -> str:
-    """Return the kinds of causes as words."""
-    return " and ".join(sorted({cause.kind for cause in causes}))
+    deepest = max((branch.matrices for branch in target.branches), default=0)
+    return places, (base_count, count), deepest

@@ -6,6 +6,7 @@ from ._audit import Audit as Audit
 from ._axes import is_norm as is_norm
 from ._groups import parameter_groups as parameter_groups
 from ._guard import Guard as Guard
+from ._inputs import guess_inputs as guess_inputs
 from ._megatron import megatron_flags as megatron_flags
 from ._models import build_model as build_model
 from ._models import builder_name as builder_name
@@ -17,10 +18,9 @@ from ._plan import cite as cite
 from ._plan import plan as plan
 from ._planned import planned_parameters as planned_parameters
 from ._read import read as read
+from ._record import record_program as record_program
 from ._snippet import snippet as snippet
 from ._tensors import rms as rms
 from ._tensors import whole as whole
-from ._trace import guess_inputs as guess_inputs
-from ._trace import trace as trace
 from ._trainers import configure_optimizers as configure_optimizers
 from ._trainers import optimizer_cls_and_kwargs as optimizer_cls_and_kwargs

@@ -1,4 +1,4 @@
-"""Declared residual branches, for models whose forward pass cannot be traced."""
+"""Declared residual branches, for models whose forward pass does not show them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from ..core import MutransferError
-from ..reading import NOTHING, Branch, Signal, Trace, canonical, parent
+from ..reading import Branch, canonical, parent
 
 
-def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> Trace:
-    """Return the trace of a model whose branches were declared.
-
-    Attention, own factors and the inputs of matrices are unknown. Matrices outside the branches
-    take in data, or make the output, where one of their sides is not that of the stream.
+def declared_branches(
+    model: nn.Module, branches: Mapping[str, Sequence[str]]
+) -> tuple[Branch, ...]:
+    """Return the residual branches that were declared.
 
     Args:
         model: The model.
@@ -37,25 +36,10 @@ def declared_trace(model: nn.Module, branches: Mapping[str, Sequence[str]]) -> T
     aliases = _aliases(model)
     names = [group[0] for group in aliases]
     matrices = {canonical(name) for name, p in model.named_parameters() if p.dim() > 1}
-    declared = [
+    return tuple(
         _branch(names, matrices, canonical(end), layer, patterns)
         for ending, patterns in branches.items()
         for end, layer in _ends(model, ending)
-    ]
-    tied = [group[0] for group in aliases if len(group) > 1]
-    outside = matrices.difference(*(branch.tensors for branch in declared))
-    shapes = {name: tuple(model.get_parameter(name).shape) for name in matrices}
-    stream = {
-        shapes[name][0]
-        for branch in declared
-        for name in (branch.end.tensors or frozenset()) & matrices
-    }
-    return Trace(
-        branches=tuple(declared),
-        feeds=dict.fromkeys(tied, NOTHING),
-        first=frozenset(name for name in outside if shapes[name][1] not in stream),
-        final=frozenset(name for name in outside if shapes[name][0] not in stream),
-        declared=True,
     )
 
 
@@ -94,7 +78,7 @@ def _branch(
             f"{end} ends a branch, as declared, but has no learned tensors that could "
             "carry a multiplier"
         )
-    return Branch(tensors, Signal(last), len(tensors & matrices))
+    return Branch(tensors, last, len(tensors & matrices))
 
 
 def _is_declaration(ending: object, patterns: object) -> bool:

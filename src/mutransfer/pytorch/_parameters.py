@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import ParametrizationList
 
 from ..core import MutransferError
 from ..reading import Axes, Parameter, canonical, check_declared, first_match, parent
@@ -42,8 +41,6 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
 def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes]) -> Parameter:
     owners = {name: model.get_submodule(parent(name)) for name in names}
     declarations = [first_match(canonical(alias), declared) for alias in names]
-    if not any(declarations):
-        _check_plain(owners)
     # A tied head sees its table as a matrix; what it is to the network follows from the embedding.
     owner = next((name for name in names if isinstance(owners[name], nn.Embedding)), names[0])
     module, own_name = owners[owner], owner.rpartition(".")[2]
@@ -62,21 +59,8 @@ def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes])
         layer=tuple(tuple(p.shape) for p in module.parameters(recurse=False)),
         module=type(module).__name__,
         aliases=tuple(map(canonical, names[1:])),
+        is_declared=any(declarations),
     )
-
-
-def _check_plain(owners: Mapping[str, nn.Module]) -> None:
-    """Raise where a parameter's factor would not set the scale of its weight."""
-    for name, module in owners.items():
-        stem, _, end = name.rpartition(".")[2].rpartition("_")
-        computed = end in {"orig", "g", "v"} and bool(stem)
-        computed = computed and isinstance(getattr(module, stem, None), Tensor)
-        if computed or isinstance(module, ParametrizationList):
-            raise MutransferError(
-                f"{canonical(name)} is not the weight itself, which is computed from it "
-                "(weight_norm, spectral_norm, pruning), so that its scale is not the weight's: "
-                "plan the model without that, or say its axes with axes="
-            )
 
 
 def _kind(module: nn.Module, parameter: str, tensor: Tensor) -> str:

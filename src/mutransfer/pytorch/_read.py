@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..core import MutransferError
-from ..reading import Axes, Reading, Trace, canonical
-from ._declared import declared_trace
+from ..reading import Axes, Branch, Program, Reading, canonical
+from ._axes import RECURRENT
+from ._declared import declared_branches
 from ._parameters import parameters_of
+from ._record import record_program
 from ._tensors import rms
-from ._trace import trace
 
 Branches = Mapping[str, Sequence[str]]
 """Declared residual branches: the module that ends each kind, with the tensors in its branch."""
@@ -61,20 +62,50 @@ def reading_of(
     module = model if isinstance(model, nn.Module) else _build(model)
     _check_bare(module)
     parameters = parameters_of(module, axes or {})
-    passed = Trace()
-    if traced:
-        passed = (
-            trace(module, example_inputs) if branches is None else declared_trace(module, branches)
-        )
-    named = ((canonical(name), parameter) for name, parameter in module.named_parameters())
-    attentions = (m for m in module.modules() if isinstance(m, nn.MultiheadAttention))
+    declared = None
+    if traced and branches is not None:
+        declared = declared_branches(module, branches)
+    program = _program(module, example_inputs, declared) if traced else None
+    named = [(canonical(name), parameter) for name, parameter in module.named_parameters()]
     return Reading(
         name=type(module).__name__,
         parameters=parameters,
         scales={name: rms([parameter]) if scaled else None for name, parameter in named},
-        trace=passed,
-        head_dims=tuple(sorted({attention.head_dim for attention in attentions})),
+        program=program,
+        training=_training(module, example_inputs, program),
+        branches=declared,
+        recurrent=_modules(module, lambda each: isinstance(each, RECURRENT)),
+        state_space=_modules(module, lambda each: isinstance(getattr(each, "A_log", None), Tensor)),
     )
+
+
+def _program(
+    model: nn.Module, example_inputs: Any, declared: tuple[Branch, ...] | None
+) -> Program | None:
+    """Return the forward pass; None where it fails and the branches were declared."""
+    try:
+        return record_program(model, example_inputs)
+    except MutransferError:
+        if declared is None:
+            raise
+        return None
+
+
+def _training(model: nn.Module, example_inputs: Any, program: Program | None) -> Program | None:
+    """Return the forward pass in training mode, where some tensors are used in it alone."""
+    if program is None:
+        return None
+    trained = {canonical(name) for name, p in model.named_parameters() if p.requires_grad}
+    if trained <= program.parameters.keys():
+        return None
+    try:
+        return record_program(model, example_inputs, training=True)
+    except MutransferError:
+        return None
+
+
+def _modules(model: nn.Module, is_one: Callable[[nn.Module], bool]) -> tuple[str, ...]:
+    return tuple(canonical(name) for name, module in model.named_modules() if is_one(module))
 
 
 def _build(build: Any) -> nn.Module:

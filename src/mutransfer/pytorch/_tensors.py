@@ -20,4 +20,4 @@ def rms(tensors: Sequence[Tensor]) -> float | None:
     if any(tensor.is_meta for tensor in tensors):
         return None
     total = sum(float(whole(t.detach().double().square().sum())) for t in tensors)
-    return math.sqrt(total / sum(tensor.numel() for tensor in tensors))
+    return math.sqrt(total / max(1, sum(tensor.numel() for tensor in tensors)))
