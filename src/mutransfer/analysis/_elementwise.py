@@ -52,7 +52,8 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     ratios = [facts[v].ratio for v in signals]
     if not is_one(alpha) and len(signals) == 2:
         ratios[1] *= alpha
-        cause = Cause("number", index, factor=alpha)
+        numbers = walk.growth.numbers(index, "alpha")
+        cause = Cause("number", index, factor=alpha, numbers=numbers)
         walk.learn(signals[1], scaled(walk.fact(signals[1]), alpha, cause))
     if len(ratios) == 2 and not is_one(ratios[0] / ratios[1]):
         for value in signals:
@@ -125,13 +126,14 @@ def _times_number(
     fact = walk.moved(operation, operation.inputs[0], result)
     inverted = divides and not isinstance(operation.arguments[0], Ref)
     position = 0 if not isinstance(operation.arguments[0], Ref) else 1
-    factor = walk.growth.number(index, position)
+    factor, numbers = walk.growth.number(index, position), walk.growth.numbers(index, position)
     if inverted:
         leaves = {n: Leaf(leaf.dims, -leaf.degree) for n, leaf in fact.leaves.items()}
         fact = replace(fact, ratio=1 / fact.ratio, leaves=leaves, product=())
     elif divides:
         factor = 1 / factor
-    return scaled(fact, factor, Cause("number", index, factor=factor))
+        numbers = numbers and (1 / numbers[0], 1 / numbers[1]) if numbers and all(numbers) else None
+    return scaled(fact, factor, Cause("number", index, factor=factor, numbers=numbers))
 
 
 def power(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

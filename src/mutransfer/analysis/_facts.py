@@ -32,12 +32,14 @@ class Cause:
         operation: Its index in the base program.
         sizes: The summed dimension, base and other; None for numbers.
         factor: The number, other over base.
+        numbers: The number itself, base and other, where there is one.
     """
 
     kind: str
     operation: int
     sizes: Sizes | None = None
     factor: float = 1.0
+    numbers: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

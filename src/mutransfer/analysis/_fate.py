@@ -18,9 +18,9 @@ from ._walk import Walk
 def fate(walk: Walk, value: int) -> set[str]:
     """Return the ends of a value.
 
-    "output", "softmax" (by hand: exp), "topk", "norm", "matrix" (summed with something), "factor" (multiplied with
-    a signal) and "width" (put side by side along a growing dimension). Functions of entries are
-    passed.
+    "output", "softmax" (by hand: exp), "topk", "norm", "matrix" (summed with something), "factor"
+    (multiplied with a signal) and "width" (put side by side along a growing dimension). Functions
+    of entries are passed.
     """
     program, found = walk.program, set[str]()
     todo, seen = [value], set[int]()

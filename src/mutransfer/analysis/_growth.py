@@ -75,13 +75,32 @@ class Growth:
         return [d for d in range(len(self.base.values[value].shape)) if self.grows(value, d)]
 
     def number(self, index: int, position: int | str) -> float:
-        """Return the ratio of a number among an operation's arguments, other over base."""
+        """Return the ratio of a number among an operation's arguments, other over base.
+
+        Raises:
+            MutransferError: its sign changes.
+        """
+        numbers = self.numbers(index, position)
+        if numbers is None or not numbers[0] or not numbers[1]:
+            return 1.0
+        if numbers[0] * numbers[1] < 0:
+            operation = self.base.operations[index]
+            where = f" in {operation.module}" if operation.module else ""
+            raise MutransferError(
+                f"the model multiplies a signal{where} by {numbers[1]:.6g}, the base by "
+                f"{numbers[0]:.6g}, and nothing learned can undo this: multiply by the same number "
+                "at all sizes"
+            )
+        return numbers[1] / numbers[0]
+
+    def numbers(self, index: int, position: int | str) -> tuple[float, float] | None:
+        """Return a number among an operation's arguments, base and other."""
         here, there = self.base.operations[index], self.operation_of.get(index)
         if there is None:
-            return 1.0
+            return None
         a, b = _argument(here, position), _argument(there, position)
         known = isinstance(a, int | float) and isinstance(b, int | float)
-        return abs(b / a) if known and a and b and math.isfinite(b / a) else 1.0
+        return (a, b) if known and math.isfinite(a) and math.isfinite(b) else None
 
     def magnitude(self, value: int) -> float:
         """Return the ratio of a constant's entries where one factor explains all; else 1."""

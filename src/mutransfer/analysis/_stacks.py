@@ -103,7 +103,7 @@ def _chained(streams: Streams, inside: frozenset[str], stars: Stars) -> frozense
     for value, names in streams.matrices_outside(inside):
         for name in names:
             starred = stars.star(name)
-            if starred == name:
+            if not stars.is_repeated(name):
                 continue
             if any(ancestors[value] >> earlier & 1 for earlier in results.get(starred, ())):
                 found.add(name)

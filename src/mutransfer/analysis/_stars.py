@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 _Numbers = dict[str, set[str]]
@@ -16,12 +17,14 @@ class Stars:
     """
 
     def __init__(self, names: Iterable[str], others: Iterable[str]) -> None:
+        names, others = list(names), list(others)
         here, there = _numbers(names), _numbers(others)
         self.growing = {
             prefix
             for prefix, numbers in here.items()
             if prefix in there and len(numbers) != len(there[prefix])
         }
+        self._counts = [Counter(map(self.star, each)) for each in (names, others)]
 
     def star(self, name: str) -> str:
         """Return the name with a star for each number that counts a growing run."""
@@ -32,6 +35,11 @@ class Stars:
             "*" if part.isdigit() and ".".join(parts[:i]) in self.growing else part
             for i, part in enumerate(parts)
         )
+
+    def is_repeated(self, name: str) -> bool:
+        """Return True if one of the models has more layers of this kind than the other."""
+        here, there = (counts[self.star(name)] for counts in self._counts)
+        return here != there
 
     def container(self, name: str) -> str:
         """Return the growing container of a parameter; its own name where there is none."""

@@ -100,6 +100,8 @@ class Streams:
             self.copies[result] |= self.copies[i]
             self.through[result] |= self.through[i]
             self.images[result] |= self.images[i]
+        for source in self._norm_by_hand(operation):
+            self.through[result] |= self.through[source]
         functions = NORMS | NONLINEAR | BOUNDED | {"relu", "leaky_relu"}
         if name in functions and signals:
             self.through[result] |= self.through[signals[0]]
@@ -338,13 +340,13 @@ class Streams:
                 continue
             if operation.name in NORMS:
                 yield operation.inputs[0]
-            elif operation.name in {"mul", "div"}:
+            else:
                 yield from self._norm_by_hand(operation)
 
     def _norm_by_hand(self, operation: Operation) -> Iterator[int]:
         """Yield the signal of x * rsqrt(mean(x * x)) and its like."""
         active = [i for i in operation.inputs if self._is_active(i)]
-        if len(active) == 2:
+        if operation.name in {"mul", "div"} and len(active) == 2:
             for one, other in (active, active[::-1]):
                 top = self.copies[one] & self.signals.ancestors[other]
                 if top and self.series[one] == self.series[other]:

@@ -81,6 +81,7 @@ class Walk:
         self.findings: list[Finding] = []
         self.unknown: list[tuple[int, str]] = []
         self.picked: dict[str, set[int]] = {}
+        self.causes: dict[int, frozenset[Cause]] = {}
         self._facts: dict[int, Fact] = {}
 
     def fact(self, value: int) -> Fact:
@@ -92,6 +93,7 @@ class Walk:
     def learn(self, value: int, fact: Fact) -> None:
         """Note what is known of a result."""
         self._facts[value] = fact
+        self.causes[value] = fact.causes
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Return the base's shape of a value."""

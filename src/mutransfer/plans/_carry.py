@@ -245,14 +245,18 @@ def _undone(want: Want) -> _Wanted:
 
 def _fact(want: Want) -> str:
     """Return a factor of the model's own in a sentence."""
-    tensors, module = want.signal.tensors, want.signal.module or want.text
+    tensors, module = want.signal.tensors, want.signal.module
     if tensors:
-        few = sorted(tensors)[:2]
-        where = f"what {' and '.join(few)} make"
+        where = f"what {' and '.join(sorted(tensors)[:2])} make"
+    elif module:
+        where = f"the output of {module}"
     else:
-        where = f"a signal of {module}" if module else "a signal"
+        where = f"a signal of {want.text}" if want.text else "a signal"
     if want.kind == "sum":
         return f"the model sums {where} over a dimension that grows, {want.ratio:.6g} times as long"
+    if want.numbers is not None:
+        base, target = want.numbers
+        return f"the model multiplies {where} by {target:.6g}, the base by {base:.6g}"
     return f"the model multiplies {where} by {want.ratio:.6g} times the base's number"
 
 

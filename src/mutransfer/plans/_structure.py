@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 
 from ..analysis import (
+    Cause,
     Finding,
     Stack,
     Stars,
@@ -17,7 +20,7 @@ from ..analysis import (
     stack_of,
 )
 from ..core import MutransferError
-from ..reading import NOTHING, Program, Reading, Signal
+from ..reading import NOTHING, Operation, Program, Reading, Signal
 from ..rules import Place
 from ._accounts import Account, account_of
 from ._match import Match
@@ -34,7 +37,8 @@ class Want:
         ratio: Size of its entries, target over base; what the multiplier undoes.
         fan: Ratio of the summed dimension; 1 for numbers.
         sizes: The summed dimension, base and target.
-        text: Where it is, and why.
+        numbers: The model's own number, base and target, where there is one.
+        text: The module where it is.
         tensor: The tied tensor.
         ends_branch: True if it is a factor on the end of a residual branch.
     """
@@ -45,6 +49,7 @@ class Want:
     ratio: float = 1.0
     fan: Fraction = Fraction(1)
     sizes: tuple[int, int] = (1, 1)
+    numbers: tuple[float, float] | None = None
     text: str = ""
     tensor: str = ""
     ends_branch: bool = False
@@ -101,7 +106,7 @@ class Structure:
     strange: Mapping[str, Fraction] = field(default_factory=dict)
     is_declared: bool = False
 
-    @property
+    @cached_property
     def ratio(self) -> Fraction:
         """The largest growth of a stack of branches, target over base."""
         ratios = [ratio for _, ratio in self.places.values() if ratio != 1]
@@ -310,14 +315,17 @@ class _Reader:
     # Multipliers
 
     def _wants(self, accounts: Mapping[str, Account]) -> Iterator[Want]:
+        """Yield what wants a multiplier, layers of one kind once."""
         yield from self._tied(accounts)
-        seen = set[object]()
+        seen: dict[object, object] = {}
         for finding in self.walk.findings:
-            for want in self._of_finding(finding):
-                key = want.kind, want.signal, want.modules, finding.causes
-                if key not in seen:
-                    seen.add(key)
-                    yield want
+            want, walked = self._of_finding(finding)
+            kind = want.kind, want.signal.tensors or want.modules or finding.value
+            first = seen.setdefault((kind, finding.causes), walked)
+            if first is not walked:
+                continue
+            if seen.setdefault(kind, walked) == walked:
+                yield want
 
     def _tied(self, accounts: Mapping[str, Account]) -> Iterator[Want]:
         """Yield the inputs of tied heads."""
@@ -335,55 +343,70 @@ class _Reader:
                     tensor=name,
                 )
 
-    def _of_finding(self, finding: Finding) -> Iterator[Want]:
-        """Yield the signals that undo a finding: each product its own, then all numbers."""
-        operations = self.walk.program.operations
+    def _of_finding(self, finding: Finding) -> tuple[Want, object]:
+        """Return the signal that undoes a finding, and what carries it in the walked program."""
         products = [c for c in finding.causes if c.kind == "product"]
         ratio = 1 / finding.ratio if self.inverted else finding.ratio
-        if products:
-            cause = min(products, key=lambda c: c.operation)
-            fan = Fraction(1)
-            for each in products:
-                assert each.sizes is not None
-                fan *= Fraction(each.sizes[1], each.sizes[0])
-            fan = 1 / fan if self.inverted else fan
-            value = operations[cause.operation].results[0]
-            assert value is not None and cause.sizes is not None
-            signal, modules = self._signal(value, self.walk.signals.users[value])
-            sizes = cause.sizes[::-1] if self.inverted else cause.sizes
-            where = operations[cause.operation].module
-            yield Want(
-                kind="product",
-                signal=signal,
-                modules=modules,
-                ratio=ratio,
-                fan=fan,
-                sizes=sizes,
-                text=where,
-            )
-            return
-        users = self.walk.signals.users[finding.value]
-        signal, modules = self._signal(finding.value, users)
-        kind = "sum" if any(c.kind == "sum" for c in finding.causes) else "own-factor"
-        yield Want(
-            kind=kind,
+        value = self._origin(finding, products)
+        found = self.walk.signals.of(value)
+        signal, modules = self._by_target(found)
+        want = Want(
+            kind="own-factor",
             signal=signal,
             modules=modules,
             ratio=ratio,
-            text=self._where(finding),
-            ends_branch=self._ends_branch(finding.value),
+            numbers=self._numbers(finding),
+            text=self._where(value),
+            ends_branch=any(value == join.end for join in self.stacks[0].joins),
+        )
+        walked = found.tensors or found.module or value
+        if not products:
+            sums = any(c.kind == "sum" for c in finding.causes)
+            return (replace(want, kind="sum") if sums else want), walked
+        sizes = [c.sizes for c in products if c.sizes is not None]
+        fan = math.prod((Fraction(b, a) for a, b in sizes), start=Fraction(1))
+        return (
+            replace(
+                want,
+                kind="product",
+                fan=1 / fan if self.inverted else fan,
+                sizes=sizes[0][::-1] if self.inverted else sizes[0],
+            ),
+            walked,
         )
 
-    def _where(self, finding: Finding) -> str:
-        maker = self.walk.program.makers.get(finding.value)
+    def _origin(self, finding: Finding, products: Sequence[Cause]) -> int:
+        """Return the value to multiply: that of the first product, or of the last number.
+
+        Before a product was masked, or a number's result was used in several places, one value
+        stands for all of them.
+        """
+        operations = self.walk.program.operations
+        if products:
+            result = operations[min(c.operation for c in products)].results[0]
+        else:
+            last = max((c.operation for c in finding.causes), default=None)
+            result = None if last is None else operations[last].results[0]
+            if result is not None and self.walk.causes.get(result) != finding.causes:
+                result = None
+        return finding.value if result is None else result
+
+    def _numbers(self, finding: Finding) -> tuple[float, float] | None:
+        """Return the number, base and target, where a finding has this cause alone."""
+        numbers = [c.numbers for c in finding.causes]
+        if len(numbers) != 1 or numbers[0] is None:
+            return None
+        return numbers[0][::-1] if self.inverted else numbers[0]
+
+    def _where(self, value: int) -> str:
+        maker = self.walk.program.makers.get(value)
         return maker.module if maker is not None else ""
 
-    def _ends_branch(self, value: int) -> bool:
-        return any(join.end == value for join in self.stacks[0].joins)
-
-    def _signal(self, value: int, users: Sequence[object]) -> tuple[Signal, tuple[str, ...]]:
+    def _signal(self, value: int, users: Sequence[Operation]) -> tuple[Signal, tuple[str, ...]]:
         """Return what could multiply a value, by the target's names."""
-        found = self.walk.signals.of(value, users)  # type: ignore[arg-type]
+        return self._by_target(self.walk.signals.of(value, users))
+
+    def _by_target(self, found: Signal) -> tuple[Signal, tuple[str, ...]]:
         modules = self._modules(found.module)
         if found.tensors is None:
             return Signal(None, found.module), modules
