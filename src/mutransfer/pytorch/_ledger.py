@@ -18,8 +18,8 @@ from torch.utils._mode_utils import no_dispatch
 from ..reading import Operation, Program, Ref, Value
 from ._storages import Storages, Tracked, View, region
 
-# Autograd detaches what it saves: without a use these are no part of the forward pass.
-_BOOKKEEPING = {"detach", "alias"}
+# Autograd detaches or copies what it saves: unused, these are no part of the forward pass.
+_BOOKKEEPING = {"detach", "alias", "clone"}
 
 
 class Ledger:

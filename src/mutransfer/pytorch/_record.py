@@ -19,7 +19,7 @@ from ..core import MutransferError
 from ..reading import Program, canonical
 from . import _execute as execute
 from . import _stand_ins as stand_ins
-from ._calls import Calls, values
+from ._calls import Calls
 from ._dropout import without_dropout
 from ._hooks import detached
 from ._inputs import arguments, candidates, tensors
@@ -142,9 +142,9 @@ def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Progr
         try:
             with _plain_torch(way), without_dropout(model, training), calls.listening(), recorder:
                 output = inner(*positional, **named)
-                outputs = values(ledger, output)
+                outputs = tuple(ledger.read(tensor) for tensor in tensors(output))
         except Exception as error:
-            raise _Failure(ledger.module) from error
+            raise _Failure(calls.place(error)) from error
         return ledger.program(outputs, calls.outputs, is_training=training)
 
 
