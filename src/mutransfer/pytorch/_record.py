@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -94,7 +95,8 @@ def _check_materialized(model: nn.Module) -> None:
 def _ways(model: nn.Module, tries: list[Any]) -> list[Callable[[], _Way]]:
     """Return the ways to run a model, the best first."""
 
-    hollow: list[Callable[[], _Way]] = [_hollow, partial(_hollow, grad=False), _fake]
+    hollow: list[Callable[[], _Way]] = [_hollow, _fake]
+    hollow += [partial(_hollow, grad=False), partial(_fake, grad=False)]
     real: list[Callable[[], _Way]] = [_Way, partial(_Way, grad=False)]
     if any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters()):
         real.append(partial(_Way, stand_ins.in_single_precision))
@@ -113,9 +115,22 @@ def _hollow(*, grad: bool = True) -> _Way:
     return _Way(stand_ins.on_meta, execute.on_meta, grad)
 
 
-def _fake() -> _Way:
+def _fake(*, grad: bool = True) -> _Way:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    return _Way(stand_ins.as_fakes(mode), execute.on_fakes, mode=mode)
+    return _Way(stand_ins.as_fakes(mode), execute.on_fakes, grad, _quiet(mode))
+
+
+@contextmanager
+def _quiet(mode: FakeTensorMode) -> Iterator[None]:
+    """Enter a mode that logs what it cannot compute: the failure is raised, too."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with mode:
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Program:
@@ -159,19 +174,18 @@ def _names(named: Iterator[tuple[str, Tensor]], others: Mapping[int, Tensor]) ->
 @contextmanager
 def _plain_torch(way: _Way) -> Iterator[None]:
     """Take off what hides operations: fused kernels, compiled code, fast paths, autocast."""
-    with ExitStack() as stack:
-        for context in (
-            torch.inference_mode(False),
-            torch.set_grad_enabled(way.grad),
-            torch.autocast("cpu", enabled=False),
-            torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext(),
-            torch.compiler.set_stance("force_eager"),
-            sdpa_kernel(SDPBackend.MATH),
-            torch.backends.mkldnn.flags(enabled=False),
-            _without_fast_path(),
-            way.mode,
-        ):
-            stack.enter_context(context)
+    # Some of these take effect when they are made, so that each is entered at once.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad() if way.grad else torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext(),
+        torch.compiler.set_stance("force_eager"),
+        sdpa_kernel(SDPBackend.MATH),
+        torch.backends.mkldnn.flags(enabled=False),
+        _without_fast_path(),
+        way.mode,
+    ):
         yield
 
 

@@ -167,6 +167,9 @@ def _schema_written(func: Any) -> tuple[tuple[int, str, bool], ...]:
 
 def _written(func: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Iterator[Tensor]:
     """Yield the tensors that an operation writes."""
+    if func._schema.name == "aten::native_batch_norm" and args[5]:
+        # Its schema does not say that it updates running statistics.
+        yield from _tensors(args[3:5])
     for position, name, _ in _schema_written(func):
         yield from _tensors(args[position] if position < len(args) else named.get(name))
 

@@ -20,19 +20,22 @@ from torch import Tensor
 Restore = Callable[[], object]
 """Puts one thing back."""
 
+MISSING = object()
+"""Value of an attribute that is not set."""
+
 _LRU_CACHE = type(functools.lru_cache(lambda: None))
 _OURS = {"torch", "numpy", "mutransfer", "sympy", *sys.stdlib_module_names}
 
 
 def dict_(found: dict[Any, Any], entries: list[tuple[Any, Any]]) -> None:
     """Give a dictionary its entries back, in their order."""
-    now = dict.items(found)
+    # A subclass may do more on every write: a configuration validates, a cache evicts.
+    kind = OrderedDict if isinstance(found, OrderedDict) else dict
+    now = list(kind.items(found))
     if len(now) == len(entries) and all(
         k is key and v is value for (k, v), (key, value) in zip(now, entries, strict=True)
     ):
         return
-    # A subclass may do more on every write: a configuration validates, a cache evicts.
-    kind = OrderedDict if isinstance(found, OrderedDict) else dict
     kind.clear(found)
     for key, value in entries:
         kind.__setitem__(found, key, value)
@@ -72,7 +75,9 @@ def class_(found: Any, kind: type) -> None:
 def slot_(found: Any, name: str, value: Any) -> None:
     """Give an object an attribute back that lies in a slot."""
     with contextlib.suppress(AttributeError, TypeError):  # read-only ones cannot have changed
-        if object.__getattribute__(found, name) is not value:
+        if value is MISSING:
+            object.__delattr__(found, name)
+        elif getattr(found, name, MISSING) is not value:
             object.__setattr__(found, name, value)
 
 

@@ -122,7 +122,8 @@ class Snapshot:
         if base.__len__(found) > _MOST_ENTRIES:
             return
         if isinstance(found, dict):
-            entries = list(dict.items(found))
+            kind = OrderedDict if isinstance(found, OrderedDict) else dict
+            entries = list(kind.items(found))
             self.tables.append(found)
             self._restores.append(partial(restore.dict_, found, entries))
             yield from (value for _, value in entries)
@@ -206,9 +207,9 @@ def _slots(found: Any) -> Iterator[tuple[str, Any]]:
         for name, member in vars(base).items():
             if type(member) is types.MemberDescriptorType:
                 try:
-                    yield name, object.__getattribute__(found, name)
+                    yield name, member.__get__(found)
                 except AttributeError:
-                    continue
+                    yield name, restore.MISSING
 
 
 _ATOMS = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size}
