@@ -26,6 +26,7 @@ from ._hooks import detached
 from ._inputs import arguments, candidates, tensors
 from ._ledger import Ledger
 from ._recorder import Recorder
+from ._spread import check_whole, inner, remove_hooks
 from ._untouched import untouched
 
 _LARGEST_REAL = 2e9
@@ -72,6 +73,7 @@ def record_program(
         MutransferError: the forward pass failed, or the inputs cannot be guessed.
     """
     _check_materialized(model)
+    check_whole(model)
     failure: Exception | None = None
     tries = list(candidates(model, example_inputs))
     for way, inputs in itertools.product(_ways(model, tries), tries):
@@ -147,16 +149,15 @@ def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Progr
         )
         state.substitute(others)
         model.train(training)
+        remove_hooks(model)
         calls = Calls(model, ledger)
         recorder = Recorder(ledger, way.execute, state.keep)
         positional, named = arguments(inputs)
         for tensor in tensors((positional, named)):
             ledger.take_input(tensor)
-        inner = model.module if _is_replicated(model) else model
-        assert isinstance(inner, nn.Module)
         try:
             with _plain_torch(way), without_dropout(model, training), calls.listening(), recorder:
-                output = inner(*positional, **named)
+                output = inner(model)(*positional, **named)
                 outputs = tuple(ledger.read(tensor) for tensor in tensors(output))
         except Exception as error:
             raise _Failure(calls.place(error)) from error
@@ -164,7 +165,7 @@ def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Progr
 
 
 def _names(named: Iterator[tuple[str, Tensor]], others: Mapping[int, Tensor]) -> dict[int, str]:
-    """Return the first name of each tensor, by the identity of what stands in its place."""
+    """Return the first name of each tensor, by identity of its stand-in."""
     found: dict[int, str] = {}
     for name, tensor in named:
         found.setdefault(id(others.get(id(tensor), tensor)), canonical(name))
@@ -173,7 +174,7 @@ def _names(named: Iterator[tuple[str, Tensor]], others: Mapping[int, Tensor]) ->
 
 @contextmanager
 def _plain_torch(way: _Way) -> Iterator[None]:
-    """Take off what hides operations: fused kernels, compiled code, fast paths, autocast."""
+    """Take off what hides operations: fused kernels, compiled code, fast paths."""
     # Some of these take effect when they are made, so that each is entered at once.
     with (
         torch.inference_mode(False),
@@ -198,11 +199,6 @@ def _without_fast_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _is_replicated(model: nn.Module) -> bool:
-    """Return True for wrappers that would wait for other processes or devices."""
-    return isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel)
 
 
 def _explained(model: nn.Module, failure: _Failure) -> MutransferError:

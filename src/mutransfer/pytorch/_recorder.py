@@ -157,7 +157,7 @@ def _is_composite(func: Any) -> bool:
 
 @cache
 def _schema_written(func: Any) -> tuple[tuple[int, str, bool], ...]:
-    """Return position, name and whether it is `out=` of the arguments that are written."""
+    """Return position and name of the arguments that are written, True for `out=`."""
     return tuple(
         (position, argument.name, argument.is_out)
         for position, argument in enumerate(func._schema.arguments)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Restore = Callable[[], object]
 """Puts one thing back."""
@@ -23,6 +23,7 @@ Restore = Callable[[], object]
 MISSING = object()
 """Value of an attribute that is not set."""
 
+_PLAIN = {Tensor, nn.Parameter, nn.Buffer}
 _LRU_CACHE = type(functools.lru_cache(lambda: None))
 _OURS = {"torch", "numpy", "mutransfer", "sympy", *sys.stdlib_module_names}
 
@@ -99,12 +100,12 @@ def array_(found: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any]) -> None:
 
 
 def tensor(found: Tensor) -> Restore:
-    """Return what gives a tensor its memory, gradient and flag back; numbers are kept elsewhere."""
+    """Return what gives a tensor its memory, gradient and flag back, not its numbers."""
     return partial(_tensor, found, found.detach(), found.requires_grad, _gradient(found))
 
 
 def generator(found: Any) -> Restore | None:
-    """Return what gives a source of random numbers its state back, None for other objects."""
+    """Return what gives a generator its state back, None for other objects."""
     if isinstance(found, torch.Generator):
         return partial(found.set_state, found.get_state())
     if isinstance(found, random.Random):
@@ -135,9 +136,10 @@ def caches() -> Restore:
 
 
 def _tensor(found: Tensor, memory: Tensor, requires_grad: bool, gradient: Tensor | None) -> None:
-    moved = found.untyped_storage()._cdata != memory.untyped_storage()._cdata
-    if moved or found.shape != memory.shape or found.stride() != memory.stride():
-        found.data = memory
+    if type(found) in _PLAIN and found.layout is torch.strided:  # others are made of tensors
+        moved = found.untyped_storage()._cdata != memory.untyped_storage()._cdata
+        if moved or found.shape != memory.shape or found.stride() != memory.stride():
+            found.data = memory
     if found.requires_grad != requires_grad and found.is_leaf:
         found.requires_grad_(requires_grad)
     if found.is_leaf and found.grad is not gradient:

@@ -32,7 +32,8 @@ class Untouched:
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._written:
-            self._written[storage._cdata] = storage, storage.clone()  # type: ignore[no-untyped-call]
+            numbers = storage.clone()  # type: ignore[no-untyped-call]
+            self._written[storage._cdata] = storage, numbers
 
     def seed(self) -> None:
         """Start every source of random numbers from the same place."""
@@ -46,9 +47,14 @@ class Untouched:
         """Put everything back."""
         for storage, numbers in self._written.values():
             storage.copy_(numbers)
-        self._snapshot.restore()
-        for put_back in self._restores:
-            put_back()
+        failures: list[Exception] = []
+        for put_back in (*self._snapshot.restores, *self._restores):
+            try:
+                put_back()
+            except Exception as error:  # the others are put back all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 @contextmanager
