@@ -226,11 +226,11 @@ def restored_by_hand(net: Net) -> None:
     """Undo the harm that outlives a test."""
     global CALLS
     CALLS, Net.number = 0, 1000
-    for cache in (CACHE, Net.shared, with_default.__defaults__[0]):  # type: ignore[index]
+    for cache in (CACHE, Net.shared, with_default.__defaults__[0]):
         cache.clear()
     table.cache_clear()
     if "late" in vars(Net):
-        del Net.late  # type: ignore[attr-defined]
+        del Net.late
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -328,7 +328,7 @@ def test_settings_of_torch_are_given_back() -> None:
 def llama(**config: Any) -> nn.Module:
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 64}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-    return tf.LlamaForCausalLM(tf.LlamaConfig(**sizes, **heads, **config))  # type: ignore[no-any-return]
+    return tf.LlamaForCausalLM(tf.LlamaConfig(**sizes, **heads, **config))
 
 
 def segformer() -> nn.Module:
@@ -343,7 +343,7 @@ def segformer() -> nn.Module:
         mlp_ratios=[2, 2],
         decoder_hidden_size=16,
     )
-    return tf.SegformerForSemanticSegmentation(config)  # type: ignore[no-any-return]
+    return tf.SegformerForSemanticSegmentation(config)
 
 
 IDS = torch.ones(1, 8, dtype=torch.long)

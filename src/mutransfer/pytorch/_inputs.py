@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..core import MutransferError
 
@@ -85,9 +86,11 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def tensors(tree: Any) -> list[Tensor]:
     """Return the tensors among inputs or outputs, in containers and dataclasses."""
-    if isinstance(tree, Tensor):
+    if is_traceable_wrapper_subclass(tree):  # such as jagged tensors
+        parts = [getattr(tree, name) for name in tree.__tensor_flatten__()[0]]
+    elif isinstance(tree, Tensor):
         return [tree]
-    if isinstance(tree, Mapping):
+    elif isinstance(tree, Mapping):
         parts = list(tree.values())
     elif isinstance(tree, list | tuple):
         parts = list(tree)

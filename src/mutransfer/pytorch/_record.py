@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -78,7 +79,11 @@ def record_program(
     tries = list(candidates(model, example_inputs))
     for way, inputs in itertools.product(_ways(model, tries), tries):
         try:
-            return _recorded(model, inputs, way(), training)
+            could_compile = _has_compiler()
+            program = _recorded(model, inputs, way(), training)
+            # The forward pass itself may have loaded the compiler, which had to be kept off.
+            again = _has_compiler() and not could_compile
+            return _recorded(model, inputs, way(), training) if again else program
         except _Failure as error:
             failure = failure or error
     assert isinstance(failure, _Failure)
@@ -148,7 +153,7 @@ def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Progr
             unknown,
         )
         state.substitute(others)
-        model.train(training)
+        state.set_training(model, training)
         remove_hooks(model)
         calls = Calls(model, ledger)
         recorder = Recorder(ledger, way.execute, state.keep)
@@ -181,7 +186,8 @@ def _plain_torch(way: _Way) -> Iterator[None]:
         torch.enable_grad() if way.grad else torch.no_grad(),
         torch.autocast("cpu", enabled=False),
         torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext(),
-        torch.compiler.set_stance("force_eager"),
+        torch.compiler.set_stance("force_eager") if _has_compiler() else nullcontext(),
+        torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
         sdpa_kernel(SDPBackend.MATH),
         torch.backends.mkldnn.flags(enabled=False),
         _without_fast_path(),
@@ -199,6 +205,12 @@ def _without_fast_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _has_compiler() -> bool:
+    """Return True if code could be compiled: the compiler is loaded, or its users are."""
+    users = "torch._dynamo", "torch.nn.attention.flex_attention"
+    return any(name in sys.modules for name in users)
 
 
 def _explained(model: nn.Module, failure: _Failure) -> MutransferError:

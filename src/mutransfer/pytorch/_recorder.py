@@ -42,6 +42,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.ledger, self._execute, self._keep = ledger, execute, keep
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # it would import the compiler, which takes seconds
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -50,6 +54,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operation and record it."""
+        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
+            return NotImplemented  # the operations on the tensors that it is made of will come
         named = dict(kwargs or {})
         if func.namespace == "prim":
             return func(*args, **named)

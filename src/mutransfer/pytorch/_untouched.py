@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import _restore as restore
 from ._snapshot import Snapshot
@@ -34,6 +34,15 @@ class Untouched:
         if storage._cdata not in self._written:
             numbers = storage.clone()  # type: ignore[no-untyped-call]
             self._written[storage._cdata] = storage, numbers
+
+    def set_training(self, model: nn.Module, training: bool) -> None:
+        """Put a model into a mode, without its own code: some merge parameters then."""
+        for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                self._restores.append(partial(setattr, module, "training", module.training))
+                module.training = training
+            else:
+                vars(module)["training"] = training
 
     def seed(self) -> None:
         """Start every source of random numbers from the same place."""
