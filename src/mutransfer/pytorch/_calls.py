@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -30,7 +31,9 @@ class Calls:
         self.outputs: dict[str, list[tuple[int, ...]]] = {}
         self._names = {id(m): canonical(f"{n}.")[:-1] for n, m in model.named_modules()}
         self._ledger = ledger
-        self._running: list[tuple[int, str]] = []
+        self._running: list[str] = []
+        self._failed: dict[int, str] = {}
+        self._errors: list[BaseException] = []  # kept, so that none has the address of another
         self._thread = threading.get_ident()
 
     @contextmanager
@@ -39,7 +42,7 @@ class Calls:
         # Hooks of all modules see those that a model makes in its forward pass, too.
         handles = [
             register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave),
+            register_module_forward_hook(self._leave, always_call=True),
         ]
         try:
             yield
@@ -47,25 +50,24 @@ class Calls:
             for handle in handles:
                 handle.remove()
 
+    def place(self, error: Exception) -> str:
+        """Return the innermost module whose call raised an error."""
+        return self._failed.get(id(error), "")
+
     def _enter(self, module: nn.Module, inputs: Any) -> None:
         if threading.get_ident() == self._thread and id(module) in self._names:
-            name = self._names[id(module)]
-            self._running.append((id(module), name))
-            self._ledger.module = name
+            self._running.append(self._names[id(module)])
+            self._ledger.module = self._running[-1]
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if threading.get_ident() != self._thread or id(module) not in self._names:
             return
-        name = self._names[id(module)]
-        values = tuple(self._ledger.read(tensor) for tensor in tensors(output))
-        self.outputs.setdefault(name, []).append(values)
-        # Calls that failed, and were caught, are left with the call that caught them.
-        while self._running and self._running.pop() != (id(module), name):
-            pass
-        self._ledger.module = self._running[-1][1] if self._running else ""
-
-
-def values(ledger: Ledger, output: Any) -> tuple[int, ...]:
-    """Return the values of the tensors that a model returned."""
-    found: list[Tensor] = tensors(output)
-    return tuple(ledger.read(tensor) for tensor in found)
+        name = self._running.pop()
+        self._ledger.module = self._running[-1] if self._running else ""
+        error = sys.exception()
+        if output is None and error is not None:  # also of a call that fails
+            self._errors.append(error)
+            self._failed.setdefault(id(error), name)
+        else:
+            values = tuple(self._ledger.read(tensor) for tensor in tensors(output))
+            self.outputs.setdefault(name, []).append(values)

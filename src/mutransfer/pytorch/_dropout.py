@@ -43,7 +43,7 @@ class _NoDropout(TorchFunctionMode):
 
 @contextmanager
 def without_dropout(model: nn.Module, training: bool) -> Iterator[None]:
-    """Switch dropout off in training mode: of modules, of functions, of whole branches.
+    """Switch dropout off in training mode: of modules, functions and branches.
 
     The rates are not given back: it is for models whose attributes are restored anyway.
     """

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..core import MutransferError
 
 
 def guess_inputs(model: nn.Module) -> Tensor:
-    """Return a small batch that the first layer of the model accepts, the same every time.
+    """Return a small batch that the first layer of the model accepts, not at random.
 
     Raises:
         MutransferError: the first layer is of a kind whose input cannot be guessed.
@@ -63,7 +64,7 @@ def candidates(model: nn.Module, example_inputs: Any = None) -> Iterator[Any]:
 
 
 def copied(inputs: Any, dtype: torch.dtype | None = None) -> Any:
-    """Return inputs with copies of their tensors on the CPU, floating ones of this type."""
+    """Return inputs with copies of their tensors on the CPU, floats of this type."""
 
     def copy(tensor: Tensor) -> Tensor:
         if tensor.is_meta:
@@ -84,10 +85,12 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """Return the tensors among inputs or outputs, in nested containers and dataclasses too."""
-    if isinstance(tree, Tensor):
+    """Return the tensors among inputs or outputs, in containers and dataclasses."""
+    if is_traceable_wrapper_subclass(tree):  # such as jagged tensors
+        parts = [getattr(tree, name) for name in tree.__tensor_flatten__()[0]]
+    elif isinstance(tree, Tensor):
         return [tree]
-    if isinstance(tree, Mapping):
+    elif isinstance(tree, Mapping):
         parts = list(tree.values())
     elif isinstance(tree, list | tuple):
         parts = list(tree)

@@ -18,8 +18,8 @@ from torch.utils._mode_utils import no_dispatch
 from ..reading import Operation, Program, Ref, Value
 from ._storages import Storages, Tracked, View, region
 
-# Autograd detaches what it saves: without a use these are no part of the forward pass.
-_BOOKKEEPING = {"detach", "alias"}
+# Autograd detaches or copies what it saves: unused, these are no part of the forward pass.
+_BOOKKEEPING = {"detach", "alias", "clone"}
 
 
 class Ledger:
@@ -72,7 +72,7 @@ class Ledger:
         return next(tracked.later_writes(), None) is None
 
     def read(self, tensor: Tensor) -> int:
-        """Return the value that a tensor holds now; a constant becomes part of the program."""
+        """Return the value that a tensor holds now; a constant enters the program."""
         tracked = self.track(tensor)
         storage = tracked.storage
         if not self.is_constant(tracked):
@@ -123,7 +123,7 @@ class Ledger:
     def add_result(
         self, tensor: Tensor, value: int, inputs: list[Tracked], made: Operation
     ) -> None:
-        """Declare a tensor that an operation made, which may be a view of one of its inputs."""
+        """Declare a tensor that an operation made, maybe as a view of one of its inputs."""
         tracked = self.storages.add(tensor, value, is_new=True)
         tracked.storage.holds_signal = True
         base = next((each for each in inputs if each.storage is tracked.storage), None)
@@ -248,7 +248,7 @@ def _replaced(argument: Any, new: Mapping[int, int]) -> Any:
 
 
 def _magnitude(tensor: Tensor) -> tuple[float, float, float] | None:
-    """Return RMS, mean magnitude and largest magnitude of the finite entries other than zero."""
+    """Return RMS, mean and largest magnitude of the finite entries other than zero."""
     if not tensor.is_floating_point() or tensor.is_meta or tensor.layout is not torch.strided:
         return None
     with no_dispatch():  # reading numbers is no operation of the model

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,12 +21,13 @@ from ..core import MutransferError
 from ..reading import Program, canonical
 from . import _execute as execute
 from . import _stand_ins as stand_ins
-from ._calls import Calls, values
+from ._calls import Calls
 from ._dropout import without_dropout
 from ._hooks import detached
 from ._inputs import arguments, candidates, tensors
 from ._ledger import Ledger
 from ._recorder import Recorder
+from ._spread import check_whole, inner, remove_hooks
 from ._untouched import untouched
 
 _LARGEST_REAL = 2e9
@@ -71,11 +74,16 @@ def record_program(
         MutransferError: the forward pass failed, or the inputs cannot be guessed.
     """
     _check_materialized(model)
+    check_whole(model)
     failure: Exception | None = None
     tries = list(candidates(model, example_inputs))
     for way, inputs in itertools.product(_ways(model, tries), tries):
         try:
-            return _recorded(model, inputs, way(), training)
+            could_compile = _has_compiler()
+            program = _recorded(model, inputs, way(), training)
+            # The forward pass itself may have loaded the compiler, which had to be kept off.
+            again = _has_compiler() and not could_compile
+            return _recorded(model, inputs, way(), training) if again else program
         except _Failure as error:
             failure = failure or error
     assert isinstance(failure, _Failure)
@@ -94,7 +102,8 @@ def _check_materialized(model: nn.Module) -> None:
 def _ways(model: nn.Module, tries: list[Any]) -> list[Callable[[], _Way]]:
     """Return the ways to run a model, the best first."""
 
-    hollow: list[Callable[[], _Way]] = [_hollow, partial(_hollow, grad=False), _fake]
+    hollow: list[Callable[[], _Way]] = [_hollow, _fake]
+    hollow += [partial(_hollow, grad=False), partial(_fake, grad=False)]
     real: list[Callable[[], _Way]] = [_Way, partial(_Way, grad=False)]
     if any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters()):
         real.append(partial(_Way, stand_ins.in_single_precision))
@@ -113,9 +122,22 @@ def _hollow(*, grad: bool = True) -> _Way:
     return _Way(stand_ins.on_meta, execute.on_meta, grad)
 
 
-def _fake() -> _Way:
+def _fake(*, grad: bool = True) -> _Way:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    return _Way(stand_ins.as_fakes(mode), execute.on_fakes, mode=mode)
+    return _Way(stand_ins.as_fakes(mode), execute.on_fakes, grad, _quiet(mode))
+
+
+@contextmanager
+def _quiet(mode: FakeTensorMode) -> Iterator[None]:
+    """Enter a mode that logs what it cannot compute: the failure is raised, too."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with mode:
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Program:
@@ -131,25 +153,24 @@ def _recorded(model: nn.Module, inputs: Any, way: _Way, training: bool) -> Progr
             unknown,
         )
         state.substitute(others)
-        model.train(training)
+        state.set_training(model, training)
+        remove_hooks(model)
         calls = Calls(model, ledger)
         recorder = Recorder(ledger, way.execute, state.keep)
         positional, named = arguments(inputs)
         for tensor in tensors((positional, named)):
             ledger.take_input(tensor)
-        inner = model.module if _is_replicated(model) else model
-        assert isinstance(inner, nn.Module)
         try:
             with _plain_torch(way), without_dropout(model, training), calls.listening(), recorder:
-                output = inner(*positional, **named)
-                outputs = values(ledger, output)
+                output = inner(model)(*positional, **named)
+                outputs = tuple(ledger.read(tensor) for tensor in tensors(output))
         except Exception as error:
-            raise _Failure(ledger.module) from error
+            raise _Failure(calls.place(error)) from error
         return ledger.program(outputs, calls.outputs, is_training=training)
 
 
 def _names(named: Iterator[tuple[str, Tensor]], others: Mapping[int, Tensor]) -> dict[int, str]:
-    """Return the first name of each tensor, by the identity of what stands in its place."""
+    """Return the first name of each tensor, by identity of its stand-in."""
     found: dict[int, str] = {}
     for name, tensor in named:
         found.setdefault(id(others.get(id(tensor), tensor)), canonical(name))
@@ -158,20 +179,20 @@ def _names(named: Iterator[tuple[str, Tensor]], others: Mapping[int, Tensor]) ->
 
 @contextmanager
 def _plain_torch(way: _Way) -> Iterator[None]:
-    """Take off what hides operations: fused kernels, compiled code, fast paths, autocast."""
-    with ExitStack() as stack:
-        for context in (
-            torch.inference_mode(False),
-            torch.set_grad_enabled(way.grad),
-            torch.autocast("cpu", enabled=False),
-            torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext(),
-            torch.compiler.set_stance("force_eager"),
-            sdpa_kernel(SDPBackend.MATH),
-            torch.backends.mkldnn.flags(enabled=False),
-            _without_fast_path(),
-            way.mode,
-        ):
-            stack.enter_context(context)
+    """Take off what hides operations: fused kernels, compiled code, fast paths."""
+    # Some of these take effect when they are made, so that each is entered at once.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad() if way.grad else torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext(),
+        torch.compiler.set_stance("force_eager") if _has_compiler() else nullcontext(),
+        torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
+        sdpa_kernel(SDPBackend.MATH),
+        torch.backends.mkldnn.flags(enabled=False),
+        _without_fast_path(),
+        way.mode,
+    ):
         yield
 
 
@@ -186,9 +207,10 @@ def _without_fast_path() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _is_replicated(model: nn.Module) -> bool:
-    """Return True for wrappers that would wait for other processes or devices."""
-    return isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel)
+def _has_compiler() -> bool:
+    """Return True if code could be compiled: the compiler is loaded, or its users are."""
+    users = "torch._dynamo", "torch.nn.attention.flex_attention"
+    return any(name in sys.modules for name in users)
 
 
 def _explained(model: nn.Module, failure: _Failure) -> MutransferError:

@@ -42,6 +42,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.ledger, self._execute, self._keep = ledger, execute, keep
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # it would import the compiler, which takes seconds
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -50,6 +54,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operation and record it."""
+        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
+            return NotImplemented  # the operations on the tensors that it is made of will come
         named = dict(kwargs or {})
         if func.namespace == "prim":
             return func(*args, **named)
@@ -157,7 +163,7 @@ def _is_composite(func: Any) -> bool:
 
 @cache
 def _schema_written(func: Any) -> tuple[tuple[int, str, bool], ...]:
-    """Return position, name and whether it is `out=` of the arguments that are written."""
+    """Return position and name of the arguments that are written, True for `out=`."""
     return tuple(
         (position, argument.name, argument.is_out)
         for position, argument in enumerate(func._schema.arguments)
@@ -167,6 +173,9 @@ def _schema_written(func: Any) -> tuple[tuple[int, str, bool], ...]:
 
 def _written(func: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Iterator[Tensor]:
     """Yield the tensors that an operation writes."""
+    if func._schema.name == "aten::native_batch_norm" and args[5]:
+        # Its schema does not say that it updates running statistics.
+        yield from _tensors(args[3:5])
     for position, name, _ in _schema_written(func):
         yield from _tensors(args[position] if position < len(args) else named.get(name))
 

@@ -15,24 +15,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Restore = Callable[[], object]
 """Puts one thing back."""
 
+MISSING = object()
+"""Value of an attribute that is not set."""
+
+_PLAIN = {Tensor, nn.Parameter, nn.Buffer}
 _LRU_CACHE = type(functools.lru_cache(lambda: None))
 _OURS = {"torch", "numpy", "mutransfer", "sympy", *sys.stdlib_module_names}
 
 
 def dict_(found: dict[Any, Any], entries: list[tuple[Any, Any]]) -> None:
     """Give a dictionary its entries back, in their order."""
-    now = dict.items(found)
+    # A subclass may do more on every write: a configuration validates, a cache evicts.
+    kind = OrderedDict if isinstance(found, OrderedDict) else dict
+    now = list(kind.items(found))
     if len(now) == len(entries) and all(
         k is key and v is value for (k, v), (key, value) in zip(now, entries, strict=True)
     ):
         return
-    # A subclass may do more on every write: a configuration validates, a cache evicts.
-    kind = OrderedDict if isinstance(found, OrderedDict) else dict
     kind.clear(found)
     for key, value in entries:
         kind.__setitem__(found, key, value)
@@ -72,7 +76,9 @@ def class_(found: Any, kind: type) -> None:
 def slot_(found: Any, name: str, value: Any) -> None:
     """Give an object an attribute back that lies in a slot."""
     with contextlib.suppress(AttributeError, TypeError):  # read-only ones cannot have changed
-        if object.__getattribute__(found, name) is not value:
+        if value is MISSING:
+            object.__delattr__(found, name)
+        elif getattr(found, name, MISSING) is not value:
             object.__setattr__(found, name, value)
 
 
@@ -94,12 +100,12 @@ def array_(found: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any]) -> None:
 
 
 def tensor(found: Tensor) -> Restore:
-    """Return what gives a tensor its memory, gradient and flag back; numbers are kept elsewhere."""
+    """Return what gives a tensor its memory, gradient and flag back, not its numbers."""
     return partial(_tensor, found, found.detach(), found.requires_grad, _gradient(found))
 
 
 def generator(found: Any) -> Restore | None:
-    """Return what gives a source of random numbers its state back, None for other objects."""
+    """Return what gives a generator its state back, None for other objects."""
     if isinstance(found, torch.Generator):
         return partial(found.set_state, found.get_state())
     if isinstance(found, random.Random):
@@ -130,9 +136,10 @@ def caches() -> Restore:
 
 
 def _tensor(found: Tensor, memory: Tensor, requires_grad: bool, gradient: Tensor | None) -> None:
-    moved = found.untyped_storage()._cdata != memory.untyped_storage()._cdata
-    if moved or found.shape != memory.shape or found.stride() != memory.stride():
-        found.data = memory
+    if type(found) in _PLAIN and found.layout is torch.strided:  # others are made of tensors
+        moved = found.untyped_storage()._cdata != memory.untyped_storage()._cdata
+        if moved or found.shape != memory.shape or found.stride() != memory.stride():
+            found.data = memory
     if found.requires_grad != requires_grad and found.is_leaf:
         found.requires_grad_(requires_grad)
     if found.is_leaf and found.grad is not gradient:

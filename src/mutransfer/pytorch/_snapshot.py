@@ -35,13 +35,14 @@ class Snapshot:
     Attributes:
         tables: Dictionaries and lists that hold attributes, for `substitute`.
         generators: Sources of random numbers.
+        restores: Calls that put everything back.
     """
 
     def __init__(self, *roots: Any) -> None:
         """Take a snapshot of what can be reached from the roots."""
         self.tables: list[dict[Any, Any] | list[Any]] = []
         self.generators: list[Any] = []
-        self._restores: list[restore.Restore] = []
+        self.restores: list[restore.Restore] = []
         self._seen: dict[int, Any] = {}
         self._modules: set[str] = set()
         self._is_global = False
@@ -49,11 +50,6 @@ class Snapshot:
         # What the code of the model sees comes second: there may be much of it.
         self._is_global = True
         self._walk([vars(sys.modules[name]) for name in sorted(self._modules)])
-
-    def restore(self) -> None:
-        """Put everything back."""
-        for put_back in self._restores:
-            put_back()
 
     def substitute(self, stand_ins: Mapping[int, Tensor]) -> None:
         """Put other tensors in the place of some, by the identity of those."""
@@ -95,7 +91,7 @@ class Snapshot:
             self._array(found)
         elif (state := restore.generator(found)) is not None:
             self.generators.append(found)
-            self._restores.append(state)
+            self.restores.append(state)
         elif self._is_walked(found):
             yield from self._object(found)
 
@@ -108,10 +104,10 @@ class Snapshot:
 
     def _object(self, found: Any) -> Iterator[Any]:
         kind = type(found)
-        self._restores.append(partial(restore.class_, found, kind))
+        self.restores.append(partial(restore.class_, found, kind))
         yield from _attributes(found)
         for slot, value in _slots(found):
-            self._restores.append(partial(restore.slot_, found, slot, value))
+            self.restores.append(partial(restore.slot_, found, slot, value))
             yield value
         yield from (base for base in kind.__mro__ if _package(base.__module__) not in _FOREIGN)
 
@@ -122,23 +118,24 @@ class Snapshot:
         if base.__len__(found) > _MOST_ENTRIES:
             return
         if isinstance(found, dict):
-            entries = list(dict.items(found))
+            kind = OrderedDict if isinstance(found, OrderedDict) else dict
+            entries = list(kind.items(found))
             self.tables.append(found)
-            self._restores.append(partial(restore.dict_, found, entries))
+            self.restores.append(partial(restore.dict_, found, entries))
             yield from (value for _, value in entries)
         elif isinstance(found, list):
             self.tables.append(found)
-            self._restores.append(partial(restore.list_, found, list.copy(found)))
+            self.restores.append(partial(restore.list_, found, list.copy(found)))
             yield from list.copy(found)
         elif isinstance(found, set):
-            self._restores.append(partial(restore.set_, found, set.copy(found)))
+            self.restores.append(partial(restore.set_, found, set.copy(found)))
         else:
             entries = list(deque.__iter__(found))
-            self._restores.append(partial(restore.deque_, found, entries))
+            self.restores.append(partial(restore.deque_, found, entries))
             yield from entries
 
     def _tensor(self, found: Tensor) -> Iterator[Any]:
-        self._restores.append(restore.tensor(found))
+        self.restores.append(restore.tensor(found))
         yield vars(found)
 
     def _function(self, found: Any) -> Iterator[Any]:
@@ -165,7 +162,7 @@ class Snapshot:
             contents = cell.cell_contents
         except ValueError:  # empty
             return
-        self._restores.append(partial(restore.cell_, cell, contents))
+        self.restores.append(partial(restore.cell_, cell, contents))
         yield contents
 
     def _class(self, found: type) -> Iterator[Any]:
@@ -173,7 +170,7 @@ class Snapshot:
             return
         self._note_module(found.__module__)
         state = dict(vars(found))
-        self._restores.append(partial(restore.type_, found, state))
+        self.restores.append(partial(restore.type_, found, state))
         yield from state.values()
 
     def _note_module(self, name: str) -> None:
@@ -183,7 +180,7 @@ class Snapshot:
 
     def _array(self, found: np.ndarray[Any, Any]) -> None:
         if found.nbytes <= _LARGEST_ARRAY and found.flags.writeable and not found.dtype.hasobject:
-            self._restores.append(partial(restore.array_, found, found.copy()))
+            self.restores.append(partial(restore.array_, found, found.copy()))
 
 
 def _package(module: str) -> str:
@@ -206,9 +203,9 @@ def _slots(found: Any) -> Iterator[tuple[str, Any]]:
         for name, member in vars(base).items():
             if type(member) is types.MemberDescriptorType:
                 try:
-                    yield name, object.__getattribute__(found, name)
+                    yield name, member.__get__(found)
                 except AttributeError:
-                    continue
+                    yield name, restore.MISSING
 
 
 _ATOMS = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size}

@@ -15,7 +15,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def on_cpu(tensor: Tensor) -> Tensor:
-    """Return the tensor itself where it has numbers on the CPU, else numbers in its place."""
+    """Return the tensor where it has numbers on the CPU, else numbers in its place."""
     if _is_plain(tensor):
         return tensor
     if isinstance(tensor, nn.Parameter) or tensor.is_meta:
@@ -29,7 +29,7 @@ def in_single_precision(tensor: Tensor) -> Tensor:
 
 
 def on_meta(tensor: Tensor) -> Tensor:
-    """Return a parameter without numbers; buffers keep theirs, so that code can look into them."""
+    """Return a parameter without numbers, or a buffer with its own to look into."""
     if isinstance(tensor, nn.Parameter):
         return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
     return on_cpu(tensor)
@@ -57,7 +57,7 @@ def substitutes(model: nn.Module, substitute: Substitute) -> Iterator[tuple[Tens
         seen.add(id(tensor))
         if isinstance(tensor, nn.Parameter):
             other = nn.Parameter(other, requires_grad=tensor.requires_grad)
-            vars(other).update(vars(tensor))
+            vars(other).update(vars(tensor) if type(tensor) is nn.Parameter else {})
         yield tensor, other
 
 
@@ -66,7 +66,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """Return small numbers, the same every time, that serve as weights, scales and variances.
+    """Return small numbers that serve as weights, scales and variances, not at random.
 
     Positions, types and other whole numbers are zeros; masks hide nothing.
     """

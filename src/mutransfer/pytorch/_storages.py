@@ -77,7 +77,7 @@ class Tracked:
 
 
 class Storages:
-    """Table of tensors; a new one at the address of a dead one is not confused with it."""
+    """Table of tensors by identity, which no later tensor at an address inherits."""
 
     def __init__(self) -> None:
         self._tensors: dict[int, Tracked] = {}
@@ -107,7 +107,7 @@ class Storages:
         except (NotImplementedError, RuntimeError):  # sparse tensors and some subclasses
             return self._without_storage(tensor, is_new)
         known = self._storages.get(untyped._cdata)
-        if known is None or known.alive is None or known.alive.expired():  # type: ignore[no-untyped-call]
+        if known is None or _is_dead(known):
             # The weak reference keeps the address from being used again.
             alive = StorageWeakRef(untyped)  # type: ignore[no-untyped-call]
             known = self._storages[untyped._cdata] = Storage(alive, is_new)
@@ -118,6 +118,11 @@ class Storages:
         if known is None or all(tracked.tensor() is not tensor for tracked in known.tensors):
             known = self._storages[-id(tensor)] = Storage(None, is_new)
         return known
+
+
+def _is_dead(storage: Storage) -> bool:
+    alive = storage.alive
+    return alive is None or bool(alive.expired())  # type: ignore[no-untyped-call]
 
 
 def region(tensor: Tensor) -> Region:
@@ -158,7 +163,7 @@ def _steps(part: Region) -> dict[int, int]:
 
 
 def _block(part: Region, strides: list[int]) -> list[tuple[int, int]]:
-    """Return the first position of a region along each stride, and the one after its last."""
+    """Return the positions of a region along each stride, from first to last plus one."""
     steps, offset, block = _steps(part), part[2], []
     for stride in strides:
         first, offset = divmod(offset, stride)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import _restore as restore
 from ._snapshot import Snapshot
@@ -32,7 +32,17 @@ class Untouched:
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._written:
-            self._written[storage._cdata] = storage, storage.clone()  # type: ignore[no-untyped-call]
+            numbers = storage.clone()  # type: ignore[no-untyped-call]
+            self._written[storage._cdata] = storage, numbers
+
+    def set_training(self, model: nn.Module, training: bool) -> None:
+        """Put a model into a mode, without its own code: some merge parameters then."""
+        for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                self._restores.append(partial(setattr, module, "training", module.training))
+                module.training = training
+            else:
+                vars(module)["training"] = training
 
     def seed(self) -> None:
         """Start every source of random numbers from the same place."""
@@ -46,9 +56,14 @@ class Untouched:
         """Put everything back."""
         for storage, numbers in self._written.values():
             storage.copy_(numbers)
-        self._snapshot.restore()
-        for put_back in self._restores:
-            put_back()
+        failures: list[Exception] = []
+        for put_back in (*self._snapshot.restores, *self._restores):
+            try:
+                put_back()
+            except Exception as error:  # the others are put back all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 @contextmanager
