@@ -193,7 +193,6 @@ class State:
     def __init__(self, model: nn.Module, entry: Entry) -> None:
         self.modes = [module.training for module in model.modules()]
         self.hooks = [len(each) for each in hook_tables(model)]
-        self.tensors = {name: value.clone() for name, value in tensors(model)}
         model.eval()
         torch.manual_seed(0)
         with torch.no_grad():
@@ -201,6 +200,8 @@ class State:
         self.output = [each.clone() for each in leaves(output)]
         for module, mode in zip(model.modules(), self.modes, strict=True):
             module.training = mode
+        # A first forward pass may fill caches, so that buffers are read after it.
+        self.tensors = {name: value.clone() for name, value in tensors(model)}
 
     def damages(self, later: State) -> Iterator[str]:
         """Yield what differs in the later state."""

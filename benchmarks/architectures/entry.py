@@ -40,7 +40,7 @@ class Entry:
     inputs: Callable[[], Any]
     truths: tuple[Truth, ...]
     special: str = ""
-    widths: tuple[int, int] | None = (64, 256)
+    widths: tuple[int, int] | None = (32, 128)
     depths: tuple[int, int] | None = (2, 4)
     refused: Mapping[str, str] = field(default_factory=dict)
     hints: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Entry:
 
     def sizes(self, axis: str) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return width and depth of the base and of the model that is planned."""
-        widths, depths = self.widths or (64, 64), self.depths or (2, 2)
+        widths, depths = self.widths or (32, 32), self.depths or (2, 2)
         wide = widths[1] if axis in ("width", "both") else widths[0]
         deep = depths[1] if axis in ("depth", "both") else depths[0]
         return (widths[0], depths[0]), (wide, deep)

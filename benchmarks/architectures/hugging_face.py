@@ -19,7 +19,7 @@ from .truth import (
     Truth,
 )
 
-HEAD, VOCABULARY = 16, 64
+HEAD, VOCABULARY = 8, 64
 Build = Callable[[int, int], nn.Module]
 
 

@@ -252,7 +252,7 @@ DENSE = (
         "Granite, logits by width",
         "GraniteForCausalLM",
         LLAMA.but({"lm_head.weight": READOUT.times(1)}, ()),
-        logits_scaling=lambda n, d: n / 64,
+        logits_scaling=lambda n, d: n / 32,
         residual_multiplier=lambda n, d: 2 / d,
         special="its own 1/width on the logits and 1/depth on branches",
         **UNTIED,

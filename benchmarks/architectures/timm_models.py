@@ -16,7 +16,6 @@ HEADS = {"head.weight": READOUT}
 FC = {"head.fc.weight": READOUT}
 TOKENS = {"*cls_token": POSITION, "*pos_embed*": POSITION, "*reg_token": POSITION}
 WIDTH_ONLY: dict[str, Any] = {"depths": None}
-NARROW = {"depths": None, "widths": (32, 128)}
 CHAIN = {"refused": {"depth": "plain chain"}}
 
 
@@ -508,7 +507,7 @@ CONVOLUTIONS = (
         channels=four_stages,
         stem_width=width,
         special="batch normalisation; projections on shortcuts",
-        fields=NARROW,
+        fields=WIDTH_ONLY,
     ),
     model(
         "ResNet, bottlenecks",
@@ -520,7 +519,7 @@ CONVOLUTIONS = (
         channels=four_stages,
         stem_width=width,
         special="bottlenecks; anti-aliasing off",
-        fields=NARROW,
+        fields=WIDTH_ONLY,
     ),
     model(
         "SE-ResNet",
@@ -532,7 +531,7 @@ CONVOLUTIONS = (
         channels=four_stages,
         block_args={"attn_layer": "se"},
         special="squeeze and excitation",
-        fields=NARROW,
+        fields=WIDTH_ONLY,
     ),
     model(
         "GC-ResNet",
@@ -544,7 +543,7 @@ CONVOLUTIONS = (
         channels=four_stages,
         block_args={"attn_layer": "gc"},
         special="global context: a softmax over positions, scored by features",
-        fields=NARROW,
+        fields=WIDTH_ONLY,
     ),
     model(
         "ResNet v2",
@@ -555,7 +554,7 @@ CONVOLUTIONS = (
         channels=lambda n, d: (4 * n, 8 * n),
         stem_chs=width,
         special="pre-activation, standardised weights, group normalisation",
-        fields={**WIDTH_ONLY, "widths": (32, 128)},
+        fields=WIDTH_ONLY,
     ),
     model(
         "DenseNet",
@@ -575,7 +574,7 @@ CONVOLUTIONS = (
         cfg=lambda n, d: [n, "M", 2 * n, "M"],
         mlp_ratio=lambda n, d: n / 4096,
         special="a convolution over the whole image before the readout",
-        fields=NARROW,
+        fields=WIDTH_ONLY,
     ),
 )
 
