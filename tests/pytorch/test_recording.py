@@ -208,7 +208,33 @@ def test_a_call_that_failed_and_was_caught_leaves_no_trace() -> None:
 def test_names_are_without_wrappers() -> None:
     program = record_program(nn.Sequential(torch.compile(Plain())), ROWS)
     assert set(program.parameters) == {"0.inner.weight", "0.inner.bias"}
-    assert {"0", "0.inner"} <= set(program.modules)
+    assert {name: len(calls) for name, calls in program.modules.items()} == {
+        "0.inner": 1,
+        "0": 1,
+        "": 1,
+    }
+
+
+def test_replicas_are_read_as_one() -> None:
+    program = record_program(nn.DataParallel(Plain()), ROWS)
+    assert set(program.parameters) == {"module.inner.weight", "module.inner.bias"}
+
+
+def test_jagged_tensors_show_the_operations_on_their_values() -> None:
+    def jagged(x: Tensor) -> Tensor:
+        rows = torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 1, 2]))
+        return torch.sin(rows)
+
+    assert "sin" in names(record_program(Plain(jagged), ROWS))
+
+
+def test_transforms_within_the_model_are_recorded() -> None:
+    def slope(x: Tensor) -> Tensor:
+        once = torch.autograd.grad(x.sin().sum(), x, create_graph=True)[0]
+        return once + torch.func.vmap(lambda row: row.exp())(x)
+
+    found = names(record_program(Plain(slope), ROWS))
+    assert {"sin", "cos", "exp"} <= set(found)
 
 
 def test_autograd_functions_show_their_forward_pass() -> None:

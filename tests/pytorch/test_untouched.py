@@ -272,6 +272,19 @@ def test_training_mode_leaves_running_statistics_and_flags() -> None:
     assert surroundings(net) == before
 
 
+def test_adapters_that_are_merged_in_evaluation_stay_apart() -> None:
+    class Merging(nn.Linear):
+        def train(self, mode: bool = True) -> "Merging":
+            self.weight.data += 1
+            return super().train(mode)
+
+    model = Merging(5, 5)
+    before = model.weight.detach().clone()
+    record_program(model, ROWS)
+    assert torch.equal(model.weight, before)
+    assert model.training
+
+
 def test_inputs_are_not_written() -> None:
     x, cache = ROWS.clone(), Helper()
 

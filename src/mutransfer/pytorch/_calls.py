@@ -31,7 +31,7 @@ class Calls:
         self.outputs: dict[str, list[tuple[int, ...]]] = {}
         self._names = {id(m): canonical(f"{n}.")[:-1] for n, m in model.named_modules()}
         self._ledger = ledger
-        self._running: list[str] = []
+        self._running: list[tuple[str, int]] = []
         self._failed: dict[int, str] = {}
         self._errors: list[BaseException] = []  # kept, so that none has the address of another
         self._thread = threading.get_ident()
@@ -56,18 +56,20 @@ class Calls:
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
         if threading.get_ident() == self._thread and id(module) in self._names:
-            self._running.append(self._names[id(module)])
-            self._ledger.module = self._running[-1]
+            self._running.append((self._names[id(module)], id(module)))
+            self._ledger.module = self._running[-1][0]
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if threading.get_ident() != self._thread or id(module) not in self._names:
             return
-        name = self._running.pop()
-        self._ledger.module = self._running[-1] if self._running else ""
+        name, _ = self._running.pop()
+        caller, calling = self._running[-1] if self._running else ("", 0)
+        self._ledger.module = caller
         error = sys.exception()
         if output is None and error is not None:  # also of a call that fails
             self._errors.append(error)
             self._failed.setdefault(id(error), name)
-        else:
+        elif not self._running or caller != name or calling == id(module):
+            # What a wrapper of the same name calls is no other call.
             values = tuple(self._ledger.read(tensor) for tensor in tensors(output))
             self.outputs.setdefault(name, []).append(values)
