@@ -9,10 +9,10 @@ nowhere near in the model, and layers with torch's default draw in the base alon
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..core import MutransferError
@@ -44,7 +44,7 @@ class _Written(NamedTuple):
 
 
 # Keyed by tensor and weak: nothing hangs on the model, and a copy or another process has none.
-_INITIALISED = WeakTensorKeyDictionary()
+_INITIALISED: MutableMapping[Tensor, _Written] = WeakTensorKeyDictionary()
 
 
 def remember(parameters: Mapping[str, nn.Parameter], drawn: Mapping[Run, float]) -> None:
