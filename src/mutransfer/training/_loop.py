@@ -13,6 +13,7 @@ from ..pytorch import VARIANTS, parameter_groups, torch_class
 from ..rules import family
 from ..statistics import diverged_at
 from ._environment import CHECK_EVERY, placed, program
+from ._loss import batch_loss
 from ._recipe import Member, Recipe, Watch, check_members
 
 
@@ -55,7 +56,7 @@ def _train(
         for step, rows in enumerate(batches):
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            loss = recipe.task.loss(model(inputs[rows]), targets[rows])
+            loss = batch_loss(recipe.task, model(inputs[rows]), targets[rows])
             loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in optimizers:
                 optimizer.step()
