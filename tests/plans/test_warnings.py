@@ -79,6 +79,15 @@ def multiplied(number: Callable[[int], float], *, nonlinear: bool = False) -> mt
     return mt.plan(make(512), make(256))
 
 
+def convolved(optimizer: Any) -> mt.Plan:
+    def make(width: int) -> nn.Module:
+        layers = {"a": nn.Conv2d(3, width, 3), "b": nn.Conv2d(width, width, 3)}
+        ends = {"c": nn.Linear(width, 10)}
+        return Net(lambda m, x: m.c(m.b(m.a(x).relu()).mean((2, 3))), **layers, **ends)
+
+    return mt.plan(make(32), make(16), optimizer=optimizer)
+
+
 def tied(optimizer: str) -> mt.Plan:
     """Plan a model with a tied head, whose multiplier a bias of zero carries."""
     model, base = (gpt(width, 2, tied=True, vocabulary=7) for width in (64, 32))
@@ -125,6 +134,10 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
         lambda: planned(rule="mup, without decay", roles={"head.weight": "hidden"}),
     ),
     "muon-scale": (lambda: planned(optimizer={"hidden": "muon", "*": "adamw"}), lambda: planned()),
+    "flat-kernels": (
+        lambda: convolved({"hidden": "muon", "*": "adamw"}),
+        lambda: convolved({"b.weight": "adamw", "*": "adamw"}),
+    ),
     "relative-to-zero": (lambda: tied("lamb"), lambda: tied("adafactor")),
 }
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from ..core import MutransferError
 from ..reading import Trace
 from ..rules import LAYERS, Family, Parametrization, Place, Role, depth_regime, width_regime
 from ._carry import Multipliers
@@ -121,9 +122,9 @@ def _depth(facts: Facts) -> Warnings:
 def _regimes(facts: Facts) -> Warnings:
     """Yield what the classifications say of the rule with its optimizers, where sizes grow."""
     rule, (base, target) = facts.rule, facts.depth
-    if any(tensor.ratios["fan_in"] != 1 for tensor in facts.tensors.values() if _is_hidden(tensor)):
+    if any(t.ratios["fan_in"] != 1 for t in facts.tensors.values() if _is_hidden(t)):
         layers = {role: _family_of(role, facts) for role in LAYERS}
-        verdict = width_regime(rule, layers).verdict if rule.laws.keys() >= set(LAYERS) else ""
+        verdict = _width_verdict(rule, layers)
         if verdict and "feature learning" not in verdict:
             yield PlanWarning(
                 "width-regime",
@@ -142,6 +143,14 @@ def _regimes(facts: Facts) -> Warnings:
                 f"{regime.alpha}, gamma = {regime.gamma}: a step changes features by "
                 f"depth^{1 - regime.alpha - regime.gamma}): the best rate does not transfer",
             )
+
+
+def _width_verdict(rule: Parametrization, layers: Mapping[Role, Family]) -> str:
+    """Return the verdict; nothing where the model's rule and families have no such network."""
+    try:
+        return width_regime(rule, layers).verdict
+    except MutransferError:
+        return ""
 
 
 def _is_hidden(tensor: TensorPlan) -> bool:
@@ -271,6 +280,17 @@ def _optimizers(facts: Facts) -> Warnings:
             "muon-scale",
             f"rates are those of {scales[0]}: "
             "an implementation that scales its updates otherwise needs others",
+        )
+    kernels = [
+        tensor
+        for tensor in facts.tensors.values()
+        if facts.optimizers[tensor.optimizer].matrices and len(tensor.shape) > 2
+    ]
+    if kernels:
+        yield PlanWarning(
+            "flat-kernels",
+            f"{len(kernels)} kernels such as {kernels[0].name} are planned for a "
+            f"{kernels[0].optimizer} that flattens them to matrices, as torch.optim.Muon does not",
         )
 
 

@@ -16,6 +16,7 @@ from ..rules import Parametrization, Role
 from . import _clip, _groups, _hooks, _initialize
 from ._audit import Audit, audit, per_group
 from ._guard import Guard, guard
+from ._kernels import with_flat_kernels
 from ._optimizers import recognised_families
 from ._planned import planned_parameters
 from ._read import Branches, reading_of
@@ -278,7 +279,8 @@ def plan(
     if not isinstance(base, Reading):
         base = reading_of(base, example_inputs, axes, branches, traced=traced)
     data = make_plan(target, base, rule=rule, families=families, roles=roles, hooks=hooks)
-    return Plan(**vars(data))
+    tensors = with_flat_kernels(data, model)
+    return Plan(**{**vars(data), "tensors": tensors})
 
 
 def cite(plan: plans.Plan) -> None:
