@@ -52,7 +52,7 @@ def assigned(
 
 
 def way_out(family: Family, names: Sequence[str]) -> str:
-    """Return what to do about tensors that a family of matrices cannot train, as a call.
+    """Return the call that trains other tensors by another family, in words.
 
     Args:
         family: The family.
@@ -72,7 +72,7 @@ def way_out(family: Family, names: Sequence[str]) -> str:
 
 
 def _is_matrix(role: Role, dimensions: int) -> bool:
-    """Return True for a matrix, and for a kernel, which is flattened to (out, in * kernel)."""
+    """Return True for a matrix, and for a kernel, which is flattened to one."""
     # The matrices of a stack of experts are many: one flattened matrix would mix them.
     kernel = dimensions > 2 and role != Role.EXPERT and not role.has(Trait.NO_MATRIX)
     return dimensions == 2 or kernel

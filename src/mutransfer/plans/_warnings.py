@@ -120,7 +120,7 @@ def _depth(facts: Facts) -> Warnings:
 
 
 def _regimes(facts: Facts) -> Warnings:
-    """Yield what the classifications say of the rule with its optimizers, where sizes grow."""
+    """Yield the regimes of growing sizes in which features are not learned."""
     rule, (base, target) = facts.rule, facts.depth
     if any(t.ratios["fan_in"] != 1 for t in facts.tensors.values() if _is_hidden(t)):
         layers = {role: _family_of(role, facts) for role in LAYERS}
@@ -146,7 +146,7 @@ def _regimes(facts: Facts) -> Warnings:
 
 
 def _width_verdict(rule: Parametrization, layers: Mapping[Role, Family]) -> str:
-    """Return the verdict; nothing where the model's rule and families have no such network."""
+    """Return the verdict; nothing where rule and families have no such network."""
     try:
         return width_regime(rule, layers).verdict
     except MutransferError:

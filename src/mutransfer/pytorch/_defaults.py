@@ -38,7 +38,7 @@ def default_findings(
     planned: Mapping[str, tuple[Family, Row]],
     groups: Sequence[Group],
 ) -> Iterator[str]:
-    """Yield the values that were given to an optimizer and are not those of its groups.
+    """Yield the values that an optimizer was given and its groups override.
 
     A value counts as given where it is not the default of the class. Torch trains with the value of
     a group that has one, so `AdamW(plan.param_groups(model, lr), weight_decay=0.1)` would train at

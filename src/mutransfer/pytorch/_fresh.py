@@ -132,7 +132,7 @@ def _as_built(
 
 
 def _is_default(plan: Plan, weight: str, name: str) -> bool:
-    """Return True if the base's layer has torch's default draw, as its weight clearly shows."""
+    """Return True if the base's layer clearly has torch's default draw."""
     law = _default_rms(plan[weight].base_shape)
     for tensor in (plan[weight], plan[name]):
         entries = math.prod(tensor.base_shape)
@@ -142,7 +142,7 @@ def _is_default(plan: Plan, weight: str, name: str) -> bool:
 
 
 def _layers(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> dict[str, str]:
-    """Return the weight whose shape gives the default draw, for weights and biases of layers."""
+    """Return for each tensor of a layer the weight whose shape gives its default draw."""
     names = {id(parameter): name for name, parameter in parameters.items()}
     layers: dict[str, str] = {}
     for module in model.modules():

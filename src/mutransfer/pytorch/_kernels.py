@@ -17,7 +17,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def with_flat_kernels(plan: Plan, model: nn.Module) -> dict[str, TensorPlan]:
-    """Return a plan's tensors, kernels under an optimizer of matrices as (out, in * kernel).
+    """Return a plan's tensors, with kernels as the matrices that they are flattened to.
 
     The size of such a kernel enters into the factor by which an implementation of Muon multiplies
     its update, max(1, rows/columns) or max(rows, columns).
@@ -48,7 +48,7 @@ def with_flat_kernels(plan: Plan, model: nn.Module) -> dict[str, TensorPlan]:
 
 
 def _kernels(plan: Plan, model: nn.Module) -> set[str]:
-    """Return the names of the kernels of convolutions; those of transposed ones are not."""
+    """Return the names of the kernels of convolutions that are not transposed."""
     return {
         unwrapped(f"{name}.weight" if name else "weight", plan.tensors)
         for name, module in model.named_modules()

@@ -70,7 +70,7 @@ def cells_of(
     planned: Mapping[str, tuple[Family, Row]],
     groups: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
 ) -> dict[tuple[str, ...], list[Cell]]:
-    """Return the values of all groups by hyperparameter and family; see `ratio_findings`."""
+    """Return the values of all groups by hyperparameter and family."""
     cells: dict[tuple[str, ...], list[Cell]] = {}
     for values, names in groups:
         for key, cell in _cells(values, names, planned, dtypes):

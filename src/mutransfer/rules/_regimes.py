@@ -26,7 +26,7 @@ LAYERS = (Role.INPUT, Role.HIDDEN, Role.READOUT)
 
 
 def width_regime(rule: Parametrization, optimizers: Mapping[Role, Family]) -> Classification:
-    """Return the regime of a rule as width grows, with input, hidden matrix and readout.
+    """Return the regime of input, hidden matrix and readout as width grows.
 
     The exponents are those of the training by SGD that has the same changes. With a = 0, layer l
     has n^-r_l for r_l = min(b, c of the readout) + c_l - 1 + [l = 1], which gives c_l; the readout

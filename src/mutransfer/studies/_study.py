@@ -54,7 +54,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _powers_for(low: Any, high: Any) -> str:
-    """Return the call that covers two rates, in words; nothing where they are no rates."""
+    """Return a call of `log2` for two rates, in words."""
     if not all(_is_number(rate) and 0 < rate < math.inf for rate in (low, high)):
         return ", such as log2(-14, -3)"
     return f", such as log2({math.floor(math.log2(low))}, {math.ceil(math.log2(high))})"

@@ -10,9 +10,9 @@ from torch import nn
 
 
 class FlatKernels:
-    """An optimizer of matrices that also trains kernels, flattened to (out, in * kernel).
+    """An optimizer of matrices that trains kernels, too, flattened.
 
-    The optimizer gets views of the kernels: they share the memory of the model's parameters.
+    It gets views (out, in * kernel) of the kernels: they share the memory of the model's parameters.
 
     Args:
         kind: The optimizer's class.
