@@ -17,7 +17,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def with_flat_kernels(plan: Plan, model: nn.Module) -> dict[str, TensorPlan]:
-    """Return a plan's tensors, with kernels as the matrices that they are flattened to.
+    """Return a plan's tensors, with kernels as flat matrices.
 
     The size of such a kernel enters into the factor by which an implementation of Muon multiplies
     its update, max(1, rows/columns) or max(rows, columns).

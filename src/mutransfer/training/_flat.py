@@ -12,7 +12,8 @@ from torch import nn
 class FlatKernels:
     """An optimizer of matrices that trains kernels, too, flattened.
 
-    It gets views (out, in * kernel) of the kernels: they share the memory of the model's parameters.
+    It gets views (out, in * kernel) of the kernels, which share the memory of the model's
+    parameters.
 
     Args:
         kind: The optimizer's class.
