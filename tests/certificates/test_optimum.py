@@ -65,3 +65,27 @@ def test_two_rates_are_too_few() -> None:
     sentence = "rule 'sp' at width 32, depth 2 was run at 2 rates: an optimum needs at least 3"
     with pytest.raises(MutransferError, match=sentence):
         optimum("sp", SIZE, RATES[:2], np.array([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, -INF])
+def test_a_loss_that_is_no_number_has_diverged(bad: float) -> None:
+    losses = np.array([[3, 2, 1, 2, INF], [3, 2, 1, INF, INF]])
+    expected = optimum("sp", SIZE, RATES, losses)
+    best, samples = optimum("sp", SIZE, RATES, np.where(np.isinf(losses), bad, losses))
+    assert best == expected[0] and np.array_equal(samples, expected[1])
+    with pytest.raises(MutransferError, match="every rate diverged"):
+        optimum("sp", SIZE, RATES, np.full((2, 5), bad))
+
+
+@pytest.mark.parametrize("noise", [0, 1e-5])
+def test_a_rate_without_effect_has_no_optimum(noise: float) -> None:
+    """Neither at the edge nor inside the grid, whatever weight decay or rounding add."""
+    for order in ([0, 1, 2, 3, 4], [1, 2, 0, 3, 4]):
+        losses = 2.3 * (1 + noise * np.array([order, order]))
+        with pytest.raises(MutransferError, match="is the same at every rate, so the rate has no"):
+            optimum("sp", SIZE, RATES, losses)
+
+
+def test_an_effect_of_a_thousandth_is_one() -> None:
+    losses = 2.3 + 1e-3 * (np.log2(RATES) + 2) ** 2
+    assert optimum("sp", SIZE, RATES, losses[None])[0].log2_lr == pytest.approx(-2)

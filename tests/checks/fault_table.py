@@ -105,7 +105,7 @@ LOGITS = r"\*|attention"
 UNDIVIDED = r"learning rate goes as width\^-?0\.[012]\d, and should go as width\^-1\.00"
 WIRING = (
     "the optimizer does not train as planned: "
-    "adamw's learning rates do not stand in the planned ratios: "
+    r"adamw's learning rates do not stand in the planned ratios to a base rate of \S+: "
 )
 EPS = (
     r"shrinks as width\^-0\.\d\d .*expected width\^0: "
@@ -238,7 +238,7 @@ FAULTS = {
         clean="mlp",
         check=planted(setting("*", weight_decay=0.1), weight_decay=0.1, audited=True),
         names=("",),
-        text="weight decays do not stand in the planned ratios: "
+        text="weight decays do not stand in the planned ratios to a base weight decay of 0.1: "
         "hidden.0.weight, hidden.1.weight, readout.weight",
         others=f"{HIDDEN}|{READOUT}",
     ),

@@ -79,6 +79,21 @@ def multiplied(number: Callable[[int], float], *, nonlinear: bool = False) -> mt
     return mt.plan(make(512), make(256))
 
 
+def convolved(optimizer: Any) -> mt.Plan:
+    def make(width: int) -> nn.Module:
+        layers = {"a": nn.Conv2d(3, width, 3), "b": nn.Conv2d(width, width, 3)}
+        ends = {"c": nn.Linear(width, 10)}
+        return Net(lambda m, x: m.c(m.b(m.a(x).relu()).mean((2, 3))), **layers, **ends)
+
+    return mt.plan(make(32), make(16), optimizer=optimizer)
+
+
+def tied(optimizer: str) -> mt.Plan:
+    """Plan a model with a tied head, whose multiplier a bias of zero carries."""
+    model, base = (gpt(width, 2, tied=True, vocabulary=7) for width in (64, 32))
+    return mt.plan(model, base, optimizer=optimizer)
+
+
 DECLARED = {
     "blocks.*.out": (
         "blocks.*.attention_norm.*",
@@ -93,6 +108,11 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "small-depth": (lambda: planned(deep=1, deeper=2), lambda: planned(deep=2, deeper=2)),
     "alpha-below-1": (lambda: planned(deeper=2, rule="depth-mup"), lambda: planned(deeper=2)),
     "no-depth-rule": (lambda: planned(deeper=2, rule="mup"), lambda: planned(deeper=1, rule="mup")),
+    "width-regime": (lambda: planned(rule="ntk"), lambda: planned(rule="mup")),
+    "depth-regime": (
+        lambda: planned(deeper=2, rule="sqrt-depth"),
+        lambda: planned(deeper=2, rule="sqrt-depth", optimizer="sgd"),
+    ),
     "unproven-key-value": (lambda: planned(roles={"*.key.weight": "key-value"}), lambda: planned()),
     "unproven-router": (lambda: planned(roles={"*.up.weight": "router"}), lambda: planned()),
     "unproven-expert": (lambda: planned(roles={"*.up.weight": "expert"}), lambda: planned()),
@@ -114,6 +134,11 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
         lambda: planned(rule="mup, without decay", roles={"head.weight": "hidden"}),
     ),
     "muon-scale": (lambda: planned(optimizer={"hidden": "muon", "*": "adamw"}), lambda: planned()),
+    "flat-kernels": (
+        lambda: convolved({"hidden": "muon", "*": "adamw"}),
+        lambda: convolved({"b.weight": "adamw", "*": "adamw"}),
+    ),
+    "relative-to-zero": (lambda: tied("lamb"), lambda: tied("adafactor")),
 }
 
 

@@ -140,7 +140,7 @@ FAULTS: dict[str, Case] = {
         Training,
         set_all("lr", lambda lr: 0.1),
         set_all("lr", lambda lr: 7 * lr),
-        r"0.weight, .* planned 0.025 found 0.1",
+        r"to a base rate of 0.1: .*0.weight, .* planned 0.025 found 0.1",
     ),
     "one rate a little off": (
         Training,
@@ -207,14 +207,14 @@ FAULTS: dict[str, Case] = {
         Training,
         set_all("weight_decay", lambda decay: 0.1),
         set_all("weight_decay", lambda decay: 2 * decay),
-        r"adamw's weight decays do not stand in the planned ratios: "
+        r"adamw's weight decays do not stand in the planned ratios to a base weight decay of 0.1: "
         r"hidden.0.weight, .* planned 0.4 found 0.1",
     ),
     "weight decay in one": (
         Training,
         set_one(HIDDEN, "weight_decay", lambda decay: decay / 4),
         set_one(HIDDEN, "weight_decay", lambda decay: 0.0),
-        "adamw's weight decays do not stand in the planned ratios: "
+        "adamw's weight decays do not stand in the planned ratios to a base weight decay of 0.01: "
         "hidden.0.weight, .* planned 0.04 found 0.01",
     ),
     "undecayed and then decayed": (

@@ -149,6 +149,146 @@ def test_one_optimizer_may_train_two_families_at_rates_of_their_own() -> None:
             t.optimizers[0].step()
 
 
+OVERRIDDEN: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "weight decay": (
+        ("adamw", optim.AdamW),
+        {"weight_decay": 0.1},
+        "AdamW was given weight_decay=0.1, and its groups train at weight_decay=0.01 at base size",
+    ),
+    "eps": (
+        ("adamw", optim.AdamW),
+        {"eps": 1e-6},
+        "AdamW was given eps=1e-06, and its groups train at eps=1e-08 at base size",
+    ),
+    "rate": (
+        ("adamw", optim.AdamW),
+        {"lr": 2**-8},
+        "AdamW was given lr=2^-8, and its groups train at lr=0.1 at base size",
+    ),
+    "eps of Adafactor": (
+        ("adafactor", optim.Adafactor),
+        {"eps": (None, 1e-2)},
+        "Adafactor was given eps=(None, 0.01), and its groups train at eps=(2^-23, 0.001) at base",
+    ),
+}
+
+
+@pytest.mark.parametrize(("classes", "options", "text"), OVERRIDDEN.values(), ids=OVERRIDDEN)
+def test_a_value_of_the_optimizer_that_groups_override(
+    classes: Any, options: dict[str, Any], text: str
+) -> None:
+    """The natural port, AdamW(plan.param_groups(model, lr), weight_decay=0.1), and its remedy."""
+    t = Training(*classes, options=options)
+    (finding,) = t.audit().findings
+    assert finding.startswith(text)
+    assert "as values of groups go before the optimizer's own" in finding
+    assert "give it to the groups: plan.param_groups(model, lr" in finding
+    with pytest.raises(mt.MutransferError, match="was given"):
+        t.plan.guard(t.model, *t.optimizers)
+    (name,) = options
+    assert Training(*classes, **options).audit().ok
+    assert f"{name}=" in finding.split("param_groups(model, ")[1]
+
+
+GIVEN_TWICE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "weight decay": ({"weight_decay": 0.1}, {"weight_decay": 0.1}),
+    "no weight decay": ({"weight_decay": 0.0}, {"weight_decay": 0.0}),
+    "eps": ({"eps": 1e-6}, {"eps": 1e-6}),
+    "rate": ({"lr": 0.1}, {}),
+    "defaults of the class": ({"weight_decay": 1e-2, "eps": 1e-8, "lr": 1e-3}, {}),
+    "without a decay of biases": (
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "undecayed": ["bias"]},
+    ),
+    "others": ({"betas": (0.8, 0.9), "amsgrad": True}, {}),
+}
+
+
+@pytest.mark.parametrize(("options", "given"), GIVEN_TWICE.values(), ids=GIVEN_TWICE)
+def test_a_value_that_optimizer_and_groups_share_is_fine(
+    options: dict[str, Any], given: dict[str, Any]
+) -> None:
+    t = Training("adamw", optim.AdamW, options=options, **given)
+    assert t.audit().ok
+    step(t)
+    set_all("lr", lambda lr: 0.3 * lr)(t)
+    assert t.audit().ok
+
+
+def test_a_schedule_moves_rates_away_from_the_optimizers_own() -> None:
+    t = Training(options={"lr": 0.1})
+    schedule = optim.lr_scheduler.OneCycleLR(
+        t.optimizers[0], t.plan.per_group(t.optimizers[0], 0.1), total_steps=9
+    )
+    assert t.audit().ok
+    step(t)
+    schedule.step()
+    assert t.audit().ok
+
+
+def test_a_decay_that_is_off_in_groups_and_on_in_the_optimizer() -> None:
+    t = Training(options={"weight_decay": 0.1}, weight_decay=0.0)
+    (finding,) = t.audit().findings
+    assert "given weight_decay=0.1, and its groups train at weight_decay=0 at base" in finding
+
+
+class Lookahead(optim.Optimizer):
+    """An optimizer whose class has no default of the rate."""
+
+    def __init__(self, params: Any, lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    def step(self, closure: Any = None) -> None:
+        pass
+
+
+def test_a_rate_that_a_class_asks_for() -> None:
+    model, base = small(32), small(8)
+    plan = mt.plan(model, base, optimizer="lion")
+    assert plan.audit(model, Lookahead(plan.param_groups(model, 2**-7), lr=2**-7)).ok
+    audit = plan.audit(model, Lookahead(plan.param_groups(model, 2**-7), lr=1e-4))
+    assert "Lookahead was given lr=0.0001, and its groups train at lr=2^-7" in audit.findings[0]
+
+
+BASES: dict[str, tuple[Callable[[Training], None], str]] = {
+    "one rate for all": (
+        set_all("lr", lambda lr: 2**-8),
+        "to a base rate of 2^-8: hidden.0.weight, hidden.1.weight, readout.weight planned 2^-10 "
+        "found 2^-8",
+    ),
+    "one group of few tensors": (
+        set_one(READOUT, "lr", lambda lr: 2**-3),
+        "to a base rate of 2^-6: readout.weight planned 2^-8 found 0.125",
+    ),
+    "one group of many tensors": (
+        set_one("input.bias", "lr", lambda lr: 0.5),
+        "to a base rate of 2^-6: input.bias planned 2^-6 found 0.5",
+    ),
+    "a floor for all": (
+        set_all("lr", lambda lr: lr + 0.001),
+        "to a base rate of 0.016625: hidden.0.weight, hidden.1.weight, readout.weight planned "
+        "0.00415625 found 0.00490625",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), BASES.values(), ids=BASES)
+def test_a_finding_speaks_in_the_base_rate(change: Any, text: str) -> None:
+    """The rate that the user gave: of tensors with factor 1, not of most tensors."""
+    t = Training(lr=2**-6, modules={READOUT: 1.0})
+    t.optimizers = [
+        optim.AdamW(
+            [
+                {**g, "params": [p], "names": [n]}
+                for g in t.groups
+                for n, p in zip(g["names"], g["params"], strict=True)
+            ]
+        )
+    ]
+    change(t)
+    assert text in str(t.audit())
+
+
 def test_modules_of_param_groups_are_the_audits_too() -> None:
     modules = {"hidden.0.*": 3.0, "readout.*": 0.5}
     t = Training(modules=modules)

@@ -226,7 +226,7 @@ def test_a_guard_stops_the_first_step_at_lost_ratios(
         advance = make(plan, optimizer)
         with pytest.raises(
             ValueError,
-            match=r"do not stand in the planned ratios: "
+            match=r"do not stand in the planned ratios to a base rate of \S+: "
             r".* planned .* found .*; .*plan\.per_group",
         ):
             while True:

@@ -1,6 +1,7 @@
 """The table of a rule and the catalogue of all rules, as text, JSON and LaTeX."""
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -49,6 +50,8 @@ def test_json_has_the_rows_and_the_signals(rule: str, optimizer: str, form: str)
     data = table.to_json()
     named = {key: data[key] for key in ("rule", "source", "optimizer", "form")}
     source = PARAMETRIZATIONS[rule].source
+    if rule == "mup" and form != "unit":
+        source = source.replace("Table 3", table.source.split(", ")[1])
     assert named == {"rule": rule, "source": source, "optimizer": optimizer, "form": form}
     assert data.keys() - named.keys() == {"roles", "multipliers"}
     rows = rules.listing(table.rule, table.optimizer, form)
@@ -121,3 +124,26 @@ def test_the_catalogue_has_every_rule_and_every_optimizer() -> None:
     text = str(catalogue)
     assert all(part in text for entry in expected for part in entry)
     assert f"optimizers: {', '.join(FAMILIES)}" in text
+
+
+@pytest.mark.parametrize("form", ["table3", "table8", "table9", "unit"])
+@pytest.mark.parametrize("rule", ["mup", "completep", "mup, without eps"])
+def test_the_heading_names_the_table_of_the_form(rule: str, form: str) -> None:
+    table = rules.rule_table(rule, "adam" if rule == "completep" else "adamw", form)
+    heads = str(table).split("input weights & all biases")[0]
+    number = form.removeprefix("table")
+    named = re.findall(r"Tensor Programs V \(2203\.03466\), Table (\d)", heads)
+    if form == "unit":
+        assert "\n\nUnit scaling (2407.17465)\n\n" in heads
+    else:
+        assert named == [number]
+        if rule != "completep":
+            assert table.source == f"Tensor Programs V (2203.03466), Table {number}"
+            assert table.to_json()["source"] == table.source
+    if rule == "completep":
+        assert heads.splitlines()[1].startswith("CompleteP (2505.01618), Table 1; adam")
+
+
+def test_the_plain_form_has_the_rules_source() -> None:
+    table = rules.rule_table("mup")
+    assert table.source == "Tensor Programs V (2203.03466), Table 3" == table.rule.source

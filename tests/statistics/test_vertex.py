@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mutransfer.statistics import vertex
+from mutransfer.statistics import edge, vertex
 
 INF = np.inf
 
@@ -60,3 +60,12 @@ def test_many_samples_at_once_are_each_alone() -> None:
     grid, losses = np.arange(6.0), np.random.default_rng(0).random((3, 4, 6))
     alone = [[float(vertex(grid, row)) for row in rows] for rows in losses]
     np.testing.assert_array_equal(vertex(grid, losses), alone)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -INF])
+def test_what_is_no_number_counts_as_infinite(bad: float) -> None:
+    grid = np.arange(4.0)
+    for losses in ([INF, 1, 2, 3], [3, 1, INF, INF], [3, 2, 1, INF], [INF] * 4):
+        other = np.where(np.isinf(losses), bad, losses)
+        assert vertex(grid, other) == vertex(grid, np.array(losses))
+        assert edge(other) == edge(np.array(losses))

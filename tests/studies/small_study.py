@@ -14,6 +14,8 @@ from mutransfer.tasks import cross_entropy, mlp
 from tests.models import Net
 
 STEPS = 25
+FIRST = 2
+"""Steps at the beginning of every sweep, which compare the model with the record's."""
 
 
 def double(width: int, depth: int) -> nn.Module:

@@ -1,10 +1,12 @@
 """Studies: their arguments, and the ids of their runs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,8 +76,26 @@ def test_grids_that_cannot_be_run_are_refused(changes: Mapping[str, Any], messag
 
 def test_octaves() -> None:
     assert log2(-2, 1) == [0.25, 0.5, 1, 2] and log2(3, 3) == [8]
+    assert log2(-2.0, np.int64(1)) == [0.25, 0.5, 1, 2]  # type: ignore[arg-type]
     with pytest.raises(MutransferError, match=r"log2\(-1, -2\) is empty"):
         log2(-1, -2)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ((1e-4, 1e-1), "log2(-14, -3)"),
+        ((0.25, 0.5), "log2(-2, -1)"),
+        ((-3.5, -1), "log2(-14, -3)"),
+        ((math.nan, -1), "log2(-14, -3)"),
+        ((math.inf, 1e-1), "log2(-14, -3)"),
+        (("-3", "-1"), "log2(-14, -3)"),
+    ],
+)
+def test_rates_for_powers_are_refused_with_the_powers(given: Any, hint: str) -> None:
+    with pytest.raises(MutransferError) as refusal:
+        log2(*given)
+    assert f"give whole powers of two, such as {hint}, or the rates" in str(refusal.value)
 
 
 def test_runs_are_the_whole_grid_size_by_size_and_rule_by_rule() -> None:

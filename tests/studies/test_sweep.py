@@ -21,7 +21,7 @@ from mutransfer.studies import Run, estimate, members, missing
 from mutransfer.tasks import digits, mlp
 from mutransfer.training import Recipe, train_one_by_one
 from tests.models import Net, dropped
-from tests.studies.small_study import STEPS, Counted, data, on_disk, study
+from tests.studies.small_study import FIRST, STEPS, Counted, data, on_disk, study
 
 
 def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_killed_sweep_finishes_as_an_undisturbed_one(tmp_path: Path) -> None:
     assert len(on_disk(out)) == 12 and len(missing(wanted, out)) == 24
 
     resumed = sweep(wanted, out)
-    assert counted.steps == 2 * STEPS, "the chunk that was finished is not trained again"
+    assert counted.steps == FIRST + 2 * STEPS, "the chunk that was finished is not trained again"
     assert finished.read_bytes() == before
     assert resumed.rows == Runs.read(out).rows == sweep(wanted, tmp_path / "whole").rows
     assert set(Counter(row["id"] for row in on_disk(out)).values()) == {1}
@@ -139,7 +139,7 @@ def test_a_torn_line_is_repaired_by_resuming(tmp_path: Path, cut: int) -> None:
     assert Runs.read(out).rows == whole[:-1] and missing(wanted, out) == wanted.runs()[-1:]
     counted.steps = 0
     assert sweep(wanted, out).rows == whole
-    assert counted.steps == STEPS
+    assert counted.steps == FIRST + STEPS
     assert set(Counter(row["id"] for row in on_disk(out)).values()) == {1}
 
 
@@ -147,8 +147,9 @@ def test_a_finished_sweep_trains_nothing(tmp_path: Path) -> None:
     counted = Counted(data())
     wanted = study(task=counted.task)
     rows = sweep(wanted, tmp_path / "a").rows
-    assert counted.steps == 2 * STEPS
-    assert sweep(wanted, tmp_path / "a").rows == rows and counted.steps == 2 * STEPS
+    assert counted.steps == FIRST + 2 * STEPS
+    assert sweep(wanted, tmp_path / "a").rows == rows
+    assert counted.steps == 2 * (FIRST + STEPS)
 
 
 def test_a_grown_study_trains_only_new_runs(tmp_path: Path) -> None:

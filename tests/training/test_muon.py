@@ -21,10 +21,32 @@ VECTOR_TASK = Task(
     name="vectors", inputs=VECTORS, targets=VECTORS[:, :4].argmax(1), loss=cross_entropy
 )
 TOKEN_TASK = Task(name="tokens", inputs=TOKENS[:, :-1], targets=TOKENS[:, 1:], loss=cross_entropy)
+IMAGES = torch.randn(64, 3, 6, 6, generator=GENERATOR, dtype=torch.float64)
+IMAGE_TASK = Task(
+    name="images",
+    inputs=IMAGES,
+    targets=IMAGES.mean((2, 3)).argmax(1),
+    loss=cross_entropy,
+)
+
+
+def convolutions(width: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(2 * width, 3),
+    )
+
+
 MODELS: dict[str, tuple[Callable[[int], nn.Module], Task]] = {
     "mlp": (lambda width: mlp(width, 4, inputs=5, outputs=4), VECTOR_TASK),
     "large mlp": (lambda width: mlp(8 * width, 3, inputs=5, outputs=4), VECTOR_TASK),
     "residual mlp": (lambda width: resmlp(width, 3, inputs=5, outputs=4), VECTOR_TASK),
+    "convolutions": (convolutions, IMAGE_TASK),
     "gpt": (lambda width: gpt(width, 2, heads=2, vocabulary=11, context=6), TOKEN_TASK),
 }
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -165,9 +165,9 @@ def _of_parameters(
     leaves: dict[str, Leaf] = {}
     learned = [(s, f) for s, f in zip(sides, facts, strict=True) if f.is_learned]
     for side, fact in learned:
-        if len(learned) == 2 and fan:
-            use = Use("contraction", index, result, with_constant=False)
-            _note(walk, side, fact, replace(use, operand=None), fan)
+        if fan:
+            use = Use("contraction", index, result, with_constant=len(learned) == 1)
+            _note(walk, side, fact, use, fan)
         for name, leaf in fact.leaves.items():
             dims = tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept)
             leaves[name] = Leaf(dims, leaf.degree)

@@ -18,9 +18,9 @@ from ._walk import Walk
 def fate(walk: Walk, value: int) -> set[str]:
     """Return the ends of a value.
 
-    "output", "softmax" (by hand: exp), "topk", "norm", "matrix" (summed with something), "factor"
-    (multiplied with a signal) and "width" (put side by side along a growing dimension). Functions
-    of entries are passed.
+    "output", "direction" (divided by its length), "softmax" (by hand: exp), "topk", "norm",
+    "matrix" (summed with something), "factor" (multiplied with a learned signal) and "width" (put
+    side by side along a growing dimension). Functions of entries are passed.
     """
     program, found = walk.program, set[str]()
     todo, seen = [value], set[int]()
@@ -41,8 +41,10 @@ def fate(walk: Walk, value: int) -> set[str]:
                 found.add("topk")
             elif name in PRODUCTS | CONVOLUTIONS and at not in _added(name, inputs):
                 found.add("matrix")
-            elif name in {"mul", "div"} and sum(walk.fact(i).is_signal for i in inputs) == 2:
+            elif name == "mul" and _is_factor(walk, at, inputs):
                 found.add("factor")
+            elif name == "div" and inputs[0] == at and _is_factor(walk, at, inputs):
+                found.add("direction")
             elif name in {"cat", "stack"} and any(map(_grown(walk), operation.results)):
                 found.add("width")
             else:
@@ -50,6 +52,13 @@ def fate(walk: Walk, value: int) -> set[str]:
             if name in LOG_SOFTMAXES:
                 found.add("output")
     return found
+
+
+def _is_factor(walk: Walk, value: int, inputs: tuple[int, ...]) -> bool:
+    """Return True for a product with another signal that parameters make, not data alone."""
+    signals = walk.signals
+    others = [i for i in inputs if i != value]
+    return any(signals.is_signal[i] and signals.is_learned[i] for i in others)
 
 
 def _added(name: str, inputs: tuple[int, ...]) -> tuple[int, ...]:

@@ -91,15 +91,15 @@ def _dims(operation: Operation, n: int) -> list[int]:
 
 
 def fourier(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of a Fourier transform, a sum with fixed weights along its dimensions."""
+    """Return the fact of a Fourier transform, which mixes with fixed weights.
+
+    Over the width it is noted: a sum with fixed weights has no rule.
+    """
     value = operation.inputs[0]
-    dims, mode = operation.arguments[1], operation.arguments[2]
+    fact, dims = walk.fact(value), operation.arguments[1]
     n = len(walk.shape(value))
-    chosen = dims if isinstance(dims, tuple) else (dims,)
-    growth = _growth(walk, value, [d % n for d in chosen])
-    power = {0: 0.5, 1: 0.0, 2: -0.5}.get(mode, 0.5) if isinstance(mode, int) else 0.5
-    fact = walk.fact(value)
-    moved = replace(fact, varies=walk.full(result), product=(), parts={})
-    if len(walk.shape(result)) != n:
-        moved = replace(moved, leaves={})
-    return scaled(moved, growth**power, Cause("sum", index))
+    if _growth(walk, value, [d % n for d in (dims if isinstance(dims, tuple) else (dims,))]) != 1:
+        walk.fixed.append(index)
+    alike = len(walk.shape(result)) == n
+    leaves = fact.leaves if alike else {}
+    return replace(fact, varies=walk.full(result), product=(), parts={}, leaves=leaves)

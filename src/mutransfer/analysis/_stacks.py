@@ -46,8 +46,8 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         stars: The runs of layers that grow.
     """
     streams = Streams(program)
-    joins = streams.joins
-    counts = _counts(streams, joins, stars)
+    counts = _counts(streams, streams.joins, stars)
+    joins = [join for join in streams.joins if not _holds_a_stack(streams, join, counts)]
     place: dict[str, Join] = {}
     best: dict[str, tuple[int, int]] = {}
     for join in joins:
@@ -89,6 +89,18 @@ def _counts(streams: Streams, joins: list[Join], stars: Stars) -> dict[int, int]
     for (_, kind), count in on_stream.items():
         longest[kind] = max(longest[kind], count)
     return {v: max((longest[kind] for kind in kinds[v]), default=1) for v in values}
+
+
+def _holds_a_stack(streams: Streams, join: Join, counts: Mapping[int, int]) -> bool:
+    """Return True for a skip around a whole stack, which is no branch of one."""
+    ancestors = streams.signals.ancestors
+    return any(
+        counts[other.value] > counts[join.value]
+        and ancestors[join.end] >> other.value & 1
+        and ancestors[other.value] >> join.top & 1
+        for other in streams.joins
+        if other is not join
+    )
 
 
 def _kinds(join: Join, stars: Stars) -> set[str]:

@@ -325,10 +325,14 @@ class Streams:
                     yield result, names
 
     def normalised(self, joins: list[Join]) -> int:
-        """Return the number of joins whose stream is normalised since the join before."""
+        """Return the number of joins whose stream is normalised since the join before.
+
+        The join before is then seen through a norm alone.
+        """
         made = sum(1 << join.value for join in joins)
         return sum(
-            any(self.copies[source] & made for source in self._norms(self.copies[join.stream]))
+            not self.copies[join.stream] & made
+            and any(self.through[source] & made for source in self._norms(self.copies[join.stream]))
             for join in joins
         )
 

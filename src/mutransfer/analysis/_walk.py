@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..reading import Operation
@@ -80,6 +80,7 @@ class Walk:
         self.uses: dict[str, list[Use]] = {}
         self.findings: list[Finding] = []
         self.unknown: list[tuple[int, str]] = []
+        self.fixed: list[int] = []
         self.picked: dict[str, set[int]] = {}
         self.causes: dict[int, frozenset[Cause]] = {}
         self._facts: dict[int, Fact] = {}
@@ -209,8 +210,3 @@ def scaled(fact: Fact, ratio: float, *causes: Cause) -> Fact:
         parts=fact.parts,
         multiplied=fact.multiplied,
     )
-
-
-def first(values: Sequence[int], walk: Walk) -> Fact | None:
-    """Return the fact of the first signal among values."""
-    return next((walk.fact(v) for v in values if walk.fact(v).is_signal), None)

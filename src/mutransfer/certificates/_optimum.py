@@ -9,10 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import MutransferError, Size
-from ..statistics import Array, edge, estimate, resamples, vertex
+from ..statistics import Array, edge, estimate, infinite, resamples, vertex
 
 FEWEST_RATES = 3
 """A parabola needs three points."""
+
+
+NO_EFFECT = 1e-4
+"""Losses that differ by less, relatively, over all rates are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +51,19 @@ def optimum(
         rule: The rule, for messages.
         size: The size.
         rates: Learning rates, ascending.
-        losses: Mean training loss; infinite where a run diverged.
+        losses: Mean training loss; infinite or NaN where a run diverged.
 
     Raises:
-        MutransferError: there are fewer than three rates, or the lowest loss lies at the edge of
-            the grid.
+        MutransferError: there are fewer than three rates, the loss is the same at all of them, or
+            the lowest lies at the edge of the grid.
     """
+    losses = infinite(losses)
     where = f"rule {rule!r} at {size}"
     if len(rates) < FEWEST_RATES:
         raise MutransferError(f"{where} was run at {len(rates)} rates: an optimum needs at least 3")
     log2_lr = np.log2(np.array(rates, dtype=np.float64))
     mean = losses.mean(0)
+    _check_effect(where, losses)
     _check_bracketed(where, log2_lr, mean)
     samples = vertex(log2_lr, losses[resamples(len(losses))].mean(1))
     best = estimate(float(vertex(log2_lr, mean)), samples)
@@ -70,6 +76,18 @@ def optimum(
         diverged=float(np.isinf(losses).mean()),
     )
     return result, samples
+
+
+def _check_effect(where: str, losses: Float[Array, "seeds rates"]) -> None:
+    """Raise if no seed's loss depends on the rate."""
+    if not np.isfinite(losses).all():
+        return
+    spread = losses.max(1) - losses.min(1)
+    if (spread <= NO_EFFECT * np.abs(losses).max(1)).all():
+        raise MutransferError(
+            f"{where}: the loss is the same at every rate, so the rate has no effect: see that the "
+            "output depends on parameters that train (no detach, no no_grad), or give larger rates"
+        )
 
 
 def _check_bracketed(

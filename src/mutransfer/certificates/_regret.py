@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import Estimate
-from ..statistics import Array, resamples
+from ..statistics import Array, infinite, resamples
 
 
 def regret(
@@ -25,10 +25,11 @@ def regret(
 
     Args:
         rates: Learning rates, ascending.
-        losses: Mean training loss; infinite where a run diverged.
+        losses: Mean training loss; infinite or NaN where a run diverged.
         log2_lr: Log2 of the rate.
         samples: Bootstrap samples of it, over the same seeds.
     """
+    losses = infinite(losses)
     grid = np.log2(np.array(rates))
     means = losses[resamples(len(losses))].mean(1)
     excesses = [_excess(grid, mean, x) for x, mean in zip(samples, means, strict=True)]

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from ..core import MutransferError
 from ..pytorch import guess_inputs
-from ..tasks import Task
-from ._record import main_tensor
+from ..tasks import Task, main_tensor
 
 EXAMPLES, TOKENS = 8, 32
 """Size of a random batch, and length of its sequences."""

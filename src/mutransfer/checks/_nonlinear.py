@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ._record import main_tensor, module_name, rms
+from ..tasks import main_tensor
+from ._record import module_name, rms
 
 _STEP = 0.05
 """Step of the central difference, as a fraction of the parameter change."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..core import MutransferError
+from ..plans import way_out
 from ..pytorch import VARIANTS, Plan, torch_class
 from ..rules import Family
 from ._setup import Setup
@@ -77,11 +78,23 @@ def _optimizer(
         return None
     cls: Callable[..., torch.optim.Optimizer] | None = torch_class(family)
     assert cls is not None, "families without an optimizer were refused"
+    _check_matrices(family, groups)
     settings = dict(VARIANTS.get(family.name, {}))
     # Fused kernels are faster, but do not take every kind of sharded or compiled parameter.
     if "fused" in signature(cls).parameters and setup.prepare is None:
         settings["fused"] = True
     return cls(groups, **settings)
+
+
+def _check_matrices(family: Family, groups: list[dict[str, Any]]) -> None:
+    """Raise where torch's optimizer of matrices would get the kernel of a convolution."""
+    pairs = [zip(group["names"], group["params"], strict=True) for group in groups]
+    kernels = [name for each in pairs for name, p in each if p.dim() > 2]
+    if family.matrices and kernels:
+        raise MutransferError(
+            f"torch's optimizer for {family.name} takes matrices only, and {kernels[0]} is a "
+            f"kernel: {OWN_TRAINING}, which flattens it, or {way_out(family, kernels)}"
+        )
 
 
 def _check_trainable(family: Family) -> None:

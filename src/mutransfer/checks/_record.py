@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from ..pytorch import AttentionCall, AttentionMode, is_norm, whole
 from ..reading import canonical
+from ..tasks import main_tensor
 
 
 @dataclass
@@ -121,15 +121,6 @@ def _wraps(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or isinstance(
         module, nn.parallel.DistributedDataParallel | nn.DataParallel
     )
-
-
-def main_tensor(output: Any) -> Tensor | None:
-    """Return the main tensor of an output: its logits, or its first of floating type."""
-    logits = getattr(output, "logits", None)
-    if isinstance(logits, Tensor):
-        return logits
-    tensors = (leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor))
-    return next((tensor for tensor in tensors if tensor.is_floating_point()), None)
 
 
 def linear_part(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -13,7 +12,7 @@ from jaxtyping import Float
 from ..certificates import Optimum, Refusal, Transfer, Transfers
 from ..core import MutransferError, Size
 from ..statistics import Array
-from ..studies import Runs
+from ..studies import Runs, loss_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +181,5 @@ def _table(
     rates, seeds = sorted({row["lr"] for row in rows}), sorted({row["seed"] for row in rows})
     losses = np.full((len(seeds), len(rates)), np.nan)
     for row in rows:
-        loss = row["loss"]
-        finite = loss is not None and math.isfinite(loss)
-        losses[seeds.index(row["seed"]), rates.index(row["lr"])] = loss if finite else math.inf
+        losses[seeds.index(row["seed"]), rates.index(row["lr"])] = loss_of(row)
     return np.log2(np.array(rates, dtype=np.float64)), losses

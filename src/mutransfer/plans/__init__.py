@@ -1,5 +1,6 @@
 """A Plan and how it is made from two readings and a rule; no framework."""
 
+from ._families import way_out as way_out
 from ._hyperparameters import UNITS as UNITS
 from ._hyperparameters import Hyperparameters as Hyperparameters
 from ._hyperparameters import resolved as resolved

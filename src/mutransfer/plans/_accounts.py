@@ -68,6 +68,8 @@ def account_of(
     picked = frozenset(walk.picked.get(name, ()))
     axes = _axes(uses, len(parameter.shape), picked & grew, walk)
     summed = [use for use in uses if use.kind == "contraction" and use.fan]
+    # Sums with constants alone, as those of a spectral norm, count where there are no others.
+    summed = [use for use in summed if not use.with_constant] or summed
     _check_uses(parameter, summed)
     _check_explained(parameter, uses, grew, picked)
     fans = [_fan(use) for use in summed]

@@ -87,7 +87,7 @@ def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
         return Role.KEY_VALUE
     if place != Place.OUTSIDE:
         return Role.ROUTER if "softmax" in ends else Role.HIDDEN
-    if ends & {"matrix", "norm", "factor"}:
+    if ends & {"matrix", "norm"} or ends == {"factor"}:
         return Role.HIDDEN
     return Role.READOUT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,7 +17,6 @@ from ..analysis import (
     Walk,
     account,
     check_same_inputs,
-    fate,
     stack_of,
 )
 from ..core import MutransferError
@@ -178,10 +178,14 @@ class _Reader:
         """Return what the two programs show."""
         self._check_paired()
         accounts = {name: self._account(match) for name, match in self.matches.items()}
-        self._check_widths(accounts)
+        self._find_strange(accounts)
         here, there = self.stacks
         base, target = (there, here) if self.inverted else (here, there)
         places = self._places()
+        for name, sibling in self._siblings(accounts).items():
+            accounts[name] = accounts[sibling]
+            if sibling in places:
+                places[name] = places[sibling]
         self._check_depth(base, target, accounts)
         signals = self.walk.signals
         final = {n for v in self.walk.program.outputs for n in signals.ends(v)}
@@ -231,24 +235,49 @@ class _Reader:
         name = used or names[0]
         return account_of(walk, name, match.parameter, grew, inverted=self.inverted)
 
-    def _check_widths(self, accounts: Mapping[str, Account]) -> None:
-        """Raise where scores or outputs grow in number by what is no width.
+    def _find_strange(self, accounts: Mapping[str, Account]) -> None:
+        """Note scores and outputs that grow in number by what is no width.
 
         A width is the number of outputs of some layer and of inputs of another.
         """
         summed = {each.fan_in for each in accounts.values()} | {Fraction(1)}
         widths = {a * b for a in summed for b in summed} | {a / b for a in summed for b in summed}
-        for name, each in accounts.items():
-            if each.kind not in {"matrix", "input"} or each.fan_out in widths or len(summed) < 2:
-                continue
-            ends = self._ends(name) & {"topk", "softmax", "output"}
-            if ends and self.matches[name].parameter.kind != "router":
-                self.strange[name] = each.fan_out
+        if len(summed) < 2:
+            return
+        for value in self._scores():
+            here, there = self.walk.shape(value), self.walk.growth.shape(value)
+            for d in self.walk.growth.growing(value):
+                ratio = (
+                    Fraction(here[d], there[d]) if self.inverted else Fraction(there[d], here[d])
+                )
+                if ratio in widths:
+                    continue
+                for walked in self.walk.signals.ends(value):
+                    for name in self.names.get(walked, ()):
+                        if self.matches[name].ratio("out") == ratio:
+                            self.strange[name] = ratio
 
-    def _ends(self, name: str) -> set[str]:
-        uses = (u for n in self._walked(self.matches[name]) for u in self.walk.uses.get(n, ()))
-        results = {use.result for use in uses if use.kind == "contraction"}
-        return set[str]().union(*(fate(self.walk, result) for result in results))
+    def _scores(self) -> Iterator[int]:
+        """Yield the model's outputs, and what is compared by a softmax or sorted."""
+        yield from self.walk.program.outputs
+        for operation in self.walk.program.operations:
+            if operation.name in {"_softmax", "_safe_softmax", "topk", "sort"}:
+                yield operation.inputs[0]
+
+    def _siblings(self, accounts: Mapping[str, Account]) -> dict[str, str]:
+        """Return for each unused tensor a used one like it, such as that of another expert.
+
+        Experts are used where the data call for them, so that one batch may miss some.
+        """
+        used: dict[object, str] = {}
+        for name, match in self.matches.items():
+            if accounts[name].kind != "unused":
+                used.setdefault(_like(match), name)
+        return {
+            name: used[_like(match)]
+            for name, match in self.matches.items()
+            if accounts[name].kind == "unused" and _like(match) in used
+        }
 
     def _first(self, accounts: Mapping[str, Account]) -> Iterator[str]:
         """Yield the tensors of matrices that take in data."""
@@ -287,9 +316,9 @@ class _Reader:
             known = {base_uses.get(each, 0) for each in match.base_run}
             count = uses.get(name, 0)
             is_matrix = accounts[name].kind in {"matrix", "readout", "input"}
-            if is_matrix and count not in known and not accounts[name].is_picked:
+            if is_matrix and count > max(known) > 0 and not accounts[name].is_picked:
                 raise MutransferError(
-                    f"{name} is used {count} times in a forward pass, in the base {min(known)} "
+                    f"{name} is used {count} times in a forward pass, in the base {max(known)} "
                     "times: no rule is known for a growing number of loops or uses; keep it, and "
                     "grow width or the number of blocks that have tensors of their own"
                 )
@@ -324,24 +353,62 @@ class _Reader:
             first = seen.setdefault((kind, finding.causes), walked)
             if first is not walked:
                 continue
-            if seen.setdefault(kind, walked) == walked:
-                yield want
+            if seen.setdefault(kind, walked) != walked:
+                continue
+            bare = want.kind == "own-factor" and want.signal.tensors is None
+            value = self._origin(finding, [])
+            yield from (bare and self._by_embedding(value, want, accounts)) or [want]
 
     def _tied(self, accounts: Mapping[str, Account]) -> Iterator[Want]:
         """Yield the inputs of tied heads."""
-        operations = self.walk.program.operations
         for name, each in accounts.items():
-            if each.kind != "tied":
-                continue
-            for operand, index in each.operands:
-                signal = self._signal(operand, [operations[index]])
-                yield Want(
-                    kind="tied-head",
-                    signal=signal[0],
-                    modules=signal[1],
-                    fan=each.fan_in,
-                    tensor=name,
-                )
+            if each.kind == "tied":
+                yield from self._head_inputs(name, each, kind="tied-head")
+
+    def _head_inputs(
+        self, name: str, account: Account, *, kind: str, ratio: float = 1.0
+    ) -> Iterator[Want]:
+        """Yield what a tied tensor is summed with."""
+        for operand, index in account.operands:
+            signal, modules = self._signal(operand, [self.walk.program.operations[index]])
+            yield Want(
+                kind=kind,
+                signal=signal,
+                modules=modules,
+                fan=account.fan_in,
+                tensor=name,
+                ratio=ratio,
+                text=f"the head of {name}",
+            )
+
+    def _by_embedding(self, value: int, want: Want, accounts: Mapping[str, Account]) -> list[Want]:
+        """Return the wants that let a tied embedding carry a factor of its look-ups.
+
+        Its use as the head then has this factor, too, which the input of the head undoes.
+        """
+        names = [n for w in self.walk.signals.ends(value) for n in self.names.get(w, ())]
+        if len(names) != 1 or accounts[names[0]].kind != "tied":
+            return []
+        account = accounts[names[0]]
+        walked = self._walked(self.matches[names[0]])[0]
+        allowed = [*self.walk.signals.users[value], *self._uses_as_matrix(walked)]
+        if self.walk.signals.of(value, allowed).tensors is None:
+            return []
+        carried = replace(want, signal=Signal(frozenset(names)), modules=())
+        inputs = self._head_inputs(names[0], account, kind="own-factor", ratio=1 / want.ratio)
+        return [carried, *inputs]
+
+    def _uses_as_matrix(self, walked: str) -> Iterator[Operation]:
+        """Yield the operations that sum over a parameter, and the views of it before them."""
+        program = self.walk.program
+        todo = [program.parameters[walked]]
+        while todo:
+            for operation in program.users[todo.pop()]:
+                if operation.name in {"t", "transpose", "permute", "detach", "view", "_to_copy"}:
+                    todo += [i for i in operation.results if i is not None]
+                    yield operation
+                elif operation.name != "embedding":
+                    yield operation
 
     def _of_finding(self, finding: Finding) -> tuple[Want, object]:
         """Return the signal that undoes a finding, and what carries it in the walked program."""
@@ -419,6 +486,12 @@ class _Reader:
             return ()
         starred = self.stars.star(module)
         return tuple(n for n in self.target.program.modules if self.stars.star(n) == starred)
+
+
+def _like(match: Match) -> object:
+    """Return what tensors that are alike have in common: shapes, and names but for numbers."""
+    name = re.sub(r"\d+", "*", match.parameter.name)
+    return name, match.parameter.shape, match.base.shape
 
 
 def _contractions(program: Program | None) -> dict[str, int]:

@@ -5,11 +5,12 @@ A warning is a function of what is known when a plan is made. Add one to `_WARNI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from ..core import MutransferError
 from ..reading import Reading
-from ..rules import Family, Parametrization, Role
+from ..rules import LAYERS, Family, Parametrization, Place, Role, depth_regime, width_regime
 from ._carry import Multipliers
 from ._match import Match
 from ._structure import Structure
@@ -112,6 +113,76 @@ def _depth(facts: Facts) -> Warnings:
         )
 
 
+def _regimes(facts: Facts) -> Warnings:
+    """Yield the regimes of growing sizes in which features are not learned."""
+    rule, (base, target) = facts.rule, facts.structure.depth
+    if any(t.ratios["fan_in"] != 1 for t in facts.tensors.values() if _is_hidden(t)):
+        layers = {role: _family_of(role, facts) for role in LAYERS}
+        verdict = _width_verdict(rule, layers)
+        if verdict and "feature learning" not in verdict:
+            yield PlanWarning(
+                "width-regime",
+                f"rule {rule.name} with {_names(layers.values())} is classified as {verdict} in "
+                "width: the best rate does not transfer",
+            )
+    if rule.alpha is None or base == target:
+        return
+    inside = [t for t in facts.tensors.values() if _is_hidden(t) and t.place != Place.OUTSIDE]
+    for name in dict.fromkeys(tensor.optimizer for tensor in inside):
+        regime = depth_regime(rule, facts.optimizers[name])
+        if not regime.feature_learning:
+            yield PlanWarning(
+                "depth-regime",
+                f"rule {rule.name} with {name} is classified as {regime.verdict} in depth (alpha = "
+                f"{regime.alpha}, gamma = {regime.gamma}: a step changes features by "
+                f"depth^{1 - regime.alpha - regime.gamma}): the best rate does not transfer",
+            )
+
+
+def _width_verdict(rule: Parametrization, layers: Mapping[Role, Family]) -> str:
+    """Return the verdict; nothing where rule and families have no such network."""
+    try:
+        return width_regime(rule, layers).verdict
+    except MutransferError:
+        return ""
+
+
+def _is_hidden(tensor: TensorPlan) -> bool:
+    return tensor.role == Role.HIDDEN
+
+
+def _family_of(role: Role, facts: Facts) -> Family:
+    """Return the family of the first tensor with a role, or of any tensor."""
+    tensors = facts.tensors.values()
+    optimizer = next((t.optimizer for t in tensors if t.role == role), None)
+    return facts.optimizers[optimizer or next(iter(tensors)).optimizer]
+
+
+def _names(families: Iterable[Family]) -> str:
+    return " and ".join(dict.fromkeys(family.name for family in families))
+
+
+def _without_size(facts: Facts) -> Warnings:
+    """Yield the tensors that start at zero under an optimizer relative to their size."""
+    lost = [
+        tensor
+        for tensor in facts.tensors.values()
+        if (family := facts.optimizers[tensor.optimizer]).relative
+        and not family.floored
+        and tensor.is_trained
+        and tensor.base_rms == 0
+        and tensor.factor("init") != 1
+    ]
+    if lost:
+        first = min(lost, key=lambda tensor: tensor.factor("init"))
+        yield PlanWarning(
+            "relative-to-zero",
+            f"{len(lost)} tensors such as {first.name} start at zero, and steps of "
+            f"{first.optimizer} are relative to a tensor's size: without one they are "
+            f"{1 / first.factor('init'):.4g} times those planned",
+        )
+
+
 def _unproven(facts: Facts) -> Warnings:
     for role, what in _UNPROVEN.items():
         names = [name for name, tensor in facts.tensors.items() if tensor.role == role]
@@ -202,8 +273,20 @@ def _optimizers(facts: Facts) -> Warnings:
             f"rates are those of {scales[0]}: "
             "an implementation that scales its updates otherwise needs others",
         )
+    kernels = [
+        tensor
+        for tensor in facts.tensors.values()
+        if facts.optimizers[tensor.optimizer].matrices and len(tensor.shape) > 2
+    ]
+    if kernels:
+        yield PlanWarning(
+            "flat-kernels",
+            f"{len(kernels)} kernels such as {kernels[0].name} are planned for a "
+            f"{kernels[0].optimizer} that flattens them to matrices, as torch.optim.Muon does not",
+        )
 
 
 _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
-    *(_small_width, _depth, _unproven, _unread, _mixed, _own_factors, _eps_floor, _optimizers),
+    *(_small_width, _depth, _regimes, _unproven, _unread, _mixed, _own_factors, _eps_floor),
+    *(_optimizers, _without_size),
 )

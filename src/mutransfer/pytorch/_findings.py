@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..plans import Row
 from ..rules import FAMILIES, Family
+from ._defaults import default_findings
 from ._optimizers import TORCH, recognised
 from ._ratios import SPREAD, few, is_near, ratio_findings
 
@@ -83,6 +84,7 @@ def findings(
         *_lost(expectations, trained),
         *_factors(expectations, trained),
         *_aliases(groups),
+        *default_findings(dtypes, planned, trained),
         *ratio_findings(dtypes, planned, values, AGAIN),
     ]
 

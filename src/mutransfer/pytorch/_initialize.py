@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from ..core import MutransferError
 from ..plans import Plan
+from ._fresh import Run, check_fresh, remember
 from ._planned import planned_parameters
 from ._tensors import rms
 
 
-def initialize(plan: Plan, model: nn.Module) -> None:
+def initialize(plan: Plan, model: nn.Module, *, fresh: bool = False) -> None:
     """Rescale a model's initial draw in place; see `Plan.initialize`."""
     parameters = planned_parameters(plan, model)
     if plan.at_base or not plan.rescales:
         return
-    drawn = [tensor for tensor in plan.tensors.values() if tensor.is_trained]
-    runs = dict.fromkeys(tensor.run for tensor in drawn)
-    factors = {run: _factor(plan, run, parameters) for run in runs}
+    runs = dict.fromkeys(tensor.run for tensor in plan.tensors.values() if tensor.is_trained)
+    drawn = {run: _drawn_rms(plan, run, parameters) for run in runs}
+    wanted = {run: wanted_rms(plan, run) for run in runs}
+    due = [run for run in runs if not _is_reached(wanted[run], drawn[run], _of(run, parameters))]
+    if not due:
+        return
+    if not fresh:
+        check_fresh(plan, model, parameters, drawn)
+    factors = {run: _factor(plan, run, wanted[run], drawn[run]) for run in due}
     with torch.no_grad():
-        for tensor in drawn:
-            parameters[tensor.name].mul_(factors[tensor.run])
+        for run in due:
+            for tensor in _of(run, parameters):
+                tensor.mul_(factors[run])
+    remember(parameters, drawn)
 
 
-def wanted_rms(plan: Plan, run: tuple[str, ...]) -> float:
+def wanted_rms(plan: Plan, run: Run) -> float:
     """Return the RMS that a run of tensors starts with.
 
     Raises:
@@ -41,18 +50,32 @@ def wanted_rms(plan: Plan, run: tuple[str, ...]) -> float:
     return tensor.base_rms * tensor.factor("init")
 
 
-def _factor(plan: Plan, run: tuple[str, ...], parameters: Mapping[str, nn.Parameter]) -> float:
-    tensor = plan[run[0]]
+def _drawn_rms(plan: Plan, run: Run, parameters: Mapping[str, nn.Parameter]) -> float:
     drawn = rms([parameters[name] for name in run])
     if drawn is None:
         raise MutransferError(
-            f"{tensor.name} is on the meta device and has no values to rescale: initialise the "
-            "model first, then plan.initialize"
+            f"{plan[run[0]].name} is on the meta device and has no values to rescale: initialise "
+            "the model first, then plan.initialize"
         )
-    wanted = wanted_rms(plan, run)
-    if (drawn == 0) != (tensor.base_rms == 0):
+    return drawn
+
+
+def _factor(plan: Plan, run: Run, wanted: float, drawn: float) -> float:
+    if not drawn or not wanted:
         raise MutransferError(
-            f"{tensor.name} starts at zero in {'the model' if drawn == 0 else 'the base'} only: "
-            "give both the same initial law"
+            f"{plan[run[0]].name} starts at zero in {'the base' if drawn else 'the model'} only: "
+            "give both the same initial law, or leave plan.initialize out where the model is "
+            "trained or loaded from a checkpoint"
         )
-    return wanted / drawn if drawn else 1.0
+    return wanted / drawn
+
+
+def _is_reached(wanted: float, drawn: float, tensors: Sequence[nn.Parameter]) -> bool:
+    """Return True where a run has its planned scale, to the rounding of a rescaling."""
+    # The factor is rounded to the tensors' type, and so is each entry.
+    rounding = max(torch.finfo(tensor.dtype).eps for tensor in tensors)
+    return abs(wanted - drawn) <= max(1e-6, rounding) * drawn
+
+
+def _of(run: Run, parameters: Mapping[str, nn.Parameter]) -> list[nn.Parameter]:
+    return [parameters[name] for name in run]

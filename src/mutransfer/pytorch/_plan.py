@@ -16,6 +16,7 @@ from ..rules import Parametrization, Role
 from . import _clip, _groups, _hooks, _initialize
 from ._audit import Audit, audit, per_group
 from ._guard import Guard, guard
+from ._kernels import with_flat_kernels
 from ._optimizers import recognised_families
 from ._planned import planned_parameters
 from ._read import Branches, reading_of
@@ -39,18 +40,23 @@ class Plan(plans.Plan):
         """
         _hooks.attach(self, model)
 
-    def initialize(self, model: nn.Module) -> None:
+    def initialize(self, model: nn.Module, *, fresh: bool = False) -> None:
         """Rescale the model's own initial draw in place.
 
         Each tensor's RMS becomes the base's times the planned power. Zeros stay zeros and
         distributions keep their shape. At base size, and under standard parametrization, nothing
-        changes.
+        changes. A second call changes nothing. A model that was trained, or loaded from a trained
+        checkpoint, is refused: call this before `load_state_dict`, or not at all.
+
+        Args:
+            model: The planned model, freshly built.
+            fresh: True to declare that the values are an initial draw, where they look trained.
 
         Raises:
-            MutransferError: the model is not the planned one, or has no values yet, or the base
-                had none.
+            MutransferError: the model is not the planned one, has no values yet, or looks trained,
+                or the base had no values.
         """
-        _initialize.initialize(self, model)
+        _initialize.initialize(self, model, fresh=fresh)
 
     def param_groups(
         self,
@@ -273,7 +279,8 @@ def plan(
     if not isinstance(base, Reading):
         base = reading_of(base, example_inputs, axes, branches, traced=traced)
     data = make_plan(target, base, rule=rule, families=families, roles=roles, hooks=hooks)
-    return Plan(**vars(data))
+    tensors = with_flat_kernels(data, model)
+    return Plan(**{**vars(data), "tensors": tensors})
 
 
 def cite(plan: plans.Plan) -> None:

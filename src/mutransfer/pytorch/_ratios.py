@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,13 +13,19 @@ from ..plans import Row
 from ..rules import Family
 
 Cell = tuple[list[str], float, float]
-"""Names of tensors, their factor over the common value, and the value that they have."""
+"""Names of tensors, their factor over base size, and the value that they have."""
 
 SPREAD = 1e-6
 """Relative rounding of ratios over a schedule in double precision."""
 
 _NOTHING = 1e-30
 _WORDS = {"lr": "learning rates", "weight_decay": "weight decays", "eps": "eps", "rho": "rho"}
+_BASES = {
+    "lr": "base rate",
+    "weight_decay": "base weight decay",
+    "eps": "base eps",
+    "rho": "base rho",
+}
 _RATE_REMEDY = (
     "a schedule or a loop that adds or sets one value for all loses them: give schedulers one "
     "value for each group, as OneCycleLR(max_lr=plan.per_group(optimizer, 0.1)), set "
@@ -42,23 +48,34 @@ def ratio_findings(
         groups: The values of each parameter group, and the names in it.
         again: How to make the groups anew.
     """
-    cells: dict[tuple[str, ...], list[Cell]] = {}
     spreads: dict[str, float] = {}
     for values, names in groups:
-        for key, cell in _cells(values, names, planned, dtypes):
-            cells.setdefault(key, []).append(cell)
         for family in {planned[name][0].name for name in names}:
             spreads[family] = max(spreads.get(family, SPREAD), precision(values.get("lr")))
-    for (hyperparameter, optimizer, *detail), found in cells.items():
+    for (hyperparameter, optimizer, *detail), found in cells_of(dtypes, planned, groups).items():
         spread = spreads[optimizer] if hyperparameter == "lr" else SPREAD
-        off = list(_off(found, spread))
-        if off:
+        base = base_value(found)
+        if off := list(_off(found, base, spread)):
             which = f" ({''.join(detail)})" if detail else ""
             remedy = f"{again}({hyperparameter}=...), and change it for all groups by one factor"
             yield (
-                f"{optimizer}'s {_WORDS[hyperparameter]}{which} do not stand in the planned "
-                f"ratios: {', '.join(off)}; {_RATE_REMEDY if hyperparameter == 'lr' else remedy}"
+                f"{optimizer}'s {_WORDS[hyperparameter]}{which} do not stand in the planned ratios "
+                f"to a {_BASES[hyperparameter]} of {shown(base)}: {', '.join(off)}; "
+                f"{_RATE_REMEDY if hyperparameter == 'lr' else remedy}"
             )
+
+
+def cells_of(
+    dtypes: Mapping[str, torch.dtype],
+    planned: Mapping[str, tuple[Family, Row]],
+    groups: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
+) -> dict[tuple[str, ...], list[Cell]]:
+    """Return the values of all groups by hyperparameter and family."""
+    cells: dict[tuple[str, ...], list[Cell]] = {}
+    for values, names in groups:
+        for key, cell in _cells(values, names, planned, dtypes):
+            cells.setdefault(key, []).append(cell)
+    return cells
 
 
 def _cells(
@@ -92,21 +109,43 @@ def _cells(
             yield ("eps", family.name), (tensors, row.eps, as_number(eps))
 
 
-def _off(cells: Sequence[Cell], spread: float) -> Iterator[str]:
-    """Yield the tensors whose value is not their factor times the most common one."""
-    shares: Counter[str] = Counter()
-    first: dict[str, float] = {}
-    for names, factor, value in cells:
-        if factor and value:
-            shares[f"{value / factor:.6g}"] += len(names)
-            first.setdefault(f"{value / factor:.6g}", value / factor)
-    common = first[shares.most_common(1)[0][0]] if shares else 0.0
+def base_value(cells: Sequence[Cell]) -> float:
+    """Return the hyperparameter at base size that the groups stand for.
+
+    It is the number of all groups, where a loop set one; else the value that groups of several
+    factors agree on; else that of tensors whose factor is 1, or nearest to it.
+    """
+    live = [(factor, value) for _, factor, value in cells if factor and value]
+    if not live:
+        return 0.0
+    if len({factor for factor, _ in live}) > 1 and len({f"{value:.6g}" for _, value in live}) == 1:
+        return live[0][1]
+    backers: dict[str, set[float]] = {}
+    for factor, value in live:
+        backers.setdefault(f"{value / factor:.6g}", set()).add(factor)
+    most = max(map(len, backers.values()))
+    agreed = [base for base, factors in backers.items() if len(factors) == most]
+    if len(agreed) == 1:
+        live = [(factor, value) for factor, value in live if f"{value / factor:.6g}" in agreed]
+    factor, value = min(live, key=lambda pair: abs(math.log(abs(pair[0]))))
+    return value / factor
+
+
+def _off(cells: Sequence[Cell], base: float, spread: float) -> Iterator[str]:
+    """Yield the tensors whose value is not their factor times that at base size."""
     wrong: dict[tuple[float, float], list[str]] = {}
     for names, factor, value in cells:
-        if not is_near(value, factor * common, spread):
-            wrong.setdefault((factor * common, value), []).extend(names)
-    for (planned, value), names in wrong.items():
-        yield f"{few(names)} planned {planned:.6g} found {value:.6g}"
+        if not is_near(value, factor * base, spread):
+            wrong.setdefault((factor, value), []).extend(names)
+    for (factor, value), names in wrong.items():
+        yield f"{few(names)} planned {shown(factor * base)} found {shown(value)}"
+
+
+def shown(value: float) -> str:
+    """Return a number as text, powers of two as such."""
+    mantissa, exponent = math.frexp(value)
+    small = -3 <= exponent - 1 <= 3
+    return f"2^{exponent - 1}" if mantissa == 0.5 and not small else f"{value:.6g}"
 
 
 def is_near(value: float, planned: float, spread: float) -> bool:

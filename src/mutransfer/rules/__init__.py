@@ -45,6 +45,9 @@ from ._powers import powers as powers
 from ._quantities import QUANTITIES as QUANTITIES
 from ._quantities import Quantities as Quantities
 from ._reasons import Reason as Reason
+from ._regimes import LAYERS as LAYERS
+from ._regimes import depth_regime as depth_regime
+from ._regimes import width_regime as width_regime
 from ._register import DISAGREEMENTS as DISAGREEMENTS
 from ._residual import Residual as Residual
 from ._residual import branch_multipliers as branch_multipliers

@@ -46,7 +46,7 @@ FAMILIES = {
         entrywise("adamax", "coupled"),
         entrywise("lion", "decoupled", eps=None),
         entrywise("sophia", "decoupled", curvature=True, caveat=_CURVED, cites=("2603.00541",)),
-        entrywise("adafactor", "decoupled", relative=True, caveat=_FLOORED),
+        entrywise("adafactor", "decoupled", relative=True, floored=True, caveat=_FLOORED),
         entrywise(
             "adafactor-fixed",
             "decoupled",

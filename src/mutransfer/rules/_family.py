@@ -29,6 +29,8 @@ class Family:
             Shampoo with total exponent E. It has to be declared.
         relative: True if the update is in proportion to the tensor's own size (LAMB, LARS,
             Adafactor).
+        floored: True if that size has a floor that a plan scales (Adafactor's second eps), so that
+            a tensor that starts at zero is updated at its planned size.
         gain: RMS change of the layer's output at rate 1, for a gradient of unit entries, a tensor
             of unit entries, a unit input, and full alignment of update and input. An entrywise
             update of size 1 adds up over fan-in; an orthogonal matrix keeps the norm of its input.
@@ -49,6 +51,7 @@ class Family:
     name: str
     homogeneity: Fraction | int | str | None = None
     relative: bool = False
+    floored: bool = False
     gain: Powers
     unaligned: Powers | None = None
     eps: Powers | None = None

@@ -28,6 +28,13 @@ the standard deviation that its law gives it (2407.17465).
 """
 
 
+PAPER_TABLES: Mapping[str, str] = {
+    form: f"Tensor Programs V (2203.03466), Table {form.removeprefix('table')}"
+    for form in ("table3", "table8", "table9")
+} | {"unit": "Unit scaling (2407.17465)"}
+"""The published table that has each form; the plain form is in no paper."""
+
+
 def check_form(form: str) -> None:
     """Raise unless there is a form of this name.
 

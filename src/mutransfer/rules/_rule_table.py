@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..core import MutransferError, Result, columns, parsed, parsing
 from ._citations import bibtex
 from ._family import Family
-from ._forms import check_form
+from ._forms import PAPER_TABLES, check_form
 from ._listing import Row, listing, signals
 from ._names import family, parametrization
 from ._notation import latex, latex_table, printed
@@ -56,13 +56,20 @@ class RuleTable(Result):
             return []
         return paper_table(self.rule, self.optimizer, self.form)
 
+    @property
+    def source(self) -> str:
+        """The source of the rule; of the form's own table where one paper has them all."""
+        table = PAPER_TABLES.get(self.form, "")
+        has_it = self.paper and self.rule.source == PAPER_TABLES["table3"] and self.form != "unit"
+        return table if has_it else self.rule.source
+
     def cite(self) -> str:
         """Return BibTeX of the papers that the rule and the optimizer's rule come from."""
         return bibtex(self.rule.cites + self.optimizer.cites)
 
     def __str__(self) -> str:
         rule, optimizer = self.rule, self.optimizer
-        head = f"{rule.name}: {rule.title}\n{rule.source}; {optimizer.name}, form {self.form}"
+        head = f"{rule.name}: {rule.title}\n{self.source}; {optimizer.name}, form {self.form}"
         relative = (
             "Each entry is relative to the base size: "
             "fan_in, fan_out and depth are ratios, target over base."
@@ -73,7 +80,8 @@ class RuleTable(Result):
         parts = [head, columns([["role", *QUANTITIES], *self._cells(str)]), "\n".join(notes)]
         if paper := self._paper_cells(printed, "{}"):
             brackets = "In brackets: standard parametrization, where it differs."
-            parts[1:1] = [columns([["", *COLUMNS], *paper]), brackets]
+            heading = [title] if (title := PAPER_TABLES[self.form]) != self.source else []
+            parts[1:1] = [*heading, columns([["", *COLUMNS], *paper]), brackets]
             ways = f"How to get to {self.form} from the other tables"
             parts += [ways, jumps(rule, self.form)]
         return "\n\n".join(parts)
@@ -95,7 +103,7 @@ class RuleTable(Result):
         rule, optimizer = self.rule, self.optimizer
         data: dict[str, Any] = {
             "rule": rule.name,
-            "source": rule.source,
+            "source": self.source,
             "optimizer": optimizer.name,
             "form": self.form,
             "roles": {row.label: row.quantities.to_json() for row in self.rows},

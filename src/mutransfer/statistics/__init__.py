@@ -9,6 +9,7 @@ from ._divergence import HOPELESS as HOPELESS
 from ._divergence import ZERO as ZERO
 from ._divergence import diverged_at as diverged_at
 from ._divergence import hopeless as hopeless
+from ._divergence import infinite as infinite
 from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
 from ._diversity import diversity_exponent as diversity_exponent
 from ._power_law import PowerLaw as PowerLaw

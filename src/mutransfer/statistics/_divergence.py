@@ -28,6 +28,15 @@ def hopeless(first: Float[Array, "*runs"], losses: Float[Array, "*runs"]) -> Boo
         return np.asarray(~np.isfinite(losses) | ((np.abs(first) > ZERO) & large))
 
 
+def infinite(losses: Float[Array, "*runs"]) -> Float[Array, "*runs"]:
+    """Return losses with infinity for all that are not finite.
+
+    NaN would be taken for the lowest loss by argmin, and for no divergence by a test of infinity.
+    """
+    losses = np.asarray(losses, dtype=np.float64)
+    return np.where(np.isfinite(losses), losses, np.inf)
+
+
 def diverged_at(losses: Float[Array, "runs steps"]) -> list[int | None]:
     """Return the step at which each run diverged, None for those that did not."""
     losses = np.asarray(losses)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ._arrays import Array
+from ._divergence import infinite
 
 
 def vertex(
@@ -20,8 +21,9 @@ def vertex(
 
     Args:
         grid: At least three values, ascending, such as log2 of the learning rate.
-        losses: The loss at each of them; infinite where training diverged.
+        losses: The loss at each of them; infinite or NaN where training diverged.
     """
+    losses = infinite(losses)
     best = np.argmin(losses, axis=-1)
     inner = np.clip(best, 1, len(grid) - 2)
     left, middle, right = (
@@ -43,8 +45,9 @@ def vertex(
 def edge(losses: Float[Array, " values"]) -> Literal["low", "high"] | None:
     """Return the end of the grid that has the lowest loss, None where it lies inside.
 
-    All diverged counts as low: smaller rates are what is missing.
+    All diverged counts as low: smaller rates are what is missing. NaN counts as diverged.
     """
+    losses = infinite(losses)
     if not np.isfinite(losses).any():
         return "low"
     best = int(np.argmin(losses))

@@ -5,6 +5,7 @@ from ._models import planned as planned
 from ._models import recipe as recipe
 from ._run import Run as Run
 from ._runs import Runs as Runs
+from ._runs import loss_of as loss_of
 from ._store import Store as Store
 from ._study import Study as Study
 from ._study import log2 as log2

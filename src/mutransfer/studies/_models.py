@@ -62,6 +62,14 @@ class Models:
             self._initialise(size, seed, rules)
         return [self._member(run) for run in runs]
 
+    def draws_alike(self, run: Run) -> bool:
+        """Return True if the builder draws a run's model again as it is, at base size."""
+        drawn = self._initialised[run.size, run.seed, run.rule].state_dict()
+        again = self._drawn(run.size, run.seed).state_dict()
+        return drawn.keys() == again.keys() and all(
+            torch.equal(tensor, again[name]) for name, tensor in drawn.items()
+        )
+
     def trim(self) -> None:
         """Forget models while too many are kept, those of the largest size first."""
         while sum(self.entries(size) for size, _, _ in self._initialised) > _MOST_KEPT:

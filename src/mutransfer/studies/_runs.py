@@ -61,13 +61,13 @@ class Runs(Result, Drawn):
     def losses(self, rule: str, size: Size) -> tuple[list[float], Float[Array, "seeds rates"]]:
         """Return the rates, ascending, and the mean training loss of every seed at each.
 
-        The loss is infinite where training diverged.
+        The loss is infinite where training diverged, also where a table from elsewhere has NaN.
 
         Raises:
             MutransferError: the record has no runs of this rule and size, or lacks some of a full
                 grid.
         """
-        known = {(row["lr"], row["seed"]): _loss(row) for row in self._rows(rule, size)}
+        known = {(row["lr"], row["seed"]): loss_of(row) for row in self._rows(rule, size)}
         if not known:
             raise MutransferError(f"the record has no runs of rule {rule!r} at {size}")
         rates, seeds = sorted({lr for lr, _ in known}), sorted({seed for _, seed in known})
@@ -83,7 +83,7 @@ class Runs(Result, Drawn):
         """Return the rate of lowest mean loss at one size; None where all diverged."""
         losses: dict[float, list[float]] = {}
         for row in self._rows(rule, size):
-            losses.setdefault(row["lr"], []).append(_loss(row))
+            losses.setdefault(row["lr"], []).append(loss_of(row))
         means = {lr: float(np.mean(values)) for lr, values in sorted(losses.items())}
         best = min(means, key=lambda lr: means[lr], default=None)
         return best if best is not None and math.isfinite(means[best]) else None
@@ -101,7 +101,7 @@ class Runs(Result, Drawn):
     def __str__(self) -> str:
         if not self.rows:
             return "no runs yet"
-        diverged = sum(row["loss"] is None for row in self.rows)
+        diverged = sum(math.isinf(loss_of(row)) for row in self.rows)
         rates, seeds = ({row[key] for row in self.rows} for key in ("lr", "seed"))
         sizes = sorted({size_of(row) for row in self.rows})
         numbers = {
@@ -143,5 +143,14 @@ class Runs(Result, Drawn):
         return [row for row in self.rows if row["rule"] == rule and size_of(row) == size]
 
 
-def _loss(row: Row) -> float:
-    return math.inf if row["loss"] is None else float(row["loss"])
+def loss_of(row: Row) -> float:
+    """Return the mean training loss of a row; infinite where training diverged.
+
+    None, NaN and any infinity count as diverged: a comparison with NaN would be false, and the run
+    could pass for the best.
+
+    >>> loss_of({"loss": 1.5}), loss_of({"loss": math.nan}), loss_of({"loss": "-inf"})
+    (1.5, inf, inf)
+    """
+    loss = number(row["loss"])
+    return loss if math.isfinite(loss) else math.inf

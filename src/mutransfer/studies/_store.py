@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..core import MutransferError
+from ._same import Fingerprint, are_same
 
 Row = dict[str, Any]
 """A finished run: its id, what was run, and its losses."""
@@ -29,7 +30,12 @@ class Store:
         self.folder = Path(folder)
         self._shard: Path | None = None
 
-    def open(self, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    def open(
+        self,
+        identity: Mapping[str, Any],
+        about: Mapping[str, Any],
+        first_losses: Callable[[], Fingerprint | None] = lambda: None,
+    ) -> None:
         """Create the record, or verify that it belongs to this study.
 
         A record of another study without any runs is replaced.
@@ -37,43 +43,61 @@ class Store:
         Args:
             identity: What all runs of the study share.
             about: What else a new record keeps: versions, device, command, date.
+            first_losses: Makes the fingerprint of what is trained; called after all other checks.
 
         Raises:
-            MutransferError: the record was written by another study, or the folder cannot be
-                written.
+            MutransferError: the record was written by another study or with another model, or the
+                folder cannot be written.
         """
         identity = json.loads(json.dumps(identity, default=str))
-        path = self.folder / "study.json"
-        fresh = not path.exists()
-        if not fresh:
-            written = self.header()["identity"]
-            different = sorted(
-                key
-                for key in identity.keys() | written.keys()
-                if identity.get(key) != written.get(key)
-            )
-            if different and self.rows():
-                key = different[0]
-                raise MutransferError(
-                    f"{self.folder} was written by another study: its {key} is "
-                    f"{written.get(key)!r}, this study's is {identity.get(key)!r}; "
-                    "give another folder with out="
-                )
-            fresh = bool(different)
+        written = self.header() if (self.folder / "study.json").exists() else None
+        fresh = written is None or not self._is_of(written["identity"], identity)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if fresh:
-                header = {"identity": identity, "about": dict(about)}
-                # A crash while writing must not leave half a header under the file's name.
-                whole = path.with_suffix(f".{os.getpid()}")
-                whole.write_text(json.dumps(header, indent=1, default=str))
-                whole.replace(path)
-            elif not os.access(self.folder, os.W_OK):
+            if not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "Permission denied")
+            losses = first_losses()
+            known = None if fresh or written is None else written.get("first_losses")
+            if fresh or not self._is_trained_alike(known, losses):
+                kept = {} if losses is None else {"first_losses": losses}
+                self._write_header({"identity": identity, "about": dict(about), **kept})
         except OSError as error:
             raise MutransferError(
                 f"cannot write to {self.folder}: {error.strerror}; give another folder with out="
             ) from None
+
+    def _is_of(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+        """Return False if a record without runs is of another study; raise if it has runs."""
+        keys = identity.keys() | written.keys()
+        different = sorted(key for key in keys if identity.get(key) != written.get(key))
+        if different and self.rows():
+            key = different[0]
+            raise MutransferError(
+                f"{self.folder} was written by another study: its {key} is {written.get(key)!r}, "
+                f"this study's is {identity.get(key)!r}; give another folder with out="
+            )
+        return not different
+
+    def _is_trained_alike(self, written: Fingerprint | None, losses: Fingerprint | None) -> bool:
+        """Return False if a record without runs is of another model; raise if it has runs."""
+        # A record from before fingerprints, or a builder that has none, cannot be compared.
+        if written is None or losses is None or are_same(written, losses):
+            return True
+        if self.rows():
+            then, now = (", ".join(f"{loss:.4g}" for loss in each) for each in (written, losses))
+            raise MutransferError(
+                f"{self.folder} was written with another model: at base size and seed 0 the first "
+                f"losses were {then}, and are {now} now, so the code of the builder, the data or "
+                "the loss changed since; give another folder with out="
+            )
+        return False
+
+    def _write_header(self, header: Mapping[str, Any]) -> None:
+        path = self.folder / "study.json"
+        # A crash while writing must not leave half a header under the file's name.
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.write_text(json.dumps(header, indent=1, default=str))
+        whole.replace(path)
 
     def header(self) -> dict[str, Any]:
         """Return what `open` wrote.

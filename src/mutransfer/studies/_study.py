@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import pairwise, product
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -32,11 +33,31 @@ def log2(low: int, high: int) -> list[float]:
     [0.125, 0.25, 0.5]
 
     Raises:
-        MutransferError: high lies below low.
+        MutransferError: a power is no whole number, or high lies below low.
     """
+    if not all(_is_whole(power) for power in (low, high)):
+        raise MutransferError(
+            f"log2({low!r}, {high!r}): give whole powers of two{_powers_for(low, high)}, or the "
+            "rates themselves: lr=[...]"
+        )
     if high < low:
         raise MutransferError(f"log2({low}, {high}) is empty: give the lower power first")
-    return [2.0**power for power in range(low, high + 1)]
+    return [2.0**power for power in range(int(low), int(high) + 1)]
+
+
+def _is_whole(power: Any) -> bool:
+    return _is_number(power) and math.isfinite(power) and power == int(power)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)
+
+
+def _powers_for(low: Any, high: Any) -> str:
+    """Return a call of `log2` for two rates, in words."""
+    if not all(_is_number(rate) and 0 < rate < math.inf for rate in (low, high)):
+        return ", such as log2(-14, -3)"
+    return f", such as log2({math.floor(math.log2(low))}, {math.ceil(math.log2(high))})"
 
 
 @dataclass(frozen=True)

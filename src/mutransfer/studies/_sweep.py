@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ..core import MutransferError, OnProgress, Progress, about
 from ..training import Watch
 from ._chunks import Chunk, chunks
 from ._extension import beyond
+from ._fingerprint import fingerprint
 from ._models import Models
 from ._rules import rule_name
 from ._run import Run
@@ -40,15 +42,15 @@ def sweep(
             second; its result is the `Runs` so far.
 
     Raises:
-        MutransferError: the folder was written by another study or cannot be written; base and
-            sizes do not fit the rule; extend is negative.
+        MutransferError: the folder was written by another study or with another model, or cannot
+            be written; base and sizes do not fit the rule; extend is negative.
     """
     if extend < 0:
         raise MutransferError(f"extend is {extend}: it cannot be negative")
     store = Store(out)
-    store.open(study.identity(), about())
-    _check_rules(study, store)
     models, wanted = Models(study), study.runs()
+    store.open(study.identity(), about(), partial(fingerprint, models))
+    _check_rules(study, store)
     while wanted:
         _finish(models, store, wanted, progress)
         wanted = beyond(study, _record(study, store), extend)

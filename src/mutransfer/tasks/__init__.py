@@ -11,3 +11,4 @@ from ._models import ACTIVATIONS as ACTIVATIONS
 from ._models import gpt as gpt
 from ._models import mlp as mlp
 from ._models import resmlp as resmlp
+from ._outputs import main_tensor as main_tensor

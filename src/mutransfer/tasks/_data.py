@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import MutransferError, needs
+from ._outputs import main_tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,13 +29,13 @@ class Task:
         name: Short name; it is part of a sweep's record.
         inputs: One row an example, (examples, ...).
         targets: One row an example, (examples, ...).
-        loss: Maps a model's output and the targets of one batch to a scalar, the batch's mean.
+        loss: Maps what a model returns and the targets of one batch to a scalar, the batch's mean.
     """
 
     name: str
     inputs: Tensor = field(repr=False)
     targets: Tensor = field(repr=False)
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Any, Tensor], Tensor]
 
     def batches(self, seed: int, steps: int, batch: int) -> Int[Tensor, "steps batch"]:
         """Return the examples of each step, every example once an epoch in random order.
@@ -90,11 +91,23 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
-def cross_entropy(
-    output: Float[Tensor, "*rows classes"], targets: Int[Tensor, "*rows"]
-) -> Float[Tensor, ""]:
-    """Return the mean cross-entropy in nats; classes are the last dimension."""
-    return F.cross_entropy(output.flatten(0, -2), targets.flatten())
+def cross_entropy(output: Any, targets: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy in nats; classes are the last dimension.
+
+    Args:
+        output: The logits, (*rows, classes), or an output that has them (`main_tensor`).
+        targets: The classes, (*rows).
+
+    Raises:
+        MutransferError: the output has no tensor.
+    """
+    logits = main_tensor(output)
+    if logits is None:
+        raise MutransferError(
+            f"the model's output is a {type(output).__name__} without a tensor, and the loss needs "
+            "logits: return them, or give the task a loss of your own"
+        )
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
 @cache

@@ -13,6 +13,8 @@ from ..pytorch import VARIANTS, parameter_groups, torch_class
 from ..rules import family
 from ..statistics import diverged_at
 from ._environment import CHECK_EVERY, placed, program
+from ._flat import FlatKernels
+from ._loss import batch_loss
 from ._recipe import Member, Recipe, Watch, check_members
 
 
@@ -55,7 +57,7 @@ def _train(
         for step, rows in enumerate(batches):
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            loss = recipe.task.loss(model(inputs[rows]), targets[rows])
+            loss = batch_loss(recipe.task, model(inputs[rows]), targets[rows])
             loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in optimizers:
                 optimizer.step()
@@ -69,14 +71,17 @@ def _train(
 
 def _optimizers(
     member: Member, recipe: Recipe, parameters: Mapping[str, nn.Parameter]
-) -> list[torch.optim.Optimizer]:
+) -> list[torch.optim.Optimizer | FlatKernels]:
     """Return torch's optimizer of every family that trains a tensor of this member."""
-    optimizers = []
+    optimizers: list[torch.optim.Optimizer | FlatKernels] = []
     for name, options in recipe.families().items():
         rows = {tensor: row for tensor, row in member.table.items() if row.optimizer == name}
         kind = torch_class(family(name))
         if rows and kind is not None:
             groups = parameter_groups(rows, parameters)
             settings = {**VARIANTS.get(name, {}), **options}
-            optimizers.append(kind(groups, **settings))
+            if family(name).matrices:
+                optimizers.append(FlatKernels(kind, groups, **settings))
+            else:
+                optimizers.append(kind(groups, **settings))
     return optimizers

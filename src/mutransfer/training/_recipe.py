@@ -84,13 +84,19 @@ def check_members(members: Sequence[Member], recipe: Recipe) -> None:
     """Raise unless every trained tensor has hyperparameters of the recipe's families.
 
     Raises:
-        MutransferError: there are no members, or naming the member and its tensor.
+        MutransferError: there are no members, one of them has nothing to train, or naming the
+            member and its tensor.
     """
     if not members:
         raise MutransferError("there is nothing to train: give at least one member")
     families = recipe.families()
     for number, member in enumerate(members):
         trained = [name for name, p in member.model.named_parameters() if p.requires_grad]
+        if not trained:
+            raise MutransferError(
+                "no parameter of the model trains: requires_grad is False for all of them, or it "
+                "has none"
+            )
         for name in trained:
             if name not in member.table:
                 raise MutransferError(f"{name} is not in the table of member {number}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core import MutransferError
 from ..plans import Row
 from ._environment import placed
+from ._loss import batch_loss
 from ._optimizers import UPDATES
 from ._recipe import Member, Recipe
 from ._updates import Step, blocks
@@ -102,7 +103,7 @@ class Stack:
         output = torch.func.functional_call(
             self.template, (parameters, buffers), (inputs,), strict=True
         )
-        return self.recipe.task.loss(output, targets)
+        return batch_loss(self.recipe.task, output, targets)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -82,9 +83,12 @@ def muon(
 ) -> None:
     """Update matrices as torch.optim.Muon, with decoupled weight decay.
 
+    Kernels of convolutions, (row, out, in, *kernel), are updated as matrices (out, in * kernel).
+
     The orthogonal update is multiplied by sqrt(max(1, rows / columns)), the convention
     muon-original, or by 0.2 sqrt(max(rows, columns)), the convention muon-match-rms.
     """
+    step = _as_matrices(step)
     buffer = step.state["momentum"]
     buffer.lerp_(step.gradient, 1 - momentum)
     direction = step.gradient.lerp(buffer, momentum) if nesterov else buffer
@@ -94,6 +98,20 @@ def muon(
     if step.weight_decay is not None:
         step.parameter.mul_(1 - step.lr * step.weight_decay)
     step.parameter.sub_(step.lr * scale * update)
+
+
+def _as_matrices(step: Step) -> Step:
+    """Return the same step with kernels flattened, as views of the same memory."""
+    if step.parameter.dim() <= 3:
+        return step
+    flat: dict[str, Any] = {
+        name: value.view(*value.shape[:2], -1)
+        for name, value in vars(step).items()
+        if isinstance(value, Tensor) and name != "gradient"
+    }
+    flat["gradient"] = step.gradient.flatten(2)
+    state = {name: value.view(*value.shape[:2], -1) for name, value in step.state.items()}
+    return replace(step, **flat, state=state)
 
 
 def orthogonalised(
