@@ -65,6 +65,7 @@ class _Pair:
     end: int
     top: int
     tensors: frozenset[str]
+    matrices: int
     operation: Operation
     is_projected: bool
 
@@ -171,7 +172,7 @@ class Streams:
                 top=p.top,
                 tensors=p.tensors,
                 signal=self._fused_signal(p) if p.end == p.value else signal,
-                matrices=self._matrices(p),
+                matrices=p.matrices,
                 operation=p.operation,
                 is_projected=p.is_projected,
             )
@@ -280,7 +281,7 @@ class Streams:
         tensors = frozenset(name for i in inside for name in self._weights_of(i))
         own = set(inside)
         starts_elsewhere = any(
-            p.value in own and p.top not in own and p.top != top and p.tensors for p in found
+            p.value in own and p.top not in own and p.top != top and p.matrices for p in found
         )
         if not tensors or starts_elsewhere:
             return None
@@ -290,6 +291,7 @@ class Streams:
             end=end,
             top=top,
             tensors=tensors,
+            matrices=self._matrices(top, end),
             operation=operation,
             is_projected=projected,
         )
@@ -304,16 +306,16 @@ class Streams:
             if self.signals.is_weight(i):
                 yield from parameters_of(self.signals, i)
 
-    def _matrices(self, pair: _Pair) -> int:
+    def _matrices(self, top: int, end: int) -> int:
         """Return the number of weight matrices in series between the stream and the end."""
-        deep: dict[int, int] = {pair.top: 0}
-        for i in range(pair.top + 1, pair.end + 1):
+        deep: dict[int, int] = {top: 0}
+        for i in range(top + 1, end + 1):
             operation = self.program.makers.get(i)
-            if operation is None or not self._lies_between(pair.top, i, pair.end):
+            if operation is None or not self._lies_between(top, i, end):
                 continue
             before = max((deep[j] for j in operation.inputs if j in deep), default=0)
             deep[i] = before + (self._weight(operation) is not None)
-        return deep.get(pair.end, 0)
+        return deep.get(end, 0)
 
     def matrices_outside(self, inside: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
         """Yield the results of matrices that lie in no branch, with their parameters."""
