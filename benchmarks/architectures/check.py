@@ -24,7 +24,7 @@ from .truth import Shape, Truth, close
 
 TRIES = 12
 """Most refusals with a hint that are followed, one after the other."""
-LIMIT = 20
+LIMIT = 10
 """Longest time of a plan, in seconds."""
 
 
