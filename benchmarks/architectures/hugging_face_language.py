@@ -734,6 +734,7 @@ STATE_SPACES = (
         ffn_proj_factor=2.0,
         inputs=unmasked,
         special="matrix memories with exponential gates",
+        fields={"widths": (64, 256)},
     ),
 )
 
