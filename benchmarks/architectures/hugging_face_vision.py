@@ -106,7 +106,7 @@ TRANSFORMERS = (
         "BeitForImageClassification",
         scaled(
             ("*.lambda_?",),
-            BEIT_ENDS,
+            ("*.o_proj.*", "*.fc2.*"),
             Truth(
                 kinds={**CLASSIFIER, "*.relative_position_bias_table": EMBEDDING},
                 words=TOKENS,
