@@ -17,7 +17,7 @@ from ._operations import (
     PRODUCTS,
     VIEWS,
 )
-from ._signals import Signals, parameters_of
+from ._signals import Signals, bits
 
 _LINEAR = (VIEWS | COPIES | PLACED | {"mean", "index", "gather", "cat"}) - {
     *("addcmul", "addcdiv", "lerp", "maximum", "minimum")
@@ -304,7 +304,7 @@ class Streams:
         """Yield the parameters that an operation takes, seen through what is made of them."""
         for i in self.program.makers[value].inputs if value in self.program.makers else ():
             if self.signals.is_weight(i):
-                yield from parameters_of(self.signals, i)
+                yield from self.signals.parameters_of(i)
 
     def _matrices(self, top: int, end: int) -> int:
         """Return the number of weight matrices in series between the stream and the end."""
@@ -340,7 +340,7 @@ class Streams:
 
     def _norms(self, copies: int) -> Iterator[int]:
         """Yield what was normalised to make one of these values."""
-        for value in _bits(copies):
+        for value in bits(copies):
             operation = self.program.makers.get(value)
             if operation is None:
                 continue
@@ -369,7 +369,7 @@ class Streams:
         if not earlier:
             return False
         last = max(earlier)
-        return any(self._multiplies(value) for value in _bits(copies) if value > last)
+        return any(self._multiplies(value) for value in bits(copies) if value > last)
 
     def _multiplies(self, value: int) -> bool:
         operation = self.program.makers.get(value)
@@ -377,10 +377,3 @@ class Streams:
             return False
         numbers = [n for n in operation.arguments if not isinstance(n, Ref | bool | str)]
         return any(isinstance(n, int | float) and n != 1 for n in numbers)
-
-
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
