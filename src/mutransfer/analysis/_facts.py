@@ -1,4 +1,4 @@
-"""What is known of a value: what it is made of, and how the size of its entries grows."""
+"""Facts of values: their parameters, and the growth of their entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSE = 1e-4
 
 
 class Kind(Enum):
-    """What a value depends on."""
+    """Dependence of a value."""
 
     CONSTANT = "constants alone"
     PARAMETERS = "parameters and constants"
@@ -66,7 +66,7 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What is known of one value.
+    """Facts of one value.
 
     Attributes:
         kind: What it depends on.

@@ -1,4 +1,4 @@
-"""What becomes of a value: the operations that it ends in."""
+"""Fates of values: the operations that they end in."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fate(walk: Walk, value: int) -> set[str]:
 
 
 def _is_factor(walk: Walk, value: int, inputs: tuple[int, ...]) -> bool:
-    """Return True for a product with another signal that parameters make, not data alone."""
+    """Return True for a product with another learned signal, not data alone."""
     signals = walk.signals
     others = [i for i in inputs if i != value]
     return any(signals.is_signal[i] and signals.is_learned[i] for i in others)

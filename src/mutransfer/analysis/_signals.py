@@ -298,7 +298,7 @@ class Signals:
 
 
 class _Step:
-    """Where a walk goes on: further values, and what was walked for it."""
+    """Next step of a walk: further values, and those walked for it."""
 
     def __init__(
         self, further: list[int], walked: set[int] | None = None, names: set[str] | None = None

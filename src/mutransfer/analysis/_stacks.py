@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 from ..reading import Program
 from ._stars import Stars
@@ -115,7 +114,7 @@ def _kinds(join: Join, stars: Stars) -> set[str]:
 
 
 def _chained(streams: Streams, inside: frozenset[str], stars: Stars) -> frozenset[str]:
-    """Return the parameters of growing runs that act on each other's results outside branches."""
+    """Return parameters of growing runs that are chained outside branches."""
     found, results = set[str](), dict[str, list[int]]()
     ancestors = streams.signals.ancestors
     for value, names in streams.matrices_outside(inside):
@@ -127,9 +126,3 @@ def _chained(streams: Streams, inside: frozenset[str], stars: Stars) -> frozense
                 found.add(name)
             results.setdefault(starred, []).append(value)
     return frozenset(found)
-
-
-def ratio(here: Stack, there: Stack, name: str, counterpart: str) -> Fraction:
-    """Return how many times as many branches of this tensor's kind the other model has."""
-    count, other = here.counts.get(name), there.counts.get(counterpart)
-    return Fraction(other, count) if count and other else Fraction(1)

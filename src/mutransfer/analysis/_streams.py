@@ -244,7 +244,7 @@ class Streams:
         return pairs if name != "sum" else [p for p in pairs if p[0] == terms[0]] + pairs
 
     def _is_mixture(self, a: int, b: int) -> bool:
-        """Return True where both sides are copies of one deep signal: no branch lies between."""
+        """Return True where both sides are copies of one deep signal."""
         common = self.copies[a] & self.copies[b]
         while common:
             low = common & -common
@@ -360,7 +360,7 @@ class Streams:
                     return
 
     def decayed(self, joins: list[Join]) -> int:
-        """Return the number of joins whose stream is multiplied by a number since the last."""
+        """Return the number of joins whose stream is multiplied since the last."""
         return sum(self._is_decayed(join, joins) for join in joins)
 
     def _is_decayed(self, join: Join, joins: list[Join]) -> bool:

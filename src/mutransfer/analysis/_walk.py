@@ -68,7 +68,7 @@ class Finding:
 
 
 class Walk:
-    """What is known of every value of the base, gathered operation by operation.
+    """Facts of every value of the base, gathered operation by operation.
 
     Args:
         growth: The base with another size beside it.
@@ -152,7 +152,7 @@ class Walk:
             self.use(name, Use(kind, index, result, kept=kept, growing=growing, stays=stays))
 
     def check(self, value: int, place: str) -> None:
-        """Note a finding where a signal's entries differ in size, and go on as if they did not."""
+        """Note a finding where a signal's entries differ in size, then correct them."""
         fact = self.fact(value)
         if not fact.is_signal or fact.is_even:
             return

@@ -99,7 +99,7 @@ def _first(attempts: list[Callable[[], Any]]) -> Any:
 
 
 def tensors_of(arguments: Any) -> Iterator[Tensor]:
-    """Yield the tensors among the arguments of an operation, which nest in lists alone."""
+    """Yield the tensors among an operation's arguments, which nest in lists."""
     if isinstance(arguments, Tensor):
         yield arguments
     elif isinstance(arguments, list | tuple):
