@@ -170,17 +170,26 @@ def _origin(sides: Sides, finding: Finding, products: Sequence[Cause]) -> int:
     """Return the value to multiply: that of the first product, or of the last number.
 
     Before a product was masked, or a number's result was used in several places, one value
-    stands for all of them.
+    stands for all of them. Of a normalised readout it is the weight: its bias has the right size.
     """
     operations = sides.walk.program.operations
+    kinds = {cause.kind for cause in finding.causes}
+    last = max((c.operation for c in finding.causes), default=0)
+    result = None
     if products:
         result = operations[min(c.operation for c in products)].results[0]
-    else:
-        last = max((c.operation for c in finding.causes), default=None)
-        result = None if last is None else operations[last].results[0]
+    elif kinds == {"normalised readout"}:
+        weights = (i for i in operations[last].inputs if sides.walk.signals.is_weight(i))
+        result = next((i for i in weights if _is_normalised(sides, i)), None)
+    elif kinds and kinds <= {"number", "constant", "sum"}:
+        result = operations[last].results[0]
         if result is not None and sides.walk.causes.get(result) != finding.causes:
             result = None
     return finding.value if result is None else result
+
+
+def _is_normalised(sides: Sides, value: int) -> bool:
+    return any(abs(leaf.degree) < 1e-6 for leaf in sides.walk.fact(value).leaves.values())
 
 
 def _numbers(sides: Sides, finding: Finding) -> tuple[float, float] | None:
