@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import MutransferError, OnProgress
+from ..core import MutransferError, OnProgress, Size
 from ..pytorch import Plan, build_model, plan, read
 from ..rules import Parametrization, is_default, parametrization
 from ..tasks import Task
@@ -16,12 +16,15 @@ from ..tasks import task as task_named
 from ._batch import batches
 from ._diagnosis import RANGE, blind, doubts, everything_wrong
 from ._expected import Expectations
-from ._network import Network
+from ._labels import Labels, labelled
+from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
+from ._record import recording
 from ._result import CoordinateCheck
+from ._rows import relabelled
 from ._setup import Setup, sizes_of
 from ._slopes import slopes
-from ._spots import spots
+from ._spots import Spot, spots
 from ._verdict import judged
 
 RATE, SGD_RATE = 2**-7, 0.1
@@ -129,10 +132,10 @@ def coordinate_check(
         prepare=prepare,
         on_cpu=all(parameter.device.type == "cpu" for parameter in base.parameters()),
     )
-    jobs = _jobs(setup, axes, seeds, joint=joint, control=control)
     with torch.random.fork_rng(devices=[]):
+        jobs = _jobs(setup, axes, seeds, joint=joint, control=control)
         trained = measured_networks(jobs, progress)
-    return _result(setup, base, axes, trained, seeds=seeds, joint=joint)
+        return _result(setup, base, axes, trained, seeds=seeds, joint=joint)
 
 
 def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> Axes:
@@ -226,15 +229,19 @@ def _result(
 ) -> CoordinateCheck:
     """Judge the networks of the rule, and ask of the control whether it fails."""
     networks = trained.of(setup)
-    rows = [row for network in networks for row in network.rows]
-    others = [
-        row for other, network in trained.measured if other is not setup for row in network.rows
-    ]
+    controls = [network for other, network in trained.measured if other is not setup]
     sizes = {network.rows[0].size for network in networks}
     axes = {axis: tuple(sorted({size[axis] for size in sizes})) for axis in axes}
-    expectations = _expectations(setup, base, networks[0].plan)
+    named = _spots(setup, base, networks[0].plan)
+    layouts = {network.rows[0].size: network.layout for network in networks}
+    labels = labelled(layouts, named)
+    rows, others = (
+        relabelled((row for network in each for row in network.rows), labels)
+        for each in (networks, controls)
+    )
+    expectations = _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size))
     exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
-    wrong = everything_wrong(setup, networks, exponents, rows)
+    wrong = everything_wrong(setup, networks, exponents, rows, labels)
     reasons: list[str] = []
     if not wrong:
         reasons += doubts(exponents, axes, rows)
@@ -255,8 +262,31 @@ def _result(
     )
 
 
-def _expectations(setup: Setup, base: nn.Module, base_plan: Plan) -> Expectations:
-    """Return the spots of a model's modules, and its residual exponent.
+def _spots(setup: Setup, base: nn.Module, base_plan: Plan) -> dict[str, Spot]:
+    """Return the spots of the base's modules and tensors, by name."""
+    # Standard parametrization has one rate for all roles: the default rule's plan gives them.
+    roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
+    evaluate(base)
+
+    def run() -> dict[str, Tensor]:
+        with torch.no_grad(), recording(base, attention=False) as seen:
+            setup.batches.training(0, 0).run(base)
+        return {name: output for name, output in seen.outputs.items() if "#" not in name}
+
+    return spots(base, roles, setup.base, run)
+
+
+def _by_label(named: Mapping[str, Spot], labels: Labels, base: Size) -> dict[str, Spot]:
+    """Return the spots by label; unknown where members of one label differ."""
+    by_label: dict[str, Spot] = {}
+    for name, spot in named.items():
+        label = labels.of(base, name)
+        by_label[label] = spot if by_label.get(label, spot) == spot else Spot.UNKNOWN
+    return by_label
+
+
+def _expectations(setup: Setup, base_plan: Plan, by_label: Mapping[str, Spot]) -> Expectations:
+    """Return the expectations with the residual exponent of the rule.
 
     A rule that leaves branches alone is held to the exponent of the default rule.
     """
@@ -265,9 +295,7 @@ def _expectations(setup: Setup, base: nn.Module, base_plan: Plan) -> Expectation
         deep = any(branch.matrices > 1 for branch in setup.base.trace.branches)
         alpha = parametrization("completep" if deep else "depth-mup").alpha
     assert alpha is not None, "rules of depth have an exponent"
-    # Standard parametrization has one rate for all roles: the default rule's plan gives them.
-    roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
-    return Expectations(spots=spots(base, roles, setup.base), alpha=alpha)
+    return Expectations(spots=by_label, alpha=alpha)
 
 
 def _skipped(networks: Sequence[Network]) -> list[str]:

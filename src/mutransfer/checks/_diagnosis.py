@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..reading import parent, pattern
+from ..reading import parent
 from ..rules import Role
 from ._expected import Expectations
 from ._findings import Finding, deviants, failures
+from ._labels import Labels
 from ._network import Network
 from ._quantities import LOSS, TENSOR_SIZE, UPDATE
 from ._rows import Row, order_of
@@ -24,7 +25,11 @@ ROUNDED = 2**-18
 
 
 def everything_wrong(
-    setup: Setup, networks: Sequence[Network], exponents: Sequence[Slope], rows: Sequence[Row]
+    setup: Setup,
+    networks: Sequence[Network],
+    exponents: Sequence[Slope],
+    rows: Sequence[Row],
+    labels: Labels,
 ) -> list[Finding]:
     """Return all findings, of exponents, tensors, optimizers and the model itself.
 
@@ -33,17 +38,22 @@ def everything_wrong(
         networks: The measured networks, without the control.
         exponents: Their judged exponents.
         rows: Their measured numbers.
+        labels: The labels of modules and tensors.
     """
-    last = networks[-1].plan
+    last, size = networks[-1].plan, networks[-1].rows[0].size
     weights = {
-        pattern(parent(name)): pattern(name) for name in last.tensors if name.endswith("weight")
+        labels.of(size, module): labels.of(size, weight)
+        for module, weight in networks[-1].layout.weights.items()
+        # A module that borrows its weight, as a tied head does, is not to blame for it.
+        if parent(weight) == module
     }
     named = failures(exponents, order_of(rows), weights)
     wrong = [*_diverged(rows), *named]
     if last.rescales:
         wrong += deviants(exponents, [finding.name for finding in wrong])
-    frozen = {pattern(t.name) for t in last.tensors.values() if t.role == Role.FROZEN}
-    wrong += [finding for finding in _still(setup, rows) if finding.name not in frozen]
+    tensors = last.tensors.values()
+    frozen = {labels.of(size, tensor.name) for tensor in tensors if tensor.role == Role.FROZEN}
+    wrong += [finding for finding in _still(setup, rows, labels) if finding.name not in frozen]
     wrong += _badly_trained(networks)
     if setup.base.trace.post_norm and "depth" in setup.axes:
         text = (
@@ -65,15 +75,16 @@ def _diverged(rows: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def _still(setup: Setup, rows: Sequence[Row]) -> list[Finding]:
+def _still(setup: Setup, rows: Sequence[Row], labels: Labels) -> list[Finding]:
     """Return a finding for tensors that never move at some size, though they are used."""
-    used = {pattern(name) for name, uses in setup.base.trace.uses.items() if uses}
-    moved: dict[tuple[str, int, int], float] = {}
+    base = rows[0].size
+    used = {labels.of(base, name) for name, uses in setup.base.trace.uses.items() if uses}
+    moved: dict[tuple[str, str, int, int], float] = {}
     for row in rows:
-        if row.measures(UPDATE) and pattern(row.name) in used:
-            key = row.name, row.width, row.depth
+        if row.measures(UPDATE) and row.label in used:
+            key = row.label, row.name, row.width, row.depth
             moved[key] = max(moved.get(key, 0.0), row.value)
-    still = dict.fromkeys(pattern(name) for (name, *_), value in moved.items() if value == 0)
+    still = dict.fromkeys(label for (label, *_), value in moved.items() if value == 0)
     text = "it does not train: its update is 0, or that of a layer like it"
     return [Finding(name=name, text=text) for name in still]
 

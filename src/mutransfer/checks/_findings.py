@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..reading import parent
 from ._quantities import AXES, Quantity
 from ._slopes import Slope
 
@@ -53,19 +54,19 @@ def failures(
 
     Args:
         slopes: Judged exponents.
-        order: Patterns of the modules in the order of the forward pass.
-        weights: The weight of each module that has one, by patterns.
+        order: Labels of the modules in the order of the forward pass.
+        weights: The weight of each module that has one, by labels.
     """
     place = {name: i for i, name in enumerate(order)}
     faults: list[_Failure] = []
     for axis in AXES:
         failed = [slope for slope in slopes if slope.axis == axis and slope.verdict == "fail"]
-        failed.sort(key=lambda slope: (place.get(slope.name, len(place)), slope.quantity))
+        failed.sort(key=lambda slope: (_place(slope, place), slope.quantity))
         at_fault = [slope for slope in failed if _is_at_fault(slope, weights)]
         attention = [slope for slope in failed if slope.kind == "attention"]
         others = [slope for slope in failed if slope.kind != "attention"]
         for slope in at_fault or attention or others[:1]:
-            weight = weights.get(slope.name)
+            weight = slope.name if slope.kind == "tensor" else weights.get(slope.name)
             texts = [text for _, text in _deviations(slopes, axis, weight)] if weight else []
             faults.append(_Failure(slope=slope, weight=weight, deviations=tuple(texts)))
     if any(fault.deviations for fault in faults):
@@ -88,6 +89,12 @@ def deviants(slopes: Sequence[Slope], named: Iterable[str]) -> list[Finding]:
         for name, texts in texts_of.items()
         if texts and name not in known
     ]
+
+
+def _place(slope: Slope, place: Mapping[str, int]) -> int:
+    """Return the place of a module, or of a tensor's module, in the forward pass."""
+    name = parent(slope.name) if slope.kind == "tensor" else slope.name
+    return place.get(name, len(place))
 
 
 def _is_at_fault(slope: Slope, weights: Mapping[str, str]) -> bool:

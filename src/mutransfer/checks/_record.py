@@ -132,17 +132,28 @@ def main_tensor(output: Any) -> Tensor | None:
     return next((tensor for tensor in tensors if tensor.is_floating_point()), None)
 
 
+_CONVOLVING = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
+
+
+def fan_in(module: nn.Module, weight: Tensor) -> int:
+    """Return the number of entries of a weight that make one output; 1 for a table."""
+    if isinstance(module, nn.Embedding) or not weight.numel():
+        return 1
+    return weight.shape[0] if hasattr(module, "nf") else weight.numel() // weight.shape[0]
+
+
 def linear_part(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Return the map from input and weight to output without bias.
 
-    None for modules that are not linear in one weight.
+    None for modules that are not linear in one weight, as subclasses that standardise it.
     """
+    forward = type(module).forward
     match module:
-        case nn.Linear():
+        case nn.Linear() if forward is nn.Linear.forward:
             return nn.functional.linear
-        case nn.Embedding():
+        case nn.Embedding() if forward is nn.Embedding.forward:
             return nn.functional.embedding
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if forward in _CONVOLVING:
             return lambda x, weight: module._conv_forward(x, weight, None)
         case _ if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
             return torch.matmul  # of Hugging Face's GPT-2: a linear layer, its weight transposed

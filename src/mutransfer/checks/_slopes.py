@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from ..core import number, plain
-from ..reading import pattern
-from ..statistics import power_law
+from ..statistics import PowerLaw, moderated, power_law, student_t
 from ._quantities import AXES, QUANTITIES, Quantity
 from ._rows import Row
 
@@ -23,8 +23,8 @@ class Slope:
     Attributes:
         axis: "width" or "depth".
         kind: Kind of the measured thing: "module", "tensor", "attention" or "loss".
-        name: Its name, with a star for the number of a layer. Layers of one pattern are taken
-            together by their RMS, and so are all attentions, under the name "*".
+        name: Its label: the name with a star for the number of a layer in a run. Layers of one
+            label are taken together by their RMS, and so are all attentions, under the name "*".
         quantity: Name of the quantity, as in `QUANTITIES`.
         step: Number of steps after which it was measured.
         slope: The fitted exponent.
@@ -80,16 +80,18 @@ class Slope:
 Series = dict[tuple[int, int, int], float]
 """Values by width, depth and seed."""
 
+Key = tuple[str, str, str, int]
+"""Kind, label, quantity and step."""
 
-def series(rows: Iterable[Row]) -> dict[tuple[str, str, str, int], Series]:
-    """Return the values of each quantity, by kind, name, quantity and step.
 
-    Layers go by the pattern of their name, and are taken together by their RMS.
+def series(rows: Iterable[Row]) -> dict[Key, Series]:
+    """Return the values of each quantity, by kind, label, quantity and step.
+
+    Layers of one label are taken together by their RMS.
     """
-    squares: dict[tuple[str, str, str, int], dict[tuple[int, int, int], list[float]]] = {}
+    squares: dict[Key, dict[tuple[int, int, int], list[float]]] = {}
     for row in rows:
-        name = "*" if row.kind == "attention" else pattern(row.name)
-        values = squares.setdefault((row.kind, name, row.quantity, row.step), {})
+        values = squares.setdefault((row.kind, row.label, row.quantity, row.step), {})
         values.setdefault((row.width, row.depth, row.seed), []).append(row.value**2)
     return {
         key: {network: math.sqrt(sum(each) / len(each)) for network, each in values.items()}
@@ -100,6 +102,9 @@ def series(rows: Iterable[Row]) -> dict[tuple[str, str, str, int], Series]:
 def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: bool) -> list[Slope]:
     """Fit the exponent of every quantity along every axis.
 
+    Three sizes with one seed each leave one degree of freedom, too few for an interval. So the
+    variances of one quantity, over all modules, are moderated by each other (`moderated`).
+
     Args:
         rows: The measured numbers.
         axes: The sizes along each axis.
@@ -109,25 +114,50 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
     Returns:
         The exponents; quantities that vanish or are not finite at some size have none.
     """
-    exponents = []
+    alike: dict[tuple[str, str, str, int], list[tuple[str, PowerLaw]]] = {}
+    order = []
     for (kind, name, quantity, step), values in series(rows).items():
         for axis in axes:
-            fit = _fit(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
-            if fit is not None:
-                exponent, half = fit
-                exponents.append(
-                    Slope(
-                        axis=axis,
-                        kind=kind,
-                        name=name,
-                        quantity=quantity,
-                        step=step,
-                        slope=exponent,
-                        low=exponent - half,
-                        high=exponent + half,
-                    )
-                )
-    return exponents
+            law = _law(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
+            if law is not None:
+                order.append((kind, name, quantity, step, axis))
+                alike.setdefault((axis, kind, quantity, step), []).append((name, law))
+    fitted = {
+        (kind, name, quantity, step, axis): slope
+        for (axis, kind, quantity, step), laws in alike.items()
+        for name, slope in _slopes(laws, axis, list(axes) if joint else [axis], kind, quantity, step)
+    }
+    return [fitted[key] for key in order]
+
+
+def _slopes(
+    laws: Sequence[tuple[str, PowerLaw]],
+    axis: str,
+    columns: Sequence[str],
+    kind: str,
+    quantity: str,
+    step: int,
+) -> Iterator[tuple[str, Slope]]:
+    """Yield the exponents of one quantity of all modules along one axis."""
+    column = columns.index(axis)
+    freedoms = [law.freedom for _, law in laws]
+    moderate = moderated([law.variance for _, law in laws], freedoms)
+    for (name, law), (variance, freedom) in zip(laws, moderate, strict=True):
+        half = math.sqrt(variance * law.spreads[column]) * student_t(freedom) if freedom else inf
+        exponent = law.exponents[column]
+        yield (
+            name,
+            Slope(
+                axis=axis,
+                kind=kind,
+                name=name,
+                quantity=quantity,
+                step=step,
+                slope=exponent,
+                low=exponent - half,
+                high=exponent + half,
+            ),
+        )
 
 
 def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool) -> Series:
@@ -139,16 +169,14 @@ def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, join
     return {network: value for network, value in values.items() if network[other] == smallest}
 
 
-def _fit(
+def _law(
     values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool
-) -> tuple[float, float] | None:
-    """Fit an exponent; return it with half the width of its interval."""
+) -> PowerLaw | None:
+    """Fit the power law of one quantity; None where it vanishes or its axis does not vary."""
     if not values or not all(value > 0 and math.isfinite(value) for value in values.values()):
         return None
     fitted = list(axes) if joint else [axis]
     sizes = np.array([[network[AXES.index(name)] for name in fitted] for network in values])
-    column = fitted.index(axis)
-    if np.ptp(sizes[:, column]) == 0:
+    if np.ptp(sizes[:, fitted.index(axis)]) == 0:
         return None
-    law = power_law(sizes, np.array(list(values.values())))
-    return law.exponents[column], law.half_interval(column)
+    return power_law(sizes, np.array(list(values.values())))

@@ -11,6 +11,7 @@ from ._divergence import diverged_at as diverged_at
 from ._divergence import hopeless as hopeless
 from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
 from ._diversity import diversity_exponent as diversity_exponent
+from ._moderated import moderated as moderated
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
 from ._student import student_t as student_t

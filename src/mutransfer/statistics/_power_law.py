@@ -21,12 +21,16 @@ class PowerLaw:
         constant: The factor in front.
         errors: Standard error of each exponent, (axes,); infinite without degrees of freedom.
         freedom: Degrees of freedom of the fit, points less parameters.
+        variance: Variance of the residuals of the logarithms; infinite without degrees of freedom.
+        spreads: Variance of each exponent over that of the residuals, (axes,).
     """
 
     exponents: tuple[float, ...]
     constant: float
     errors: tuple[float, ...]
     freedom: int
+    variance: float = math.inf
+    spreads: tuple[float, ...] = ()
 
     def half_interval(self, axis: int = 0) -> float:
         """Return half the width of an exponent's 95% interval, by Student's t."""
@@ -51,14 +55,16 @@ def power_law(sizes: Float[Array, "points axes"], values: Float[Array, " points"
     y = np.log(np.asarray(values, dtype=np.float64))
     solution, *_ = np.linalg.lstsq(design, y, rcond=None)
     freedom = len(y) - design.shape[1]
-    errors = [math.inf] * logs.shape[1]
+    spreads = [max(0.0, float(entry)) for entry in np.diag(np.linalg.pinv(design.T @ design))[1:]]
+    variance, errors = math.inf, [math.inf] * logs.shape[1]
     if freedom >= 1:
         variance = float(((y - design @ solution) ** 2).sum()) / freedom
-        spread = np.diag(np.linalg.pinv(design.T @ design))[1:]
-        errors = [math.sqrt(variance * float(entry)) for entry in spread]
+        errors = [math.sqrt(variance * spread) for spread in spreads]
     return PowerLaw(
         exponents=tuple(map(float, solution[1:])),
         constant=math.exp(float(solution[0])),
         errors=tuple(errors),
         freedom=freedom,
+        variance=variance,
+        spreads=tuple(spreads),
     )
