@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
 from ._record import recording
 from ._result import CoordinateCheck
-from ._rows import relabelled
+from ._rows import Row, relabelled
 from ._setup import Setup, sizes_of
 from ._slopes import slopes
 from ._spots import Spot, spots
@@ -32,6 +33,9 @@ RATE, SGD_RATE = 2**-7, 0.1
 
 CONTROL = parametrization("sp")
 """The rule of the negative control, whose rows are known by its name."""
+
+CONTROL_SEEDS = 3
+"""Most networks of each size that the negative control has."""
 
 OPTIONS = frozenset({"axes", "roles", "example_inputs", "hooks", "branches"})
 """Arguments that are passed on to `plan`."""
@@ -133,9 +137,12 @@ def coordinate_check(
         on_cpu=all(parameter.device.type == "cpu" for parameter in base.parameters()),
     )
     with torch.random.fork_rng(devices=[]):
-        jobs = _jobs(setup, axes, seeds, joint=joint, control=control)
-        trained = measured_networks(jobs, progress)
-        return _result(setup, base, axes, trained, seeds=seeds, joint=joint)
+        sizes = list(sizes_of(axes, joint=joint))
+        jobs = [Job(setup, size, seed) for size in sizes for seed in range(seeds)]
+        controls = _control_jobs(setup, sizes, axes) if control else ([], [])
+        trained = measured_networks([*jobs, *controls[0]], progress)
+        more = partial(measured_networks, controls[1], progress)
+        return _result(setup, base, axes, trained, more, seeds=seeds, joint=joint)
 
 
 def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> Axes:
@@ -211,23 +218,44 @@ def _default_rate(optimizer: Any) -> float:
     return SGD_RATE if name == "sgd" else RATE
 
 
-def _jobs(setup: Setup, axes: Axes, seeds: int, *, joint: bool, control: bool) -> list[Job]:
-    """Return all networks, the control's last; standard parametrization has none."""
-    sizes = list(sizes_of(axes, joint=joint))
-    jobs = [Job(setup, size, seed) for size in sizes for seed in range(seeds)]
-    if control and (is_default(setup.rule) or not parametrization(setup.rule).one_rate):
-        # The control only has to fail: one network of each size shows that, where a fit through
-        # three sizes has an interval. Two sizes need a second seed for one.
-        control_seeds = 2 if min(map(len, axes.values())) < 3 else 1
-        plain = setup.control()
-        jobs += [Job(plain, size, seed) for size in sizes for seed in range(control_seeds)]
-    return jobs
+def _control_jobs(
+    setup: Setup, sizes: Sequence[Size], axes: Axes
+) -> tuple[list[Job], list[Job]]:
+    """Return the networks of the control, and those that follow if these show nothing.
+
+    Standard parametrization has none.
+    """
+    if not is_default(setup.rule) and parametrization(setup.rule).one_rate:
+        return [], []
+    # The control only has to fail: one network of each size mostly shows that, where a fit through
+    # three sizes has an interval. Two sizes need a second seed for one.
+    first = 2 if min(map(len, axes.values())) < 3 else 1
+    plain = setup.control()
+    jobs = [Job(plain, size, seed) for seed in range(CONTROL_SEEDS) for size in sizes]
+    return jobs[: first * len(sizes)], jobs[first * len(sizes) :]
 
 
 def _result(
-    setup: Setup, base: nn.Module, axes: Axes, trained: Networks, *, seeds: int, joint: bool
+    setup: Setup,
+    base: nn.Module,
+    axes: Axes,
+    trained: Networks,
+    more: Callable[[], Networks],
+    *,
+    seeds: int,
+    joint: bool,
 ) -> CoordinateCheck:
-    """Judge the networks of the rule, and ask of the control whether it fails."""
+    """Judge the networks of the rule, and ask of the control whether it fails.
+
+    Args:
+        setup: The settings.
+        base: The base.
+        axes: The sizes along each axis.
+        trained: The measured networks.
+        more: Measures more networks of the control.
+        seeds: Number of networks of each size.
+        joint: True if every width was combined with every depth.
+    """
     networks = trained.of(setup)
     controls = [network for other, network in trained.measured if other is not setup]
     sizes = {network.rows[0].size for network in networks}
@@ -235,17 +263,16 @@ def _result(
     named = _spots(setup, base, networks[0].plan)
     layouts = {network.rows[0].size: network.layout for network in networks}
     labels = labelled(layouts, named)
-    rows, others = (
-        relabelled((row for network in each for row in network.rows), labels)
-        for each in (networks, controls)
-    )
+    rows, others = _rows(networks, labels), _rows(controls, labels)
     expectations = _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size))
     exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
-    wrong = everything_wrong(setup, networks, exponents, rows, labels)
+    wrong = everything_wrong(setup, networks, exponents, rows, labels, expectations.spots)
     reasons: list[str] = []
     if not wrong:
         reasons += doubts(exponents, axes, rows)
-        reasons += blind(others, axes, expectations, joint=joint) if others else ()
+        if others and list(blind(others, axes, expectations, joint=joint)):
+            others += _rows([network for _, network in more().measured], labels)
+            reasons += blind(others, axes, expectations, joint=joint)
     last = networks[-1].plan
     return CoordinateCheck(
         parametrization=last.parametrization,
@@ -260,6 +287,10 @@ def _result(
         rows=tuple(rows + others),
         spots={name: str(spot) for name, spot in expectations.spots.items()},
     )
+
+
+def _rows(networks: Sequence[Network], labels: Labels) -> list[Row]:
+    return relabelled((row for network in networks for row in network.rows), labels)
 
 
 def _spots(setup: Setup, base: nn.Module, base_plan: Plan) -> dict[str, Spot]:

@@ -15,6 +15,7 @@ from ._quantities import LOSS, TENSOR_SIZE, UPDATE
 from ._rows import Row, order_of
 from ._setup import Setup
 from ._slopes import Slope, slopes
+from ._spots import Spot
 from ._verdict import judged
 
 RANGE = 4
@@ -30,6 +31,7 @@ def everything_wrong(
     exponents: Sequence[Slope],
     rows: Sequence[Row],
     labels: Labels,
+    spot_of: Mapping[str, Spot],
 ) -> list[Finding]:
     """Return all findings, of exponents, tensors, optimizers and the model itself.
 
@@ -39,6 +41,7 @@ def everything_wrong(
         exponents: Their judged exponents.
         rows: Their measured numbers.
         labels: The labels of modules and tensors.
+        spot_of: The spot of each module, by label.
     """
     last, size = networks[-1].plan, networks[-1].rows[0].size
     weights = {
@@ -47,7 +50,8 @@ def everything_wrong(
         # A module that borrows its weight, as a tied head does, is not to blame for it.
         if parent(weight) == module
     }
-    named = failures(exponents, order_of(rows), weights)
+    ends = [weights[s] for s, spot in spot_of.items() if spot == Spot.END and s in weights]
+    named = failures(exponents, order_of(rows), weights, ends)
     wrong = [*_diverged(rows), *named]
     if last.rescales:
         wrong += deviants(exponents, [finding.name for finding in wrong])

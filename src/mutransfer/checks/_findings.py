@@ -44,7 +44,10 @@ class _Failure:
 
 
 def failures(
-    slopes: Sequence[Slope], order: Sequence[str], weights: Mapping[str, str]
+    slopes: Sequence[Slope],
+    order: Sequence[str],
+    weights: Mapping[str, str],
+    ends: Sequence[str] = (),
 ) -> list[Finding]:
     """Return a finding for each module at fault, or else for the first failure.
 
@@ -56,6 +59,7 @@ def failures(
         slopes: Judged exponents.
         order: Labels of the modules in the order of the forward pass.
         weights: The weight of each module that has one, by labels.
+        ends: Labels of the weights that end branches, to blame where the stream grows in depth.
     """
     place = {name: i for i, name in enumerate(order)}
     faults: list[_Failure] = []
@@ -65,6 +69,9 @@ def failures(
         at_fault = [slope for slope in failed if _is_at_fault(slope, weights)]
         attention = [slope for slope in failed if slope.kind == "attention"]
         others = [slope for slope in failed if slope.kind != "attention"]
+        if not (at_fault or attention) and axis == "depth" and _grows(others[:1]):
+            faults += [_Failure(slope=others[0], weight=end, deviations=()) for end in ends]
+            others = others if not ends else []
         for slope in at_fault or attention or others[:1]:
             weight = slope.name if slope.kind == "tensor" else weights.get(slope.name)
             texts = [text for _, text in _deviations(slopes, axis, weight)] if weight else []
@@ -89,6 +96,10 @@ def deviants(slopes: Sequence[Slope], named: Iterable[str]) -> list[Finding]:
         for name, texts in texts_of.items()
         if texts and name not in known
     ]
+
+
+def _grows(slopes: Sequence[Slope]) -> bool:
+    return any(slope.excess > 0 for slope in slopes)
 
 
 def _place(slope: Slope, place: Mapping[str, int]) -> int:

@@ -122,16 +122,22 @@ class _Tree:
                 known = shapes.setdefault(kind, {})
                 number = known.setdefault(self._shape(node), len(known))
                 kinds.setdefault((kind, number), []).append(node)
-        classes = Counter(self._class(group[0]) for group in kinds.values())
+        # The first and last of a run are often the only ones of their kind.
+        numbers = [{name.rpartition(".")[2] for _, name in group} for group in kinds.values()]
+        labels = {
+            known.pop(): group
+            for known, group in zip(numbers, kinds.values(), strict=True)
+            if len(known) == 1
+        }
+        rest = [group for known, group in zip(numbers, kinds.values(), strict=True) if known]
+        classes = Counter(self._class(group[0]) for group in rest)
         seen: Counter[str] = Counter()
-        labels = {}
-        for group in kinds.values():
-            numbers = {name.rpartition(".")[2] for _, name in group}
+        for group in rest:
             name = self._class(group[0])
             seen[name] += 1
             which = f"{name} {seen[name]}" if classes[name] > 1 else name
-            labels[numbers.pop() if len(numbers) == 1 else f"*({which})"] = group
-        return labels if len(labels) > 1 else {"*": list(group)}
+            labels[f"*({which})" if len(rest) > 1 else "*"] = group
+        return labels
 
     def _class(self, node: Node) -> str:
         layout, name = node

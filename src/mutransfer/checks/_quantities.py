@@ -272,6 +272,7 @@ CHANGE_OF_INPUT = _entered(
         judged=When.END,
         expected={"width": _ANYWHERE | _READOUT, "depth": _ANYWHERE_FALLING},
         cause=_input_of_module,
+        sees_control=True,
     )
 )
 REACH = _entered(Quantity(kind="module", name="reach"))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import inf
 from typing import Any
 
 import numpy as np
 
 from ..core import number, plain
 from ..statistics import PowerLaw, moderated, power_law, student_t
-from ._quantities import AXES, QUANTITIES, Quantity
+from ._quantities import AXES, QUANTITIES, Quantity, When
 from ._rows import Row
 
 
@@ -103,7 +102,8 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
     """Fit the exponent of every quantity along every axis.
 
     Three sizes with one seed each leave one degree of freedom, too few for an interval. So the
-    variances of one quantity, over all modules, are moderated by each other (`moderated`).
+    variances of all modules and all quantities that are judged at one moment are moderated by each
+    other (`moderated`).
 
     Args:
         rows: The measured numbers.
@@ -114,50 +114,47 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
     Returns:
         The exponents; quantities that vanish or are not finite at some size have none.
     """
-    alike: dict[tuple[str, str, str, int], list[tuple[str, PowerLaw]]] = {}
-    order = []
-    for (kind, name, quantity, step), values in series(rows).items():
+    laws: dict[tuple[str, Key], PowerLaw] = {}
+    alike: dict[tuple[str, int, str], list[tuple[str, Key]]] = {}
+    for key, values in series(rows).items():
         for axis in axes:
             law = _law(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
             if law is not None:
-                order.append((kind, name, quantity, step, axis))
-                alike.setdefault((axis, kind, quantity, step), []).append((name, law))
-    fitted = {
-        (kind, name, quantity, step, axis): slope
-        for (axis, kind, quantity, step), laws in alike.items()
-        for name, slope in _slopes(laws, axis, list(axes) if joint else [axis], kind, quantity, step)
-    }
-    return [fitted[key] for key in order]
+                laws[axis, key] = law
+                kind, _, quantity, step = key
+                judged = QUANTITIES[kind, quantity].judged
+                family = f"{kind} {quantity}" if judged == When.NEVER else judged
+                alike.setdefault((axis, step, family), []).append((axis, key))
+    known: dict[tuple[str, Key], tuple[float, float]] = {}
+    for keys in alike.values():
+        family_laws = [laws[key] for key in keys]
+        variances = [law.variance for law in family_laws]
+        freedoms = [law.freedom for law in family_laws]
+        known |= zip(keys, moderated(variances, freedoms), strict=True)
+    return [
+        _slope(axis, key, law, (list(axes) if joint else [axis]).index(axis), *known[axis, key])
+        for (axis, key), law in laws.items()
+    ]
 
 
-def _slopes(
-    laws: Sequence[tuple[str, PowerLaw]],
-    axis: str,
-    columns: Sequence[str],
-    kind: str,
-    quantity: str,
-    step: int,
-) -> Iterator[tuple[str, Slope]]:
-    """Yield the exponents of one quantity of all modules along one axis."""
-    column = columns.index(axis)
-    freedoms = [law.freedom for _, law in laws]
-    moderate = moderated([law.variance for _, law in laws], freedoms)
-    for (name, law), (variance, freedom) in zip(laws, moderate, strict=True):
-        half = math.sqrt(variance * law.spreads[column]) * student_t(freedom) if freedom else inf
-        exponent = law.exponents[column]
-        yield (
-            name,
-            Slope(
-                axis=axis,
-                kind=kind,
-                name=name,
-                quantity=quantity,
-                step=step,
-                slope=exponent,
-                low=exponent - half,
-                high=exponent + half,
-            ),
-        )
+def _slope(
+    axis: str, key: Key, law: PowerLaw, column: int, variance: float, freedom: float
+) -> Slope:
+    kind, name, quantity, step = key
+    half = math.inf
+    if freedom:
+        half = math.sqrt(variance * law.spreads[column]) * student_t(freedom)
+    exponent = law.exponents[column]
+    return Slope(
+        axis=axis,
+        kind=kind,
+        name=name,
+        quantity=quantity,
+        step=step,
+        slope=exponent,
+        low=exponent - half,
+        high=exponent + half,
+    )
 
 
 def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool) -> Series:

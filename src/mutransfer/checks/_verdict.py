@@ -16,8 +16,8 @@ SURE = 0.3
 Faults are off by a half or one: an interval that ends below 0.3 + 0.3 holds hardly any.
 """
 
-Reach = Mapping[tuple[str, str], float]
-"""The exponents of the reach of layers, by axis and label."""
+Reach = Mapping[tuple[str, str], Slope]
+"""The reach of layers after the last step, by axis and label."""
 
 
 def judged(slopes: Iterable[Slope], expectations: Expectations, steps: int) -> list[Slope]:
@@ -30,7 +30,7 @@ def judged(slopes: Iterable[Slope], expectations: Expectations, steps: int) -> l
     """
     measured = list(slopes)
     known = {(s.axis, s.kind, s.name, s.quantity): s.slope for s in measured if s.step == 0}
-    reach = {(s.axis, s.name): s.slope for s in measured if s.measures(REACH)}
+    reach = {(s.axis, s.name): s for s in measured if s.measures(REACH)}
     result = []
     for slope in measured:
         slope = replace(slope, expected=expectations.exponent(slope, known))
@@ -41,12 +41,23 @@ def judged(slopes: Iterable[Slope], expectations: Expectations, steps: int) -> l
 
 
 def _verdict(slope: Slope, expectations: Expectations, reach: Reach) -> str:
+    shrinks = expectations.shrinks(slope)
+    verdict = _of(slope, shrinks)
+    if verdict == "pass" or not _may_follow_reach(slope, expectations):
+        return verdict
+    # Alignment and inputs shrink and scatter in small networks, at no fault of the layer: its own
+    # part is wrong only where its update has the wrong size, too. Wrong inputs show before it.
+    inner = [
+        replace(layer, expected=slope.expected)
+        for (axis, name), layer in reach.items()
+        if axis == slope.axis and (name == slope.name or name.startswith(f"{slope.name}."))
+    ]
+    return "pass" if any(_of(layer, shrinks) == "pass" for layer in inner) else verdict
+
+
+def _of(slope: Slope, shrinks: float) -> str:
     excess, half = slope.excess, slope.high - slope.slope
-    limit = GROWS
-    if excess < 0:
-        limit = expectations.shrinks(slope)
-        if _reaches(slope, expectations, reach, limit):
-            return "pass" if slope.high - (slope.expected or 0.0) <= GROWS + SURE else "undecided"
+    limit = shrinks if excess < 0 else GROWS
     # A fault has to be large and sure: at the near end of its interval, too, the exponent is off
     # by more than half of what is allowed. A pass has to be sure alike.
     if abs(excess) > limit and abs(excess) - half > limit / 2:
@@ -54,20 +65,9 @@ def _verdict(slope: Slope, expectations: Expectations, reach: Reach) -> str:
     return "pass" if abs(excess) <= limit and abs(excess) + half <= limit + SURE else "undecided"
 
 
-def _reaches(slope: Slope, expectations: Expectations, reach: Reach, limit: float) -> bool:
-    """Return True if a change shrinks although the layer's update has the right size.
-
-    Inputs and their alignment with updates shrink in small networks that start far from the
-    limit, such as those with small initial scales. Inside branches nothing else tells that from
-    a layer that learns too little.
-    """
-    if not (slope.measures(OWN) or slope.measures(CHANGE)):
-        return False
-    if slope.measures(CHANGE) and expectations.spot(slope) not in {Spot.INSIDE, Spot.END}:
-        return False
-    inner = [
-        exponent
-        for (axis, name), exponent in reach.items()
-        if axis == slope.axis and (name == slope.name or name.startswith(f"{slope.name}."))
-    ]
-    return bool(inner) and max(inner) - (slope.expected or 0.0) >= -limit
+def _may_follow_reach(slope: Slope, expectations: Expectations) -> bool:
+    """Return True for own parts, and for changes in branches that are too small."""
+    if slope.measures(OWN):
+        return True
+    in_branch = expectations.spot(slope) in {Spot.INSIDE, Spot.END}
+    return slope.measures(CHANGE) and in_branch and slope.excess < 0
