@@ -88,9 +88,19 @@ def carried(subject: Subject, seen: Pass) -> Iterator[Measured]:
         if hook is not None:
             others = hook.multiplier.substitute(depth=None, own_factor=None)
             factor *= others.evaluate(hook.ratios)
-        yield CARRIED, call, factor
+        yield CARRIED, call, factor * _inner_factor(subject, module, seen)
     for name in subject.bare:
-        yield BARE_CARRIED, name, subject.planned.carried[name]
+        factor = subject.planned.carried[name] * _inner_factor(subject, parent(name), seen)
+        yield BARE_CARRIED, name, factor
+
+
+def _inner_factor(subject: Subject, name: str, seen: Pass) -> float:
+    """Return the factor that a table multiplies its rows by itself, as Gemma's does."""
+    module, output = subject.modules[name], seen.outputs.get(name)
+    if not isinstance(module, nn.Embedding) or linear_part(module) is not None or output is None:
+        return 1.0
+    scale = rms(subject.start[subject.weights[name]])
+    return rms(output) / scale if scale else 1.0
 
 
 def shares(subject: Subject, seen: Pass) -> Iterator[Measured]:

@@ -20,7 +20,7 @@ from ._expected import Expectations
 from ._labels import Labels, labelled
 from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
-from ._record import recording
+from ._record import Pass, recording
 from ._result import CoordinateCheck
 from ._rows import Row, relabelled
 from ._setup import Setup, sizes_of
@@ -299,10 +299,10 @@ def _spots(setup: Setup, base: nn.Module, base_plan: Plan) -> dict[str, Spot]:
     roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
     evaluate(base)
 
-    def run() -> dict[str, Tensor]:
-        with torch.no_grad(), recording(base, attention=False) as seen:
+    def run() -> Pass:
+        with torch.no_grad(), recording(base, attention=False, copies=True) as seen:
             setup.batches.training(0, 0).run(base)
-        return {name: output for name, output in seen.outputs.items() if "#" not in name}
+        return seen
 
     return spots(base, roles, setup.base, run)
 

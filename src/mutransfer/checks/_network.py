@@ -125,8 +125,13 @@ def _forward(
         gradients = torch.no_grad()
     # Logits cost as much as the attention, so they are recorded at the ends alone.
     logits = step in {0, 1, setup.steps}
-    with recording(model, attention=logits) as seen, gradients, blocks as given:
+    copies = measuring.copies
+    with recording(model, attention=logits, copies=copies) as seen, gradients, blocks as given:
         output = batch.run(model)
+    if seen.overwritten:
+        measuring.copies = True
+        with recording(model, attention=logits, copies=True) as seen, torch.no_grad():
+            batch.run(model)
     if step == 0:
         measuring.given = given
     else:
@@ -134,7 +139,7 @@ def _forward(
     loss = batch.loss(output)
     _check_loss(loss, subject.size, step)
     if (probe := setup.batches.probe(subject.seed)) is not None:
-        with recording(model) as seen, torch.no_grad():
+        with recording(model, copies=measuring.copies) as seen, torch.no_grad():
             probe.run(model)
     return seen, loss
 
@@ -175,6 +180,7 @@ class _Measuring:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.rows: list[Row] = []
+        self.copies = False
         self.given: dict[str, Arguments] = {}
         self.last_given: dict[str, Arguments] = {}
         self._first: Pass | None = None

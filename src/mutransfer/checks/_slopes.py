@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core import number, plain
-from ..statistics import PowerLaw, moderated, power_law, student_t
+from ..statistics import PowerLaw, moderated, power_laws, student_t
 from ._quantities import AXES, QUANTITIES, Quantity, When
 from ._rows import Row
 
@@ -114,17 +114,13 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
     Returns:
         The exponents; quantities that vanish or are not finite at some size have none.
     """
-    laws: dict[tuple[str, Key], PowerLaw] = {}
+    laws = _laws(series(rows), axes, joint=joint)
     alike: dict[tuple[str, int, str], list[tuple[str, Key]]] = {}
-    for key, values in series(rows).items():
-        for axis in axes:
-            law = _law(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
-            if law is not None:
-                laws[axis, key] = law
-                kind, _, quantity, step = key
-                judged = QUANTITIES[kind, quantity].judged
-                family = f"{kind} {quantity}" if judged == When.NEVER else judged
-                alike.setdefault((axis, step, family), []).append((axis, key))
+    for axis, key in laws:
+        kind, _, quantity, step = key
+        judged = QUANTITIES[kind, quantity].judged
+        family = f"{kind} {quantity}" if judged == When.NEVER else judged
+        alike.setdefault((axis, step, family), []).append((axis, key))
     known: dict[tuple[str, Key], tuple[float, float]] = {}
     for keys in alike.values():
         family_laws = [laws[key] for key in keys]
@@ -166,14 +162,22 @@ def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, join
     return {network: value for network, value in values.items() if network[other] == smallest}
 
 
-def _law(
-    values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool
-) -> PowerLaw | None:
-    """Fit the power law of one quantity; None where it vanishes or its axis does not vary."""
-    if not values or not all(value > 0 and math.isfinite(value) for value in values.values()):
-        return None
-    fitted = list(axes) if joint else [axis]
-    sizes = np.array([[network[AXES.index(name)] for name in fitted] for network in values])
-    if np.ptp(sizes[:, fitted.index(axis)]) == 0:
-        return None
-    return power_law(sizes, np.array(list(values.values())))
+def _laws(
+    measured: Mapping[Key, Series], axes: Mapping[str, Sequence[int]], *, joint: bool
+) -> dict[tuple[str, Key], PowerLaw]:
+    """Fit the power laws of all quantities that vanish nowhere, those of the same sizes at once."""
+    batches: dict[tuple[str, tuple[tuple[int, int, int], ...]], dict[Key, Series]] = {}
+    for key, whole in measured.items():
+        for axis in axes:
+            values = _along(whole, axis, axes, joint=joint)
+            if values and all(value > 0 and math.isfinite(value) for value in values.values()):
+                batches.setdefault((axis, tuple(values)), {})[key] = values
+    laws: dict[tuple[str, Key], PowerLaw] = {}
+    for (axis, networks), batch in batches.items():
+        columns = [AXES.index(name) for name in (axes if joint else [axis])]
+        sizes = np.array([[network[column] for column in columns] for network in networks])
+        if np.ptp(sizes[:, columns.index(AXES.index(axis))]) > 0:
+            values = np.array([list(each.values()) for each in batch.values()])
+            fitted = power_laws(sizes, values)
+            laws |= {(axis, key): law for key, law in zip(batch, fitted, strict=True)}
+    return {(axis, key): laws[axis, key] for key in measured for axis in axes if (axis, key) in laws}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..plans import Plan
 from ..reading import Branch, Reading, canonical, parent
 from ..rules import Role
+from ._record import Pass
 
 
 class Spot(StrEnum):
@@ -28,8 +29,8 @@ class Spot(StrEnum):
 SCORES = frozenset({Role.READOUT, Role.ROUTER})
 """Roles of matrices whose outputs are finite sums over growing features."""
 
-Run = Callable[[], Mapping[str, Tensor]]
-"""A forward pass of the base: the output of each module's first call."""
+Run = Callable[[], Pass]
+"""A forward pass of the base."""
 
 
 def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str, Spot]:
@@ -45,14 +46,15 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
         model: The base.
         plan: A plan that knows the roles of its tensors.
         reading: Its reading.
-        run: Runs the base, and returns the output of each module.
+        run: Runs the base, and returns the record.
     """
     tensors = plan.tensors.values()
     heads = {parent(tensor.name) for tensor in tensors if tensor.role in SCORES}
     tied = {tensor.name for tensor in tensors if tensor.role == Role.TIED}
     names = {id(parameter): canonical(name) for name, parameter in model.named_parameters()}
     branches = reading.trace.branches
-    ends = _vanishing(model, branches, run) if branches else frozenset()
+    seen = run()
+    ends = _vanishing(model, branches, seen, run) if branches else frozenset()
     spot_of: dict[str, Spot] = {}
     for name, module in model.named_modules():
         name = canonical(name)
@@ -63,6 +65,10 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
             spot_of[name] = Spot.END
         else:
             spot_of[name] = _spot(inside, branches) if inside else Spot.UNKNOWN
+    # A module may hand on the output of a readout inside it.
+    for call, first in seen.same.items():
+        if spot_of.get(first) == Spot.READOUT and first.startswith(f"{call}."):
+            spot_of[call] = Spot.READOUT
     learned = frozenset[str]().union(*(branch.tensors for branch in branches))
     return spot_of | {name: _spot_of_tensor(name, learned, spot_of) for name in plan.tensors}
 
@@ -84,15 +90,17 @@ def _spot(tensors: frozenset[str], branches: tuple[Branch, ...]) -> Spot:
     return Spot.STREAM
 
 
-def _vanishing(model: nn.Module, branches: tuple[Branch, ...], run: Run) -> frozenset[str]:
+def _vanishing(
+    model: nn.Module, branches: tuple[Branch, ...], seen: Pass, run: Run
+) -> frozenset[str]:
     """Return the modules whose output vanishes once the ends of all branches do."""
     with _without_ends(model, branches):
-        outputs = run()
+        outputs = run().outputs
     silent = {name for name, output in outputs.items() if not output.any()}
     # A branch may start at zero, as do modules that have nothing to do with branches.
     ends = frozenset().union(*(branch.end.tensors or () for branch in branches))
     named = {branch.end.module for branch in branches if branch.end.module is not None}
-    started = {name for name, output in run().items() if not output.any()}
+    started = {name for name, output in seen.outputs.items() if not output.any()}
     holding = {name for end in ends for name in _parents(end)}
     return frozenset(named | (silent - started) | (silent & holding))
 

@@ -14,6 +14,7 @@ from ._diversity import diversity_exponent as diversity_exponent
 from ._moderated import moderated as moderated
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
+from ._power_law import power_laws as power_laws
 from ._student import student_t as student_t
 from ._vertex import edge as edge
 from ._vertex import vertex as vertex
