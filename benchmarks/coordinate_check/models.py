@@ -38,18 +38,6 @@ GPT = WORDS | {"n_embd": WIDTH, "n_layer": layers, "n_head": HEADS, "n_positions
 MIXTURE = LANGUAGE | KEYS | {"num_experts_per_tok": 2, "moe_intermediate_size": WIDTH}
 IMAGE = SIZES | {"image_size": 16, "patch_size": 4, "num_labels": 10}
 STAGES = {"num_channels": 3, "num_labels": 10, "num_stages": 2, "depths": lambda n, d: [d, d]}
-ENCODER_DECODER = WORDS | {
-    "d_model": WIDTH,
-    "encoder_layers": layers,
-    "decoder_layers": layers,
-    "encoder_attention_heads": HEADS,
-    "decoder_attention_heads": HEADS,
-    "encoder_ffn_dim": times(2),
-    "decoder_ffn_dim": times(2),
-    "max_position_embeddings": 2 * TOKENS,
-    "decoder_start_token_id": 0,
-    "forced_eos_token_id": None,
-}
 T5 = WORDS | {
     "d_model": WIDTH,
     "d_ff": times(2),
@@ -138,7 +126,9 @@ MODELS = {
     "GPT-NeoX": decoder("GPTNeoXForCausalLM"),
     "GPT-2": Model(name="GPT2LMHeadModel", settings=GPT | {"pad_token_id": None}),
     "GPT-J": Model(name="GPTJForCausalLM", settings=GPT | {"rotary_dim": 8}),
-    "CodeGen": Model(name="CodeGenForCausalLM", settings=GPT | {"rotary_dim": 8, "n_head": lambda n, d: n // 16}),
+    "CodeGen": Model(
+        name="CodeGenForCausalLM", settings=GPT | {"rotary_dim": 8, "n_head": lambda n, d: n // 16}
+    ),
     "GPTBigCode": Model(name="GPTBigCodeForCausalLM", settings=GPT | {"multi_query": False}),
     "GPT-Neo": decoder(
         "GPTNeoForCausalLM",
@@ -153,20 +143,19 @@ MODELS = {
     ),
     "MPT": Model(
         name="MptForCausalLM",
-        settings=WORDS | {"d_model": WIDTH, "n_layers": layers, "n_heads": HEADS, "max_seq_len": 32},
+        settings=WORDS
+        | {"d_model": WIDTH, "n_layers": layers, "n_heads": HEADS, "max_seq_len": 32},
     ),
     "OPT": decoder("OPTForCausalLM", ffn_dim=times(2), word_embed_proj_dim=WIDTH),
-    "BioGPT": decoder("BioGptForCausalLM"),
-    "XGLM": decoder(
-        "XGLMForCausalLM", d_model=WIDTH, ffn_dim=times(2), num_layers=layers, attention_heads=HEADS
-    ),
     "Mixtral": Model(name="MixtralForCausalLM", settings=MIXTURE | {"num_local_experts": 4}),
     "Qwen2-MoE": Model(
         name="Qwen2MoeForCausalLM",
         settings=MIXTURE | {"num_experts": 4, "shared_expert_intermediate_size": WIDTH},
         check={"roles": {"*.shared_expert_gate.weight": "router"}},
     ),
-    "Qwen3-MoE": Model(name="Qwen3MoeForCausalLM", settings=MIXTURE | {"num_experts": 4, "head_dim": HEAD}),
+    "Qwen3-MoE": Model(
+        name="Qwen3MoeForCausalLM", settings=MIXTURE | {"num_experts": 4, "head_dim": HEAD}
+    ),
     "OLMoE": Model(name="OlmoeForCausalLM", settings=MIXTURE | {"num_experts": 4}),
     "Mamba": Model(
         name="MambaForCausalLM",
@@ -228,15 +217,6 @@ MODELS = {
         name="T5ForConditionalGeneration",
         settings=T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
         inputs="pairs",
-    ),
-    "BART": Model(
-        name="BartForConditionalGeneration", settings=ENCODER_DECODER, inputs="pairs"
-    ),
-    "Pegasus": Model(
-        name="PegasusForConditionalGeneration", settings=ENCODER_DECODER, inputs="pairs"
-    ),
-    "mBART": Model(
-        name="MBartForConditionalGeneration", settings=ENCODER_DECODER, inputs="pairs"
     ),
 }
 """The models, by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -38,9 +39,18 @@ FEWEST_LAYERS = 4
 
 
 def inputs(seen: Pass, first: Pass, step: int) -> Iterator[Measured]:
-    """Measure the inputs of norms, and their changes since initialisation."""
+    """Measure the inputs of norms, and their changes since initialisation.
+
+    The stream before the first branch is left out: it is half of the layers of a network of depth
+    2, and few of a deep one, so that the mean over layers would grow with depth.
+    """
+    sizes = {call: rms(stream) for call, stream in seen.streams.items()}
+    layers = Counter(map(pattern, sizes))
+    before = next((size for call, size in sizes.items() if layers[pattern(call)] > 1), None)
     for call, stream in seen.streams.items():
-        yield INPUT, call, rms(stream)
+        if sizes[call] == before and layers[pattern(call)] > 1:
+            continue
+        yield INPUT, call, sizes[call]
         start = first.streams.get(call)
         if step and start is not None and start.shape == stream.shape:
             yield CHANGE_OF_INPUT, call, rms(stream - start)

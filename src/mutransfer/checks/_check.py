@@ -218,9 +218,7 @@ def _default_rate(optimizer: Any) -> float:
     return SGD_RATE if name == "sgd" else RATE
 
 
-def _control_jobs(
-    setup: Setup, sizes: Sequence[Size], axes: Axes
-) -> tuple[list[Job], list[Job]]:
+def _control_jobs(setup: Setup, sizes: Sequence[Size], axes: Axes) -> tuple[list[Job], list[Job]]:
     """Return the networks of the control, and those that follow if these show nothing.
 
     Standard parametrization has none.
@@ -270,7 +268,7 @@ def _result(
     reasons: list[str] = []
     if not wrong:
         reasons += doubts(exponents, axes, rows)
-        if others and list(blind(others, axes, expectations, joint=joint)):
+        if others and any(blind(others, axes, expectations, joint=joint)):
             others += _rows([network for _, network in more().measured], labels)
             reasons += blind(others, axes, expectations, joint=joint)
     last = networks[-1].plan

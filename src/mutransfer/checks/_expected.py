@@ -56,6 +56,8 @@ class Expectations:
                 return slope.step == 0
             case When.END:
                 return slope.step == steps
+            case When.ENDS:
+                return slope.step in {1, steps}
         return False
 
     def spot(self, slope: Slope) -> Spot:

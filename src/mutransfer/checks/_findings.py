@@ -133,7 +133,8 @@ def _sentence(slope: Slope, deviations: Sequence[str]) -> str:
     """Return the symptom, and the deviations from the plan or else the likely cause."""
     verb = "grows" if slope.slope > 0 else "shrinks"
     interval = f"[{slope.low:.2f}, {slope.high:.2f}]"
-    after = f" after {slope.step} steps" if slope.step else ""
+    plural = "s" if slope.step > 1 else ""
+    after = f" after {slope.step} step{plural}" if slope.step else ""
     symptom = (
         f"{slope.measured.words} {verb} as {slope.axis}^{_number(slope.slope)} {interval}{after}, "
         f"expected {slope.axis}^{slope.expected:.3g}"

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from ..core import MutransferError, Size
 from ..pytorch import Plan, build_model
 from ..reading import canonical, parent
-from ._activations import bare_parts, carried, diversity, inputs, nonlinearities, outputs, parts, shares
+from ._activations import (
+    bare_parts,
+    carried,
+    diversity,
+    inputs,
+    nonlinearities,
+    outputs,
+    parts,
+    shares,
+)
 from ._attention import attention
 from ._labels import Layout
 from ._nonlinear import Arguments, arguments_of
@@ -117,7 +126,8 @@ def _forward(
     batch = setup.batches.training(subject.seed, step)
     # A prepared model may not run its blocks alone, as a sharded one does not.
     blocks: AbstractContextManager[dict[str, Arguments]] = nullcontext({})
-    wanted = {0: subject.blocks, setup.steps: set(map(parent, subject.bare))}.get(step)
+    owners = set(map(parent, subject.bare))
+    wanted = {0: subject.blocks, 1: owners, setup.steps: owners}.get(step)
     if wanted and setup.prepare is None:
         blocks = arguments_of(model, wanted)
     gradients: AbstractContextManager[Any] = nullcontext()
@@ -167,11 +177,12 @@ def evaluate(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train()
-        config = getattr(module, "config", None)
+        config: Any = getattr(module, "config", None)
         if getattr(config, "use_cache", False) is True:
             # The builder's own configuration may serve other models, too.
-            module.config = copies.setdefault(id(config), copy(config))
-            module.config.use_cache = False
+            without = copies.setdefault(id(config), copy(config))
+            without.use_cache = False
+            module.config = without
 
 
 class _Measuring:
@@ -210,11 +221,12 @@ class _Measuring:
             yield from shares(subject, seen)
             yield from diversity(subject, seen)
         yield from attention(seen, first, step)
+        if step == 1 or is_last:
+            yield from bare_parts(subject, self.last_given)
         if is_last:
             spectral = spectral_updates(subject)
             yield from updates(subject, spectral)
             yield from parts(subject, seen, first, spectral)
-            yield from bare_parts(subject, self.last_given)
             yield from nonlinearities(subject, self.given)
 
     def _add(self, step: int, measured: Iterable[Measured]) -> None:

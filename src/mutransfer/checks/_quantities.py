@@ -35,6 +35,7 @@ class When(StrEnum):
 
     START = "at initialisation"
     END = "after the last step"
+    ENDS = "after the first and the last step"
     NEVER = "never"
 
 
@@ -307,7 +308,7 @@ BARE_OWN = _entered(
         kind="tensor",
         name="own",
         words="its own part of the change of its module's output",
-        judged=When.END,
+        judged=When.ENDS,
         expected={
             "width": _ANYWHERE_FALLING,
             "depth": _STREAM
@@ -325,7 +326,8 @@ BARE_OWN = _entered(
 """The change of a module's output, its input held, by the change of one bare tensor of it.
 
 A tensor is bare if no linear layer and no norm explains it, as a vector that features are summed
-against, or a weight that is standardised before it is used.
+against, or a weight that is standardised before it is used. After the first step its update is
+aligned with its input; later ones correct those that were too large.
 """
 
 BARE_CARRIED = _entered(Quantity(kind="tensor", name="carried"))

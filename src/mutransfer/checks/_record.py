@@ -46,9 +46,7 @@ class Pass:
 
 
 @contextmanager
-def recording(
-    model: nn.Module, *, attention: bool = True, copies: bool = False
-) -> Iterator[Pass]:
+def recording(model: nn.Module, *, attention: bool = True, copies: bool = False) -> Iterator[Pass]:
     """Record the forward passes inside the `with`; tensors are detached.
 
     The model is left as it was.
@@ -79,7 +77,9 @@ class _Recorder:
         self._calls: Counter[str] = Counter()
         # Activations such as ReLU(inplace=True) overwrite the output of the module before them:
         # where there are any, outputs are copied while they are right.
-        self._copies = copies or any(getattr(module, "inplace", False) for module in model.modules())
+        self._copies = copies or any(
+            getattr(module, "inplace", False) for module in model.modules()
+        )
         self._versions: dict[str, tuple[Tensor, int]] = {}
         # Outputs by their place in memory. They are kept alive, as freed memory is used again and
         # would make another module's output look like the same one.

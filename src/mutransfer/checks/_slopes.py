@@ -118,8 +118,8 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
     alike: dict[tuple[str, int, str], list[tuple[str, Key]]] = {}
     for axis, key in laws:
         kind, _, quantity, step = key
-        judged = QUANTITIES[kind, quantity].judged
-        family = f"{kind} {quantity}" if judged == When.NEVER else judged
+        is_judged = QUANTITIES[kind, quantity].judged != When.NEVER
+        family = "judged" if is_judged else f"{kind} {quantity}"
         alike.setdefault((axis, step, family), []).append((axis, key))
     known: dict[tuple[str, Key], tuple[float, float]] = {}
     for keys in alike.values():
@@ -177,7 +177,8 @@ def _laws(
         columns = [AXES.index(name) for name in (axes if joint else [axis])]
         sizes = np.array([[network[column] for column in columns] for network in networks])
         if np.ptp(sizes[:, columns.index(AXES.index(axis))]) > 0:
-            values = np.array([list(each.values()) for each in batch.values()])
-            fitted = power_laws(sizes, values)
+            fitted = power_laws(sizes, np.array([list(each.values()) for each in batch.values()]))
             laws |= {(axis, key): law for key, law in zip(batch, fitted, strict=True)}
-    return {(axis, key): laws[axis, key] for key in measured for axis in axes if (axis, key) in laws}
+    return {
+        (axis, key): laws[axis, key] for key in measured for axis in axes if (axis, key) in laws
+    }

@@ -18,9 +18,7 @@ _MOST = 1e4
 """Prior degrees of freedom that count as infinitely many."""
 
 
-def moderated(
-    variances: Sequence[float], freedoms: Sequence[float]
-) -> list[tuple[float, float]]:
+def moderated(variances: Sequence[float], freedoms: Sequence[float]) -> list[tuple[float, float]]:
     """Return variances of the same kind with what all of them tell about each.
 
     True variances are drawn from a scaled inverse chi-squared prior, whose two parameters are
