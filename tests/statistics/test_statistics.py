@@ -107,7 +107,7 @@ def test_moderated_variances_are_those_of_smyth() -> None:
     """With true variances from the prior, intervals with d0 + d degrees of freedom cover 95%."""
     random = np.random.default_rng(0)
     d0, d, count = 6.0, 1, 4000
-    true = 0.01 * d0 / random.chisquare(d0, count)
+    true = 1e4 * d0 / random.chisquare(d0, count)
     measured = true * random.chisquare(d, count) / d
     moderate = moderated(list(measured), [d] * count)
     freedoms = {round(freedom, 6) for _, freedom in moderate}

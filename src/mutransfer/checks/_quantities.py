@@ -223,7 +223,7 @@ CHANGE = _entered(
         words="the change of its output",
         judged=When.END,
         expected={
-            "width": _FEATURES | _READOUT,
+            "width": _FEATURES | _STREAM | _READOUT,
             "depth": _STREAM
             | {Spot.INSIDE: _CONSTANT, Spot.END: _END_CHANGE, Spot.READOUT: _CONSTANT},
         },
@@ -271,7 +271,7 @@ CHANGE_OF_INPUT = _entered(
         name="change of input",
         words="the change of its input",
         judged=When.END,
-        expected={"width": _ANYWHERE | _READOUT, "depth": _ANYWHERE_FALLING},
+        expected={"width": _ANYWHERE_FALLING, "depth": _ANYWHERE_FALLING},
         cause=_input_of_module,
         sees_control=True,
     )

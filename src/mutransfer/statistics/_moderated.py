@@ -12,7 +12,7 @@ FEWEST = 4
 """Fewest variances that a prior is fitted to."""
 
 _SMALLEST = 1e-8
-"""Variances below this are rounding: of logarithms, a relative error of 1e-4."""
+"""Variances below this are rounding (of logarithms, a relative error of 1e-4), and tell nothing."""
 
 _MOST = 1e4
 """Prior degrees of freedom that count as infinitely many."""
@@ -39,9 +39,7 @@ def moderated(variances: Sequence[float], freedoms: Sequence[float]) -> list[tup
         return pairs
     prior, d0 = _prior(known)
     return [
-        ((d0 * prior + d * variance) / (d0 + d), d0 + d)
-        if d > 0 and variance > _SMALLEST
-        else (variance, d)
+        ((d0 * prior + d * variance) / (d0 + d), d0 + d) if d > 0 else (variance, d)
         for variance, d in pairs
     ]
 
