@@ -14,9 +14,6 @@ FEWEST = 4
 _SMALLEST = 1e-8
 """Variances below this are rounding (of logarithms, a relative error of 1e-4), and tell nothing."""
 
-_MOST = 1e4
-"""Prior degrees of freedom that count as infinitely many."""
-
 
 def moderated(variances: Sequence[float], freedoms: Sequence[float]) -> list[tuple[float, float]]:
     """Return variances of the same kind with what all of them tell about each.
@@ -49,7 +46,8 @@ def _prior(known: Sequence[tuple[float, float]]) -> tuple[float, float]:
     logs = np.array([math.log(s) - _digamma(d / 2) + math.log(d / 2) for s, d in known])
     noise = float(np.mean([_trigamma(d / 2) for _, d in known]))
     excess = float(logs.var(ddof=1)) - noise
-    d0 = min(_MOST, 2 * _inverse_trigamma(excess)) if excess > 0 else _MOST
+    # So few variances cannot show that true ones are closer to each other than this.
+    d0 = min(2 * _inverse_trigamma(excess), len(known)) if excess > 0 else len(known)
     return math.exp(float(logs.mean()) + _digamma(d0 / 2) - math.log(d0 / 2)), d0
 
 
@@ -72,7 +70,7 @@ def _trigamma(x: float) -> float:
 
 def _inverse_trigamma(value: float) -> float:
     """Return where trigamma has this value, by bisection: it falls."""
-    low, high = 1e-4, _MOST
+    low, high = 1e-4, 1e4
     for _ in range(60):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if _trigamma(middle) > value else (low, middle)
