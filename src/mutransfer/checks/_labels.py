@@ -1,4 +1,4 @@
-"""Labels: names of modules and tensors with a star for the number of a layer in a run.
+"""Labels: names with a star for the number of a layer in a run.
 
 Layers of one label are measured together, at every size. A number becomes a star only where it
 counts a run: where all members are alike, or where the run is longer in deeper networks. Members
@@ -165,7 +165,7 @@ class _Tree:
 
 
 def _children(layout: Layout) -> dict[str, list[str]]:
-    """Return the modules and tensors inside each module, with modules that hold no others."""
+    """Return the modules and tensors directly inside each module."""
     children: dict[str, list[str]] = {}
     known: set[str] = {""}
     for name in [*layout.classes, *layout.tensors]:

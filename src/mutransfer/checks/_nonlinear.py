@@ -1,4 +1,4 @@
-"""Modules that are run alone: the nonlinear part of a block's change in its parameter change."""
+"""Modules run alone, and the nonlinear part of a block's change."""
 
 from __future__ import annotations
 

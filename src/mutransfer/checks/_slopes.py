@@ -165,7 +165,7 @@ def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, join
 def _laws(
     measured: Mapping[Key, Series], axes: Mapping[str, Sequence[int]], *, joint: bool
 ) -> dict[tuple[str, Key], PowerLaw]:
-    """Fit the power laws of all quantities that vanish nowhere, those of the same sizes at once."""
+    """Fit the power laws of all quantities that vanish nowhere."""
     batches: dict[tuple[str, tuple[tuple[int, int, int], ...]], dict[Key, Series]] = {}
     for key, whole in measured.items():
         for axis in axes:

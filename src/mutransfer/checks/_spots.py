@@ -83,7 +83,7 @@ def _spot_of_tensor(name: str, in_branches: frozenset[str], spot_of: Mapping[str
 
 
 def _spot(tensors: frozenset[str], branches: tuple[Branch, ...]) -> Spot:
-    """Return the spot of a module with these tensors, which puts out the end of no branch."""
+    """Return the spot of a module that puts out no branch's end."""
     for branch in branches:
         if tensors <= branch.tensors:
             return Spot.STREAM if tensors & (branch.end.tensors or frozenset()) else Spot.INSIDE
