@@ -299,6 +299,7 @@ ENCODERS = (
                 "*.word_embedding.weight": TIED,
                 "*.mask_emb": VECTOR,
                 "*.seg_embed": VECTOR,
+                "*.layer.1.ff.layer_norm.*": CARRIES,
             }
         ),
         settings=TEXT,

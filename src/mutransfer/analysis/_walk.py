@@ -92,7 +92,9 @@ class Walk:
         return self._facts[value]
 
     def learn(self, value: int, fact: Fact) -> None:
-        """Note what is known of a result."""
+        """Note what is known of a result; causes that cancel are none."""
+        if fact.is_even and fact.causes:
+            fact = even(fact)
         self._facts[value] = fact
         self.causes[value] = fact.causes
 

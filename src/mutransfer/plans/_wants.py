@@ -45,22 +45,22 @@ class Want:
 def wants_of(sides: Sides, accounts: Mapping[str, Account]) -> Iterator[Want]:
     """Yield what wants a multiplier, layers of one kind once."""
     yield from _tied(sides, accounts)
-    seen: dict[object, object] = {}
+    first: dict[object, object] = {}
+    done = set[object]()
     for finding in sides.walk.findings:
         want, walked = _of_finding(sides, finding)
-        kind = want.kind, want.signal.tensors or want.modules or finding.value
-        first = seen.setdefault((kind, finding.causes), walked)
-        if first is not walked:
+        kind = want.kind, want.signal.tensors or want.modules or walked
+        # All layers of a kind map to the same names, so that the first one speaks for them.
+        if first.setdefault(kind, walked) != walked or (kind, finding.causes) in done:
             continue
-        if seen.setdefault(kind, walked) != walked:
-            continue
-        if want.kind != "own-factor" or want.signal.tensors is not None:
-            yield want
-            continue
-        together = _by_embedding(sides, finding, want, accounts)
+        done.add((kind, finding.causes))
+        together = None
+        if want.kind == "own-factor" and want.signal.tensors is None:
+            together = _by_embedding(sides, finding, want, accounts)
         if together is None:
             yield want
-        elif seen.setdefault(together[0].signal.tensors, walked) == walked:
+        elif together[0].signal not in done:
+            done.add(together[0].signal)
             yield from together
 
 
@@ -178,9 +178,11 @@ def _origin(sides: Sides, finding: Finding, products: Sequence[Cause]) -> int:
     result = None
     if products:
         result = operations[min(c.operation for c in products)].results[0]
-    elif kinds == {"normalised readout"}:
+    elif kinds and kinds <= {"normalised readout", "normalised weight"}:
+        made = [c.operation for c in finding.causes if c.kind == "normalised weight"]
         weights = (i for i in operations[last].inputs if sides.walk.signals.is_weight(i))
-        result = next((i for i in weights if _is_normalised(sides, i)), None)
+        normalised = next((i for i in weights if _is_normalised(sides, i)), None)
+        result = operations[made[0]].results[0] if made else normalised
     elif kinds and kinds <= {"number", "constant", "sum"}:
         result = operations[last].results[0]
         if result is not None and sides.walk.causes.get(result) != finding.causes:
