@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..reading import Operation
-from ._facts import Cause, Fact, Kind, Leaf, causes_of, dependence
+from ._facts import Cause, Fact, Kind, Leaf, causes_of, dependence, merged
 from ._growth import Sizes
 from ._walk import Use, Walk, even, scaled
 
@@ -168,9 +168,14 @@ def _of_parameters(
         if fan:
             use = Use("contraction", index, result, with_constant=len(learned) == 1)
             _note(walk, side, fact, use, fan)
-        for name, leaf in fact.leaves.items():
-            dims = tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept)
-            leaves[name] = Leaf(dims, leaf.degree)
+        kept = {
+            name: Leaf(
+                tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept),
+                leaf.degree,
+            )
+            for name, leaf in fact.leaves.items()
+        }
+        leaves = merged((leaves, kept))
     ratio = facts[0].ratio * facts[1].ratio
     multiplied = facts[0].multiplied | facts[1].multiplied
     causes = causes_of(facts)

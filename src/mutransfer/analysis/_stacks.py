@@ -21,7 +21,7 @@ class Stack:
         counts: For each parameter in a branch, the number of such branches on one stream.
         normalised: Number of joins whose stream is normalised since the join before.
         decayed: Number of joins whose stream is multiplied by a number since the join before.
-        outside: Parameters of matrices outside branches that act on each other's results.
+        chained: Parameters of growing runs that act on each other's results.
     """
 
     joins: tuple[Join, ...]
@@ -29,7 +29,7 @@ class Stack:
     counts: Mapping[str, int]
     normalised: int
     decayed: int
-    outside: frozenset[str]
+    chained: frozenset[str]
 
     @property
     def deepest(self) -> int:
@@ -65,7 +65,7 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         counts={name: rank[0] for name, rank in best.items()},
         normalised=streams.normalised(joins),
         decayed=streams.decayed(joins),
-        outside=_chained(streams, frozenset(place), stars),
+        chained=_chained(streams, stars),
     )
 
 
@@ -113,15 +113,13 @@ def _kinds(join: Join, stars: Stars) -> set[str]:
     return {stars.container(name) for name in names}
 
 
-def _chained(streams: Streams, inside: frozenset[str], stars: Stars) -> frozenset[str]:
-    """Return parameters of growing runs that are chained outside branches."""
+def _chained(streams: Streams, stars: Stars) -> frozenset[str]:
+    """Return the parameters of growing runs that act on each other's results."""
     found, results = set[str](), dict[str, list[int]]()
     ancestors = streams.signals.ancestors
-    for value, names in streams.matrices_outside(inside):
-        for name in names:
+    for value, names in streams.matrices():
+        for name in filter(stars.is_repeated, names):
             starred = stars.star(name)
-            if not stars.is_repeated(name):
-                continue
             if any(ancestors[value] >> earlier & 1 for earlier in results.get(starred, ())):
                 found.add(name)
             results.setdefault(starred, []).append(value)

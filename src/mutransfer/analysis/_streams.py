@@ -317,12 +317,12 @@ class Streams:
             deep[i] = before + (self._weight(operation) is not None)
         return deep.get(end, 0)
 
-    def matrices_outside(self, inside: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
-        """Yield the results of matrices that lie in no branch, with their parameters."""
+    def matrices(self) -> Iterator[tuple[int, frozenset[str]]]:
+        """Yield the results of matrices, with the parameters of these."""
         for operation in self.program.operations:
             result = operation.results[0] if operation.results else None
             if operation.name in _CONTRACTIONS and result is not None:
-                names = frozenset(self._weights_of(result)) - inside
+                names = frozenset(self._weights_of(result))
                 if names and self.signals.is_signal[result]:
                     yield result, names
 

@@ -179,7 +179,8 @@ def _in_runs(
     """
     runs: dict[tuple[object, ...], list[str]] = {}
     for name, tensor in tensors.items():
-        key = pattern(name), tensor.shape, tensor.base_shape, tensor.factor("init"), tensor.role
+        layer, shapes = matches[name].parameter.layer, (tensor.shape, tensor.base_shape)
+        key = pattern(name), layer, shapes, tensor.factor("init"), tensor.role
         runs.setdefault(key, []).append(name)
     found = {}
     for names in runs.values():

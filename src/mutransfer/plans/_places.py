@@ -64,19 +64,15 @@ def bare_ends(sides: Sides, places: Places) -> Iterator[BareEnd]:
             )
 
 
-def check_depth(sides: Sides, accounts: Mapping[str, Account]) -> None:
+def check_depth(sides: Sides, accounts: Mapping[str, Account], places: Places) -> None:
     """Raise where depth grew in a way that no rule explains.
 
     Raises:
         MutransferError: layers outside branches, loops, or matrices of a branch grew in number.
     """
     base, target = sides.base_stack, sides.target_stack
-    if (loose := sides.stacks[1].outside) and sides.target.branches is None:
-        raise MutransferError(
-            f"the number of layers like {min(loose)} differs from the base's, and they act on "
-            "each other's results outside residual branches: no rule is known for depth "
-            "without residual branches; keep their number, or put them into such branches"
-        )
+    if sides.target.branches is None:
+        _check_chains(sides, places)
     uses, base_uses = _uses(sides.program), _uses(sides.base_program)
     for name, match in sides.matches.items():
         known = {base_uses.get(each, 0) for each in match.base_run} - {0}
@@ -93,6 +89,20 @@ def check_depth(sides: Sides, accounts: Mapping[str, Account]) -> None:
             f"a residual branch has {target.deepest} matrices in series, in the base "
             f"{base.deepest}: keep the branches as deep"
         )
+
+
+def _check_chains(sides: Sides, places: Places) -> None:
+    """Raise where layers in series differ in number, and no stack of branches does."""
+    chained = sides.stacks[1].chained
+    for name, match in sides.matches.items():
+        run = match.base_run if sides.is_inverted else match.run
+        if chained.intersection(run) and places.get(name, (Place.OUTSIDE, 1))[1] == 1:
+            raise MutransferError(
+                f"the number of layers like {name} differs from the base's, and they act on each "
+                "other's results outside residual branches that repeat: no rule is known for "
+                "depth without these; keep their number, put them into residual branches, or, "
+                "where they are in some that are not seen, declare these with branches="
+            )
 
 
 def _uses(program: Program) -> dict[str, int]:

@@ -91,7 +91,7 @@ def _read(sides: Sides) -> Structure:
         accounts[name] = accounts[other]
         if other in places:
             places[name] = places[other]
-    check_depth(sides, accounts)
+    check_depth(sides, accounts, places)
     base, target = sides.base_stack, sides.target_stack
     return Structure(
         depth=(len(base.joins), len(target.joins)),
