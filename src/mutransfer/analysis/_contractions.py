@@ -118,14 +118,14 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
     matrices = {
         name
         for name, leaf in fact.leaves.items()
-        if hit[name] and leaf.degree and any(leaf.dims[d] for d in _rest(side, leaf))
+        if hit[name] and any(leaf.dims[d] for d in _rest(side, leaf))
     }
     kept = {n: walk.kept(value, leaf, _rest(side, leaf)) for n, leaf in fact.leaves.items()}
     normalised = False
     for name, leaf in fact.leaves.items():
         summed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed))
         stays = frozenset[int]().union(*(leaf.dims[d] for d in _rest(side, leaf)))
-        joint = [o for o in matrices if frozenset({o, name}) in fact.multiplied and o != name]
+        joint = [o for o in matrices if frozenset({o, name}) in fact.multiplied]
         is_gain = bool(joint or _multiplied(fact, name)) and hit[name] and name not in matrices
         contracted = bool(summed) and not is_gain
         is_normalised = abs(leaf.degree) < 1e-6
@@ -142,7 +142,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
                 stays=stays if contracted else summed | stays,
                 is_normalised=is_normalised,
                 others_grow=any(kept[other] for other in kept if other != name),
-                is_joint=bool(joint) and name in matrices,
+                is_joint=bool(joint) and name in matrices and not is_normalised,
                 parts=use.parts if hit[name] else (),
             ),
         )

@@ -61,6 +61,10 @@ def sources(operation: Operation, before: Sequence[int], after: Sequence[int]) -
         at = arguments[1] % (n + 1)
         kept: Sources = [{k} for k in range(n)]
         return [*kept[:at], set(), *kept[at:]]
+    if name == "view_as_real":
+        return [*({k} for k in range(n)), set()]
+    if name == "view_as_complex":
+        return [{k} for k in range(n - 1)]
     if name == "unfold":
         return [*({k} for k in range(n)), {arguments[1] % n}]
     if name in RESHAPES:

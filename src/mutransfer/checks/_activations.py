@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..pytorch import whole
 from ..reading import parent, pattern
+from ..rules import Role
 from ..statistics import diversity_exponent
 from ._nonlinear import Arguments, alone, nonlinearity
 from ._quantities import (
@@ -94,6 +95,9 @@ def carried(subject: Subject, seen: Pass) -> Iterator[Measured]:
         if weight is None or not output.numel():
             continue
         factor = subject.planned.carried[weight]
+        tied = subject.planned.plan.tensors[weight].role == Role.TIED
+        if tied and not isinstance(subject.modules[module], nn.Embedding):
+            factor = 1.0  # the input of the head undoes what its embedding carries
         hook = subject.planned.plan.forward.get(module)
         if hook is not None:
             others = hook.multiplier.substitute(depth=None, own_factor=None)

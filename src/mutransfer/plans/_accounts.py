@@ -21,8 +21,8 @@ class Account:
 
     Attributes:
         kind: "matrix" (summed over a growing dimension, and another one stays), "readout" (none
-            stays), "tied" (a readout that is looked up, too), "lookup", "input" (summed over a
-            dimension that does not grow), "vector", "finite" (nothing grows) or "unused".
+            stays), "tied" (a readout that is looked up or an input, too), "lookup", "input" (summed
+            over a dimension that does not grow), "vector", "finite" (nothing grows) or "unused".
         axes: The axis of each dimension.
         fan_in: Ratio of the summed dimension.
         fan_out: Ratio of the growing dimensions that stay.
@@ -147,7 +147,8 @@ def _kind(uses: Sequence[Use], summed: Sequence[Use], *, looked_up: bool) -> str
     if summed:
         if any(use.kept or use.others_grow for use in summed):
             return "matrix"
-        return "tied" if looked_up else "readout"
+        also_input = any(use.kind == "contraction" and use.kept for use in uses)
+        return "tied" if looked_up or also_input else "readout"
     if not any(use.kept for use in uses):
         return "finite"
     if looked_up:

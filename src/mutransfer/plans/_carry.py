@@ -173,6 +173,8 @@ def _wanted(rule: Parametrization, want: Want, *, deeper: bool) -> Iterator[_Wan
             yield _head_input(rule, want)
         case "product":
             yield from _product(rule, want)
+        case "tied-factor":
+            yield _tied_factor(want)
         case _:
             # A rule that says nothing of depth leaves factors on branches as they are.
             if not (want.ends_branch and deeper and rule.branch_multiplier == ONE):
@@ -190,6 +192,22 @@ def _head_input(rule: Parametrization, want: Want) -> _Wanted:
     refusal = (
         f"{want.tensor} is also the head, and its input is not made by learned tensors that could "
         "carry the logits' multiplier 1/fan_in: put a norm with a gain before the head, or "
+        "untie it"
+    )
+    return _Wanted(want.signal, want.modules, carried, refusal)
+
+
+def _tied_factor(want: Want) -> _Wanted:
+    """Return the input of a tied head whose embedding carries a factor of its look-ups."""
+    carried = Carried(
+        kind="tied-head",
+        multiplier=powers(embedding_factor="-1/2"),
+        ratios={"embedding_factor": squared(want.ratio)},
+        text=f"feeds the tied head {want.tensor}, whose factor as an embedding is undone here",
+    )
+    refusal = (
+        f"{want.tensor} carries a factor of its look-ups and is also the head, whose input is not "
+        "made by learned tensors that could undo it: put a norm with a gain before the head, or "
         "untie it"
     )
     return _Wanted(want.signal, want.modules, carried, refusal)

@@ -18,7 +18,8 @@ class Want:
     """A signal of the target whose entries need a multiplier.
 
     Attributes:
-        kind: "tied-head", "product" (of two signals), "own-factor" or "sum".
+        kind: "tied-head", "product" (of two signals), "own-factor", "sum", or "tied-factor" for the
+            input of a head whose tied embedding carries an own factor.
         signal: What could carry it, by the target's names.
         modules: The modules that could, one for each layer.
         ratio: Size of its entries, target over base; what the multiplier undoes.
@@ -116,7 +117,7 @@ def _by_embedding(
     carried = replace(want, signal=Signal(frozenset(names)), modules=())
     if account.kind != "tied":
         return [carried]
-    inputs = _head_inputs(sides, names[0], account, kind="own-factor", ratio=1 / want.ratio)
+    inputs = _head_inputs(sides, names[0], account, kind="tied-factor", ratio=1 / want.ratio)
     return [carried, *inputs]
 
 
