@@ -110,7 +110,7 @@ ENTRIES = (
     entry("TAG", lambda n: conv("TAGConv", n, n, K=2)),
     entry(
         "ARMA",
-        lambda n: conv("ARMAConv", n, n, num_stacks=2),
+        lambda n: conv("ARMAConv", n, n, num_stacks=2, num_layers=2),
         "stacks of matrices (in, out)",
         None,
         **{

@@ -258,14 +258,16 @@ ENCODERS = (
             kinds={
                 "*.word_embeddings.weight": TIED,
                 "lm_head.layer_norm.*": CARRIES,
-                "esm.contact_head.*": READOUT,
+                "esm.contact_head.regression.weight": READOUT,
+                "esm.contact_head.regression.bias": VECTOR,
             },
             ends=("*.attention.output.dense.*", "*.layer.?.output.dense.*"),
         ),
         settings=SHORT,
         position_embedding_type="rotary",
         mask_token_id=3,
-        special="pre-norm",
+        fields={"depths": None},
+        special="pre-norm; its contact head sums over layers, too",
     ),
     hf(
         "ModernBERT",

@@ -611,12 +611,16 @@ MIXED = (
     hf(
         "PatchTSMixer",
         "PatchTSMixerForPrediction",
-        Truth(kinds={"head.base_forecast_block.weight": READOUT}),
+        Truth(
+            kinds={"head.base_forecast_block.weight": READOUT},
+            forward={"*_mixer.gating_block": (0.0, True)},
+        ),
         settings=SERIES,
         d_model=width,
         num_layers=depth,
         prediction_length=4,
         mode="common_channel",
+        fields={"hints": {"hooks": True}},
         inputs=lambda: {"past_values": normal(2, 16, 3)},
         special="MLPs over time and features, with gates",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -86,7 +87,11 @@ ENTRIES = (
     ),
     decoder("ALiBi", special="ALiBi beside positions", alibi_pos_bias=True),
     decoder(
-        "Sandwich norm", truth("*.layers.?.0.1.gamma"), "norms end branches", sandwich_norm=True
+        "Sandwich norm",
+        replace(truth("no end"), forward={"*.layers.?.0.1": (0.0, True)}, ends=()),
+        "norms that multiply by 1 + gain end branches",
+        {"hints": {"hooks": True}},
+        sandwich_norm=True,
     ),
     decoder(
         "One key head",

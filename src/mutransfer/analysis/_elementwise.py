@@ -36,6 +36,7 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         return _added_weights(walk, result, [facts[v] for v in learned])
     for value in learned:
         walk.vector_use(index, value, result)
+        walk.check(value, "a sum with a signal")
     alpha = walk.growth.number(index, "alpha")
     ratios = [facts[v].ratio for v in signals]
     if not is_one(alpha) and len(signals) == 2:

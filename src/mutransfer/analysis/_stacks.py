@@ -22,6 +22,7 @@ class Stack:
         normalised: Number of joins whose stream is normalised since the join before.
         decayed: Number of joins whose stream is multiplied by a number since the join before.
         chained: Parameters of growing runs that act on each other's results.
+        series: For each parameter of a matrix, its uses that act on each other's results.
     """
 
     joins: tuple[Join, ...]
@@ -30,6 +31,7 @@ class Stack:
     normalised: int
     decayed: int
     chained: frozenset[str]
+    series: Mapping[str, int]
 
     @property
     def deepest(self) -> int:
@@ -66,6 +68,7 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         normalised=streams.normalised(joins),
         decayed=streams.decayed(joins),
         chained=_chained(streams, stars),
+        series=_series(streams),
     )
 
 
@@ -124,3 +127,15 @@ def _chained(streams: Streams, stars: Stars) -> frozenset[str]:
                 found.add(name)
             results.setdefault(starred, []).append(value)
     return frozenset(found)
+
+
+def _series(streams: Streams) -> dict[str, int]:
+    """Return how many uses of each matrix act on each other's results, as in a loop."""
+    longest: dict[str, dict[int, int]] = {}
+    ancestors = streams.signals.ancestors
+    for value, names in streams.matrices():
+        for name in names:
+            uses = longest.setdefault(name, {})
+            before = (count for use, count in uses.items() if ancestors[value] >> use & 1)
+            uses[value] = 1 + max(before, default=0)
+    return {name: max(uses.values()) for name, uses in longest.items()}

@@ -156,7 +156,7 @@ class Walk:
     def check(self, value: int, place: str) -> None:
         """Note a finding where a signal's entries differ in size, then correct them."""
         fact = self.fact(value)
-        if not fact.is_signal or fact.is_even:
+        if fact.kind == Kind.CONSTANT or fact.is_even:
             return
         causes = {cause.kind for cause in fact.causes}
         # A vector of unit length and weights that sum to one are meant as they are.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..core import MutransferError
-from ..reading import Program, Reading
+from ..reading import Reading
 from ..rules import Place
 from ._accounts import Account
 from ._match import Match
@@ -73,16 +73,15 @@ def check_depth(sides: Sides, accounts: Mapping[str, Account], places: Places) -
     base, target = sides.base_stack, sides.target_stack
     if sides.target.branches is None:
         _check_chains(sides, places)
-    uses, base_uses = _uses(sides.program), _uses(sides.base_program)
     for name, match in sides.matches.items():
-        known = {base_uses.get(each, 0) for each in match.base_run} - {0}
-        count = uses.get(name, 0)
-        is_matrix = accounts[name].kind in {"matrix", "readout", "input"}
-        if is_matrix and count and known and count not in known and not accounts[name].is_picked:
+        known = {base.series[each] for each in match.base_run if each in base.series}
+        count = target.series.get(name)
+        if count and known and count not in known and not accounts[name].is_picked:
             raise MutransferError(
                 f"{name} is used {count} times in a forward pass, in the base {max(known)} "
-                "times: no rule is known for a growing number of loops or uses; keep it, and "
-                "grow width or the number of blocks that have tensors of their own"
+                "times, each on the result of another: no rule is known for a growing number of "
+                "loops; keep it, and grow width or the number of blocks that have tensors of "
+                "their own"
             )
     if base.joins and target.joins and base.deepest != target.deepest:
         raise MutransferError(
@@ -103,22 +102,6 @@ def _check_chains(sides: Sides, places: Places) -> None:
                 "depth without these; keep their number, put them into residual branches, or, "
                 "where they are in some that are not seen, declare these with branches="
             )
-
-
-def _uses(program: Program) -> dict[str, int]:
-    """Return the number of operations that take each parameter, through views of it."""
-    found: dict[str, int] = {}
-    views = {"t", "transpose", "view", "permute", "unsqueeze", "detach", "alias", "_to_copy"}
-    for name, index in program.parameters.items():
-        todo, count = [index], 0
-        while todo:
-            for operation in program.users[todo.pop()]:
-                if operation.name in views and operation.results[0] is not None:
-                    todo.append(operation.results[0])
-                else:
-                    count += 1
-        found[name] = count
-    return found
 
 
 def declared_places(
