@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..analysis import Use, Walk, fate, is_key_value
-from ..core import MutransferError
 from ..reading import Axes, Parameter, pattern
 from ._match import Match
 from ._sides import Sides
@@ -27,6 +26,7 @@ class Account:
         fan_in: Ratio of the summed dimension.
         fan_out: Ratio of the growing dimensions that stay.
         ends: What becomes of the output of a readout, as in `fate`.
+        problem: Why no role follows from the uses; empty where one does.
         is_picked: True if a dimension that grew is an index of layers.
         is_mixed: True if the summed dimension holds the width beside fixed features.
         is_summed: True if it is summed with anything.
@@ -41,6 +41,7 @@ class Account:
     fan_in: Fraction = Fraction(1)
     fan_out: Fraction = Fraction(1)
     ends: frozenset[str] = frozenset()
+    problem: str = ""
     is_picked: bool = False
     is_mixed: bool = False
     is_summed: bool = False
@@ -51,11 +52,7 @@ class Account:
 
 
 def accounts_of(sides: Sides) -> dict[str, Account]:
-    """Return how each tensor of the target is used.
-
-    Raises:
-        MutransferError: as `account_of`.
-    """
+    """Return how each tensor of the target is used."""
     return {name: _account(sides, match) for name, match in sides.matches.items()}
 
 
@@ -103,9 +100,6 @@ def account_of(
         parameter: The parameter.
         grew: Its dimensions that grew.
         inverted: True if the walked program is the target, and the other one the base.
-
-    Raises:
-        MutransferError: two uses contradict each other, or a dimension grew that no use explains.
     """
     uses = walk.uses.get(name, [])
     if not uses:
@@ -115,8 +109,7 @@ def account_of(
     summed = [use for use in uses if use.kind == "contraction" and use.fan]
     # Sums with constants alone, as those of a spectral norm, count where there are no others.
     summed = [use for use in summed if not use.with_constant] or summed
-    _check_uses(parameter, summed)
-    _check_explained(parameter, uses, grew, picked)
+    problem = _contradiction(parameter, summed) or _unexplained(parameter, uses, grew, picked)
     fans = [_fan(use) for use in summed]
     kept = _kept([use for use in summed if use.kept] or [use for use in uses if use.kept])
 
@@ -130,6 +123,7 @@ def account_of(
         fan_in=oriented(fans[0]) if fans else Fraction(1),
         fan_out=oriented(kept),
         ends=_ends(walk, summed),
+        problem=problem,
         is_picked=bool(picked & grew),
         is_mixed=any(
             len({b * a2 == a * b2 for a, b in use.parts for a2, b2 in use.parts}) > 1
@@ -212,32 +206,37 @@ def _ends(walk: Walk, summed: Sequence[Use]) -> frozenset[str]:
     return frozenset[str]().union(*(fate(walk, result) for result in results))
 
 
-def _check_uses(parameter: Parameter, summed: Sequence[Use]) -> None:
-    ratios = {_fan(use) for use in summed}
+def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
+    """Return why two uses of a tensor contradict each other; empty where they do not."""
+    ratios, glob = {_fan(use) for use in summed}, pattern(parameter.name)
     if len(ratios) > 1:
-        raise MutransferError(
+        return (
             f"{parameter.name} is summed over dimensions that grow "
             f"{' and '.join(map(str, sorted(ratios)))} times in two uses, so that no one factor is "
-            "right: give each use a tensor of its own"
+            "right: give each use a tensor of its own, or say what it is with "
+            f'roles={{"{glob}": "hidden"}}'
         )
     if any(use.is_joint for use in summed):
-        raise MutransferError(
+        return (
             f"{parameter.name} is multiplied by another matrix entry by entry before it is summed "
             "with a signal, and no rule is known for such a product: plan the model without it, or "
-            f'say what it is with roles={{"{pattern(parameter.name)}": "hidden"}}'
+            f'say what it is with roles={{"{glob}": "hidden"}}'
         )
+    return ""
 
 
-def _check_explained(
+def _unexplained(
     parameter: Parameter, uses: Sequence[Use], grew: frozenset[int], picked: frozenset[int]
-) -> None:
+) -> str:
+    """Return which dimension grew for no reason; empty where each has one."""
     explained = picked.union(*(use.growing for use in uses))
     if unexplained := sorted(grew - explained):
-        raise MutransferError(
+        return (
             f"{parameter.name}: dimension {unexplained[0]} of {parameter.shape} differs from the "
             "base's, and no width of the signals that it works on does, as for a number of "
             "positions, rows or experts; build both with the same size"
         )
+    return ""
 
 
 def _is_key_value(walk: Walk, summed: Sequence[Use]) -> bool:

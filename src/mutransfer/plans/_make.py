@@ -147,7 +147,10 @@ def _roles(
 
 
 def _check_explained(structure: Structure, declared: Mapping[str, Role]) -> None:
-    """Raise where a number of scores or outputs grew that is no width."""
+    """Raise where uses contradict each other, or where what grew is no width."""
+    for name, each in structure.accounts.items():
+        if each.problem and name not in declared:
+            raise MutransferError(each.problem)
     for name, ratio in structure.strange.items():
         if name not in declared:
             raise MutransferError(

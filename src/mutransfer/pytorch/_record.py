@@ -110,6 +110,8 @@ def _ways(model: nn.Module, tries: list[Any]) -> list[Callable[[], _Way]]:
     parameters = sum(p.numel() for p in model.parameters())
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     entries = max((t.numel() for inputs in tries for t in tensors(inputs)), default=0)
+    if all(p.is_meta for p in model.parameters()):
+        return [*hollow, *real]
     if size > _LARGEST_REAL:
         has_numbers = all(p.device.type == "cpu" for p in model.parameters())
         return [*hollow, *(real if has_numbers else [])]
