@@ -43,7 +43,7 @@ def fate(walk: Walk, value: int) -> set[str]:
                 found.add("matrix")
             elif name == "mul" and _is_factor(walk, at, inputs):
                 found.add("factor")
-            elif name == "div" and inputs[0] == at and _is_factor(walk, at, inputs):
+            elif name == "div" and _is_factor(walk, at, inputs):
                 found.add("direction")
             elif name in {"cat", "stack"} and any(map(_grown(walk), operation.results)):
                 found.add("width")

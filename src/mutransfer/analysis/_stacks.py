@@ -88,7 +88,13 @@ def _counts(streams: Streams, joins: list[Join], stars: Stars) -> dict[int, int]
     longest: Counter[str] = Counter()
     for (_, kind), count in on_stream.items():
         longest[kind] = max(longest[kind], count)
-    return {v: max((longest[kind] for kind in kinds[v]), default=1) for v in values}
+    # A bare end is counted by all tensors of its branch, of which a whole network has many kinds.
+    return {
+        join.value: (max if join.signal.tensors else min)(
+            (longest[kind] for kind in kinds[join.value]), default=1
+        )
+        for join in joins
+    }
 
 
 def _holds_a_stack(streams: Streams, join: Join, counts: Mapping[int, int]) -> bool:

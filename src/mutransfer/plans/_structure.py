@@ -355,9 +355,14 @@ class _Reader:
                 continue
             if seen.setdefault(kind, walked) != walked:
                 continue
-            bare = want.kind == "own-factor" and want.signal.tensors is None
-            value = self._origin(finding, [])
-            yield from (bare and self._by_embedding(value, want, accounts)) or [want]
+            if want.kind != "own-factor" or want.signal.tensors is not None:
+                yield want
+                continue
+            together = self._by_embedding(finding, want, accounts)
+            if together is None:
+                yield want
+            elif seen.setdefault(together[0].signal.tensors, walked) == walked:
+                yield from together
 
     def _tied(self, accounts: Mapping[str, Account]) -> Iterator[Want]:
         """Yield the inputs of tied heads."""
@@ -381,20 +386,33 @@ class _Reader:
                 text=f"the head of {name}",
             )
 
-    def _by_embedding(self, value: int, want: Want, accounts: Mapping[str, Account]) -> list[Want]:
-        """Return the wants that let a tied embedding carry a factor of its look-ups.
+    def _by_embedding(
+        self, finding: Finding, want: Want, accounts: Mapping[str, Account]
+    ) -> list[Want] | None:
+        """Return the wants that let one embedding carry the factor of all its look-ups.
 
-        Its use as the head then has this factor, too, which the input of the head undoes.
+        The use of a tied one as the head then has this factor, too, which the input of the head
+        undoes.
         """
-        names = [n for w in self.walk.signals.ends(value) for n in self.names.get(w, ())]
-        if len(names) != 1 or accounts[names[0]].kind != "tied":
-            return []
-        account = accounts[names[0]]
-        walked = self._walked(self.matches[names[0]])[0]
-        allowed = [*self.walk.signals.users[value], *self._uses_as_matrix(walked)]
-        if self.walk.signals.of(value, allowed).tensors is None:
-            return []
+        ends = self.walk.signals.ends(self._origin(finding, []))
+        names = [name for walked in ends for name in self.names.get(walked, ())]
+        if len(names) != 1:
+            return None
+        account, (walked,) = accounts[names[0]], ends
+        values = [
+            self._origin(other, [])
+            for other in self.walk.findings
+            if math.isclose(other.ratio, finding.ratio)
+        ]
+        alike = [value for value in values if self.walk.signals.ends(value) == ends]
+        users = [op for value in alike for op in self.walk.signals.users[value]]
+        users += self._uses_as_matrix(walked) if account.kind == "tied" else []
+        signals = self.walk.signals.all_of([(value, users) for value in alike])
+        if any(signal.tensors is None for signal in signals):
+            return None
         carried = replace(want, signal=Signal(frozenset(names)), modules=())
+        if account.kind != "tied":
+            return [carried]
         inputs = self._head_inputs(names[0], account, kind="own-factor", ratio=1 / want.ratio)
         return [carried, *inputs]
 
