@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mutransfer.analysis import Use, Walk
 from tests.analysis.walking import (
     GROWN,
     causes,
@@ -19,6 +20,11 @@ from tests.analysis.walking import (
 )
 
 Run = Callable[..., Any]
+
+
+def contractions(walk: Walk, name: str = "w") -> list[Use]:
+    return [use for use in walk.uses[name] if use.kind == "contraction"]
+
 
 # A matrix (out, in), and one with the axes in the other order.
 OUT_IN: dict[str, Run] = {
@@ -49,19 +55,18 @@ OUT_IN: dict[str, Run] = {
 @pytest.mark.parametrize("run", OUT_IN.values(), ids=OUT_IN)
 def test_a_hidden_matrix_in_every_spelling(run: Run) -> None:
     walk = walked(of_weights(run, w=lambda n: (n, n)))
-    assert walk.uses["w"] and not walk.findings
-    for use in walk.uses["w"]:
-        assert use.kind == "contraction"
+    assert contractions(walk) and not walk.findings
+    for use in contractions(walk):
         assert use.fan is not None and use.fan[1] == 2 * use.fan[0]
         assert use.kept in ((GROWN,), ())
-    assert any(use.kept == (GROWN,) for use in walk.uses["w"])
+    assert any(use.kept == (GROWN,) for use in contractions(walk))
 
 
 @pytest.mark.parametrize(
     "run", [run for name, run in OUT_IN.items() if name not in {"halves", "row by row", "addmv"}]
 )
 def test_axes_of_a_hidden_matrix(run: Run) -> None:
-    use = only_use(walked(of_weights(run, w=lambda n: (n, n))))
+    (use,) = contractions(walked(of_weights(run, w=lambda n: (n, n))))
     assert (use.fan, use.summed, use.stays) == (GROWN, {1}, {0})
     assert use.growing == {0, 1}
 
@@ -69,8 +74,8 @@ def test_axes_of_a_hidden_matrix(run: Run) -> None:
 @pytest.mark.parametrize("run", OUT_IN.values(), ids=OUT_IN)
 def test_a_readout_in_every_spelling(run: Run) -> None:
     walk = walked(of_weights(run, w=lambda n: (4, n)))
-    assert {use.kept for use in walk.uses["w"]} == {()}
-    assert all(use.fan and use.fan[1] == 2 * use.fan[0] for use in walk.uses["w"])
+    assert {use.kept for use in contractions(walk)} == {()}
+    assert all(use.fan and use.fan[1] == 2 * use.fan[0] for use in contractions(walk))
     assert not walk.findings
 
 
@@ -110,16 +115,15 @@ VECTORS: dict[str, tuple[Run, bool]] = {
 @pytest.mark.parametrize(("run", "is_readout"), VECTORS.values(), ids=VECTORS)
 def test_a_vector_is_a_readout_or_a_gain(run: Run, is_readout: bool) -> None:
     walk = walked(of_weights(run, w=lambda n: (n,)))
-    assert {use.kind == "contraction" and use.fan is not None for use in walk.uses["w"]} == {
-        is_readout
-    }
+    assert bool(contractions(walk)) == is_readout
+    assert all(use.fan == GROWN and use.kept == () for use in contractions(walk))
 
 
 def test_a_mean_of_a_product_shrinks_and_is_noted() -> None:
     """The mean divides by the width once more than a readout's rate and scale do."""
     walk = walked(of_weights(lambda x, w: (x * w).mean(-1), w=lambda n: (n,)))
     assert output_ratio(walk) == pytest.approx(1 / 2)
-    assert only_use(walk).fan == GROWN
+    assert [use.fan for use in contractions(walk)] == [GROWN]
 
 
 @pytest.mark.parametrize(
@@ -185,9 +189,7 @@ def test_a_constant_matrix_over_the_width_is_neutral() -> None:
 def test_two_matrices_of_one_weight_are_both_summed() -> None:
     """A composed adapter: x (A B)^T, with a finite rank."""
     walk = walked(
-        of_weights(
-            lambda x, a, b: x @ (b @ a).t(), a=lambda n: (2, n), b=lambda n: (n, 2)
-        )
+        of_weights(lambda x, a, b: x @ (b @ a).t(), a=lambda n: (2, n), b=lambda n: (n, 2))
     )
     a, b = (walk.uses[name][-1] for name in "ab")
     assert (a.fan, a.kept, a.others_grow) == (GROWN, (), True)
@@ -223,9 +225,7 @@ def test_matrices_that_are_multiplied_entry_by_entry_are_joint() -> None:
 
 
 def test_a_gain_in_a_weight_is_no_matrix() -> None:
-    walk = walked(
-        of_weights(lambda x, w, g: x @ (w * g).t(), w=lambda n: (n, n), g=lambda n: (n,))
-    )
+    walk = walked(of_weights(lambda x, w, g: x @ (w * g).t(), w=lambda n: (n, n), g=lambda n: (n,)))
     assert only_use(walk, "w").kind == "contraction" and not only_use(walk, "w").is_joint
     assert (only_use(walk, "g").kind, only_use(walk, "g").fan) == ("vector", None)
 
@@ -249,12 +249,10 @@ def test_latents_that_are_compared_with_a_signal_are_a_readout() -> None:
 
 def test_experts_in_one_tensor() -> None:
     walk = walked(
-        of_weights(
-            lambda x, w: torch.einsum("bi,eoi->beo", x, w).sum(1), w=lambda n: (3, n, n)
-        )
+        of_weights(lambda x, w: torch.einsum("bi,eoi->beo", x, w).sum(1), w=lambda n: (3, n, n))
     )
     use = only_use(walk)
-    assert (use.fan, use.kept, use.summed) == (GROWN, (GROWN,), {2})
+    assert (use.fan, use.kept, use.summed) == (GROWN, ((24, 48),), {2})
 
 
 def test_grouped_products_of_matrices() -> None:
@@ -269,8 +267,9 @@ def test_grouped_products_of_matrices() -> None:
 
 def test_bilinear_sums_over_both_inputs() -> None:
     walk = walked(of_features(lambda m, x: m.both(x, x), both=lambda n: nn.Bilinear(n, n, n)))
-    fans = [use.fan for use in walk.uses["both.weight"] if use.kind == "contraction"]
-    assert fans and all(fan[1] in (2 * fan[0], 4 * fan[0]) for fan in fans if fan)
+    fans = [use.fan for use in contractions(walk, "both.weight") if use.fan]
+    assert fans and all(there == 4 * here for here, there in fans)
+    assert not walk.unknown
 
 
 # Channels that grow, groups, a transposed convolution or not: fan-in, what is kept.
@@ -288,7 +287,9 @@ CONVOLUTIONS: dict[str, tuple[Callable[[int], nn.Module], Any, tuple[Any, ...]]]
 
 @pytest.mark.parametrize(("layer", "fan", "kept"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolutions(layer: Callable[[int], nn.Module], fan: Any, kept: tuple[Any, ...]) -> None:
-    walk = walked(of_features(lambda m, x: m.layer(x[:, :, None, None].expand(-1, -1, 4, 4)), layer=layer))
+    walk = walked(
+        of_features(lambda m, x: m.layer(x[:, :, None, None].expand(-1, -1, 4, 4)), layer=layer)
+    )
     use = only_use(walk, "layer.weight")
     assert use.fan == fan or (fan and use.fan and use.fan[1] * fan[0] == use.fan[0] * fan[1])
     assert use.kept == kept
@@ -311,9 +312,7 @@ NORMALISED: dict[str, Run] = {
     "standard deviation": lambda w: (w - w.mean(1, keepdim=True)) / w.std(1, keepdim=True),
     "variance": lambda w: w * (w.var(1, keepdim=True) + 1e-6).rsqrt(),
     "layer norm": lambda w: F.layer_norm(w, w.shape[1:]),
-    "batch norm": lambda w: F.batch_norm(w[None].transpose(1, 2), None, None, training=True)[
-        0
-    ].t(),
+    "batch norm": lambda w: F.batch_norm(w[None].transpose(1, 2), None, None, training=True)[0].t(),
 }
 
 
@@ -331,11 +330,12 @@ def test_rows_of_unit_length_keep_the_size_of_features(name: str) -> None:
     assert not walk.findings
 
 
-@pytest.mark.parametrize("name", ["by the root mean square", "standard deviation", "layer norm"])
-def test_standardised_rows_grow_as_the_root_of_the_fan_in(name: str) -> None:
-    walk = walked(of_weights(lambda x, w: torch.tanh(x @ NORMALISED[name](w).t()), w=lambda n: (n, n)))
-    (finding,) = walk.findings
-    assert finding.ratio == pytest.approx(2**0.5)
+@pytest.mark.parametrize("name", ["standard deviation", "layer norm"])
+def test_standardised_rows_before_a_nonlinearity_are_noted(name: str) -> None:
+    walk = walked(
+        of_weights(lambda x, w: torch.tanh(x @ NORMALISED[name](w).t()), w=lambda n: (n, n))
+    )
+    assert [finding.place for finding in walk.findings] == ["tanh"]
 
 
 @pytest.mark.parametrize("hooked", [False, True])

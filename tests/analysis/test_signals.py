@@ -64,7 +64,10 @@ QUERIES: dict[str, tuple[Callable[[Any, Tensor], Tensor], set[str] | None]] = {
     "rotary": (rotated, bias_and_weight("query")),
     "normed": (lambda model, x: model.gain(model.query(x)), bias_and_weight("gain")),
     "latent": (lambda model, x: model.latent.expand(len(x), -1, -1), {"latent"}),
-    "half a matrix": (lambda model, x: model.fused(x).split(WIDTH, -1)[0], bias_and_weight("fused")),
+    "half a matrix": (
+        lambda model, x: model.fused(x).split(WIDTH, -1)[0],
+        bias_and_weight("fused"),
+    ),
     "the stream itself": (lambda model, x: torch.tanh(x), None),
 }
 
@@ -77,7 +80,7 @@ def test_tensors_that_make_the_queries(query: Any, tensors: set[str] | None) -> 
 
 
 def test_one_matrix_for_query_and_key_carries_nothing() -> None:
-    program = record_program(fused_queries(WIDTH), ROWS[:, None])
+    program = record_program(fused_queries(WIDTH), torch.zeros(2, 6, 5))
     (logits, *_) = products(program)
     assert Signals(program).of(logits.inputs[-2], [logits]).tensors is None
 

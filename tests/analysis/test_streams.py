@@ -9,10 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mutransfer as mt
-from mutransfer.analysis import Stars, stack_of
-from mutransfer.pytorch._record import record_program
 from mutransfer.tasks import gpt, mlp
-from tests.models import StagedResNet, gelu_by_hand, resnet
 from tests.analysis.walking import (
     WIDTH,
     Join,
@@ -24,6 +21,7 @@ from tests.analysis.walking import (
     stack,
     stacked,
 )
+from tests.models import StagedResNet, gelu_by_hand, resnet
 
 IMAGES, ROWS = torch.zeros(2, 3, 8, 8), torch.zeros(2, 5)
 
@@ -237,11 +235,8 @@ def test_counts_are_those_of_the_longest_stream() -> None:
     assert found.joins[-1].signal.tensors == {"blocks.5.down.weight"}
 
 
-def test_counts_of_one_depth_are_those_of_each_tensor() -> None:
-    program = record_program(gpt(16, 2))
-    assert set(stack_of(program, Stars(program.parameters, program.parameters)).counts.values()) == {
-        1
-    }
+def test_counts_do_not_need_another_depth() -> None:
+    assert set(stacked(gpt(16, 2)).counts.values()) == {4}
 
 
 DEEPER = {
