@@ -140,7 +140,7 @@ def test_branches(
     assert all(join.top <= join.end and join.stream < join.value for join in joins)
 
 
-def test_tensors_of_a_branch_within_a_branch_have_the_place_of_the_longer_run() -> None:
+def test_a_branch_within_a_branch_has_the_place_of_the_outer_one() -> None:
     layers: Layers = {"a": matrix, "b": matrix, "c": matrix}
     found = stacked(stack(nested, layers), stack(nested, layers, 4))
     assert {found.place[name].matrices for name in bias_and_weight("blocks.0.b")} == {3}

@@ -20,7 +20,6 @@ from tests.plans.role_cases import (
     MIXTURE,
     STACKS,
     WIDTH,
-    bottlenecks,
     planned,
 )
 

@@ -143,7 +143,9 @@ def test_heads_of_several_sizes_each_have_their_own_scale() -> None:
     plan = mt.plan(several_head_sizes(64, 3), several_head_sizes(32, 3))
     for i in range(3):
         query, up = (factors(plan, f"blocks.{i}.{name}.weight") for name in ("query", "up"))
-        assert query == pytest.approx((up[0] * 2**-0.5, up[1] * 2**-0.5, up[2] * 2**0.5, up[3] * 2**0.5))
+        assert query == pytest.approx(
+            (up[0] * 2**-0.5, up[1] * 2**-0.5, up[2] * 2**0.5, up[3] * 2**0.5)
+        )
 
 
 def test_heads_of_several_sizes_that_do_not_grow_need_nothing() -> None:

@@ -144,7 +144,7 @@ def test_a_reading_with_a_number_that_is_not_known(tmp_path: Path, meta: bool) -
     assert mt.Reading.from_json(text) == reading
 
 
-def test_readings_hold_a_pass_in_training_mode_where_tensors_are_used_in_it_alone() -> None:
+def test_readings_hold_a_pass_in_training_mode_where_it_uses_more() -> None:
     class Sometimes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
