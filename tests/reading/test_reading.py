@@ -75,7 +75,6 @@ UNSEEN = {
     "tensors.0.scale": "x",
     "tensors.0.shape": "ab",
     "tensors.0.name": 5,
-    "program.operations": [],
     "branches": [None, None],
 }
 
