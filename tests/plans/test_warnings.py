@@ -22,6 +22,7 @@ from tests.models import (
     identity,
     last,
     lazy_convolution,
+    looking_gpt,
     pair,
 )
 
@@ -65,15 +66,13 @@ def spared(spare: bool) -> mt.Plan:
     return mt.plan(make(512), make(256))
 
 
-def multiplied(number: Callable[[int], float], *, nonlinear: bool = False) -> mt.Plan:
-    """Plan a model that multiplies its outputs, or nonlinear features, by a number."""
+def multiplied(number: Callable[[int], float]) -> mt.Plan:
+    """Plan a model that multiplies its outputs by a number."""
 
     def make(width: int) -> nn.Module:
         def times(x: Tensor) -> Tensor:
             return number(width) * x
 
-        if nonlinear:
-            return pair(width, between=lambda x: times(x.tanh()))
         return pair(width, between=identity, after=times)
 
     return mt.plan(make(512), make(256))
@@ -103,6 +102,35 @@ DECLARED = {
     ),
     "blocks.*.down": ("blocks.*.mlp_norm.*", "blocks.*.up.*"),
 }
+
+
+def unreadable(x: Tensor) -> Tensor:
+    raise RuntimeError("this model runs elsewhere")
+
+
+def declared(look: Callable[[Tensor], Tensor]) -> mt.Plan:
+    """Plan a model with declared branches, which may not run here."""
+    branches = {
+        f"gpt.{end}": tuple(f"gpt.{name}" for name in names) for end, names in DECLARED.items()
+    }
+    model, base = (looking_gpt(look, width, 2) for width in (32, 16))
+    return mt.plan(model, base, branches=branches)
+
+
+def beside(number: int) -> mt.Plan:
+    """Plan a matrix over the width and a number of features of the data."""
+
+    def make(width: int) -> nn.Module:
+        return Net(
+            lambda m, x: m.readout(torch.relu(m.mix(torch.cat([m.stem(x), x[:, :number]], 1)))),
+            stem=nn.Linear(5, width),
+            mix=nn.Linear(width + number, width),
+            readout=nn.Linear(width, 3),
+        )
+
+    return mt.plan(make(512), make(256))
+
+
 CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "small-width": (lambda: planned(wide=128), lambda: planned(wide=256)),
     "small-depth": (lambda: planned(deep=1, deeper=2), lambda: planned(deep=2, deeper=2)),
@@ -119,14 +147,11 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "unproven-recurrent": (lambda: recurrent(nn.GRU), lambda: recurrent(None)),
     "unproven-state-space": (lambda: scanned("A_log"), lambda: scanned("decay")),
     "unused": (lambda: spared(True), lambda: spared(False)),
-    "declared-branches": (lambda: planned(branches=DECLARED), lambda: planned()),
+    "declared-branches": (lambda: declared(unreadable), lambda: declared(identity)),
+    "mixed-fan-in": (lambda: beside(3), lambda: beside(0)),
     "own-factor": (
         lambda: multiplied(lambda width: width**-0.5),
         lambda: multiplied(lambda width: 3.0),
-    ),
-    "own-factor-left": (
-        lambda: multiplied(lambda width: width**-0.5, nonlinear=True),
-        lambda: multiplied(lambda width: 3.0, nonlinear=True),
     ),
     "eps-floor": (lambda: planned(rule="mup, without eps"), lambda: planned(rule="mup")),
     "decay-mode": (

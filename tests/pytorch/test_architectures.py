@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import mutransfer as mt
-from mutransfer.pytorch import trace
+from mutransfer.analysis import Stars, stack_of
+from mutransfer.pytorch._record import record_program
 from mutransfer.rules import Place, Role
 from tests.factors import factors
 from tests.models import (
@@ -24,9 +25,11 @@ TOKENS = torch.zeros(2, 6, dtype=torch.long)
 
 def test_branches_of_the_encoder_count_as_those_of_the_decoder() -> None:
     model, base = EncoderDecoder(32, 6), EncoderDecoder(16, 2)
-    assert len(trace(base).branches) == 6 and {
-        branch.matrices for branch in trace(base).branches
-    } == {2}
+    programs = [record_program(each) for each in (base, model)]
+    found = stack_of(programs[0], Stars(*(each.parameters for each in programs)))
+    assert [join.matrices for join in found.joins] == [2] * 6
+    assert {found.counts[f"{name}.1.out.weight"] for name in ("decoder", "cross")} == {2}
+    assert found.counts["encoder.1.out.weight"] == 2
     plan = mt.plan(model, base)
     assert plan.depth == (6, 18) and plan.rule == "completep"
     for stack in ("encoder", "decoder", "cross"):

@@ -28,7 +28,7 @@ from torch.utils.checkpoint import checkpoint
 import mutransfer as mt
 from mutransfer.rules import family, parametrization
 from mutransfer.tasks import gpt
-from tests.models import OnePlus, Residual, Unfoldable, UnfoldableBlock, skips
+from tests.models import NormWithoutGain, OnePlus, Residual, Unfoldable, UnfoldableBlock, skips
 
 ROOT = Path(__file__).parents[2]
 TOKENS = torch.randint(11, (4, 6), generator=torch.Generator().manual_seed(0))
@@ -36,7 +36,6 @@ SHARED = nn.GELU()
 LR, EPS, DECAY = 0.01, 1e-2, 0.5
 LINES = (
     "norm times 2^-1 (1)",
-    "blocks.*.query_norm times 2^-0.5 (4)",
     "blocks.*.end times 2^-0.5 (4)",
     "blocks.*.act times 2^-0.5 (4)",
 )
@@ -45,6 +44,14 @@ LINES = (
 def gelu_branches(depth: int) -> nn.Module:
     """Build residual branches that end in an activation."""
     return Residual(16, depth, lambda n: nn.Sequential(nn.Linear(n, n), nn.GELU()))
+
+
+def normed_keys(width: int) -> nn.Module:
+    """Build a block whose queries and keys come from norms without a gain."""
+    block = UnfoldableBlock(width)
+    block.key = nn.Sequential(block.key, nn.Unflatten(-1, (2, -1)), NormWithoutGain(width // 2))
+    block.key.append(nn.Flatten(-2))
+    return block
 
 
 def new(**by_hand: float) -> nn.Module:
@@ -108,10 +115,10 @@ UNCARRIED: dict[str, tuple[Callable[[int, int], nn.Module], Tensor | None, str]]
         None,
         r"token\.weight is also the head.*or let norm have .*hooks=True",
     ),
-    "queries": (
-        lambda width, depth: nn.Sequential(nn.Linear(5, width), UnfoldableBlock(width)),
+    "queries and keys": (
+        lambda width, depth: nn.Sequential(nn.Linear(5, width), normed_keys(width)),
         SEQUENCES,
-        r"let 1\.query_norm have",
+        r"let 1\.(query|key)_norm have",
     ),
 }
 
@@ -139,13 +146,23 @@ def test_a_signal_that_no_module_puts_out_alone_is_refused(end: str, hooks: bool
 
 
 def test_hooks_are_on_the_modules_of_their_signals_and_in_the_table() -> None:
-    ends = ("query_norm", "end", "act")
+    ends = ("end", "act")
     expected = {f"blocks.{i}.{end}": 2**-0.5 for i in range(4) for end in ends} | {"norm": 0.5}
     hooks = planned().forward
     assert {name: hook.factor for name, hook in hooks.items()} == pytest.approx(expected)
     assert all(hook.module == name and hook.reasons for name, hook in hooks.items())
     shown = {line for line in str(planned()).splitlines() if line.startswith("forward hook")}
     assert shown == {f"forward hook (plan.attach): output of {line}" for line in LINES}
+
+
+def test_keys_carry_what_queries_behind_a_norm_without_a_gain_cannot() -> None:
+    for i in range(4):
+        query, key, value = (
+            planned()[f"blocks.{i}.{name}.weight"] for name in ("query", "key", "value")
+        )
+        assert query.factor("init") == value.factor("init")
+        assert key.factor("init") == pytest.approx(2**-0.5 * value.factor("init"))
+        assert key.factor("lr") == pytest.approx(2**-0.5 * value.factor("lr"))
 
 
 @pytest.mark.parametrize("what", ["initialize", "param_groups", "clip_grad_norm_", "audit"])

@@ -53,9 +53,9 @@ def experts_read(plan: mt.Plan) -> bool:
 
 
 def stages_read(plan: mt.Plan) -> bool:
-    """A projected block adds no branch: 3 in the base, 7 in the model."""
-    ends = [init_and_rate(plan, f"stages.{i}.norms.1.weight") for i in ("0.0", "1.1")]
-    return ends == [(3 / 7, 3 / 7)] * 2
+    """Blocks beside a projection count: 4 branches in the base, 8 in the model."""
+    ends = [init_and_rate(plan, f"stages.{i}.norms.1.weight") for i in ("0.0", "1.0", "1.1")]
+    return ends == [(1 / 2, 1 / 2)] * 3 and plan.depth == (4, 8)
 
 
 CASES: dict[str, Case] = {
@@ -91,12 +91,17 @@ CASES: dict[str, Case] = {
         grow=DEEPER,
         correct=never,
     ),
-    "blocks under checkpoint": Case(
-        make=residual(lambda m, block, x: x + remat(block, x)),
-        grow=DEEPER,
-        correct=ends_halved,
-        refuse=False,
-    ),
+    **{
+        f"blocks under checkpoint{', reentrant' * reentrant}": Case(
+            make=residual(
+                lambda m, block, x, how=reentrant: x + checkpoint(block, x, use_reentrant=how)
+            ),
+            grow=DEEPER,
+            correct=ends_halved,
+            refuse=False,
+        )
+        for reentrant in (False, True)
+    },
     "whole blocks under checkpoint": Case(
         make=residual(lambda m, block, x: remat(lambda y: y + block(y), x)),
         grow=DEEPER,
@@ -111,9 +116,15 @@ CASES: dict[str, Case] = {
         grow=DEEPER,
         correct=ends_halved,
     ),
-    "stages with projections": Case(
-        make=partial(StagedResNet, inplace=True), grow=(2, 2), correct=stages_read, refuse=False
-    ),
+    **{
+        f"stages with projections{', in place' * inplace}": Case(
+            make=partial(StagedResNet, inplace=inplace),
+            grow=(2, 2),
+            correct=stages_read,
+            refuse=False,
+        )
+        for inplace in (False, True)
+    },
     "head dimension grows": Case(
         make=attention(library), inputs=SEQUENCES, correct=QUERY_CARRIES, refuse=False
     ),

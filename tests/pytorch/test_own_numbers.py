@@ -82,6 +82,7 @@ TRAINED = [
     ("head input", "1/sqrt(width)", "over", True),
     ("logits", "1/width", "times", True),
     ("activation", "1/width", "times", False),
+    ("function", "1/width", "times", False),
 ]
 
 
@@ -125,6 +126,17 @@ def test_the_carrying_tensors_undo_it_exactly(
         assert factors(plan, name) == pytest.approx(undone(ordinary, name, undo), rel=1e-12)
 
 
+@pytest.mark.parametrize(("number", "base"), [(0.25, 0.5), (3.0, 1.0)])
+def test_a_number_behind_a_function_is_undone_by_the_next_matrix(
+    number: float, base: float
+) -> None:
+    """Its weight carries it, and not its bias, which the number does not multiply."""
+    plan, ordinary = planned("function", number, base)
+    for name in plan.tensors:
+        undo = base / number if name == "head.weight" else 1.0
+        assert factors(plan, name) == pytest.approx(undone(ordinary, name, undo), rel=1e-12)
+
+
 def assert_equal_but_for_reasons(plan: mt.Plan, other: mt.Plan) -> None:
     for name, tensor in plan.tensors.items():
         assert replace(tensor, reasons=()) == replace(other[name], reasons=())
@@ -155,11 +167,13 @@ def test_a_number_of_one_in_the_base_alone_is_undone() -> None:
 
 
 @pytest.mark.parametrize(("number", "base"), [(0.25, 0.5), (3.0, 1.0)])
-def test_a_number_that_nothing_can_undo_is_left_with_a_warning(number: float, base: float) -> None:
-    plan, ordinary = planned("function", number, base)
-    (warning,) = [warning for warning in plan.warnings if warning.id == "own-factor-left"]
-    assert f"by {number:g}" in warning.text
-    assert all(factors(plan, name) == factors(ordinary, name) for name in plan.tensors)
+def test_a_number_that_nothing_can_undo_is_refused(number: float, base: float) -> None:
+    """The head that follows is the embedding, too, and the function has a scale of its own."""
+    with pytest.raises(
+        mt.MutransferError,
+        match=r"token\.weight is also the head.*put a norm with a gain before the head",
+    ):
+        planned("function", number, base, tied=True)
 
 
 def test_a_change_of_sign_is_refused() -> None:

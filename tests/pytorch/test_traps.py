@@ -220,15 +220,16 @@ BRANCHES: dict[str, Case] = {
     "standardised last weights": Case(
         make=residual(block=partial(relu_block, last=lambda n: Standardised(n, n))),
         grow=DEEPER,
-        correct=never,
+        correct=ends_halved,
+        refuse=False,
     ),
     "weight norm on the last layer": Case(
         make=residual(block=partial(relu_block, last=weight_norm)),
         grow=DEEPER,
-        axes={"*.original1": ("out", "in")},
         correct=lambda plan: (
             init_and_rate(plan, "blocks.0.down.parametrizations.weight.original0") == (0.5, 0.5)
         ),
+        refuse=False,
     ),
     "last layer used in the stem too": Case(make=last_layer_shared, grow=DEEPER, correct=never),
     **{n: Case(make=residual(join), grow=DEEPER, correct=never) for n, join in JOINS.items()},

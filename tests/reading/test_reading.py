@@ -60,7 +60,8 @@ def test_text_that_is_no_reading_is_refused(text: Any) -> None:
         mt.Reading.from_json(text)
 
 
-DAMAGES = {"tensors": 5, "branches": None, "attention": [3], "factors": [[1.0]], "head_dims": 4}
+DAMAGES: dict[str, Any] = {"tensors": 5, "branches": 3, "recurrent": 4, "program": [[1.0]]}
+DAMAGES |= {"program.operations": None, "program.values.0.0": None, "training": "yes"}
 DAMAGES |= {"tensors.0.shape": None, "tensors.0.layer": 3, "tensors.0.axes": 5}
 
 
@@ -74,7 +75,6 @@ UNSEEN = {
     "tensors.0.scale": "x",
     "tensors.0.shape": "ab",
     "tensors.0.name": 5,
-    "factors": [["x", None, None]],
     "branches": [None, None],
 }
 

@@ -258,9 +258,9 @@ def plan(
             expert where the number of experts grows, and of active ones with it.
         roles: Roles that cannot be read off the model, by name pattern:
             {"*.gate.weight": "router", "*.lora_A.*": "lora-a"}.
-        branches: Residual branches of a model that cannot be traced, because it branches on the
-            values of its data: patterns of the modules that end a branch, each with patterns of all
-            tensors in its branch; a star is the number of a layer. {} if there are none.
+        branches: Residual branches of a model that cannot run on the CPU: patterns of the modules
+            that end a branch, each with patterns of all tensors in its branch; a star is the number
+            of a layer. {} if there are none.
         hooks: True if a multiplier that no learned tensor can carry may become a forward hook on a
             module, which `Plan.attach` puts there. Without, such a model is refused.
 

@@ -34,7 +34,7 @@ def read(
         model: The model, or a function that builds it.
         example_inputs: As in `plan`, like the arguments after it.
         axes: Axes of parameters that no rule knows, by name pattern.
-        branches: Residual branches of a model that cannot be traced.
+        branches: Residual branches of a model that cannot run on the CPU.
 
     Returns:
         The reading; `Reading.to_json` keeps it without the weights.
