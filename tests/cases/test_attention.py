@@ -164,7 +164,7 @@ SIZES = {
     ),
     "bilinear": attends(
         soft(lambda m, q, k: q @ m.w @ k.mT * root(q)),
-        {"w": HIDDEN}, refuse=True,
+        {"w": CARRIES}, refuse=True,
         w=lambda w: nn.Parameter(torch.randn(w // 2, w // 2)),
     ),
     "linear attention": attends(
@@ -291,7 +291,7 @@ QUERIES = {
             inp=nn.Linear(10, w), q=square(w), k=nn.Linear(w, 8), v=nn.Linear(w, 8), o=square(w),
             head=nn.Linear(w, 3),
         ),
-        right={"q.weight": HIDDEN, "k.weight": NARROW, "v.weight": NARROW, "o.weight": HIDDEN},
+        right={"q.weight": HIDDEN, "k.weight": (1 / 2, 1 / 4), "v.weight": (1 / 2, 1 / 4), "o.weight": HIDDEN},
         inputs=SEQUENCES,
     ),
     "latent queries and keys": Family(
