@@ -1,0 +1,515 @@
+"""Reparametrised weights, own factors, mixed fan-ins, tied heads, adapters and experts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import spectral_norm as old_spectral_norm
+
+from tests.cases.families import (
+    HIDDEN,
+    IMAGES,
+    INPUT,
+    NARROW,
+    READOUT,
+    ROWS,
+    SCALAR,
+    SEQUENCES,
+    VECTOR,
+    WORDS,
+    Factors,
+    Family,
+    wrong,
+)
+from tests.models import Net, square
+
+
+def old_weight_norm(layer: nn.Module) -> nn.Module:
+    from torch.nn.utils import weight_norm
+
+    return weight_norm(layer)
+
+
+def network(layer: Callable[[int, int], nn.Module], right: dict[str, str | Factors], **kw: Any) -> Family:
+    """Three layers of one kind."""
+    return Family(
+        make=lambda w: nn.Sequential(
+            layer(10, w), nn.ReLU(), layer(w, w), nn.ReLU(), layer(w, 5)
+        ),
+        right=right, inputs=ROWS, **kw,
+    )
+
+
+class Standard(nn.Linear):
+    """Weight standardisation, with a number of the fan-in and a gain."""
+
+    def __init__(self, i: int, o: int, power: float = 0.0, gain: bool = True) -> None:
+        super().__init__(i, o)
+        self.power, self.gain = power, nn.Parameter(torch.ones(o, 1)) if gain else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.weight
+        w = (w - w.mean(1, keepdim=True)) / (w.std(1, keepdim=True) + 1e-6)
+        w = w * w.shape[1] ** self.power
+        return F.linear(x, w if self.gain is None else w * self.gain, self.bias)
+
+
+class Scaled(nn.Linear):
+    """A linear layer whose weight is multiplied by a power of its fan-in."""
+
+    def __init__(self, i: int, o: int, power: float = -0.5, bias: bool = True) -> None:
+        super().__init__(i, o, bias)
+        self.power = power
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.weight.shape[1] ** self.power, self.bias)
+
+
+class Centred(nn.Module):
+    def forward(self, w: Tensor) -> Tensor:
+        return w - w.mean(1, keepdim=True)
+
+
+class Masked(nn.Module):
+    def forward(self, w: Tensor) -> Tensor:
+        return w * torch.ones_like(w).tril()
+
+
+class Skew(nn.Module):
+    def forward(self, w: Tensor) -> Tensor:
+        return w.triu(1) - w.triu(1).mT
+
+
+def parametrized(parametrization: Callable[[], nn.Module]) -> Callable[[int, int], nn.Module]:
+    def layer(i: int, o: int) -> nn.Module:
+        made = nn.Linear(i, o)
+        parametrize.register_parametrization(made, "weight", parametrization())
+        return made
+
+    return layer
+
+
+PLAIN = {"0.weight": INPUT, "2.weight": HIDDEN, "4.weight": READOUT}
+G, V = "parametrizations.weight.original0", "parametrizations.weight.original1"
+ORIGINAL = "parametrizations.weight.original"
+REPARAMETRISED = {
+    "weight norm": network(
+        lambda i, o: parametrizations.weight_norm(nn.Linear(i, o)),
+        # |v| grows as sqrt(fan_in), so that the gain of features is free; that of the readout is not.
+        {f"0.{G}": VECTOR, f"0.{V}": INPUT, f"2.{G}": (1.0, 1.0), f"4.{G}": (1 / 2, 1 / 2)},
+    ),
+    "weight norm, one gain": network(
+        lambda i, o: parametrizations.weight_norm(nn.Linear(i, o), dim=None), {}, refuse=True
+    ),
+    "spectral norm": network(
+        lambda i, o: parametrizations.spectral_norm(nn.Linear(i, o)), {}, refuse=True
+    ),
+    "spectral norm, before": network(
+        lambda i, o: old_spectral_norm(nn.Linear(i, o)), {}, refuse=True
+    ),
+    "centred": network(
+        parametrized(Centred), {f"2.{ORIGINAL}": HIDDEN, f"4.{ORIGINAL}": READOUT}
+    ),
+    "masked": network(
+        parametrized(Masked), {f"2.{ORIGINAL}": HIDDEN, f"4.{ORIGINAL}": READOUT}
+    ),
+    "standardised": Family(
+        make=lambda w: nn.Sequential(
+            nn.Linear(10, w), Standard(w, w), nn.ReLU(), Standard(w, w), nn.ReLU(), nn.Linear(w, 5)
+        ),
+        right={"1.gain": (1 / 2, 1 / 2), "3.gain": (1 / 2, 1 / 2), "5.weight": READOUT}, inputs=ROWS,
+    ),
+    "standardised, 1/sqrt(fan_in)": Family(
+        make=lambda w: nn.Sequential(
+            nn.Linear(10, w), Standard(w, w, -0.5), nn.ReLU(), nn.Linear(w, 5)
+        ),
+        right={"1.gain": VECTOR, "3.weight": READOUT}, inputs=ROWS,
+    ),
+    "standardised, no gain": Family(
+        make=lambda w: nn.Sequential(
+            nn.Linear(10, w), Standard(w, w, -0.5, gain=False), nn.ReLU(), nn.Linear(w, 5)
+        ),
+        right={"3.weight": READOUT}, inputs=ROWS,
+    ),
+    "standardised, no gain, before a norm": Family(
+        make=lambda w: nn.Sequential(
+            nn.Linear(10, w), Standard(w, w, 0.0, gain=False), nn.LayerNorm(w), nn.Linear(w, 5)
+        ),
+        right={"2.weight": VECTOR, "3.weight": READOUT}, inputs=ROWS,
+    ),
+    "NTK": network(
+        Scaled, {"0.weight": INPUT, "2.weight": (1.0, 1 / 2), "4.weight": (1 / 2, 1 / 2)}
+    ),
+    "1/fan_in": network(
+        lambda i, o: Scaled(i, o, -1.0),
+        {"0.weight": INPUT, "2.weight": (2.0, 1.0), "4.weight": (1.0, 1.0)},
+    ),
+    "gain of each output": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(F.linear(torch.relu(m.a(x)), m.w * m.g[:, None]))),
+            a=nn.Linear(10, w), c=nn.Linear(w, 3), w=nn.Parameter(torch.randn(w, w) * w**-0.5),
+            g=nn.Parameter(torch.ones(w)),
+        ),
+        right={"w": HIDDEN, "g": VECTOR, "c.weight": READOUT}, inputs=ROWS,
+    ),
+    "gain of each input": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(F.linear(torch.relu(m.a(x)), m.w * m.g))),
+            a=nn.Linear(10, w), c=nn.Linear(w, 3), w=nn.Parameter(torch.randn(w, w) * w**-0.5),
+            g=nn.Parameter(torch.ones(w)),
+        ),
+        right={"w": HIDDEN, "g": VECTOR, "c.weight": READOUT}, inputs=ROWS,
+    ),
+    "product of two matrices": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(F.linear(torch.relu(m.a(x)), m.w * m.v))),
+            a=nn.Linear(10, w), c=nn.Linear(w, 3), w=nn.Parameter(torch.randn(w, w) * w**-0.5),
+            v=nn.Parameter(torch.randn(w, w)),
+        ),
+        right=None, inputs=ROWS,
+    ),
+    "base plus update of finite rank": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(F.linear(torch.relu(m.a(x)), m.w + m.u @ m.v))),
+            a=nn.Linear(10, w), c=nn.Linear(w, 3), w=nn.Parameter(torch.randn(w, w) * w**-0.5),
+            u=nn.Parameter(torch.randn(w, 4)), v=nn.Parameter(torch.randn(4, w)),
+        ),
+        right={"w": HIDDEN, "u": INPUT, "v": NARROW, "c.weight": READOUT}, inputs=ROWS,
+    ),
+    "kronecker factors": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(F.linear(torch.relu(m.a(x)), torch.kron(m.u, m.v)))),
+            a=nn.Linear(10, w), c=nn.Linear(w, 3), u=nn.Parameter(torch.randn(w // 4, w // 4)),
+            v=nn.Parameter(torch.randn(4, 4)),
+        ),
+        right={"u": HIDDEN}, inputs=ROWS, refuse=True,
+    ),
+}
+
+
+def own(step: Callable[[Any, Tensor], Tensor], right: dict[str, str | Factors], **kw: Any) -> Family:
+    """Two layers, with the model's own number after the first or before the last."""
+    return Family(
+        make=lambda w: Net(step, a=nn.Linear(10, w), b=square(w, False), c=nn.Linear(w, 3, False)),
+        right=right, inputs=ROWS, **kw,
+    )
+
+
+OWN = {
+    "times sqrt(d) of an embedding": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(m.b(m.e(x) * w**0.5))), e=nn.Embedding(12, w), b=square(w),
+            c=nn.Linear(w, 3),
+        ),
+        right={"e.weight": (1 / 2, 1 / 2), "b.weight": HIDDEN}, inputs=WORDS,
+    ),
+    "1/d on the logits": own(
+        lambda m, x: m.c(torch.relu(m.b(torch.relu(m.a(x))))) / m.b.in_features,
+        {"b.weight": HIDDEN, "c.weight": (1.0, 1.0)},
+    ),
+    "1/d on the features": own(
+        lambda m, x: m.c(torch.relu(m.b(torch.relu(m.a(x)))) / m.b.in_features),
+        {"b.weight": HIDDEN, "c.weight": (1.0, 1.0)}, refuse=True,
+    ),
+    "1/sqrt(d) under tanh": own(
+        lambda m, x: m.c(torch.tanh(m.b(torch.relu(m.a(x))) / m.b.in_features**0.5)),
+        {"b.weight": (1.0, 1 / 2), "c.weight": READOUT},
+    ),
+    "a number in a tensor": own(
+        lambda m, x: m.c(torch.tanh(m.b(torch.relu(m.a(x))) / torch.tensor(m.b.in_features).sqrt())),
+        {"b.weight": (1.0, 1 / 2), "c.weight": READOUT},
+    ),
+    "a number by division of ones": own(
+        lambda m, x: m.c(torch.tanh(m.b(torch.relu(m.a(x))) / torch.ones_like(x[0, 0] * m.b.weight[0]).sum())),
+        {"b.weight": (2.0, 1.0), "c.weight": READOUT}, refuse=True,
+    ),
+    "drop path in training": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(m.a(x) + _dropped(m, m.b(torch.relu(m.a(x))), w)),
+            a=nn.Linear(10, w), b=square(w), c=nn.Linear(w, 3),
+        ),
+        right={"b.weight": HIDDEN, "c.weight": READOUT}, inputs=ROWS,
+    ),
+    "root of a sum of squares": own(
+        lambda m, x: (lambda h: m.c(h / h.pow(2).sum(-1, keepdim=True).sqrt()))(m.b(torch.relu(m.a(x)))),
+        {"b.weight": HIDDEN, "c.weight": (1 / 2, 1 / 2)},
+    ),
+    "unit vectors times sqrt(d)": own(
+        lambda m, x: m.c(F.normalize(m.b(torch.relu(m.a(x))), dim=-1) * m.b.in_features**0.5),
+        {"b.weight": HIDDEN, "c.weight": READOUT},
+    ),
+    "softmax of features": own(
+        lambda m, x: m.c(m.b(torch.relu(m.a(x))).softmax(-1)),
+        {"b.weight": HIDDEN, "c.weight": (1.0, 1.0)},
+    ),
+    "mean of features": own(
+        lambda m, x: m.c(torch.relu(m.b(torch.relu(m.a(x)))) - m.a(x).mean(-1, keepdim=True)),
+        {"b.weight": HIDDEN, "c.weight": READOUT},
+    ),
+    "fourier features of a growing number": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(m.b((x @ torch.ones(10, w)).cos()))), b=square(w),
+            c=nn.Linear(w, 3),
+        ),
+        right={"b.weight": HIDDEN, "c.weight": READOUT}, inputs=ROWS,
+    ),
+    "sinusoids added": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(m.b(m.a(x) + torch.arange(w).float().sin()))),
+            a=nn.Linear(10, w), b=square(w), c=nn.Linear(w, 3),
+        ),
+        right={"a.weight": INPUT, "b.weight": HIDDEN, "c.weight": READOUT}, inputs=ROWS,
+    ),
+}
+
+
+def _dropped(m: Any, x: Tensor, width: int) -> Tensor:
+    keep = 1 - 0.1 * width / 64
+    return x * torch.bernoulli(torch.full((len(x), 1), keep)) / keep if m.training else x
+
+
+def tied(run: Callable[..., Any], right: dict[str, str | Factors], **parts: Any) -> Family:
+    def make(w: int) -> nn.Module:
+        made = {n: part(w) for n, part in parts.items()}
+        return Net(
+            lambda m, ids: run(m, m.norm(torch.relu(m.b(m.e(ids))))),
+            e=nn.Embedding(12, w), b=square(w), norm=nn.LayerNorm(w), **made,
+        )
+
+    return Family(make=make, right={"e.weight": (1.0, 1.0)} | right, inputs=WORDS)
+
+
+CARRIED = {"norm.weight": (1 / 4, 1 / 4), "norm.bias": (1 / 4, 1 / 4)}
+TIED = {
+    "linear": tied(lambda m, h: F.linear(h, m.e.weight), CARRIED),
+    "matmul": tied(lambda m, h: h @ m.e.weight.t(), CARRIED),
+    "einsum": tied(lambda m, h: torch.einsum("btd,vd->btv", h, m.e.weight), CARRIED),
+    "with a bias": tied(
+        lambda m, h: F.linear(h, m.e.weight, m.v), CARRIED | {"v": SCALAR},
+        v=lambda w: nn.Parameter(torch.zeros(12)),
+    ),
+    "times 1/sqrt(d)": tied(
+        lambda m, h: F.linear(h * h.shape[-1] ** -0.5, m.e.weight), {"norm.weight": (1 / 2, 1 / 2)}
+    ),
+    "times 1/d": tied(lambda m, h: F.linear(h, m.e.weight) / h.shape[-1], {"norm.weight": VECTOR}),
+    "through a projection": tied(
+        lambda m, h: F.linear(m.p(h), m.e.weight), {"p.weight": (1 / 8, 1 / 16), "norm.weight": VECTOR},
+        p=square,
+    ),
+    "and rescaled": tied(
+        lambda m, h: F.linear(h, m.e.weight) * m.s, CARRIED | {"s": SCALAR},
+        s=lambda w: nn.Parameter(torch.ones(())),
+    ),
+    "of part of the rows": tied(lambda m, h: F.linear(h, m.e.weight[:6]), CARRIED),
+}
+
+
+def mixed(run: Callable[..., Any], right: dict[str, str | Factors] | None, **parts: Any) -> Family:
+    return Family(
+        make=lambda w: Net(run, a=nn.Linear(10, w), **{n: p(w) for n, p in parts.items()}),
+        right=right, inputs=ROWS,
+    )
+
+
+def beside(extra: int, out: int = 0) -> Callable[[int], nn.Module]:
+    return lambda w: nn.Linear(w + extra, out or w)
+
+
+MIXED = {
+    "features beside data": mixed(
+        lambda m, x: m.c(torch.relu(m.b(torch.cat([torch.relu(m.a(x)), x], -1)))),
+        {"b.weight": HIDDEN, "c.weight": READOUT}, b=beside(10), c=lambda w: nn.Linear(w, 3),
+    ),
+    "data beside features": mixed(
+        lambda m, x: m.c(torch.relu(m.b(torch.hstack([x, torch.relu(m.a(x))])))),
+        {"b.weight": HIDDEN, "c.weight": READOUT}, b=beside(10), c=lambda w: nn.Linear(w, 3),
+    ),
+    "readout of both": mixed(
+        lambda m, x: m.c(torch.cat([torch.relu(m.a(x)), x], -1)), {"c.weight": READOUT},
+        c=beside(10, 3),
+    ),
+    "a constant beside features": mixed(
+        lambda m, x: m.c(F.pad(torch.relu(m.a(x)), (0, 1), value=1.0)), {"c.weight": READOUT},
+        c=beside(1, 3),
+    ),
+    "two widths": mixed(
+        lambda m, x: m.c(torch.cat([torch.relu(m.a(x)), torch.tanh(m.b(x))], -1)),
+        {"c.weight": READOUT, "b.weight": INPUT}, b=lambda w: nn.Linear(10, 2 * w),
+        c=lambda w: nn.Linear(3 * w, 3),
+    ),
+    "dense concatenations": mixed(
+        lambda m, x: _dense(m, torch.relu(m.a(x))), {"b.weight": HIDDEN, "c.weight": READOUT},
+        b=lambda w: nn.Linear(w, w), c=lambda w: nn.Linear(2 * w, 3),
+    ),
+}
+
+
+def _dense(m: Any, h: Tensor) -> Tensor:
+    return m.c(torch.cat([h, torch.relu(m.b(h))], -1))
+
+
+class Experts(nn.Module):
+    """Experts of one tensor each, in many forms."""
+
+    def __init__(self, w: int, how: str) -> None:
+        super().__init__()
+        self.how, self.inp, self.head = how, nn.Linear(10, w), nn.Linear(w, 3)
+        self.router = nn.Linear(w, 4, bias=False)
+        self.up = nn.Parameter(torch.randn(4, w, 2 * w) * w**-0.5)
+        self.down = nn.Parameter(torch.randn(4, 2 * w, w) * w**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inp(x)
+        return self.head(h + getattr(self, self.how)(torch.tanh(h)))
+
+    def bmm(self, h: Tensor) -> Tensor:
+        y = torch.relu(torch.bmm(h.expand(4, -1, -1), self.up))
+        return torch.einsum("ebd,be->bd", torch.bmm(y, self.down), self.router(h).softmax(-1))
+
+    def einsum(self, h: Tensor) -> Tensor:
+        y = torch.relu(torch.einsum("bd,edf->bef", h, self.up))
+        return torch.einsum("bef,efd,be->bd", y, self.down, self.router(h).softmax(-1))
+
+    def gathered(self, h: Tensor) -> Tensor:
+        weight, index = self.router(h).softmax(-1).max(-1)
+        y = torch.relu(torch.einsum("bd,bdf->bf", h, self.up[index]))
+        return torch.einsum("bf,bfd->bd", y, self.down[index]) * weight[:, None]
+
+    def loop(self, h: Tensor) -> Tensor:
+        weights, chosen = self.router(h).softmax(-1).topk(2)
+        out = torch.zeros_like(h)
+        for i in range(4):
+            rows, slot = torch.where(chosen == i)
+            y = torch.relu(h[rows] @ self.up[i]) @ self.down[i]
+            out.index_add_(0, rows, y * weights[rows, slot, None])
+        return out
+
+    def sigmoids(self, h: Tensor) -> Tensor:
+        gates = self.router(h).sigmoid()
+        return sum(gates[:, i, None] * (torch.relu(h @ self.up[i]) @ self.down[i]) for i in range(4))
+
+
+ROUTED = {"up": HIDDEN, "down": HIDDEN, "router.weight": (1 / 4, 1 / 4), "head.weight": READOUT}
+EXPERTS = {
+    how: Family(make=lambda w, how=how: Experts(w, how), inputs=ROWS, right=ROUTED)
+    for how in ("bmm", "einsum", "gathered", "loop")
+} | {
+    "sigmoids": Family(
+        make=lambda w: Experts(w, "sigmoids"), inputs=ROWS, right=ROUTED | {"router.weight": NARROW}
+    )
+}
+CONVOLUTIONS = {
+    "depthwise": Family(
+        make=lambda w: nn.Sequential(
+            nn.Conv2d(3, w, 3), nn.Conv2d(w, w, 3, groups=w), nn.ReLU(), nn.Conv2d(w, w, 1),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(w, 3),
+        ),
+        right={"0.weight": INPUT, "1.weight": VECTOR, "3.weight": HIDDEN, "6.weight": READOUT},
+        inputs=IMAGES,
+    ),
+    "groups of a fixed number": Family(
+        make=lambda w: nn.Sequential(
+            nn.Conv2d(3, w, 3), nn.Conv2d(w, w, 3, groups=4), nn.ReLU(), nn.Flatten(),
+            nn.Linear(16 * w, 3),
+        ),
+        right={"1.weight": HIDDEN, "4.weight": READOUT}, inputs=IMAGES,
+    ),
+    "groups that grow in number": Family(
+        make=lambda w: nn.Sequential(
+            nn.Conv2d(3, w, 3), nn.Conv2d(w, w, 3, groups=w // 4), nn.ReLU(), nn.Conv2d(w, 3, 1)
+        ),
+        right={"1.weight": INPUT, "3.weight": READOUT}, inputs=IMAGES,
+    ),
+    "transposed": Family(
+        make=lambda w: nn.Sequential(
+            nn.Conv2d(3, w, 3), nn.ReLU(), nn.ConvTranspose2d(w, w, 2, 2), nn.ReLU(),
+            nn.ConvTranspose2d(w, 3, 2, 2),
+        ),
+        right={"2.weight": HIDDEN, "4.weight": READOUT}, inputs=IMAGES,
+    ),
+    "unfolded": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(torch.relu(m.b(F.unfold(torch.relu(m.a(x)), 3).mT)).mean(1)),
+            a=nn.Conv2d(3, w, 3), b=nn.Linear(9 * w, w), c=nn.Linear(w, 3),
+        ),
+        right={"b.weight": HIDDEN, "c.weight": READOUT}, inputs=IMAGES,
+    ),
+    "squeeze and excitation": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c((lambda h: h * m.u(torch.relu(m.d(h.mean((2, 3))))).sigmoid()[..., None, None])(
+                torch.relu(m.a(x)))).mean((2, 3)),
+            a=nn.Conv2d(3, w, 3), d=nn.Linear(w, 4), u=nn.Linear(4, w), c=nn.Conv2d(w, 3, 1),
+        ),
+        right={"d.weight": NARROW, "u.weight": INPUT, "c.weight": READOUT}, inputs=IMAGES,
+    ),
+    "pixels shuffled": Family(
+        make=lambda w: nn.Sequential(
+            nn.Conv2d(3, w, 3), nn.ReLU(), nn.Conv2d(w, 4 * w, 1), nn.PixelShuffle(2), nn.ReLU(),
+            nn.Conv2d(w, 3, 1),
+        ),
+        right={"2.weight": HIDDEN, "5.weight": READOUT}, inputs=IMAGES,
+    ),
+    "recurrent": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(m.r(x)[0][:, -1]), r=nn.LSTM(10, w, batch_first=True), c=nn.Linear(w, 3)
+        ),
+        right={"r.weight_hh_l0": HIDDEN, "r.weight_ih_l0": INPUT, "c.weight": READOUT},
+        inputs=SEQUENCES,
+    ),
+    "a state space": Family(
+        make=lambda w: Net(
+            lambda m, x: m.c(_scan(m, m.a(x))), a=nn.Linear(10, w), c=nn.Linear(w, 3),
+            rate=nn.Parameter(torch.ones(w, 4)), inner=nn.Linear(w, 4), outer=nn.Linear(w, 4),
+        ),
+        right={"rate": VECTOR, "inner.weight": NARROW, "outer.weight": NARROW, "c.weight": READOUT},
+        inputs=SEQUENCES,
+    ),
+}
+
+
+def _scan(m: Any, x: Tensor) -> Tensor:
+    state, outputs = x.new_zeros(2, x.shape[-1], 4), []
+    for t in range(x.shape[1]):
+        state = state * torch.exp(-m.rate.exp()) + x[:, t, :, None] * m.inner(x[:, t])[:, None]
+        outputs.append((state * m.outer(x[:, t])[:, None]).sum(-1))
+    return torch.stack(outputs, 1)
+
+
+ADAPTERS = {
+    "read off": Family(
+        make=lambda w: _adapted(w), right={"A.weight": NARROW, "B.weight": INPUT}, inputs=ROWS,
+    ),
+    "of a growing rank, declared": Family(
+        make=lambda w: _adapted(w, w // 4), right=None, inputs=ROWS,
+        options={"roles": {"A.*": "lora-a", "B.*": "lora-b", "w.*": "frozen"}},
+    ),
+}
+
+
+def _adapted(w: int, rank: int = 4) -> nn.Module:
+    return Net(
+        lambda m, x: m.c(torch.relu(m.w(m.a(x)) + m.B(m.A(m.a(x))) * 16 / rank)),
+        a=nn.Linear(10, w), w=square(w).requires_grad_(False), A=nn.Linear(w, rank, False),
+        B=nn.Linear(rank, w, False), c=nn.Linear(w, 3),
+    )
+
+
+FAMILIES = {
+    **{f"reparametrised, {k}": v for k, v in REPARAMETRISED.items()},
+    **{f"own number, {k}": v for k, v in OWN.items()},
+    **{f"tied, {k}": v for k, v in TIED.items()},
+    **{f"mixed, {k}": v for k, v in MIXED.items()},
+    **{f"experts, {k}": v for k, v in EXPERTS.items()},
+    **{f"convolution, {k}": v for k, v in CONVOLUTIONS.items()},
+    **{f"adapter, {k}": v for k, v in ADAPTERS.items()},
+}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_of_every_form_scale_as_theory_has_it(name: str, optimizer: str) -> None:
+    assert wrong(FAMILIES[name], optimizer) == {}
