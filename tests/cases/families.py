@@ -75,7 +75,8 @@ class Family:
 
     def build(self, wider: int = 1, deeper: int = 1) -> nn.Module:
         """Build the model at a multiple of the base's size."""
-        sizes = len(inspect.signature(self.make).parameters)
+        parameters = inspect.signature(self.make).parameters.values()
+        sizes = sum(each.default is each.empty for each in parameters)
         return self.make(*(BASE * wider, 2 * deeper)[:sizes])
 
 

@@ -213,7 +213,7 @@ OWN = {
     ),
     "1/d on the features": own(
         lambda m, x: m.c(torch.relu(m.b(torch.relu(m.a(x)))) / m.b.in_features),
-        {"b.weight": HIDDEN, "c.weight": (1.0, 1.0)}, refuse=True,
+        {"b.weight": (2.0, 1.0), "c.weight": READOUT},
     ),
     "1/sqrt(d) under tanh": own(
         lambda m, x: m.c(torch.tanh(m.b(torch.relu(m.a(x))) / m.b.in_features**0.5)),
