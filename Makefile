@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint check format benchmark clean
+.PHONY: demo test lint check format benchmark zoo architectures clean
 
 demo: $(INSTALLED)  # the main job, on real data
 	$(BIN)/mutransfer demo
@@ -27,6 +27,12 @@ benchmark: $(INSTALLED)  # sweep throughput against an ordinary loop; what a pla
 	$(BIN)/python benchmarks/plan_overhead/run.py
 	$(BIN)/python benchmarks/plan_large/run.py
 	$(BIN)/python benchmarks/limits/run.py
+
+zoo: $(INSTALLED)  # other people's packages of models, for the architectures alone
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-zoo.txt
+
+architectures: zoo  # plan every architecture of the zoo; write the page about it
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.architectures.run
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("mutransfer needs Python 3.11 or newer; give one with make PYTHON=...")'

@@ -12,8 +12,17 @@ import mutransfer
 
 ROOT = Path(mutransfer.__file__).parent
 ROOMS = (
-    *("core", "statistics", "rules", "reading", "analysis", "plans", "pytorch", "tasks", "training"),
-    *("studies", "certificates", "checks", "limits", "figures", "report", "experiments"),
+    *("core", "statistics", "rules", "reading", "analysis", "plans", "pytorch", "tasks"),
+    *(
+        "training",
+        "studies",
+        "certificates",
+        "checks",
+        "limits",
+        "figures",
+        "report",
+        "experiments",
+    ),
     *("testing", "cli"),
 )
 STANDARD_LIBRARY_ONLY = ("core", "rules", "reading", "analysis", "plans")

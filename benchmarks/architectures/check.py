@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -20,8 +22,10 @@ from .entry import Entry, call
 from .hints import hints, merged
 from .truth import Shape, Truth, close
 
-TRIES = 40
+TRIES = 12
 """Most refusals with a hint that are followed, one after the other."""
+LIMIT = 10
+"""Longest time of a plan, in seconds."""
 
 
 class Outcome(StrEnum):
@@ -112,7 +116,8 @@ def planned(
     for attempt in range(TRIES):
         start = time.perf_counter()
         try:
-            plan = mt.plan(model, base, example_inputs=entry.inputs(), **hint)
+            with limited(LIMIT):
+                plan = mt.plan(model, base, example_inputs=entry.inputs(), **hint)
         except mt.MutransferError as error:
             message = str(error)
         except Exception as error:
@@ -242,6 +247,22 @@ def same(before: Mapping[Any, Tensor], after: Mapping[Any, Tensor]) -> bool:
         torch.equal(torch.nan_to_num(value), torch.nan_to_num(after[key]))
         for key, value in before.items()
     )
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the block after this many seconds."""
+
+    def stop(signum: int, frame: Any) -> None:
+        raise TimeoutError(f"no plan after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class quiet(warnings.catch_warnings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -157,3 +158,17 @@ def untied(embedding: str, *ends: str, **kinds: Kind) -> Truth:
 def tied(embedding: str, norm: str, *ends: str) -> Truth:
     """Return the truth of a decoder whose head is the embedding; the final norm carries 1/m."""
     return Truth(kinds={embedding: TIED, norm: CARRIES}, ends=ends)
+
+
+def scaled_embedding(truth: Truth, embedding: str, norm: str, module: str) -> tuple[Truth, Truth]:
+    """Return the truths of a tied model that multiplies its embedding by sqrt(width).
+
+    The embedding itself undoes sqrt(m), so that the logits need m^(-1/2) more; or a hook undoes it,
+    and the final norm carries the whole 1/m.
+    """
+    half = truth.but({embedding: TIED.times(-0.5), norm: TIED.times(-0.5)})
+    whole = truth.but({embedding: TIED, norm: CARRIES})
+    return half, replace(whole, forward={module: (-0.5, False)})
+
+
+HOOKS = {"hints": {"hooks": True}}

@@ -8,6 +8,7 @@ from torch import Tensor
 from .entry import tokens
 from .hugging_face import (
     HEAD,
+    HOOKS,
     LANGUAGE,
     POST_NORM,
     TEXT,
@@ -15,6 +16,7 @@ from .hugging_face import (
     heads,
     hf,
     pair,
+    scaled_embedding,
     twice,
     unmasked,
     width,
@@ -297,6 +299,7 @@ ENCODERS = (
                 "*.word_embedding.weight": TIED,
                 "*.mask_emb": VECTOR,
                 "*.seg_embed": VECTOR,
+                "*.layer.1.ff.layer_norm.*": CARRIES,
             }
         ),
         settings=TEXT,
@@ -349,7 +352,13 @@ BART_SIZES = TEXT | {
 BART = {"*shared.weight": TIED, "*.embed_positions.weight": EMBEDDING}
 LAST = {"*decoder.layers.1.final_layer_norm.*": CARRIES}
 FINAL = {"*decoder.layer_norm.*": CARRIES}
-HALF = {"*decoder.layer_norm.*": VECTOR.times(-0.5), "*shared.weight": TIED.times(-0.5)}
+
+
+def half(norm: str, truth: Truth) -> tuple[Truth, ...]:
+    """Return the truths of a translator that multiplies its embedding by sqrt(width)."""
+    return scaled_embedding(truth, "*shared.weight", norm, "*.embed_tokens")
+
+
 BART_ENDS = ("*.out_proj.*", "*.fc2.*")
 
 
@@ -436,8 +445,12 @@ TRANSLATORS = (
     hf(
         "Pegasus",
         "PegasusForConditionalGeneration",
-        Truth(kinds={"*.embed_positions.weight": EMBEDDING, **HALF}, ends=BART_ENDS),
+        half(
+            "*decoder.layer_norm.*",
+            Truth(kinds={"*.embed_positions.weight": EMBEDDING}, ends=BART_ENDS),
+        ),
         settings=BART_SIZES,
+        fields=HOOKS,
         inputs=pair,
         scale_embedding=True,
         special="the embedding times sqrt(width), tied",
@@ -445,25 +458,23 @@ TRANSLATORS = (
     hf(
         "Marian",
         "MarianMTModel",
-        Truth(
-            kinds={
-                "*shared.weight": TIED.times(-0.5),
-                "*decoder.layers.1.final_layer_norm.*": VECTOR.times(-0.5),
-                "*.embed_positions.weight": EMBEDDING,
-            }
+        half(
+            "*decoder.layers.1.final_layer_norm.*",
+            Truth(kinds={"*.embed_positions.weight": EMBEDDING}),
         ),
         config="MarianConfig",
         settings=BART_SIZES,
         inputs=pair,
         scale_embedding=True,
         special="the embedding times sqrt(width), tied",
-        fields=POST_NORM,
+        fields=POST_NORM | HOOKS,
     ),
     hf(
         "M2M-100",
         "M2M100ForConditionalGeneration",
-        Truth(kinds=HALF, ends=BART_ENDS),
+        half("*decoder.layer_norm.*", Truth(ends=BART_ENDS)),
         settings=BART_SIZES,
+        fields=HOOKS,
         inputs=pair,
         scale_embedding=True,
     ),
@@ -477,8 +488,12 @@ TRANSLATORS = (
     hf(
         "NLLB-MoE",
         "NllbMoeForConditionalGeneration",
-        Truth(kinds={**HALF, "*.router.classifier.weight": ROUTER}, ends=BART_ENDS),
+        half(
+            "*decoder.layer_norm.*",
+            Truth(kinds={"*.router.classifier.weight": ROUTER}, ends=BART_ENDS),
+        ),
         settings=BART_SIZES,
+        fields=HOOKS,
         inputs=pair,
         num_experts=4,
         encoder_sparse_step=2,

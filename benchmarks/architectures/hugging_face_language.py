@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from .hugging_face import (
     HEAD,
+    HOOKS,
     LANGUAGE,
     TEXT,
     depth,
     heads,
     hf,
+    scaled_embedding,
     tied,
     twice,
     unmasked,
@@ -319,26 +321,24 @@ DENSE = (
     hf(
         "BioGPT",
         "BioGptForCausalLM",
-        Truth(
-            kinds={
-                "*.embed_tokens.weight": TIED.times(-0.5),
-                "*.embed_positions.weight": EMBEDDING,
-                "biogpt.layer_norm.*": VECTOR.times(-0.5),
-            },
-            ends=("*.out_proj.*", "*.fc2.*"),
+        scaled_embedding(
+            Truth(kinds={"*.embed_positions.weight": EMBEDDING}, ends=("*.out_proj.*", "*.fc2.*")),
+            "*.embed_tokens.weight",
+            "biogpt.layer_norm.*",
+            "*.embed_tokens",
         ),
         max_position_embeddings=32,
+        fields=HOOKS,
         special="the embedding times sqrt(width), tied",
     ),
     hf(
         "XGLM",
         "XGLMForCausalLM",
-        Truth(
-            kinds={
-                "*.embed_tokens.weight": TIED.times(-0.5),
-                "model.layer_norm.*": VECTOR.times(-0.5),
-            },
-            ends=("*.out_proj.*", "*.fc2.*"),
+        scaled_embedding(
+            Truth(ends=("*.out_proj.*", "*.fc2.*")),
+            "*.embed_tokens.weight",
+            "model.layer_norm.*",
+            "*.embed_tokens",
         ),
         settings=TEXT,
         d_model=width,
@@ -346,17 +346,17 @@ DENSE = (
         num_layers=depth,
         attention_heads=heads,
         max_position_embeddings=32,
+        fields=HOOKS,
         special="the embedding times sqrt(width), tied; fixed positions",
     ),
     hf(
         "CTRL",
         "CTRLLMHeadModel",
-        Truth(
-            kinds={
-                "*.w.weight": TIED.times(-0.5),
-                "transformer.layernorm.*": VECTOR.times(-0.5),
-            },
-            ends=("*.multi_head_attention.dense.*", "*.ffn.2.*"),
+        scaled_embedding(
+            Truth(ends=("*.multi_head_attention.dense.*", "*.ffn.2.*")),
+            "*.w.weight",
+            "transformer.layernorm.*",
+            "*.w",
         ),
         settings=TEXT,
         n_embd=width,
@@ -364,6 +364,7 @@ DENSE = (
         n_layer=depth,
         n_head=heads,
         n_positions=32,
+        fields=HOOKS,
         special="the embedding times sqrt(width), tied; fixed positions",
     ),
     hf(
@@ -723,13 +724,18 @@ STATE_SPACES = (
     hf(
         "xLSTM",
         "xLSTMForCausalLM",
-        LLAMA,
+        untied("*.embeddings.weight", "*.out_proj.*", "*.proj_down.*"),
+        config="xLSTMConfig",
         settings=TEXT,
         hidden_size=width,
         num_hidden_layers=depth,
-        num_heads=4,
+        num_heads=heads,
+        qk_dim_factor=1.0,
+        v_dim_factor=1.0,
+        ffn_proj_factor=2.0,
         inputs=unmasked,
         special="matrix memories with exponential gates",
+        fields={"widths": (64, 256)},
     ),
 )
 

@@ -106,7 +106,7 @@ TRANSFORMERS = (
         "BeitForImageClassification",
         scaled(
             ("*.lambda_?",),
-            BEIT_ENDS,
+            ("*.o_proj.*", "*.fc2.*"),
             Truth(
                 kinds={**CLASSIFIER, "*.relative_position_bias_table": EMBEDDING},
                 words=TOKENS,
@@ -387,6 +387,12 @@ WAVES = (
     }
 )
 
+POSITIONS = {"*parametrizations.weight.original0": VECTOR.times(0.5)}
+"""The norm that the weights are divided by is over all channels, so that their length has to grow.
+
+Each output sums over a group of constant size, and its weights have to keep their size.
+"""
+
 SOUND = (
     hf(
         "Whisper",
@@ -433,7 +439,7 @@ SOUND = (
     hf(
         "Wav2Vec2",
         "Wav2Vec2ForCTC",
-        Truth(kinds={"lm_head.weight": READOUT, "*masked_spec_embed": VECTOR}),
+        Truth(kinds={"lm_head.weight": READOUT, "*masked_spec_embed": VECTOR, **POSITIONS}),
         settings=WAVES,
         num_feat_extract_layers=2,
         inputs=sound,
@@ -444,7 +450,7 @@ SOUND = (
         "HuBERT, pre-norm",
         "HubertForCTC",
         Truth(
-            kinds={"lm_head.weight": READOUT, "*masked_spec_embed": VECTOR},
+            kinds={"lm_head.weight": READOUT, "*masked_spec_embed": VECTOR, **POSITIONS},
             ends=("*.attention.out_proj.*", "*.output_dense.*"),
         ),
         settings=WAVES,
@@ -461,6 +467,7 @@ SOUND = (
             kinds={
                 "lm_head.weight": READOUT,
                 "*masked_spec_embed": VECTOR,
+                **POSITIONS,
                 "*.rel_attn_embed.weight": EMBEDDING,
                 "*.gru_rel_pos_const": VECTOR,
             },

@@ -28,8 +28,8 @@ from .registry import ENTRIES, selected
 
 HERE = Path(__file__).parent
 PACKAGES = (
-    *("torch", "transformers", "timm", "diffusers", "torch_geometric", "x-transformers"),
-    *("vit-pytorch", "peft", "e3nn", "torchdiffeq", "vector-quantize-pytorch"),
+    *("torch", "transformers", "timm", "diffusers", "torch_geometric"),
+    *("x-transformers", "vit-pytorch"),
 )
 
 

@@ -77,8 +77,9 @@ class Truth:
         self, kinds: Mapping[str, Kind] | None = None, ends: Sequence[str] | None = None
     ) -> Truth:
         """Return this truth with these kinds before its own, and other ends."""
+        own = {key: kind for key, kind in self.kinds.items() if key not in (kinds or {})}
         return replace(
-            self, kinds={**(kinds or {}), **self.kinds}, ends=self.ends if ends is None else ends
+            self, kinds={**(kinds or {}), **own}, ends=self.ends if ends is None else ends
         )
 
     def patterns(self) -> Iterator[str]:

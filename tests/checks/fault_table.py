@@ -396,7 +396,7 @@ FAULTS = {
         clean="pre-norm",
         check=planted(stronger_branches(1)),
         names=(DOWN,),
-        text="own part of the change",
+        text="the residual stream grows",
     ),
     "branches times sqrt(depth)": Fault(
         clean="pre-norm",

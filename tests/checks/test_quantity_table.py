@@ -1,14 +1,24 @@
 """The table of quantities: all that is measured is in it, and nothing else."""
 
-from functools import partial
-
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import mutransfer as mt
 from mutransfer.checks import QUANTITIES, Quantity, Spot, When
 from mutransfer.tasks import gpt
+
+
+class _Gate(nn.Module):
+    """A bare gain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(32))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits * self.gain
+
 
 JUDGED = [quantity for quantity in QUANTITIES.values() if quantity.judged != When.NEVER]
 
@@ -19,8 +29,13 @@ def named(quantity: Quantity) -> str:
 
 def test_the_table_holds_just_what_is_measured() -> None:
     """Four layers, as a diversity exponent needs; two steps; a decay, which only then is one."""
+
+    def build(depth: int) -> nn.Module:
+        """A GPT with a bare gain on its logits."""
+        return nn.Sequential(gpt(32, depth, vocabulary=32), _Gate())
+
     check = mt.coordinate_check(
-        partial(gpt, 32, vocabulary=32),
+        build,
         depth=[4, 16],
         seeds=1,
         steps=2,

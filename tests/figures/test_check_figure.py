@@ -45,6 +45,7 @@ def planted_rows(
             step=step,
             kind="module",
             name=name.replace("*", "0"),
+            label=name,
             quantity="change",
             value=0.1 * step * (1 + 0.1 * seed) * (width * depth) ** exponent,
         )

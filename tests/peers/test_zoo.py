@@ -19,10 +19,17 @@ def named(value: object) -> str | None:
     return f"{value.package}/{value.name}" if isinstance(value, Entry) else None
 
 
+def require(entry: Entry) -> None:
+    """Skip where the entry's package is not installed; `make zoo` installs all."""
+    if not entry.installed:
+        pytest.skip(f"{entry.package} is not installed")
+
+
+@pytest.mark.skip(reason="waits for the reader by operations")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("entry", "axis"), PLANS, ids=named)
 def test_planned_as_the_truth_says_and_undamaged(entry: Entry, axis: str) -> None:
-    pytest.importorskip(entry.package) if not entry.installed else None
+    require(entry)
     result = checked(entry, axis)
     assert result.outcome in GOOD, (result.message, result.mismatches)
     assert set(result.hint) <= set(entry.hints)
@@ -32,7 +39,7 @@ def test_planned_as_the_truth_says_and_undamaged(entry: Entry, axis: str) -> Non
 @pytest.mark.parametrize("entry", ENTRIES, ids=named)
 def test_the_entry_itself_is_sound(entry: Entry) -> None:
     """Each model runs at every size, and every pattern of its truth matches a parameter."""
-    pytest.importorskip(entry.package) if not entry.installed else None
+    require(entry)
     sizes = set(itertools.chain.from_iterable(entry.sizes(axis) for axis in entry.axes))
     names: set[str] = set()
     with quiet(), torch.no_grad():
@@ -47,7 +54,7 @@ def test_the_entry_itself_is_sound(entry: Entry) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("entry", [each for each in ENTRIES if each.widths], ids=named)
 def test_every_tensor_has_a_kind(entry: Entry) -> None:
-    pytest.importorskip(entry.package) if not entry.installed else None
+    require(entry)
     with quiet():
         base, wide = (entry.make(*size) for size in entry.sizes("width"))
     shapes = {name: tuple(each.shape) for name, each in wide.named_parameters()}

@@ -16,6 +16,7 @@ from mutransfer.statistics import (
     estimate,
     hopeless,
     interval,
+    moderated,
     power_law,
     resamples,
     student_t,
@@ -100,3 +101,22 @@ def test_a_first_loss_of_zero_has_no_scale() -> None:
     assert not hopeless(np.array(0.0), np.array(5.0))
     assert hopeless(np.array(-1.0), np.array(99.0))
     assert not hopeless(np.array(-1.0), np.array(97.0))
+
+
+def test_moderated_variances_are_those_of_smyth() -> None:
+    """With true variances from the prior, intervals with d0 + d degrees of freedom cover 95%."""
+    random = np.random.default_rng(0)
+    d0, d, count = 4.0, 3, 4000
+    true = 1e4 * d0 / random.chisquare(d0, count)
+    measured = true * random.chisquare(d, count) / d
+    moderate = moderated(list(measured), [d] * count)
+    freedoms = {round(freedom, 6) for _, freedom in moderate}
+    assert len(freedoms) == 1 and freedoms.pop() == pytest.approx(d0 + d, rel=0.15)
+    means = random.standard_normal(count) * np.sqrt(true)
+    halves = [math.sqrt(variance) * student_t(freedom) for variance, freedom in moderate]
+    assert np.mean(np.abs(means) < halves) == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_few_variances_and_those_without_freedom_are_left_alone() -> None:
+    assert moderated([1.0, 2.0], [1, 1]) == [(1.0, 1), (2.0, 1)]
+    assert moderated([1.0, 2.0, 3.0, 4.0, math.inf], [1, 1, 1, 1, 0])[-1] == (math.inf, 0)

@@ -1,4 +1,4 @@
-"""What two forward passes of one architecture show: sums that grow, and residual stacks."""
+"""Two forward passes of one architecture: sums that grow, residual stacks."""
 
 from ._account import account as account
 from ._facts import Cause as Cause

@@ -92,7 +92,7 @@ def account(base: Program, other: Program, stars: Stars) -> Walk:
 
 
 def _rule(walk: Walk, operation: Operation) -> Rule:
-    """Return the rule of an operation; with no value among its arguments, it is a constant."""
+    """Return the rule of an operation; one without tensors makes a constant."""
     if not operation.inputs:
         return lambda walk, index, operation, result: walk.constant(result)
     rule = RULES.get(operation.name, _unknown)

@@ -1,4 +1,4 @@
-"""Products summed over a dimension: matrices, convolutions, attention, hand-written sums."""
+"""Products summed over a dimension, in every spelling."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def convolution(walk: Walk, index: int, operation: Operation, result: int) -> Fa
 
 
 def distance(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of distances: the root of a sum of squares over the last dimension."""
+    """Return the fact of distances over the last dimension."""
     x, y = operation.inputs[:2]
     facts = [walk.fact(v) for v in (x, y)]
     fan = walk.growth.sizes(x, (len(walk.shape(x)) - 1,))

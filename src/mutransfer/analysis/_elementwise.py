@@ -24,7 +24,7 @@ _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 
 
 def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of a sum or difference of two values, or of a value and a number."""
+    """Return the fact of a sum or difference, of values or numbers."""
     values = list(operation.inputs)
     facts = {v: walk.moved(operation, v, result) for v in values}
     if len(values) == 1:
@@ -33,19 +33,7 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     signals = [v for v in values if facts[v].is_signal]
     learned = [v for v in values if facts[v].is_learned]
     if not signals:
-        if not learned:
-            return walk.constant(result)
-        leaves = merged(facts[v].leaves for v in learned)
-        one = facts[learned[0]]
-        multiplied = frozenset[frozenset[str]]().union(*(facts[v].multiplied for v in learned))
-        return Fact(
-            Kind.PARAMETERS,
-            walk.full(result),
-            one.ratio,
-            leaves,
-            one.causes,
-            multiplied=multiplied,
-        )
+        return _added_weights(walk, result, [facts[v] for v in learned])
     for value in learned:
         walk.vector_use(index, value, result)
     alpha = walk.growth.number(index, "alpha")
@@ -68,8 +56,24 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     )
 
 
+def _added_weights(walk: Walk, result: int, facts: list[Fact]) -> Fact:
+    """Return the fact of a sum of weights, or of constants."""
+    if not facts:
+        return walk.constant(result)
+    leaves = merged(fact.leaves for fact in facts)
+    multiplied = frozenset[frozenset[str]]().union(*(fact.multiplied for fact in facts))
+    return Fact(
+        Kind.PARAMETERS,
+        walk.full(result),
+        facts[0].ratio,
+        leaves,
+        facts[0].causes,
+        multiplied=multiplied,
+    )
+
+
 def product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of a product or quotient of two values, or of a value and a number."""
+    """Return the fact of a product or quotient, of values or numbers."""
     divides = operation.name != "mul"
     if len(operation.inputs) == 1:
         return _times_number(walk, index, operation, result, divides=divides)
@@ -82,23 +86,7 @@ def product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     ratio, causes = one.ratio * other.ratio**sign, causes_of((one, other))
     varies = tuple(a or b for a, b in zip(one.varies, other.varies, strict=True))
     if kind == Kind.PARAMETERS:
-        leaves = dict(one.leaves)
-        for name, leaf in other.leaves.items():
-            known = leaves.get(name)
-            dims, degree = leaf.dims, sign * leaf.degree
-            if known is not None:
-                dims = tuple(a | b for a, b in zip(leaf.dims, known.dims, strict=True))
-                degree += known.degree
-            leaves[name] = Leaf(dims, degree)
-        pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b}
-        return Fact(
-            kind,
-            varies,
-            ratio,
-            leaves,
-            causes,
-            multiplied=one.multiplied | other.multiplied | pairs,
-        )
+        return _multiplied_weights(one, other, sign, varies)
     for value, fact in zip(values, (one, other), strict=True):
         if fact.kind == Kind.CONSTANT and not fact.is_even:
             causes |= {Cause("constant", index, factor=fact.ratio**sign)}
@@ -113,6 +101,27 @@ def product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         causes=causes,
         product=factors if len(factors) > 1 else (),
         parts={**other.parts, **one.parts},
+    )
+
+
+def _multiplied_weights(one: Fact, other: Fact, sign: float, varies: tuple[bool, ...]) -> Fact:
+    """Return the fact of a product or quotient of two weights, entry by entry."""
+    leaves = dict(one.leaves)
+    for name, leaf in other.leaves.items():
+        known = leaves.get(name)
+        dims, degree = leaf.dims, sign * leaf.degree
+        if known is not None:
+            dims = tuple(a | b for a, b in zip(leaf.dims, known.dims, strict=True))
+            degree += known.degree
+        leaves[name] = Leaf(dims, degree)
+    pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b}
+    return Fact(
+        Kind.PARAMETERS,
+        varies,
+        one.ratio * other.ratio**sign,
+        leaves,
+        causes_of((one, other)),
+        multiplied=one.multiplied | other.multiplied | pairs,
     )
 
 
@@ -177,7 +186,7 @@ def _softmax(walk: Walk, index: int, operation: Operation, result: int, fact: Fa
 
 
 def _reshaped(walk: Walk, result: int, leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
-    """Return leaves of a function of a weight; where its shape is another, they run everywhere."""
+    """Return the leaves of a function of a weight; they run everywhere if reshaped."""
     found = {}
     for name, leaf in leaves.items():
         every = frozenset[int]().union(*leaf.dims)
@@ -225,7 +234,7 @@ def _joined_weights(walk: Walk, result: int, facts: list[Fact], dim: int, *, sta
 def _parts(
     walk: Walk, values: list[int], result: int, dim: int
 ) -> dict[int, tuple[tuple[int, int], ...]]:
-    """Return the pieces of a dimension where a growing one stands beside one that does not."""
+    """Return the pieces of a dimension, growing ones beside fixed ones."""
     n = len(walk.shape(result))
     pieces = [v for v in values if len(walk.shape(v)) == n]
     sizes = tuple((walk.shape(v)[dim], walk.growth.shape(v)[dim]) for v in pieces)
@@ -238,7 +247,7 @@ def _parts(
 
 
 def placed(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of a value into which others are written, or of a mixture of values."""
+    """Return the fact of values written into another, or mixed."""
     values = list(operation.inputs)
     facts = [walk.fact(v) for v in values]
     kind = dependence(facts)

@@ -1,4 +1,4 @@
-"""What is known of a value: what it is made of, and how the size of its entries grows."""
+"""Facts of values: their parameters, and the growth of their entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSE = 1e-4
 
 
 class Kind(Enum):
-    """What a value depends on."""
+    """Dependence of a value."""
 
     CONSTANT = "constants alone"
     PARAMETERS = "parameters and constants"
@@ -27,8 +27,8 @@ class Cause:
 
     Attributes:
         kind: "number" or "constant" (the model's own factor), "product" (two signals summed over a
-            growing dimension), "sum" (one signal), "softmax", "unit length" or "normalised
-            readout".
+            growing dimension), "sum" (one signal), "softmax", "unit length", "normalised
+            weight" or "normalised readout".
         operation: Its index in the base program.
         sizes: The summed dimension, base and other; None for numbers.
         factor: The number, other over base.
@@ -66,7 +66,7 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What is known of one value.
+    """Facts of one value.
 
     Attributes:
         kind: What it depends on.

@@ -1,4 +1,4 @@
-"""What becomes of a value: the operations that it ends in."""
+"""Fates of values: the operations that they end in."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fate(walk: Walk, value: int) -> set[str]:
                 found.add("matrix")
             elif name == "mul" and _is_factor(walk, at, inputs):
                 found.add("factor")
-            elif name == "div" and inputs[0] == at and _is_factor(walk, at, inputs):
+            elif name == "div" and _is_factor(walk, at, inputs):
                 found.add("direction")
             elif name in {"cat", "stack"} and any(map(_grown(walk), operation.results)):
                 found.add("width")
@@ -55,7 +55,7 @@ def fate(walk: Walk, value: int) -> set[str]:
 
 
 def _is_factor(walk: Walk, value: int, inputs: tuple[int, ...]) -> bool:
-    """Return True for a product with another signal that parameters make, not data alone."""
+    """Return True for a product with another learned signal, not data alone."""
     signals = walk.signals
     others = [i for i in inputs if i != value]
     return any(signals.is_signal[i] and signals.is_learned[i] for i in others)

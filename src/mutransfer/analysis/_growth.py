@@ -1,4 +1,4 @@
-"""Two programs of one architecture, operation by operation, and what grew between them."""
+"""Two programs, operation by operation, and the growth between them."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ def weight_norm(walk: Walk, index: int, operation: Operation, result: int) -> Fa
     leaves |= walk.fact(length).leaves
     summed = [d for d in range(len(full)) if walk.shape(length)[d] == 1]
     fan = walk.growth.sizes(direction, summed)
-    return Fact(Kind.PARAMETERS, full, (fan[0] / fan[1]) ** 0.5 if fan else 1.0, leaves)
+    made = Fact(Kind.PARAMETERS, full, leaves=leaves)
+    shrink = (fan[0] / fan[1]) ** 0.5 if fan else 1.0
+    return scaled(made, shrink, Cause("normalised weight", index, fan))
 
 
 def lookup(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

@@ -17,7 +17,7 @@ RESHAPES = frozenset(
 
 
 def reshaped(before: Sequence[int], after: Sequence[int]) -> Sources:
-    """Return the sources of a reshape, by splitting both shapes into groups of equal size."""
+    """Return the sources of a reshape, by groups of equal size."""
     found: Sources = [set() for _ in after]
     a = b = 0
     while a < len(before) or b < len(after):

@@ -76,6 +76,15 @@ class Signals:
         mask = sum(1 << i for i, v in enumerate(self.values) if v.kind == "parameter")
         return [bool(each & mask) for each in self.ancestors]
 
+    @cached_property
+    def _parameters(self) -> int:
+        return sum(1 << index for index in self.program.parameters.values())
+
+    def parameters_of(self, value: int) -> Iterator[str]:
+        """Yield the parameters that a value is made of."""
+        for index in bits(self.ancestors[value] & self._parameters):
+            yield self.values[index].name
+
     def is_weight(self, value: int) -> bool:
         """Return True for a value that is made of parameters and constants."""
         return self.is_learned[value] and not self.is_signal[value]
@@ -289,7 +298,7 @@ class Signals:
 
 
 class _Step:
-    """Where a walk goes on: further values, and what was walked for it."""
+    """Next step of a walk: further values, and those walked for it."""
 
     def __init__(
         self, further: list[int], walked: set[int] | None = None, names: set[str] | None = None
@@ -301,9 +310,9 @@ def _ref(operation: Operation) -> object:
     return operation.arguments[0] if operation.inputs else None
 
 
-def parameters_of(signals: Signals, value: int) -> Iterator[str]:
-    """Yield the parameters that a value of parameters is made of."""
-    mask = signals.ancestors[value]
-    for name, index in signals.program.parameters.items():
-        if mask >> index & 1:
-            yield name
+def bits(mask: int) -> Iterator[int]:
+    """Yield the numbers of the bits that are set, the lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

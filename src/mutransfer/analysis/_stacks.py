@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 from ..reading import Program
 from ._stars import Stars
@@ -88,7 +87,13 @@ def _counts(streams: Streams, joins: list[Join], stars: Stars) -> dict[int, int]
     longest: Counter[str] = Counter()
     for (_, kind), count in on_stream.items():
         longest[kind] = max(longest[kind], count)
-    return {v: max((longest[kind] for kind in kinds[v]), default=1) for v in values}
+    # A bare end is counted by all tensors of its branch, of which a whole network has many kinds.
+    return {
+        join.value: (max if join.signal.tensors else min)(
+            (longest[kind] for kind in kinds[join.value]), default=1
+        )
+        for join in joins
+    }
 
 
 def _holds_a_stack(streams: Streams, join: Join, counts: Mapping[int, int]) -> bool:
@@ -109,7 +114,7 @@ def _kinds(join: Join, stars: Stars) -> set[str]:
 
 
 def _chained(streams: Streams, inside: frozenset[str], stars: Stars) -> frozenset[str]:
-    """Return the parameters of growing runs that act on each other's results outside branches."""
+    """Return parameters of growing runs that are chained outside branches."""
     found, results = set[str](), dict[str, list[int]]()
     ancestors = streams.signals.ancestors
     for value, names in streams.matrices_outside(inside):
@@ -121,9 +126,3 @@ def _chained(streams: Streams, inside: frozenset[str], stars: Stars) -> frozense
                 found.add(name)
             results.setdefault(starred, []).append(value)
     return frozenset(found)
-
-
-def ratio(here: Stack, there: Stack, name: str, counterpart: str) -> Fraction:
-    """Return how many times as many branches of this tensor's kind the other model has."""
-    count, other = here.counts.get(name), there.counts.get(counterpart)
-    return Fraction(other, count) if count and other else Fraction(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from ..reading import first_star
+
 _Numbers = dict[str, set[str]]
 
 
@@ -42,8 +44,13 @@ class Stars:
         return here != there
 
     def container(self, name: str) -> str:
-        """Return the growing container of a parameter; its own name where there is none."""
+        """Return the container of a layer's parameter; its own name where there is none.
+
+        Where none of its containers grows, it is the outermost one.
+        """
         starred = self.star(name)
+        if "*" not in starred:
+            starred = first_star(name)
         return starred.split("*")[0] + "*" if "*" in starred else starred
 
 

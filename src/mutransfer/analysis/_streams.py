@@ -17,7 +17,7 @@ from ._operations import (
     PRODUCTS,
     VIEWS,
 )
-from ._signals import Signals, parameters_of
+from ._signals import Signals, bits
 
 _LINEAR = (VIEWS | COPIES | PLACED | {"mean", "index", "gather", "cat"}) - {
     *("addcmul", "addcdiv", "lerp", "maximum", "minimum")
@@ -65,6 +65,7 @@ class _Pair:
     end: int
     top: int
     tensors: frozenset[str]
+    matrices: int
     operation: Operation
     is_projected: bool
 
@@ -171,7 +172,7 @@ class Streams:
                 top=p.top,
                 tensors=p.tensors,
                 signal=self._fused_signal(p) if p.end == p.value else signal,
-                matrices=self._matrices(p),
+                matrices=p.matrices,
                 operation=p.operation,
                 is_projected=p.is_projected,
             )
@@ -243,7 +244,7 @@ class Streams:
         return pairs if name != "sum" else [p for p in pairs if p[0] == terms[0]] + pairs
 
     def _is_mixture(self, a: int, b: int) -> bool:
-        """Return True where both sides are copies of one deep signal: no branch lies between."""
+        """Return True where both sides are copies of one deep signal."""
         common = self.copies[a] & self.copies[b]
         while common:
             low = common & -common
@@ -280,7 +281,7 @@ class Streams:
         tensors = frozenset(name for i in inside for name in self._weights_of(i))
         own = set(inside)
         starts_elsewhere = any(
-            p.value in own and p.top not in own and p.top != top and p.tensors for p in found
+            p.value in own and p.top not in own and p.top != top and p.matrices for p in found
         )
         if not tensors or starts_elsewhere:
             return None
@@ -290,6 +291,7 @@ class Streams:
             end=end,
             top=top,
             tensors=tensors,
+            matrices=self._matrices(top, end),
             operation=operation,
             is_projected=projected,
         )
@@ -302,18 +304,18 @@ class Streams:
         """Yield the parameters that an operation takes, seen through what is made of them."""
         for i in self.program.makers[value].inputs if value in self.program.makers else ():
             if self.signals.is_weight(i):
-                yield from parameters_of(self.signals, i)
+                yield from self.signals.parameters_of(i)
 
-    def _matrices(self, pair: _Pair) -> int:
+    def _matrices(self, top: int, end: int) -> int:
         """Return the number of weight matrices in series between the stream and the end."""
-        deep: dict[int, int] = {pair.top: 0}
-        for i in range(pair.top + 1, pair.end + 1):
+        deep: dict[int, int] = {top: 0}
+        for i in range(top + 1, end + 1):
             operation = self.program.makers.get(i)
-            if operation is None or not self._lies_between(pair.top, i, pair.end):
+            if operation is None or not self._lies_between(top, i, end):
                 continue
             before = max((deep[j] for j in operation.inputs if j in deep), default=0)
             deep[i] = before + (self._weight(operation) is not None)
-        return deep.get(pair.end, 0)
+        return deep.get(end, 0)
 
     def matrices_outside(self, inside: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
         """Yield the results of matrices that lie in no branch, with their parameters."""
@@ -338,7 +340,7 @@ class Streams:
 
     def _norms(self, copies: int) -> Iterator[int]:
         """Yield what was normalised to make one of these values."""
-        for value in _bits(copies):
+        for value in bits(copies):
             operation = self.program.makers.get(value)
             if operation is None:
                 continue
@@ -358,7 +360,7 @@ class Streams:
                     return
 
     def decayed(self, joins: list[Join]) -> int:
-        """Return the number of joins whose stream is multiplied by a number since the last."""
+        """Return the number of joins whose stream is multiplied since the last."""
         return sum(self._is_decayed(join, joins) for join in joins)
 
     def _is_decayed(self, join: Join, joins: list[Join]) -> bool:
@@ -367,7 +369,7 @@ class Streams:
         if not earlier:
             return False
         last = max(earlier)
-        return any(self._multiplies(value) for value in _bits(copies) if value > last)
+        return any(self._multiplies(value) for value in bits(copies) if value > last)
 
     def _multiplies(self, value: int) -> bool:
         operation = self.program.makers.get(value)
@@ -375,10 +377,3 @@ class Streams:
             return False
         numbers = [n for n in operation.arguments if not isinstance(n, Ref | bool | str)]
         return any(isinstance(n, int | float) and n != 1 for n in numbers)
-
-
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low

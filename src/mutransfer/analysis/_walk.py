@@ -68,7 +68,7 @@ class Finding:
 
 
 class Walk:
-    """What is known of every value of the base, gathered operation by operation.
+    """Facts of every value of the base, gathered operation by operation.
 
     Args:
         growth: The base with another size beside it.
@@ -92,7 +92,9 @@ class Walk:
         return self._facts[value]
 
     def learn(self, value: int, fact: Fact) -> None:
-        """Note what is known of a result."""
+        """Note what is known of a result; causes that cancel are none."""
+        if fact.is_even and fact.causes:
+            fact = even(fact)
         self._facts[value] = fact
         self.causes[value] = fact.causes
 
@@ -152,7 +154,7 @@ class Walk:
             self.use(name, Use(kind, index, result, kept=kept, growing=growing, stays=stays))
 
     def check(self, value: int, place: str) -> None:
-        """Note a finding where a signal's entries differ in size, and go on as if they did not."""
+        """Note a finding where a signal's entries differ in size, then correct them."""
         fact = self.fact(value)
         if not fact.is_signal or fact.is_even:
             return

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from torch import Tensor, nn
 
 from ..pytorch import whole
-from ..reading import pattern
+from ..reading import parent, pattern
 from ..statistics import diversity_exponent
-from ._nonlinear import Arguments, nonlinearity
+from ._nonlinear import Arguments, alone, nonlinearity
 from ._quantities import (
     ALIGNMENT,
+    BARE_CARRIED,
+    BARE_OWN,
     CARRIED,
     CHANGE,
     CHANGE_OF_INPUT,
@@ -22,12 +25,13 @@ from ._quantities import (
     INPUT,
     NONLINEARITY,
     OWN,
+    REACH,
     SHARE,
     SIZE,
     THROUGH_INPUT,
     Measured,
 )
-from ._record import Pass, linear_part, rms
+from ._record import Pass, fan_in, linear_part, rms
 from ._subject import Subject, module_of
 
 FEWEST_LAYERS = 4
@@ -35,9 +39,18 @@ FEWEST_LAYERS = 4
 
 
 def inputs(seen: Pass, first: Pass, step: int) -> Iterator[Measured]:
-    """Measure the inputs of norms, and their changes since initialisation."""
+    """Measure the inputs of norms, and their changes since initialisation.
+
+    The stream before the first branch is left out: it is half of the layers of a network of depth
+    2, and few of a deep one, so that the mean over layers would grow with depth.
+    """
+    sizes = {call: rms(stream) for call, stream in seen.streams.items()}
+    layers = Counter(map(pattern, sizes))
+    before = next((size for call, size in sizes.items() if layers[pattern(call)] > 1), None)
     for call, stream in seen.streams.items():
-        yield INPUT, call, rms(stream)
+        if sizes[call] == before and layers[pattern(call)] > 1:
+            continue
+        yield INPUT, call, sizes[call]
         start = first.streams.get(call)
         if step and start is not None and start.shape == stream.shape:
             yield CHANGE_OF_INPUT, call, rms(stream - start)
@@ -85,7 +98,19 @@ def carried(subject: Subject, seen: Pass) -> Iterator[Measured]:
         if hook is not None:
             others = hook.multiplier.substitute(depth=None, own_factor=None)
             factor *= others.evaluate(hook.ratios)
-        yield CARRIED, call, factor
+        yield CARRIED, call, factor * _inner_factor(subject, module, seen)
+    for name in subject.bare:
+        factor = subject.planned.carried[name] * _inner_factor(subject, parent(name), seen)
+        yield BARE_CARRIED, name, factor
+
+
+def _inner_factor(subject: Subject, name: str, seen: Pass) -> float:
+    """Return the factor that a table multiplies its rows by itself, as Gemma's does."""
+    module, output = subject.modules[name], seen.outputs.get(name)
+    if not isinstance(module, nn.Embedding) or linear_part(module) is not None or output is None:
+        return 1.0
+    scale = rms(subject.start[subject.weights[name]])
+    return rms(output) / scale if scale else 1.0
 
 
 def shares(subject: Subject, seen: Pass) -> Iterator[Measured]:
@@ -146,14 +171,15 @@ def parts(
         if module is None or linear is None or weight is None or not known:
             continue
         matrix = whole(subject.parameters[weight].detach())
-        own = linear(given, matrix - subject.start[weight])
+        update = matrix - subject.start[weight]
+        own = linear(given, update)
         yield OWN, call, rms(own)
+        yield REACH, call, rms(update) * fan_in(module, update)
         if isinstance(module, nn.Embedding) or first.outputs[call].shape != own.shape:
             continue
         through = seen.outputs[call] - first.outputs[call] - own
         if (bias := getattr(module, "bias", None)) is not None:
-            start = subject.start[f"{weight.removesuffix('weight')}bias"]
-            shift = whole(bias.detach()) - start
+            shift = whole(bias.detach()) - subject.start[subject.name_of(bias)]
             # Channels come before the spatial dimensions; a kernel has two dimensions more.
             through -= shift.view(-1, *(1,) * (matrix.dim() - 2))
         yield THROUGH_INPUT, call, rms(through)
@@ -173,10 +199,30 @@ def nonlinearities(subject: Subject, given: Mapping[str, Arguments]) -> Iterator
     """
     for name, arguments in given.items() if subject.is_first_seed else ():
         module = subject.modules[name]
-        start = {inner: f"{name}.{inner}" for inner, _ in module.named_parameters()}
-        if not all(full in subject.start for full in start.values()):
-            continue
-        tensors = {inner: subject.start[full] for inner, full in start.items()}
-        share = nonlinearity(module, tensors, arguments)
+        start = {
+            inner: subject.start[subject.name_of(parameter)]
+            for inner, parameter in module.named_parameters()
+        }
+        share = nonlinearity(module, start, arguments)
         if share is not None:
             yield NONLINEARITY, name, share
+
+
+def bare_parts(subject: Subject, given: Mapping[str, Arguments]) -> Iterator[Measured]:
+    """Measure the own part of each bare tensor in the change of its module's output.
+
+    Args:
+        subject: The network after its last step.
+        given: The arguments of the modules of bare tensors in the last forward pass.
+    """
+    outputs: dict[str, Tensor | None] = {}
+    for name in subject.bare:
+        owner = parent(name)
+        if owner not in given:
+            continue
+        module, tensor = subject.modules[owner], subject.parameters[name]
+        if owner not in outputs:
+            outputs[owner] = alone(module, given[owner], {})
+        before, after = alone(module, given[owner], {tensor: subject.start[name]}), outputs[owner]
+        if before is not None and after is not None and before.shape == after.shape:
+            yield BARE_OWN, name, rms(after - before)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import MutransferError, OnProgress
+from ..core import MutransferError, OnProgress, Size
 from ..pytorch import Plan, build_model, plan, read
 from ..rules import Parametrization, is_default, parametrization
 from ..tasks import Task
@@ -16,12 +17,15 @@ from ..tasks import task as task_named
 from ._batch import batches
 from ._diagnosis import RANGE, blind, doubts, everything_wrong
 from ._expected import Expectations
-from ._network import Network
+from ._labels import Labels, labelled
+from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
+from ._record import Pass, recording
 from ._result import CoordinateCheck
+from ._rows import Row, relabelled
 from ._setup import Setup, sizes_of
 from ._slopes import slopes
-from ._spots import joins_of, spots
+from ._spots import Spot, joins_of, spots
 from ._verdict import judged
 
 RATE, SGD_RATE = 2**-7, 0.1
@@ -29,6 +33,9 @@ RATE, SGD_RATE = 2**-7, 0.1
 
 CONTROL = parametrization("sp")
 """The rule of the negative control, whose rows are known by its name."""
+
+CONTROL_SEEDS = 3
+"""Most networks of each size that the negative control has."""
 
 OPTIONS = frozenset({"axes", "roles", "example_inputs", "hooks", "branches"})
 """Arguments that are passed on to `plan`."""
@@ -129,10 +136,13 @@ def coordinate_check(
         prepare=prepare,
         on_cpu=all(parameter.device.type == "cpu" for parameter in base.parameters()),
     )
-    jobs = _jobs(setup, axes, seeds, joint=joint, control=control)
     with torch.random.fork_rng(devices=[]):
-        trained = measured_networks(jobs, progress)
-    return _result(setup, base, axes, trained, seeds=seeds, joint=joint)
+        sizes = list(sizes_of(axes, joint=joint))
+        jobs = [Job(setup, size, seed) for size in sizes for seed in range(seeds)]
+        controls = _control_jobs(setup, sizes, axes) if control else ([], [])
+        trained = measured_networks([*jobs, *controls[0]], progress)
+        more = partial(measured_networks, controls[1], progress)
+        return _result(setup, base, axes, trained, more, seeds=seeds, joint=joint)
 
 
 def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> Axes:
@@ -208,37 +218,59 @@ def _default_rate(optimizer: Any) -> float:
     return SGD_RATE if name == "sgd" else RATE
 
 
-def _jobs(setup: Setup, axes: Axes, seeds: int, *, joint: bool, control: bool) -> list[Job]:
-    """Return all networks, the control's last; standard parametrization has none."""
-    sizes = list(sizes_of(axes, joint=joint))
-    jobs = [Job(setup, size, seed) for size in sizes for seed in range(seeds)]
-    if control and (is_default(setup.rule) or not parametrization(setup.rule).one_rate):
-        # The control only has to fail: one network of each size shows that, where a fit through
-        # three sizes has an interval. Two sizes need a second seed for one.
-        control_seeds = 2 if min(map(len, axes.values())) < 3 else 1
-        plain = setup.control()
-        jobs += [Job(plain, size, seed) for size in sizes for seed in range(control_seeds)]
-    return jobs
+def _control_jobs(setup: Setup, sizes: Sequence[Size], axes: Axes) -> tuple[list[Job], list[Job]]:
+    """Return the networks of the control, and those that follow if these show nothing.
+
+    Standard parametrization has none.
+    """
+    if not is_default(setup.rule) and parametrization(setup.rule).one_rate:
+        return [], []
+    # The control only has to fail: one network of each size mostly shows that, where a fit through
+    # three sizes has an interval. Two sizes need a second seed for one.
+    first = 2 if min(map(len, axes.values())) < 3 else 1
+    plain = setup.control()
+    jobs = [Job(plain, size, seed) for seed in range(CONTROL_SEEDS) for size in sizes]
+    return jobs[: first * len(sizes)], jobs[first * len(sizes) :]
 
 
 def _result(
-    setup: Setup, base: nn.Module, axes: Axes, trained: Networks, *, seeds: int, joint: bool
+    setup: Setup,
+    base: nn.Module,
+    axes: Axes,
+    trained: Networks,
+    more: Callable[[], Networks],
+    *,
+    seeds: int,
+    joint: bool,
 ) -> CoordinateCheck:
-    """Judge the networks of the rule, and ask of the control whether it fails."""
+    """Judge the networks of the rule, and ask of the control whether it fails.
+
+    Args:
+        setup: The settings.
+        base: The base.
+        axes: The sizes along each axis.
+        trained: The measured networks.
+        more: Measures more networks of the control.
+        seeds: Number of networks of each size.
+        joint: True if every width was combined with every depth.
+    """
     networks = trained.of(setup)
-    rows = [row for network in networks for row in network.rows]
-    others = [
-        row for other, network in trained.measured if other is not setup for row in network.rows
-    ]
+    controls = [network for other, network in trained.measured if other is not setup]
     sizes = {network.rows[0].size for network in networks}
     axes = {axis: tuple(sorted({size[axis] for size in sizes})) for axis in axes}
-    expectations = _expectations(setup, base, networks[0].plan)
+    named = _spots(setup, base, networks[0].plan)
+    layouts = {network.rows[0].size: network.layout for network in networks}
+    labels = labelled(layouts, named)
+    rows, others = _rows(networks, labels), _rows(controls, labels)
+    expectations = _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size))
     exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
-    wrong = everything_wrong(setup, networks, exponents, rows)
+    wrong = everything_wrong(setup, networks, exponents, rows, labels, expectations.spots)
     reasons: list[str] = []
     if not wrong:
         reasons += doubts(exponents, axes, rows)
-        reasons += blind(others, axes, expectations, joint=joint) if others else ()
+        if others and any(blind(others, axes, expectations, joint=joint)):
+            others += _rows([network for _, network in more().measured], labels)
+            reasons += blind(others, axes, expectations, joint=joint)
     last = networks[-1].plan
     return CoordinateCheck(
         parametrization=last.parametrization,
@@ -255,8 +287,35 @@ def _result(
     )
 
 
-def _expectations(setup: Setup, base: nn.Module, base_plan: Plan) -> Expectations:
-    """Return the spots of a model's modules, and its residual exponent.
+def _rows(networks: Sequence[Network], labels: Labels) -> list[Row]:
+    return relabelled((row for network in networks for row in network.rows), labels)
+
+
+def _spots(setup: Setup, base: nn.Module, base_plan: Plan) -> dict[str, Spot]:
+    """Return the spots of the base's modules and tensors, by name."""
+    # Standard parametrization has one rate for all roles: the default rule's plan gives them.
+    roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
+    evaluate(base)
+
+    def run() -> Pass:
+        with torch.no_grad(), recording(base, attention=False, copies=True) as seen:
+            setup.batches.training(0, 0).run(base)
+        return seen
+
+    return spots(base, roles, setup.base, run)
+
+
+def _by_label(named: Mapping[str, Spot], labels: Labels, base: Size) -> dict[str, Spot]:
+    """Return the spots by label; unknown where members of one label differ."""
+    by_label: dict[str, Spot] = {}
+    for name, spot in named.items():
+        label = labels.of(base, name)
+        by_label[label] = spot if by_label.get(label, spot) == spot else Spot.UNKNOWN
+    return by_label
+
+
+def _expectations(setup: Setup, base_plan: Plan, by_label: Mapping[str, Spot]) -> Expectations:
+    """Return the expectations with the residual exponent of the rule.
 
     A rule that leaves branches alone is held to the exponent of the default rule.
     """
@@ -265,9 +324,7 @@ def _expectations(setup: Setup, base: nn.Module, base_plan: Plan) -> Expectation
         deep = any(join.matrices > 1 for join in joins_of(setup.base))
         alpha = parametrization("completep" if deep else "depth-mup").alpha
     assert alpha is not None, "rules of depth have an exponent"
-    # Standard parametrization has one rate for all roles: the default rule's plan gives them.
-    roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
-    return Expectations(spots=spots(base, roles, setup.base), alpha=alpha)
+    return Expectations(spots=by_label, alpha=alpha)
 
 
 def _skipped(networks: Sequence[Network]) -> list[str]:

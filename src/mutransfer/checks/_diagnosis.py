@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..reading import parent, pattern
+from ..reading import parent
 from ..rules import Role
 from ._expected import Expectations
 from ._findings import Finding, deviants, failures
+from ._labels import Labels
 from ._network import Network
-from ._quantities import LOSS, TENSOR_SIZE, UPDATE
+from ._quantities import LOSS, QUANTITIES, REACH, TENSOR_SIZE, UPDATE
 from ._rows import Row, order_of
 from ._setup import Setup
 from ._slopes import Slope, slopes
-from ._spots import is_post_norm
+from ._spots import Spot, is_post_norm
 from ._verdict import judged
 
 RANGE = 4
@@ -25,7 +26,12 @@ ROUNDED = 2**-18
 
 
 def everything_wrong(
-    setup: Setup, networks: Sequence[Network], exponents: Sequence[Slope], rows: Sequence[Row]
+    setup: Setup,
+    networks: Sequence[Network],
+    exponents: Sequence[Slope],
+    rows: Sequence[Row],
+    labels: Labels,
+    spot_of: Mapping[str, Spot],
 ) -> list[Finding]:
     """Return all findings, of exponents, tensors, optimizers and the model itself.
 
@@ -34,17 +40,24 @@ def everything_wrong(
         networks: The measured networks, without the control.
         exponents: Their judged exponents.
         rows: Their measured numbers.
+        labels: The labels of modules and tensors.
+        spot_of: The spot of each module, by label.
     """
-    last = networks[-1].plan
+    last, size = networks[-1].plan, networks[-1].rows[0].size
     weights = {
-        pattern(parent(name)): pattern(name) for name in last.tensors if name.endswith("weight")
+        labels.of(size, module): labels.of(size, weight)
+        for module, weight in networks[-1].layout.weights.items()
+        # A module that borrows its weight, as a tied head does, is not to blame for it.
+        if parent(weight) == module
     }
-    named = failures(exponents, order_of(rows), weights)
+    ends = [weights[s] for s, spot in spot_of.items() if spot == Spot.END and s in weights]
+    named = failures(exponents, order_of(rows), weights, ends)
     wrong = [*_diverged(rows), *named]
     if last.rescales:
         wrong += deviants(exponents, [finding.name for finding in wrong])
-    frozen = {pattern(t.name) for t in last.tensors.values() if t.role == Role.FROZEN}
-    wrong += [finding for finding in _still(setup, rows) if finding.name not in frozen]
+    tensors = last.tensors.values()
+    frozen = {labels.of(size, tensor.name) for tensor in tensors if tensor.role == Role.FROZEN}
+    wrong += [finding for finding in _still(setup, rows, labels) if finding.name not in frozen]
     wrong += _badly_trained(networks)
     if "depth" in setup.axes and is_post_norm(setup.base):
         text = (
@@ -66,16 +79,18 @@ def _diverged(rows: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def _still(setup: Setup, rows: Sequence[Row]) -> list[Finding]:
+def _still(setup: Setup, rows: Sequence[Row], labels: Labels) -> list[Finding]:
     """Return a finding for tensors that never move at some size, though they are used."""
+    base = rows[0].size
     program = setup.base.program
-    used = {pattern(name) for name in (program.parameters if program is not None else ())}
-    moved: dict[tuple[str, int, int], float] = {}
+    known = () if program is None else program.parameters
+    used = {labels.of(base, name) for name in known}
+    moved: dict[tuple[str, str, int, int], float] = {}
     for row in rows:
-        if row.measures(UPDATE) and pattern(row.name) in used:
-            key = row.name, row.width, row.depth
+        if row.measures(UPDATE) and row.label in used:
+            key = row.label, row.name, row.width, row.depth
             moved[key] = max(moved.get(key, 0.0), row.value)
-    still = dict.fromkeys(pattern(name) for (name, *_), value in moved.items() if value == 0)
+    still = dict.fromkeys(label for (label, *_), value in moved.items() if value == 0)
     text = "it does not train: its update is 0, or that of a layer like it"
     return [Finding(name=name, text=text) for name in still]
 
@@ -135,7 +150,11 @@ def blind(
         joint: True if all axes were varied together.
     """
     last = max(row.step for row in rows)
-    exponents = judged(slopes(rows, axes, joint=joint), expectations, last)
+    # Fits take time: of the control only what it has to fail in matters.
+    counting = {key for key, quantity in QUANTITIES.items() if quantity.sees_control}
+    needed = {*counting, REACH.key, *((kind, "carried") for kind in ("module", "tensor"))}
+    some = [row for row in rows if row.step in {0, last} and (row.kind, row.quantity) in needed]
+    exponents = judged(slopes(some, axes, joint=joint), expectations, last)
     failed = [s for s in exponents if s.verdict == "fail" and s.measured.sees_control]
     seen = {slope.axis for slope in failed}
     for axis in [axis for axis in axes if axis not in seen]:

@@ -19,7 +19,7 @@ class Expectations:
     """The table of quantities, read for one model.
 
     Attributes:
-        spots: The spot of each module, by the pattern of its name.
+        spots: The spot of each module and bare tensor, by its label.
         alpha: The residual exponent: branches are multiplied by depth^-alpha.
     """
 
@@ -56,10 +56,15 @@ class Expectations:
                 return slope.step == 0
             case When.END:
                 return slope.step == steps
+            case When.ENDS:
+                return slope.step in {1, steps}
         return False
 
+    def spot(self, slope: Slope) -> Spot:
+        """Return the spot of the measured module or tensor."""
+        if slope.kind not in {"module", "tensor"}:
+            return Spot.UNKNOWN
+        return self.spots.get(slope.name.partition("#")[0], Spot.UNKNOWN)
+
     def _entry(self, slope: Slope) -> Expected | None:
-        spot = Spot.UNKNOWN
-        if slope.kind == "module":
-            spot = self.spots.get(slope.name.partition("#")[0], Spot.UNKNOWN)
-        return slope.measured.expected.get(slope.axis, {}).get(spot)
+        return slope.measured.expected.get(slope.axis, {}).get(self.spot(slope))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..reading import parent
 from ._quantities import AXES, Quantity
 from ._slopes import Slope
 
@@ -43,7 +44,10 @@ class _Failure:
 
 
 def failures(
-    slopes: Sequence[Slope], order: Sequence[str], weights: Mapping[str, str]
+    slopes: Sequence[Slope],
+    order: Sequence[str],
+    weights: Mapping[str, str],
+    ends: Sequence[str] = (),
 ) -> list[Finding]:
     """Return a finding for each module at fault, or else for the first failure.
 
@@ -53,19 +57,23 @@ def failures(
 
     Args:
         slopes: Judged exponents.
-        order: Patterns of the modules in the order of the forward pass.
-        weights: The weight of each module that has one, by patterns.
+        order: Labels of the modules in the order of the forward pass.
+        weights: The weight of each module that has one, by labels.
+        ends: Labels of the weights that end branches, to blame where the stream grows in depth.
     """
     place = {name: i for i, name in enumerate(order)}
     faults: list[_Failure] = []
     for axis in AXES:
         failed = [slope for slope in slopes if slope.axis == axis and slope.verdict == "fail"]
-        failed.sort(key=lambda slope: (place.get(slope.name, len(place)), slope.quantity))
+        failed.sort(key=lambda slope: (_place(slope, place), slope.quantity))
         at_fault = [slope for slope in failed if _is_at_fault(slope, weights)]
         attention = [slope for slope in failed if slope.kind == "attention"]
         others = [slope for slope in failed if slope.kind != "attention"]
+        if not (at_fault or attention) and axis == "depth" and _grows(others[:1]):
+            faults += [_Failure(slope=others[0], weight=end, deviations=()) for end in ends]
+            others = others if not ends else []
         for slope in at_fault or attention or others[:1]:
-            weight = weights.get(slope.name)
+            weight = slope.name if slope.kind == "tensor" else weights.get(slope.name)
             texts = [text for _, text in _deviations(slopes, axis, weight)] if weight else []
             faults.append(_Failure(slope=slope, weight=weight, deviations=tuple(texts)))
     if any(fault.deviations for fault in faults):
@@ -88,6 +96,16 @@ def deviants(slopes: Sequence[Slope], named: Iterable[str]) -> list[Finding]:
         for name, texts in texts_of.items()
         if texts and name not in known
     ]
+
+
+def _grows(slopes: Sequence[Slope]) -> bool:
+    return any(slope.excess > 0 for slope in slopes)
+
+
+def _place(slope: Slope, place: Mapping[str, int]) -> int:
+    """Return the place of a module, or of a tensor's module, in the forward pass."""
+    name = parent(slope.name) if slope.kind == "tensor" else slope.name
+    return place.get(name, len(place))
 
 
 def _is_at_fault(slope: Slope, weights: Mapping[str, str]) -> bool:
@@ -115,7 +133,8 @@ def _sentence(slope: Slope, deviations: Sequence[str]) -> str:
     """Return the symptom, and the deviations from the plan or else the likely cause."""
     verb = "grows" if slope.slope > 0 else "shrinks"
     interval = f"[{slope.low:.2f}, {slope.high:.2f}]"
-    after = f" after {slope.step} steps" if slope.step else ""
+    plural = "s" if slope.step > 1 else ""
+    after = f" after {slope.step} step{plural}" if slope.step else ""
     symptom = (
         f"{slope.measured.words} {verb} as {slope.axis}^{_number(slope.slope)} {interval}{after}, "
         f"expected {slope.axis}^{slope.expected:.3g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -13,9 +14,19 @@ from torch import Tensor, nn
 
 from ..core import MutransferError, Size
 from ..pytorch import Plan, build_model
-from ..reading import canonical
-from ._activations import carried, diversity, inputs, nonlinearities, outputs, parts, shares
+from ..reading import canonical, parent
+from ._activations import (
+    bare_parts,
+    carried,
+    diversity,
+    inputs,
+    nonlinearities,
+    outputs,
+    parts,
+    shares,
+)
 from ._attention import attention
+from ._labels import Layout
 from ._nonlinear import Arguments, arguments_of
 from ._optimizers import Optimizers, optimizers_of
 from ._quantities import LOSS, Measured
@@ -37,12 +48,14 @@ class Network(NamedTuple):
         rows: Its measured numbers.
         findings: Findings of the audits of its optimizers.
         skipped: Calls of modules that put out no tensor.
+        layout: Its modules and tensors.
     """
 
     plan: Plan
     rows: list[Row]
     findings: tuple[str, ...]
     skipped: tuple[str, ...]
+    layout: Layout
 
 
 class _Built(NamedTuple):
@@ -69,7 +82,7 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
     measuring = _Measuring(subject)
     findings: dict[str, None] = {}
     for step in range(setup.steps + 1):
-        _evaluate(model)
+        evaluate(model)
         seen, loss = _forward(setup, measuring, model, step)
         measuring.forward(step, seen, loss.item())
         if step == setup.steps:
@@ -84,7 +97,7 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
             findings |= dict.fromkeys(audit.findings)
         optimizers.step()
     skipped = tuple(dict.fromkeys(seen.skipped))
-    return Network(plans.plan, measuring.rows, tuple(findings), skipped)
+    return Network(plans.plan, measuring.rows, tuple(findings), skipped, subject.layout)
 
 
 def _built(setup: Setup, size: Size, seed: int) -> _Built:
@@ -113,20 +126,30 @@ def _forward(
     batch = setup.batches.training(subject.seed, step)
     # A prepared model may not run its blocks alone, as a sharded one does not.
     blocks: AbstractContextManager[dict[str, Arguments]] = nullcontext({})
-    if step == 0 and setup.prepare is None:
-        blocks = arguments_of(model, subject.blocks)
+    owners = set(map(parent, subject.bare))
+    wanted = {0: subject.blocks, 1: owners, setup.steps: owners}.get(step)
+    if wanted and setup.prepare is None:
+        blocks = arguments_of(model, wanted)
     gradients: AbstractContextManager[Any] = nullcontext()
     if step == setup.steps:
         gradients = torch.no_grad()
     # Logits cost as much as the attention, so they are recorded at the ends alone.
     logits = step in {0, 1, setup.steps}
-    with recording(model, attention=logits) as seen, gradients, blocks as given:
+    copies = measuring.copies
+    with recording(model, attention=logits, copies=copies) as seen, gradients, blocks as given:
         output = batch.run(model)
-    measuring.given |= given
+    if seen.overwritten:
+        measuring.copies = True
+        with recording(model, attention=logits, copies=True) as seen, torch.no_grad():
+            batch.run(model)
+    if step == 0:
+        measuring.given = given
+    else:
+        measuring.last_given = given
     loss = batch.loss(output)
     _check_loss(loss, subject.size, step)
     if (probe := setup.batches.probe(subject.seed)) is not None:
-        with recording(model) as seen, torch.no_grad():
+        with recording(model, copies=measuring.copies) as seen, torch.no_grad():
             probe.run(model)
     return seen, loss
 
@@ -143,15 +166,23 @@ def _check_loss(loss: object, size: Size, step: int) -> None:
         )
 
 
-def _evaluate(model: nn.Module) -> None:
-    """Put the model in evaluation mode, but for batch statistics.
+def evaluate(model: nn.Module) -> None:
+    """Put the model in evaluation mode, but for batch statistics, and without caches.
 
-    Dropout would hide changes; batch statistics are part of the function that is trained.
+    Dropout would hide changes; batch statistics are part of the function that is trained. Caches,
+    which Hugging Face's models make in this mode, are written in place.
     """
     model.eval()
+    copies: dict[int, Any] = {}
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train()
+        config: Any = getattr(module, "config", None)
+        if getattr(config, "use_cache", False) is True:
+            # The builder's own configuration may serve other models, too.
+            without = copies.setdefault(id(config), copy(config))
+            without.use_cache = False
+            module.config = without
 
 
 class _Measuring:
@@ -160,7 +191,9 @@ class _Measuring:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.rows: list[Row] = []
+        self.copies = False
         self.given: dict[str, Arguments] = {}
+        self.last_given: dict[str, Arguments] = {}
         self._first: Pass | None = None
         self._before: dict[str, Tensor] = {}
 
@@ -188,6 +221,8 @@ class _Measuring:
             yield from shares(subject, seen)
             yield from diversity(subject, seen)
         yield from attention(seen, first, step)
+        if step == 1 or is_last:
+            yield from bare_parts(subject, self.last_given)
         if is_last:
             spectral = spectral_updates(subject)
             yield from updates(subject, spectral)

@@ -51,6 +51,8 @@ def measured_networks(jobs: Sequence[Job], progress: OnProgress | None) -> Netwo
     Raises:
         MutransferError: a network of the base cannot be built, planned or trained.
     """
+    if not jobs:
+        return Networks([], [])
     started, base = monotonic(), jobs[0].size
     networks: list[tuple[Setup, Network]] = []
     notes: dict[str, None] = {}

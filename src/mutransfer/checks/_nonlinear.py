@@ -1,4 +1,4 @@
-"""The nonlinear part of a block's change in its parameter change."""
+"""Modules run alone, and the nonlinear part of a block's change."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ def arguments_of(model: nn.Module, names: set[str]) -> Iterator[dict[str, Argume
     recorded: dict[str, Arguments] = {}
 
     def record(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        detached = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs))
-        recorded.setdefault(name, detached)
+        if name not in recorded:
+            # What a model writes into its inputs in place must not reach the record.
+            recorded[name] = pytree.tree_map_only(
+                Tensor, lambda tensor: tensor.detach().clone(), (args, kwargs)
+            )
 
     modules = {module_name(name): module for name, module in model.named_modules()}
     handles = [
@@ -41,6 +44,36 @@ def arguments_of(model: nn.Module, names: set[str]) -> Iterator[dict[str, Argume
     finally:
         for handle in handles:
             handle.remove()
+
+
+def alone(
+    module: nn.Module, arguments: Arguments, values: Mapping[nn.Parameter, Tensor]
+) -> Tensor | None:
+    """Return the output of a module by itself, with other values of some parameters.
+
+    Args:
+        module: The module; it is left as it was.
+        arguments: Its arguments.
+        values: The values that take the place of parameters.
+
+    Returns:
+        The main tensor; None where the module cannot be run by itself.
+    """
+    kept = {parameter: parameter.detach().clone() for parameter in values}
+    # What a module writes into its arguments stays in this copy.
+    given = pytree.tree_map_only(Tensor, Tensor.clone, arguments)
+    with torch.no_grad():
+        try:
+            for parameter, value in values.items():
+                parameter.data.copy_(value)
+            tensor = main_tensor(module(*given[0], **given[1]))
+        # Running the module again is the user's code, and may need more than its arguments.
+        except Exception:
+            return None
+        finally:
+            for parameter, value in kept.items():
+                parameter.data.copy_(value)
+    return None if tensor is None else tensor.clone()
 
 
 def nonlinearity(
@@ -58,24 +91,24 @@ def nonlinearity(
         arguments: Its arguments.
 
     Returns:
-        The fraction; None where the output does not change.
+        The fraction; None where the output does not change, or the module cannot be run alone.
     """
     now = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
 
-    def output(share: float) -> Tensor:
+    def output(share: float) -> Tensor | None:
         """Return the output with a share of the parameter change."""
-        for name, parameter in module.named_parameters():
-            parameter.data.copy_(start[name] + share * (now[name] - start[name]))
-        tensor = main_tensor(module(*arguments[0], **arguments[1]))
-        assert tensor is not None, "the module put out a tensor while it was recorded"
-        return tensor.clone()
+        values = {
+            parameter: start[name] + share * (now[name] - start[name])
+            for name, parameter in module.named_parameters()
+        }
+        return alone(module, arguments, values)
 
-    with torch.no_grad():
-        try:
-            before, after = output(0.0), output(1.0)
-            linear = (output(_STEP) - output(-_STEP)) / (2 * _STEP)
-        finally:
-            for name, parameter in module.named_parameters():
-                parameter.data.copy_(now[name])
+    outputs = [output(share) for share in (0.0, 1.0, _STEP, -_STEP)]
+    before, after, forward, backward = outputs
+    if before is None or after is None or forward is None or backward is None:
+        return None
+    if len({tensor.shape for tensor in (before, after, forward, backward)}) > 1:
+        return None
+    linear = (forward - backward) / (2 * _STEP)
     change = rms(after - before)
     return rms(after - before - linear) / change if change else None

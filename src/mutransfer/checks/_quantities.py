@@ -35,6 +35,7 @@ class When(StrEnum):
 
     START = "at initialisation"
     END = "after the last step"
+    ENDS = "after the first and the last step"
     NEVER = "never"
 
 
@@ -222,7 +223,7 @@ CHANGE = _entered(
         words="the change of its output",
         judged=When.END,
         expected={
-            "width": _FEATURES | _READOUT,
+            "width": _FEATURES | _STREAM | _READOUT,
             "depth": _STREAM
             | {Spot.INSIDE: _CONSTANT, Spot.END: _END_CHANGE, Spot.READOUT: _CONSTANT},
         },
@@ -244,7 +245,7 @@ OWN = _entered(
             | {
                 Spot.INSIDE: Expected(exponent=_LAYER),
                 Spot.END: Expected(exponent=LinearInAlpha(-1)),
-                Spot.READOUT: _CONSTANT,
+                Spot.READOUT: _FALLING,
             },
         },
         shift=Shift("carried"),
@@ -270,10 +271,18 @@ CHANGE_OF_INPUT = _entered(
         name="change of input",
         words="the change of its input",
         judged=When.END,
-        expected={"width": _ANYWHERE | _READOUT, "depth": _ANYWHERE_FALLING},
+        expected={"width": _ANYWHERE_FALLING, "depth": _ANYWHERE_FALLING},
         cause=_input_of_module,
+        sees_control=True,
     )
 )
+REACH = _entered(Quantity(kind="module", name="reach"))
+"""The own part that an aligned input of constant size would have: RMS of the update times fan-in.
+
+Alignment and inputs fall with size in small networks, at no fault of the layer. Its own part is
+too small only where its reach is, too.
+"""
+
 CHANGE_OF_THIS_STEP = _entered(Quantity(kind="module", name="change of this step"))
 """The change of the output since the step before."""
 
@@ -292,7 +301,37 @@ DIVERSITY = _entered(Quantity(kind="module", name="diversity exponent"))
 NONLINEARITY = _entered(Quantity(kind="module", name="nonlinearity"))
 """Fraction of a block's change that is nonlinear in its parameter change."""
 
-# Tensors: these are compared with the plan instead of a theory.
+# Tensors: these are compared with the plan instead of a theory, but for the effect of bare ones.
+
+BARE_OWN = _entered(
+    Quantity(
+        kind="tensor",
+        name="own",
+        words="its own part of the change of its module's output",
+        judged=When.ENDS,
+        expected={
+            "width": _ANYWHERE_FALLING,
+            "depth": _STREAM
+            | {
+                Spot.INSIDE: Expected(exponent=_LAYER, shrinks=LinearInAlpha(SHRINKS_FAR)),
+                Spot.END: Expected(exponent=LinearInAlpha(-1), shrinks=LinearInAlpha(SHRINKS_FAR)),
+            },
+        },
+        shift=Shift("carried"),
+        cause=_learning_rate,
+        blames="module",
+        sees_control=True,
+    )
+)
+"""The change of a module's output, its input held, by the change of one bare tensor of it.
+
+A tensor is bare if no linear layer and no norm explains it, as a vector that features are summed
+against, or a weight that is standardised before it is used. After the first step its update is
+aligned with its input; later ones correct those that were too large.
+"""
+
+BARE_CARRIED = _entered(Quantity(kind="tensor", name="carried"))
+"""Multipliers of other signals that a bare tensor carries."""
 
 TENSOR_SIZE = _entered(Quantity(kind="tensor", name="size", words="initial scale"))
 RATE = _entered(Quantity(kind="tensor", name="lr", words="learning rate"))
@@ -338,7 +377,7 @@ CHANGE_OF_LOGITS = _entered(
         name="change of logits",
         words="the change of the logits",
         judged=When.END,
-        expected={"width": {Spot.UNKNOWN: _FALLING}, "depth": {Spot.UNKNOWN: _CONSTANT}},
+        expected={"width": {Spot.UNKNOWN: _FALLING}, "depth": {Spot.UNKNOWN: _FALLING}},
         cause=_attention_scale,
         column="change",
     )

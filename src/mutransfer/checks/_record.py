@@ -32,6 +32,7 @@ class Pass:
         head_dims: Size of a head of each attention; 0 where it is unknown.
         logits: Logits of each attention, 0 where masked, and their mean entropy in nats.
         skipped: Calls that put out no tensor.
+        overwritten: True if the model wrote over outputs that were not copied.
     """
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
@@ -41,10 +42,11 @@ class Pass:
     head_dims: list[int] = field(default_factory=list)
     logits: list[tuple[Tensor, float]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    overwritten: bool = False
 
 
 @contextmanager
-def recording(model: nn.Module, *, attention: bool = True) -> Iterator[Pass]:
+def recording(model: nn.Module, *, attention: bool = True, copies: bool = False) -> Iterator[Pass]:
     """Record the forward passes inside the `with`; tensors are detached.
 
     The model is left as it was.
@@ -53,8 +55,9 @@ def recording(model: nn.Module, *, attention: bool = True) -> Iterator[Pass]:
         model: The model.
         attention: True to record attention logits, too, which costs about as much as computing
             them.
+        copies: True to copy outputs, which a model may overwrite in place later.
     """
-    recorder = _Recorder(model)
+    recorder = _Recorder(model, copies=copies)
     modules = [(module_name(name), m) for name, m in model.named_modules() if not _wraps(m)]
     handles = [module.register_forward_hook(partial(recorder, name)) for name, module in modules]
     try:
@@ -69,12 +72,14 @@ def recording(model: nn.Module, *, attention: bool = True) -> Iterator[Pass]:
 class _Recorder:
     """The forward hook of all modules, and what it has recorded."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, copies: bool) -> None:
         self.seen = Pass()
         self._calls: Counter[str] = Counter()
         # Activations such as ReLU(inplace=True) overwrite the output of the module before them:
         # where there are any, outputs are copied while they are right.
-        self._copies = any(getattr(module, "inplace", False) for module in model.modules())
+        self._copies = copies or any(
+            getattr(module, "inplace", False) for module in model.modules()
+        )
         self._versions: dict[str, tuple[Tensor, int]] = {}
         # Outputs by their place in memory. They are kept alive, as freed memory is used again and
         # would make another module's output look like the same one.
@@ -90,7 +95,7 @@ class _Recorder:
         if tensor is None:
             self.seen.skipped.append(call)
             return
-        kept = tensor.detach().clone() if self._copies else tensor.detach()
+        kept = self._kept(tensor)
         self.seen.outputs[call] = kept
         self._versions[call] = kept, kept._version
         place = whole(tensor.detach()).data_ptr(), tensor.numel(), tensor._version
@@ -99,9 +104,12 @@ class _Recorder:
             self.seen.same[call] = first
         if arguments and isinstance(arguments[0], Tensor):
             if is_norm(module):
-                self.seen.streams[call] = arguments[0].detach()
+                self.seen.streams[call] = self._kept(arguments[0])
             if linear_part(module) is not None:
-                self.seen.inputs[call] = arguments[0].detach()
+                self.seen.inputs[call] = self._kept(arguments[0])
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().clone() if self._copies else tensor.detach()
 
     def drop_overwritten(self) -> None:
         """Skip the calls whose output was changed in place after they were recorded."""
@@ -109,6 +117,7 @@ class _Recorder:
             if tensor._version != version:
                 del self.seen.outputs[call]
                 self.seen.skipped.append(f"{call} (overwritten in place)")
+                self.seen.overwritten = True
 
 
 def module_name(name: str) -> str:
@@ -123,17 +132,28 @@ def _wraps(module: nn.Module) -> bool:
     )
 
 
+_CONVOLVING = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
+
+
+def fan_in(module: nn.Module, weight: Tensor) -> int:
+    """Return the number of entries of a weight that make one output; 1 for a table."""
+    if isinstance(module, nn.Embedding) or not weight.numel():
+        return 1
+    return weight.shape[0] if hasattr(module, "nf") else weight.numel() // weight.shape[0]
+
+
 def linear_part(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Return the map from input and weight to output without bias.
 
-    None for modules that are not linear in one weight.
+    None for modules that are not linear in one weight, as subclasses that standardise it.
     """
+    forward = type(module).forward
     match module:
-        case nn.Linear():
+        case nn.Linear() if forward is nn.Linear.forward:
             return nn.functional.linear
-        case nn.Embedding():
+        case nn.Embedding() if forward is nn.Embedding.forward:
             return nn.functional.embedding
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if forward in _CONVOLVING:
             return lambda x, weight: module._conv_forward(x, weight, None)
         case _ if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
             return torch.matmul  # of Hugging Face's GPT-2: a linear layer, its weight transposed

@@ -21,6 +21,7 @@ from ..core import (
     plain,
     save_folder,
 )
+from ..reading import pattern
 from ..rules import Parametrization
 from ._findings import Finding
 from ._quantities import AXES, When
@@ -44,7 +45,7 @@ class CoordinateCheck(Result, Drawn):
         notes: What was skipped or not seen, and what to do about it.
         slopes: The exponent of every quantity, with the expected one.
         rows: Every measured number; those of the negative control have the rule "sp".
-        spots: The place of each module in the residual network, by the pattern of its name.
+        spots: The place of each module and tensor in the residual network, by its label.
     """
 
     parametrization: Parametrization
@@ -88,7 +89,7 @@ class CoordinateCheck(Result, Drawn):
         """Return one exponent.
 
         Args:
-            name: The pattern of a module or tensor; "*" for attention.
+            name: The label of a module or tensor; "*" for attention.
             quantity: The quantity.
             axis: The axis.
             step: Number of steps; the last one by default.
@@ -220,7 +221,9 @@ class CoordinateCheck(Result, Drawn):
 def _rows(columns: Mapping[str, Sequence[Any]]) -> tuple[Row, ...]:
     # Whole numbers stay whole, so that the CSV of a check that was read is that of the one written.
     values = [value if isinstance(value, int) else number(value) for value in columns["value"]]
-    fields = {**columns, "value": values}
+    # Checks that were written before labels had patterns.
+    labels = columns.get("label") or list(map(pattern, columns["name"]))
+    fields = {**columns, "value": values, "label": labels}
     return tuple(Row(*row) for row in zip(*(fields[name] for name in Row._fields), strict=True))
 
 

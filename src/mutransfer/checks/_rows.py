@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..core import Size
 from ..reading import pattern
+from ._labels import Labels
 from ._quantities import Measured, Quantity
 
 
@@ -21,6 +22,7 @@ class Row(NamedTuple):
         step: Number of steps that it was trained.
         kind: Kind of the measured thing: "module", "tensor", "attention" or "loss".
         name: Name of the module or tensor, or number of the attention.
+        label: The name with a star for the number of a layer in a run; "*" for every attention.
         quantity: Name of the quantity, as in `QUANTITIES`.
         value: The number.
     """
@@ -32,6 +34,7 @@ class Row(NamedTuple):
     step: int
     kind: str
     name: str
+    label: str
     quantity: str
     value: float
 
@@ -58,11 +61,26 @@ def as_rows(
             step=step,
             kind=quantity.kind,
             name=name,
+            label="*" if quantity.kind == "attention" else pattern(name),
             quantity=quantity.name,
             value=value,
         )
 
 
+def relabelled(rows: Iterable[Row], labels: Labels) -> list[Row]:
+    """Return the rows with the labels that hold for all sizes."""
+    known: dict[tuple[int, int, str], str] = {}
+    result = []
+    for row in rows:
+        if row.kind in {"module", "tensor"}:
+            key = row.width, row.depth, row.name
+            if (label := known.get(key)) is None:
+                label = known[key] = labels.of(row.size, row.name)
+            row = row._replace(label=label)
+        result.append(row)
+    return result
+
+
 def order_of(rows: Iterable[Row]) -> list[str]:
-    """Return the patterns of the modules, in the order of the forward pass."""
-    return list(dict.fromkeys(pattern(row.name) for row in rows if row.kind == "module"))
+    """Return the labels of the modules, in the order of the forward pass."""
+    return list(dict.fromkeys(row.label for row in rows if row.kind == "module"))

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..core import number, plain
-from ..reading import pattern
-from ..statistics import power_law
-from ._quantities import AXES, QUANTITIES, Quantity
+from ..statistics import PowerLaw, moderated, power_laws, student_t
+from ._quantities import AXES, QUANTITIES, Quantity, When
 from ._rows import Row
 
 
@@ -23,8 +22,8 @@ class Slope:
     Attributes:
         axis: "width" or "depth".
         kind: Kind of the measured thing: "module", "tensor", "attention" or "loss".
-        name: Its name, with a star for the number of a layer. Layers of one pattern are taken
-            together by their RMS, and so are all attentions, under the name "*".
+        name: Its label: the name with a star for the number of a layer in a run. Layers of one
+            label are taken together by their RMS, and so are all attentions, under the name "*".
         quantity: Name of the quantity, as in `QUANTITIES`.
         step: Number of steps after which it was measured.
         slope: The fitted exponent.
@@ -80,16 +79,18 @@ class Slope:
 Series = dict[tuple[int, int, int], float]
 """Values by width, depth and seed."""
 
+Key = tuple[str, str, str, int]
+"""Kind, label, quantity and step."""
 
-def series(rows: Iterable[Row]) -> dict[tuple[str, str, str, int], Series]:
-    """Return the values of each quantity, by kind, name, quantity and step.
 
-    Layers go by the pattern of their name, and are taken together by their RMS.
+def series(rows: Iterable[Row]) -> dict[Key, Series]:
+    """Return the values of each quantity, by kind, label, quantity and step.
+
+    Layers of one label are taken together by their RMS.
     """
-    squares: dict[tuple[str, str, str, int], dict[tuple[int, int, int], list[float]]] = {}
+    squares: dict[Key, dict[tuple[int, int, int], list[float]]] = {}
     for row in rows:
-        name = "*" if row.kind == "attention" else pattern(row.name)
-        values = squares.setdefault((row.kind, name, row.quantity, row.step), {})
+        values = squares.setdefault((row.kind, row.label, row.quantity, row.step), {})
         values.setdefault((row.width, row.depth, row.seed), []).append(row.value**2)
     return {
         key: {network: math.sqrt(sum(each) / len(each)) for network, each in values.items()}
@@ -100,6 +101,10 @@ def series(rows: Iterable[Row]) -> dict[tuple[str, str, str, int], Series]:
 def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: bool) -> list[Slope]:
     """Fit the exponent of every quantity along every axis.
 
+    Three sizes with one seed each leave one degree of freedom, too few for an interval. So the
+    variances of all modules and all quantities that are judged at one moment are moderated by each
+    other (`moderated`).
+
     Args:
         rows: The measured numbers.
         axes: The sizes along each axis.
@@ -109,25 +114,43 @@ def slopes(rows: Iterable[Row], axes: Mapping[str, Sequence[int]], *, joint: boo
     Returns:
         The exponents; quantities that vanish or are not finite at some size have none.
     """
-    exponents = []
-    for (kind, name, quantity, step), values in series(rows).items():
-        for axis in axes:
-            fit = _fit(_along(values, axis, axes, joint=joint), axis, axes, joint=joint)
-            if fit is not None:
-                exponent, half = fit
-                exponents.append(
-                    Slope(
-                        axis=axis,
-                        kind=kind,
-                        name=name,
-                        quantity=quantity,
-                        step=step,
-                        slope=exponent,
-                        low=exponent - half,
-                        high=exponent + half,
-                    )
-                )
-    return exponents
+    laws = _laws(series(rows), axes, joint=joint)
+    alike: dict[tuple[str, int, str], list[tuple[str, Key]]] = {}
+    for axis, key in laws:
+        kind, _, quantity, step = key
+        is_judged = QUANTITIES[kind, quantity].judged != When.NEVER
+        family = "judged" if is_judged else f"{kind} {quantity}"
+        alike.setdefault((axis, step, family), []).append((axis, key))
+    known: dict[tuple[str, Key], tuple[float, float]] = {}
+    for keys in alike.values():
+        family_laws = [laws[key] for key in keys]
+        variances = [law.variance for law in family_laws]
+        freedoms = [law.freedom for law in family_laws]
+        known |= zip(keys, moderated(variances, freedoms), strict=True)
+    return [
+        _slope(axis, key, law, (list(axes) if joint else [axis]).index(axis), *known[axis, key])
+        for (axis, key), law in laws.items()
+    ]
+
+
+def _slope(
+    axis: str, key: Key, law: PowerLaw, column: int, variance: float, freedom: float
+) -> Slope:
+    kind, name, quantity, step = key
+    half = math.inf
+    if freedom:
+        half = math.sqrt(variance * law.spreads[column]) * student_t(freedom)
+    exponent = law.exponents[column]
+    return Slope(
+        axis=axis,
+        kind=kind,
+        name=name,
+        quantity=quantity,
+        step=step,
+        slope=exponent,
+        low=exponent - half,
+        high=exponent + half,
+    )
 
 
 def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool) -> Series:
@@ -139,16 +162,23 @@ def _along(values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, join
     return {network: value for network, value in values.items() if network[other] == smallest}
 
 
-def _fit(
-    values: Series, axis: str, axes: Mapping[str, Sequence[int]], *, joint: bool
-) -> tuple[float, float] | None:
-    """Fit an exponent; return it with half the width of its interval."""
-    if not values or not all(value > 0 and math.isfinite(value) for value in values.values()):
-        return None
-    fitted = list(axes) if joint else [axis]
-    sizes = np.array([[network[AXES.index(name)] for name in fitted] for network in values])
-    column = fitted.index(axis)
-    if np.ptp(sizes[:, column]) == 0:
-        return None
-    law = power_law(sizes, np.array(list(values.values())))
-    return law.exponents[column], law.half_interval(column)
+def _laws(
+    measured: Mapping[Key, Series], axes: Mapping[str, Sequence[int]], *, joint: bool
+) -> dict[tuple[str, Key], PowerLaw]:
+    """Fit the power laws of all quantities that vanish nowhere."""
+    batches: dict[tuple[str, tuple[tuple[int, int, int], ...]], dict[Key, Series]] = {}
+    for key, whole in measured.items():
+        for axis in axes:
+            values = _along(whole, axis, axes, joint=joint)
+            if values and all(value > 0 and math.isfinite(value) for value in values.values()):
+                batches.setdefault((axis, tuple(values)), {})[key] = values
+    laws: dict[tuple[str, Key], PowerLaw] = {}
+    for (axis, networks), batch in batches.items():
+        columns = [AXES.index(name) for name in (axes if joint else [axis])]
+        sizes = np.array([[network[column] for column in columns] for network in networks])
+        if np.ptp(sizes[:, columns.index(AXES.index(axis))]) > 0:
+            fitted = power_laws(sizes, np.array([list(each.values()) for each in batch.values()]))
+            laws |= {(axis, key): law for key, law in zip(batch, fitted, strict=True)}
+    return {
+        (axis, key): laws[axis, key] for key in measured for axis in axes if (axis, key) in laws
+    }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..analysis import Join, Stack, Stars, stack_of
 from ..plans import Plan
-from ..reading import Reading, canonical, parent, pattern
+from ..reading import Reading, canonical, parent
 from ..rules import Role
+from ._record import Pass
 
 
 class Spot(StrEnum):
@@ -23,34 +27,51 @@ class Spot(StrEnum):
     UNKNOWN = "unknown"
 
 
-def spots(model: nn.Module, plan: Plan, reading: Reading) -> dict[str, Spot]:
-    """Return the spot of each module, by the pattern of its name.
+SCORES = frozenset({Role.READOUT, Role.ROUTER})
+"""Roles of matrices whose outputs are finite sums over growing features."""
 
-    A module whose tensors all belong to one branch stands inside it; if the branch's last tensors
-    are among them, it is the end. A module with tensors of several branches puts out the stream.
-    Nothing is known of a module without tensors, unless it is a branch's last module.
+Run = Callable[[], Pass]
+"""A forward pass of the base."""
+
+
+def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str, Spot]:
+    """Return the spot of each module and tensor by its name.
+
+    A module whose tensors all belong to one branch stands inside it. With the tensors that end the
+    branch among them, it puts out either the end or the stream to which the end was added. Two
+    forward passes tell: with all ends at zero the first vanishes, and the second does not.
+    Nothing is known of a module without tensors, unless it vanishes, too. The spot of a tensor is
+    that of its effect on the output of its module.
 
     Args:
         model: The base.
         plan: A plan that knows the roles of its tensors.
         reading: Its reading.
+        run: Runs the base, and returns the record.
     """
     tensors = plan.tensors.values()
-    heads = {parent(tensor.name) for tensor in tensors if tensor.role == Role.READOUT}
+    heads = {parent(tensor.name) for tensor in tensors if tensor.role in SCORES}
     tied = {tensor.name for tensor in tensors if tensor.role == Role.TIED}
     names = {id(parameter): canonical(name) for name, parameter in model.named_parameters()}
-    joins = joins_of(reading)
+    branches = joins_of(reading)
+    seen = run()
+    ends = _vanishing(model, branches, seen, run) if branches else frozenset()
     spot_of: dict[str, Spot] = {}
     for name, module in model.named_modules():
         name = canonical(name)
         inside = frozenset(names[id(p)] for p in module.parameters() if id(p) in names)
         if name == "" or name in heads or (inside & tied and isinstance(module, nn.Linear)):
-            spot_of[pattern(name)] = Spot.READOUT
-        elif any(join.signal.module == name for join in joins):
-            spot_of[pattern(name)] = Spot.END
+            spot_of[name] = Spot.READOUT
+        elif name in ends:
+            spot_of[name] = Spot.END
         else:
-            spot_of[pattern(name)] = _spot(inside, joins) if inside else Spot.UNKNOWN
-    return spot_of
+            spot_of[name] = _spot(inside, branches) if inside else Spot.UNKNOWN
+    # A module may hand on the output of a readout inside it.
+    for call, first in seen.same.items():
+        if spot_of.get(first) == Spot.READOUT and first.startswith(f"{call}."):
+            spot_of[call] = Spot.READOUT
+    learned = frozenset[str]().union(*(branch.tensors for branch in branches))
+    return spot_of | {name: _spot_of_tensor(name, learned, spot_of) for name in plan.tensors}
 
 
 def joins_of(reading: Reading) -> tuple[Join, ...]:
@@ -71,9 +92,62 @@ def _stack(reading: Reading) -> Stack | None:
     return stack_of(reading.program, Stars(reading.parameters, reading.parameters))
 
 
-def _spot(tensors: frozenset[str], joins: Sequence[Join]) -> Spot:
-    """Return the spot of a module with these tensors."""
-    for join in joins:
-        if tensors <= join.tensors:
-            return Spot.END if tensors & (join.signal.tensors or frozenset()) else Spot.INSIDE
+def _spot_of_tensor(name: str, in_branches: frozenset[str], spot_of: Mapping[str, Spot]) -> Spot:
+    owner = parent(name)
+    if name not in in_branches:
+        return Spot.STREAM
+    # Scores stand inside the branch that they weigh; the model's own output follows its end.
+    inside = spot_of.get(owner) in {Spot.INSIDE, Spot.READOUT} and owner != ""
+    return Spot.INSIDE if inside else Spot.END
+
+
+def _spot(tensors: frozenset[str], branches: tuple[Join, ...]) -> Spot:
+    """Return the spot of a module that puts out no branch's end."""
+    for branch in branches:
+        if tensors <= branch.tensors:
+            return Spot.STREAM if tensors & (branch.signal.tensors or frozenset()) else Spot.INSIDE
     return Spot.STREAM
+
+
+def _vanishing(
+    model: nn.Module, branches: tuple[Join, ...], seen: Pass, run: Run
+) -> frozenset[str]:
+    """Return the modules whose output vanishes once the ends of all branches do."""
+    with _without_ends(model, branches):
+        outputs = run().outputs
+    silent = {name for name, output in outputs.items() if not output.any()}
+    # A branch may start at zero, as do modules that have nothing to do with branches.
+    ends = frozenset().union(*(branch.signal.tensors or () for branch in branches))
+    named = {branch.signal.module for branch in branches if branch.signal.module is not None}
+    started = {name for name, output in seen.outputs.items() if not output.any()}
+    holding = {name for end in ends for name in _parents(end)}
+    return frozenset(named | (silent - started) | (silent & holding))
+
+
+def _parents(name: str) -> Iterator[str]:
+    while name := parent(name):
+        yield name
+
+
+@contextmanager
+def _without_ends(model: nn.Module, branches: tuple[Join, ...]) -> Iterator[None]:
+    """Put zero in the place of the end of every branch."""
+    parameters = {canonical(name): p for name, p in model.named_parameters()}
+    modules = {canonical(name): module for name, module in model.named_modules()}
+    tensors = {name for branch in branches for name in branch.signal.tensors or ()}
+    ends = {b.signal.module for b in branches if b.signal.module is not None} & modules.keys()
+    kept = {name: parameters[name].detach().clone() for name in tensors & parameters.keys()}
+    handles = [modules[name].register_forward_hook(_zero) for name in ends]
+    try:
+        for name in kept:
+            parameters[name].data.zero_()
+        yield
+    finally:
+        for name, value in kept.items():
+            parameters[name].data.copy_(value)
+        for handle in handles:
+            handle.remove()
+
+
+def _zero(module: nn.Module, arguments: Any, output: Any) -> Any:
+    return torch.zeros_like(output) if isinstance(output, Tensor) else output

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..core import Size
-from ..pytorch import planned_parameters, whole
+from ..pytorch import is_norm, planned_parameters, whole
 from ..reading import parent
 from ..rules import Place
-from ._record import module_name
+from ._labels import Layout
+from ._record import linear_part, module_name
 from ._setup import Planned
 
 
@@ -29,6 +30,7 @@ class Subject:
         weights: Planned name of the weight of each module that has one; modules that share a weight
             have the same.
         start: Its parameters at initialisation.
+        bare: Names of the parameters that no linear layer or norm explains.
         frozen: Names of the parameters that the builder froze.
     """
 
@@ -40,6 +42,7 @@ class Subject:
     parameters: Mapping[str, nn.Parameter]
     weights: Mapping[str, str]
     start: Mapping[str, Tensor]
+    bare: tuple[str, ...]
     frozen: frozenset[str]
 
     @property
@@ -51,6 +54,16 @@ class Subject:
         """Return True if this call is of a layer whose weight ends a residual branch."""
         weight = self.weights.get(module_of(call))
         return weight is not None and self._place(weight) == Place.BRANCH_END
+
+    def name_of(self, parameter: nn.Parameter) -> str:
+        """Return the planned name of a parameter."""
+        return next(name for name, known in self.parameters.items() if known is parameter)
+
+    @property
+    def layout(self) -> Layout:
+        """Its modules and tensors as names, classes, roles and shapes."""
+        classes = {name: type(module).__name__ for name, module in self.modules.items()}
+        return Layout.of(self.planned.plan, classes, self.weights)
 
     @property
     def blocks(self) -> set[str]:
@@ -75,17 +88,25 @@ def subject_of(
         for name, parameter in every
         if name.endswith("weight")
     }
+    modules = {module_name(name): module for name, module in model.named_modules()}
     return Subject(
         planned=planned,
         size=size,
         seed=seed,
         steps=steps,
-        modules={module_name(name): module for name, module in model.named_modules()},
+        modules=modules,
         parameters=parameters,
         weights=weights,
         start={name: whole(p.detach()).clone() for name, p in parameters.items()},
+        bare=tuple(n for n in parameters if n not in frozen and _is_bare(modules, n)),
         frozen=frozen,
     )
+
+
+def _is_bare(modules: Mapping[str, nn.Module], name: str) -> bool:
+    """Return True for a parameter of a module that is no linear layer and no norm."""
+    module = modules.get(parent(name))
+    return module is not None and linear_part(module) is None and not is_norm(module)
 
 
 def module_of(call: str) -> str:

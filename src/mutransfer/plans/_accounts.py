@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from ..analysis import Use, Walk, fate, is_key_value
 from ..core import MutransferError
 from ..reading import Axes, Parameter, pattern
+from ._match import Match
+from ._sides import Sides
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """How a parameter is used in the forward pass, target over base.
+    """Uses of a parameter in the forward pass, target over base.
 
     Attributes:
         kind: "matrix" (summed over a growing dimension, and another one stays), "readout" (none
@@ -45,6 +48,48 @@ class Account:
     is_kernel: bool = False
     uses: int = 0
     operands: tuple[tuple[int, int], ...] = ()
+
+
+def accounts_of(sides: Sides) -> dict[str, Account]:
+    """Return how each tensor of the target is used.
+
+    Raises:
+        MutransferError: as `account_of`.
+    """
+    return {name: _account(sides, match) for name, match in sides.matches.items()}
+
+
+def like_others(sides: Sides, accounts: Mapping[str, Account]) -> dict[str, str]:
+    """Return a used tensor for each unused one like it, as of another expert.
+
+    Experts are used where the data call for them, so that one batch may miss some.
+    """
+    used: dict[object, str] = {}
+    for name, match in sides.matches.items():
+        if accounts[name].kind != "unused":
+            used.setdefault(_likeness(match), name)
+    return {
+        name: used[_likeness(match)]
+        for name, match in sides.matches.items()
+        if accounts[name].kind == "unused" and _likeness(match) in used
+    }
+
+
+def _likeness(match: Match) -> object:
+    """Return shapes, and the name but for numbers, which tensors alike share."""
+    name = re.sub(r"\d+", "*", match.parameter.name)
+    return name, match.parameter.shape, match.base.shape
+
+
+def _account(sides: Sides, match: Match) -> Account:
+    """Return how a tensor is used, in training where it is in no other mode."""
+    names, walk = sides.walked(match), sides.walk
+    used = next((n for n in names if n in walk.uses), None)
+    if used is None and sides.training is not None:
+        walk = sides.training
+        used = next((n for n in names if n in walk.uses), None)
+    name = used or names[0]
+    return account_of(walk, name, match.parameter, match.grew, inverted=sides.is_inverted)
 
 
 def account_of(
@@ -112,7 +157,7 @@ def _kind(uses: Sequence[Use], summed: Sequence[Use], *, looked_up: bool) -> str
 
 
 def _fan(use: Use) -> Fraction:
-    """Return the ratio of the summed dimension; of a concatenation, that of the width in it."""
+    """Return the ratio of the summed dimension, or of the width in it."""
     assert use.fan is not None
     pieces = [Fraction(b, a) for a, b in use.parts if a]
     grown = max((p for p in pieces if p != 1), key=lambda p: abs(math.log(p)), default=None)
@@ -195,5 +240,5 @@ def _check_explained(
 
 
 def _is_key_value(walk: Walk, summed: Sequence[Use]) -> bool:
-    """Return True where an output is an attention's key or value: repeated, or of one head."""
+    """Return True where an output is the key or value of an attention."""
     return any(is_key_value(walk, use.result) for use in summed)

@@ -15,7 +15,9 @@ from typing import NamedTuple
 from ..core import MutransferError
 from ..reading import NOTHING, Signal
 from ..rules import ONE, Parametrization, Place, Powers, Reason, powers
-from ._structure import BareEnd, Structure, Want
+from ._places import BareEnd
+from ._structure import Structure
+from ._wants import Want
 
 
 @dataclass(frozen=True, kw_only=True)

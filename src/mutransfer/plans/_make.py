@@ -173,7 +173,7 @@ def _check_ranks(matches: Mapping[str, Match], declared: Mapping[str, Role]) -> 
 def _in_runs(
     tensors: Mapping[str, TensorPlan], matches: Mapping[str, Match], base: Reading
 ) -> dict[str, TensorPlan]:
-    """Return the tensors in runs of equal layers, whose initial scale is measured together.
+    """Return the tensors in runs, whose initial scale is measured together.
 
     Of layers of one shape only some may end a residual branch, and these start at another scale.
     """

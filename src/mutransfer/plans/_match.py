@@ -145,7 +145,7 @@ def _matched(name: str, target: Kinds, base: Kinds) -> tuple[Kinds, Kinds]:
 
 
 def _axes(target: Parameter, base: Parameter) -> Axes:
-    """Return the axes that a parameter's layer or the user gives; of a bare one, by its shapes."""
+    """Return a parameter's axes by its layer or the user, else by its shapes."""
     if len(target.shape) != len(base.shape):
         raise MutransferError(
             f"{target.name} has shape {target.shape}, {base.name} of the base {base.shape}: "

@@ -6,7 +6,7 @@ them alone: masks and positions can be looked into, and magnitudes are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ def on_cpu(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
 
 def on_meta(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Compute on the meta device what is made of tensors there, all else on the CPU."""
-    given = _tensors((args, named))
+    given = list(tensors_of((args, named)))
     if not any(tensor.is_meta for tensor in given):
         return on_cpu(func, args, named)
     if makes_constants(func):
@@ -47,7 +47,7 @@ def on_meta(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
 
 def on_fakes(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Compute in the FakeTensorMode that is entered what is made of its tensors."""
-    given = _tensors((args, named))
+    given = list(tensors_of((args, named)))
     if not any(isinstance(tensor, FakeTensor) for tensor in given):
         with unset_fake_temporarily():
             return on_cpu(func, args, named)
@@ -98,5 +98,12 @@ def _first(attempts: list[Callable[[], Any]]) -> Any:
     raise failure
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+def tensors_of(arguments: Any) -> Iterator[Tensor]:
+    """Yield the tensors among an operation's arguments, which nest in lists."""
+    if isinstance(arguments, Tensor):
+        yield arguments
+    elif isinstance(arguments, list | tuple):
+        for argument in arguments:
+            yield from tensors_of(argument)
+    elif isinstance(arguments, dict):
+        yield from tensors_of(list(arguments.values()))

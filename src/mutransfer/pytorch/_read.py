@@ -92,7 +92,7 @@ def _program(
 
 
 def _training(model: nn.Module, example_inputs: Any, program: Program | None) -> Program | None:
-    """Return the forward pass in training mode, where some tensors are used in it alone."""
+    """Return the forward pass in training, where it uses further tensors."""
     if program is None:
         return None
     trained = {canonical(name) for name, p in model.named_parameters() if p.requires_grad}

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..reading import Operation, Ref
-from ._execute import Execute, makes_constants
+from ._execute import Execute, makes_constants, tensors_of
 from ._ledger import Ledger
 from ._storages import Tracked
 
@@ -64,7 +64,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return func.decompose(*args, **named)
         ledger = self.ledger
         written = list(_written(func, args, named))
-        read = list(_tensors((args, _inputs(func, named))))
+        read = list(tensors_of((args, _inputs(func, named))))
         inputs = [ledger.track(tensor) for tensor in read]
         is_constant = makes_constants(func) or all(ledger.is_constant(each) for each in inputs)
         is_constant &= not any(ledger.track(t).storage.holds_signal for t in written)
@@ -115,7 +115,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note_constants(self, output: Any, written: list[Tensor], is_known: bool) -> None:
         for tensor in written:
             self.ledger.write_constant(tensor, is_known=is_known)
-        for tensor in _tensors(output):
+        for tensor in tensors_of(output):
             self.ledger.add_constant(tensor, is_known=is_known)
 
     def _note_results(
@@ -175,16 +175,12 @@ def _written(func: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Iter
     """Yield the tensors that an operation writes."""
     if func._schema.name == "aten::native_batch_norm" and args[5]:
         # Its schema does not say that it updates running statistics.
-        yield from _tensors(args[3:5])
+        yield from tensors_of(args[3:5])
     for position, name, _ in _schema_written(func):
-        yield from _tensors(args[position] if position < len(args) else named.get(name))
+        yield from tensors_of(args[position] if position < len(args) else named.get(name))
 
 
 def _inputs(func: Any, named: dict[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments without `out=`, which is not read."""
     outs = {name for _, name, is_out in _schema_written(func) if is_out}
     return {k: v for k, v in named.items() if k not in outs} if outs else named
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))

@@ -47,6 +47,7 @@ class Operation:
         keywords: Keyword arguments, likewise.
         results: Indices of the values that it makes; None for what is no tensor.
         module: Canonical name of the innermost module that called it.
+        inputs: The values that it takes, in the order of its arguments.
     """
 
     name: str
@@ -54,11 +55,11 @@ class Operation:
     keywords: Mapping[str, Any]
     results: tuple[int | None, ...]
     module: str = ""
+    inputs: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """The values that it takes, in the order of its arguments."""
-        return (*_refs(self.arguments), *_refs(tuple(self.keywords.values())))
+    def __post_init__(self) -> None:
+        found = (*_refs(self.arguments), *_refs(tuple(self.keywords.values())))
+        object.__setattr__(self, "inputs", found)
 
 
 @dataclass(frozen=True, kw_only=True)

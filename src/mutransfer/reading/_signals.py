@@ -1,4 +1,4 @@
-"""What could multiply a signal, and residual branches that were declared."""
+"""Carriers of a signal's multiplier, and declared residual branches."""
 
 from __future__ import annotations
 

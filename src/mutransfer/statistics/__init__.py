@@ -12,8 +12,10 @@ from ._divergence import hopeless as hopeless
 from ._divergence import infinite as infinite
 from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
 from ._diversity import diversity_exponent as diversity_exponent
+from ._moderated import moderated as moderated
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
+from ._power_law import power_laws as power_laws
 from ._student import student_t as student_t
 from ._vertex import edge as edge
 from ._vertex import vertex as vertex

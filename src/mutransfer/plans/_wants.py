@@ -1,0 +1,207 @@
+"""The signals whose entries need a multiplier, and what could carry it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from ..analysis import Cause, Finding
+from ..reading import Operation, Signal
+from ._accounts import Account
+from ._sides import Sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Want:
+    """A signal of the target whose entries need a multiplier.
+
+    Attributes:
+        kind: "tied-head", "product" (of two signals), "own-factor" or "sum".
+        signal: What could carry it, by the target's names.
+        modules: The modules that could, one for each layer.
+        ratio: Size of its entries, target over base; what the multiplier undoes.
+        fan: Ratio of the summed dimension; 1 for numbers.
+        sizes: The summed dimension, base and target.
+        numbers: The model's own number, base and target, where there is one.
+        text: The module where it is.
+        tensor: The tied tensor.
+        ends_branch: True if it is a factor on the end of a residual branch.
+    """
+
+    kind: str
+    signal: Signal
+    modules: tuple[str, ...] = ()
+    ratio: float = 1.0
+    fan: Fraction = Fraction(1)
+    sizes: tuple[int, int] = (1, 1)
+    numbers: tuple[float, float] | None = None
+    text: str = ""
+    tensor: str = ""
+    ends_branch: bool = False
+
+
+def wants_of(sides: Sides, accounts: Mapping[str, Account]) -> Iterator[Want]:
+    """Yield what wants a multiplier, layers of one kind once."""
+    yield from _tied(sides, accounts)
+    first: dict[object, object] = {}
+    done = set[object]()
+    for finding in sides.walk.findings:
+        want, walked = _of_finding(sides, finding)
+        kind = want.kind, want.signal.tensors or want.modules or walked
+        # All layers of a kind map to the same names, so that the first one speaks for them.
+        if first.setdefault(kind, walked) != walked or (kind, finding.causes) in done:
+            continue
+        done.add((kind, finding.causes))
+        together = None
+        if want.kind == "own-factor" and want.signal.tensors is None:
+            together = _by_embedding(sides, finding, want, accounts)
+        if together is None:
+            yield want
+        elif together[0].signal not in done:
+            done.add(together[0].signal)
+            yield from together
+
+
+def _tied(sides: Sides, accounts: Mapping[str, Account]) -> Iterator[Want]:
+    """Yield the inputs of tied heads."""
+    for name, each in accounts.items():
+        if each.kind == "tied":
+            yield from _head_inputs(sides, name, each, kind="tied-head")
+
+
+def _head_inputs(
+    sides: Sides, name: str, account: Account, *, kind: str, ratio: float = 1.0
+) -> Iterator[Want]:
+    """Yield what a tied tensor is summed with."""
+    for operand, index in account.operands:
+        users = [sides.walk.program.operations[index]]
+        signal, modules = sides.by_target(sides.walk.signals.of(operand, users))
+        yield Want(
+            kind=kind,
+            signal=signal,
+            modules=modules,
+            fan=account.fan_in,
+            tensor=name,
+            ratio=ratio,
+            text=f"the head of {name}",
+        )
+
+
+def _by_embedding(
+    sides: Sides, finding: Finding, want: Want, accounts: Mapping[str, Account]
+) -> list[Want] | None:
+    """Return the wants that let one embedding carry the factor of all its look-ups.
+
+    The use of a tied one as the head then has this factor, too, which the input of the head
+    undoes.
+    """
+    ends = sides.walk.signals.ends(_origin(sides, finding, []))
+    names = [name for walked in ends for name in sides.names.get(walked, ())]
+    if len(names) != 1:
+        return None
+    account, (walked,) = accounts[names[0]], ends
+    values = [
+        _origin(sides, other, [])
+        for other in sides.walk.findings
+        if math.isclose(other.ratio, finding.ratio)
+    ]
+    alike = [value for value in values if sides.walk.signals.ends(value) == ends]
+    users = [op for value in alike for op in sides.walk.signals.users[value]]
+    users += _uses_as_matrix(sides, walked) if account.kind == "tied" else []
+    signals = sides.walk.signals.all_of([(value, users) for value in alike])
+    if any(signal.tensors is None for signal in signals):
+        return None
+    carried = replace(want, signal=Signal(frozenset(names)), modules=())
+    if account.kind != "tied":
+        return [carried]
+    inputs = _head_inputs(sides, names[0], account, kind="own-factor", ratio=1 / want.ratio)
+    return [carried, *inputs]
+
+
+def _uses_as_matrix(sides: Sides, walked: str) -> Iterator[Operation]:
+    """Yield the operations that sum over a parameter, and the views of it before them."""
+    program = sides.walk.program
+    todo = [program.parameters[walked]]
+    while todo:
+        for operation in program.users[todo.pop()]:
+            if operation.name in {"t", "transpose", "permute", "detach", "view", "_to_copy"}:
+                todo += [i for i in operation.results if i is not None]
+                yield operation
+            elif operation.name != "embedding":
+                yield operation
+
+
+def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
+    """Return the signal that undoes a finding, and its walked carrier."""
+    products = [c for c in finding.causes if c.kind == "product"]
+    ratio = 1 / finding.ratio if sides.is_inverted else finding.ratio
+    value = _origin(sides, finding, products)
+    found = sides.walk.signals.of(value)
+    signal, modules = sides.by_target(found)
+    want = Want(
+        kind="own-factor",
+        signal=signal,
+        modules=modules,
+        ratio=ratio,
+        numbers=_numbers(sides, finding),
+        text=_where(sides, value),
+        ends_branch=any(value == join.end for join in sides.stacks[0].joins),
+    )
+    walked = found.tensors or found.module or value
+    if not products:
+        sums = any(c.kind == "sum" for c in finding.causes)
+        return (replace(want, kind="sum") if sums else want), walked
+    sizes = [c.sizes for c in products if c.sizes is not None]
+    fan = math.prod((Fraction(b, a) for a, b in sizes), start=Fraction(1))
+    return (
+        replace(
+            want,
+            kind="product",
+            fan=1 / fan if sides.is_inverted else fan,
+            sizes=sizes[0][::-1] if sides.is_inverted else sizes[0],
+        ),
+        walked,
+    )
+
+
+def _origin(sides: Sides, finding: Finding, products: Sequence[Cause]) -> int:
+    """Return the value to multiply: that of the first product, or of the last number.
+
+    Before a product was masked, or a number's result was used in several places, one value
+    stands for all of them. Of a normalised readout it is the weight: its bias has the right size.
+    """
+    operations = sides.walk.program.operations
+    kinds = {cause.kind for cause in finding.causes}
+    last = max((c.operation for c in finding.causes), default=0)
+    result = None
+    if products:
+        result = operations[min(c.operation for c in products)].results[0]
+    elif kinds and kinds <= {"normalised readout", "normalised weight"}:
+        made = [c.operation for c in finding.causes if c.kind == "normalised weight"]
+        weights = (i for i in operations[last].inputs if sides.walk.signals.is_weight(i))
+        normalised = next((i for i in weights if _is_normalised(sides, i)), None)
+        result = operations[made[0]].results[0] if made else normalised
+    elif kinds and kinds <= {"number", "constant", "sum"}:
+        result = operations[last].results[0]
+        if result is not None and sides.walk.causes.get(result) != finding.causes:
+            result = None
+    return finding.value if result is None else result
+
+
+def _is_normalised(sides: Sides, value: int) -> bool:
+    return any(abs(leaf.degree) < 1e-6 for leaf in sides.walk.fact(value).leaves.values())
+
+
+def _numbers(sides: Sides, finding: Finding) -> tuple[float, float] | None:
+    """Return the number, base and target, where a finding has this cause alone."""
+    numbers = [c.numbers for c in finding.causes]
+    if len(numbers) != 1 or numbers[0] is None:
+        return None
+    return numbers[0][::-1] if sides.is_inverted else numbers[0]
+
+
+def _where(sides: Sides, value: int) -> str:
+    maker = sides.walk.program.makers.get(value)
+    return maker.module if maker is not None else ""
