@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -111,4 +112,20 @@ def wrong(family: Family, optimizer: str = "adamw") -> dict[str, Any]:
         planned = plan[name].factor("init"), plan[name].factor("lr")
         if not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(planned, right, strict=True)):
             found[name] = planned, right
+    return found
+
+
+def cases(families: Mapping[str, Family], faults: Mapping[str, str]) -> list[Any]:
+    """Return every family with both optimizers; known faults are expected to fail.
+
+    Args:
+        families: The families by name.
+        faults: Reasons by name, or by name and optimizer as "name [sgd]" where one alone fails.
+    """
+    found = []
+    for name in families:
+        for optimizer in ("adamw", "sgd"):
+            reason = faults.get(f"{name} [{optimizer}]") or faults.get(name)
+            marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+            found.append(pytest.param(name, optimizer, marks=marks, id=f"{name}-{optimizer}"))
     return found

@@ -19,6 +19,7 @@ from tests.cases.families import (
     VECTOR,
     Factors,
     Family,
+    cases,
     wrong,
 )
 from tests.models import Net, merge_heads, split_heads, square
@@ -77,7 +78,9 @@ def edges(m: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def by_heads(m: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    heads = [(a @ b.mT * root(a)).softmax(-1) @ c for a, b, c in zip(*(t.unbind(1) for t in (q, k, v)))]
+    heads = [
+        (a @ b.mT * root(a)).softmax(-1) @ c for a, b, c in zip(*(t.unbind(1) for t in (q, k, v)))
+    ]
     return torch.stack(heads, 1)
 
 
@@ -116,7 +119,9 @@ ROOTS = {
     "bmm": soft(lambda m, q, k: q @ k.mT * root(q)),
     "scaled queries": soft(lambda m, q, k: (q * root(q)) @ k.mT),
     "scaled keys": soft(lambda m, q, k: q @ (k / k.shape[-1] ** 0.5).mT),
-    "fourth roots": soft(lambda m, q, k: (q * q.shape[-1] ** -0.25) @ (k * k.shape[-1] ** -0.25).mT),
+    "fourth roots": soft(
+        lambda m, q, k: (q * q.shape[-1] ** -0.25) @ (k * k.shape[-1] ** -0.25).mT
+    ),
     "einsum": soft(lambda m, q, k: torch.einsum("bhid,bhjd->bhij", q, k) * root(q)),
     "broadcast": soft(lambda m, q, k: (q[..., None, :] * k[..., None, :, :]).sum(-1) * root(q)),
     "baddbmm": flat_baddbmm,
@@ -124,7 +129,9 @@ ROOTS = {
     "heads one by one": by_heads,
     "flex": lambda m, q, k, v: flex_attention(q, k, v),
     "masked": soft(lambda m, q, k: (q @ k.mT * root(q)).masked_fill(torch.eye(6) > 0, -1e9)),
-    "masked by where": soft(lambda m, q, k: torch.where(torch.eye(6) > 0, -1e9, q @ k.mT * root(q))),
+    "masked by where": soft(
+        lambda m, q, k: torch.where(torch.eye(6) > 0, -1e9, q @ k.mT * root(q))
+    ),
     "biased": soft(lambda m, q, k: q @ k.mT * root(q) - torch.arange(6.0)),
     "capped": soft(lambda m, q, k: 20 * torch.tanh(q @ k.mT * root(q) / 20)),
     "rotary": lambda m, q, k, v: F.scaled_dot_product_attention(rotated(q), rotated(k), v),
@@ -136,7 +143,9 @@ ROOTS = {
 }
 RIGHT = {
     "1/d": soft(lambda m, q, k: q @ k.mT / q.shape[-1]),
-    "1/d, library": lambda m, q, k, v: F.scaled_dot_product_attention(q, k, v, scale=1 / q.shape[-1]),
+    "1/d, library": lambda m, q, k, v: F.scaled_dot_product_attention(
+        q, k, v, scale=1 / q.shape[-1]
+    ),
     "mean": soft(lambda m, q, k: (q[..., None, :] * k[..., None, :, :]).mean(-1)),
     "cosines": soft(lambda m, q, k: unit(q) @ unit(k).mT * 10),
     "flex, 1/d": lambda m, q, k, v: flex_attention(q, k, v, scale=1 / q.shape[-1]),
@@ -158,13 +167,16 @@ SIZES = {
         kn=head_norm,
     ),
     "additive": attends(
-        lambda m, q, k, v: torch.tanh(q[..., None, :] + k[..., None, :, :]).matmul(m.e).softmax(-1) @ v,
+        lambda m, q, k, v: (
+            torch.tanh(q[..., None, :] + k[..., None, :, :]).matmul(m.e).softmax(-1) @ v
+        ),
         {"e": READOUT},
         e=lambda w: nn.Parameter(torch.randn(w // 2)),
     ),
     "bilinear": attends(
         soft(lambda m, q, k: q @ m.w @ k.mT * root(q)),
-        {"w": CARRIES}, refuse=True,
+        {"w": CARRIES},
+        refuse=True,
         w=lambda w: nn.Parameter(torch.randn(w // 2, w // 2)),
     ),
     "linear attention": attends(
@@ -174,8 +186,10 @@ SIZES = {
         lambda m, q, k, v: (F.elu(q) + 1) @ ((F.elu(k) + 1).mT @ v) / q.shape[-1], {}, refuse=True
     ),
     "linear attention, normalised": attends(
-        lambda m, q, k, v: ((F.elu(q) + 1) @ ((F.elu(k) + 1).mT @ v))
-        / ((F.elu(q) + 1) @ (F.elu(k) + 1).sum(-2)[..., None]),
+        lambda m, q, k, v: (
+            ((F.elu(q) + 1) @ ((F.elu(k) + 1).mT @ v))
+            / ((F.elu(q) + 1) @ (F.elu(k) + 1).sum(-2)[..., None])
+        ),
         {},
     ),
     "distances": attends(
@@ -188,23 +202,28 @@ SIZES = {
         r=lambda w: nn.Parameter(torch.randn(6, 6, w // 2)),
     ),
     "content biases": attends(
-        soft(lambda m, q, k: (q + m.u) @ k.mT / q.shape[-1]), {"u": VECTOR},
+        soft(lambda m, q, k: (q + m.u) @ k.mT / q.shape[-1]),
+        {"u": VECTOR},
         u=lambda w: nn.Parameter(torch.zeros(w // 2)),
     ),
     "content biases, root": attends(
         soft(lambda m, q, k: (q + m.u) @ k.mT * root(q)),
-        {"q.weight": CARRIES, "u": (1 / 2, 1 / 2)}, refuse=True,
+        {"q.weight": CARRIES, "u": (1 / 2, 1 / 2)},
+        refuse=True,
         u=lambda w: nn.Parameter(torch.zeros(w // 2)),
     ),
     "a sink logit": attends(
-        lambda m, q, k, v: torch.cat([q @ k.mT * root(q), m.s.expand(2, 2, 6, 1)], -1)
-        .softmax(-1)[..., :-1] @ v,
+        lambda m, q, k, v: (
+            torch.cat([q @ k.mT * root(q), m.s.expand(2, 2, 6, 1)], -1).softmax(-1)[..., :-1] @ v
+        ),
         {"q.weight": CARRIES, "s": SCALAR},
         s=scalar,
     ),
     "keys and values learned": attends(
         lambda m, q, k, v: F.scaled_dot_product_attention(
-            q, torch.cat([k, m.mk.expand(2, 2, -1, -1)], -2), torch.cat([v, m.mk.expand(2, 2, -1, -1)], -2)
+            q,
+            torch.cat([k, m.mk.expand(2, 2, -1, -1)], -2),
+            torch.cat([v, m.mk.expand(2, 2, -1, -1)], -2),
         ),
         {"q.weight": CARRIES, "mk": VECTOR},
         mk=lambda w: nn.Parameter(torch.randn(3, w // 2)),
@@ -214,28 +233,40 @@ NUMBERS = {
     f"more heads, {name}": attends(mix, {}, heads=None) for name, mix in (ROOTS | RIGHT).items()
 } | {
     "talking heads": attends(
-        soft(lambda m, q, k: torch.einsum("bhij,hg->bgij", q @ k.mT, m.w)), {"w": HIDDEN},
-        heads=None, w=lambda w: nn.Parameter(torch.randn(w // 8, w // 8)),
+        soft(lambda m, q, k: torch.einsum("bhij,hg->bgij", q @ k.mT, m.w)),
+        {"w": HIDDEN},
+        heads=None,
+        w=lambda w: nn.Parameter(torch.randn(w // 8, w // 8)),
     ),
     "a bias for each head": attends(
-        soft(lambda m, q, k: q @ k.mT + m.b), {"b": VECTOR},
-        heads=None, b=lambda w: nn.Parameter(torch.zeros(w // 8, 6, 6)),
+        soft(lambda m, q, k: q @ k.mT + m.b),
+        {"b": VECTOR},
+        heads=None,
+        b=lambda w: nn.Parameter(torch.zeros(w // 8, 6, 6)),
     ),
     "a slope for each head": attends(
-        soft(lambda m, q, k: q @ k.mT - m.b[:, None, None] * torch.arange(6.0)), {"b": VECTOR},
-        heads=None, b=lambda w: nn.Parameter(torch.ones(w // 8)),
+        soft(lambda m, q, k: q @ k.mT - m.b[:, None, None] * torch.arange(6.0)),
+        {"b": VECTOR},
+        heads=None,
+        b=lambda w: nn.Parameter(torch.ones(w // 8)),
     ),
     "buckets of relative positions": attends(
         soft(lambda m, q, k: q @ k.mT + m.e(torch.zeros(6, 6, dtype=torch.long)).permute(2, 0, 1)),
-        {"e.weight": INPUT}, heads=None, e=lambda w: nn.Embedding(32, w // 8),
+        {"e.weight": INPUT},
+        heads=None,
+        e=lambda w: nn.Embedding(32, w // 8),
     ),
     "a temperature for each head": attends(
-        soft(lambda m, q, k: q @ k.mT * m.t[:, None, None].exp()), {"t": VECTOR},
-        heads=None, t=lambda w: nn.Parameter(torch.ones(w // 8)),
+        soft(lambda m, q, k: q @ k.mT * m.t[:, None, None].exp()),
+        {"t": VECTOR},
+        heads=None,
+        t=lambda w: nn.Parameter(torch.ones(w // 8)),
     ),
     "gates of heads": attends(
-        lambda m, q, k, v: F.scaled_dot_product_attention(q, k, v) * m.g[:, None, None], {"g": VECTOR},
-        heads=None, g=lambda w: nn.Parameter(torch.ones(w // 8)),
+        lambda m, q, k, v: F.scaled_dot_product_attention(q, k, v) * m.g[:, None, None],
+        {"g": VECTOR},
+        heads=None,
+        g=lambda w: nn.Parameter(torch.ones(w // 8)),
     ),
 }
 QUERIES = {
@@ -243,40 +274,63 @@ QUERIES = {
         make=lambda w: Net(
             lambda m, x: m.head(
                 F.scaled_dot_product_attention(
-                    m.q(m.latent).expand(2, -1, -1), m.k(m.inp(x)), m.inp(x), scale=1 / m.k.out_features
+                    m.q(m.latent).expand(2, -1, -1),
+                    m.k(m.inp(x)),
+                    m.inp(x),
+                    scale=1 / m.k.out_features,
                 )[:, 0]
             ),
-            inp=nn.Linear(10, w), q=square(w), k=square(w), head=nn.Linear(w, 3),
+            inp=nn.Linear(10, w),
+            q=square(w),
+            k=square(w),
+            head=nn.Linear(w, 3),
             latent=nn.Parameter(torch.randn(1, 1, w)),
         ),
-        right={"latent": VECTOR, "q.weight": HIDDEN, "k.weight": HIDDEN}, inputs=SEQUENCES,
+        right={"latent": VECTOR, "q.weight": HIDDEN, "k.weight": HIDDEN},
+        inputs=SEQUENCES,
     ),
     "pooling by a bare query": Family(
         make=lambda w: Net(
             lambda m, x: m.head(((m.inp(x) @ m.latent).softmax(1) * m.inp(x)).sum(1)),
-            inp=nn.Linear(10, w), head=nn.Linear(w, 3), latent=nn.Parameter(torch.randn(w, 1)),
+            inp=nn.Linear(10, w),
+            head=nn.Linear(w, 3),
+            latent=nn.Parameter(torch.randn(w, 1)),
         ),
-        right={"latent": READOUT, "inp.weight": INPUT}, inputs=SEQUENCES,
+        right={"latent": READOUT, "inp.weight": INPUT},
+        inputs=SEQUENCES,
     ),
     "slots": Family(
         make=lambda w: Net(
             lambda m, x: m.head(
-                ((m.q(m.slots) @ m.k(m.inp(x)).mT / m.k.out_features).softmax(-2) @ m.v(m.inp(x)))
+                (m.q(m.slots) @ m.k(m.inp(x)).mT / m.k.out_features).softmax(-2) @ m.v(m.inp(x))
             ),
-            inp=nn.Linear(10, w), q=square(w), k=square(w), v=square(w), head=nn.Linear(w, 3),
+            inp=nn.Linear(10, w),
+            q=square(w),
+            k=square(w),
+            v=square(w),
+            head=nn.Linear(w, 3),
             slots=nn.Parameter(torch.randn(4, w)),
         ),
-        right={"slots": VECTOR, "q.weight": HIDDEN, "v.weight": HIDDEN}, inputs=SEQUENCES,
+        right={"slots": VECTOR, "q.weight": HIDDEN, "v.weight": HIDDEN},
+        inputs=SEQUENCES,
     ),
     "a class token": Family(
         make=lambda w: Net(
-            lambda m, x: m.head(m.enc(torch.cat([m.cls.expand(2, -1, -1), m.inp(x)], 1) + m.pos)[:, 0]),
-            inp=nn.Linear(10, w), head=nn.Linear(w, 3),
-            enc=nn.TransformerEncoderLayer(w, w // 8, 2 * w, 0.0, batch_first=True, norm_first=True),
-            cls=nn.Parameter(torch.zeros(1, 1, w)), pos=nn.Parameter(torch.zeros(1, 7, w)),
+            lambda m, x: m.head(
+                m.enc(torch.cat([m.cls.expand(2, -1, -1), m.inp(x)], 1) + m.pos)[:, 0]
+            ),
+            inp=nn.Linear(10, w),
+            head=nn.Linear(w, 3),
+            enc=nn.TransformerEncoderLayer(
+                w, w // 8, 2 * w, 0.0, batch_first=True, norm_first=True
+            ),
+            cls=nn.Parameter(torch.zeros(1, 1, w)),
+            pos=nn.Parameter(torch.zeros(1, 7, w)),
         ),
         right={
-            "cls": VECTOR, "pos": VECTOR, "enc.self_attn.in_proj_weight": HIDDEN,
+            "cls": VECTOR,
+            "pos": VECTOR,
+            "enc.self_attn.in_proj_weight": HIDDEN,
             "enc.linear2.weight": HIDDEN,
         },
         inputs=SEQUENCES,
@@ -284,14 +338,29 @@ QUERIES = {
     "multi-query": Family(
         make=lambda w: Net(
             lambda m, x: m.head(
-                m.o(merge_heads(F.scaled_dot_product_attention(
-                    split_heads(m.q(m.inp(x)), -1, 8), m.k(m.inp(x))[:, None], m.v(m.inp(x))[:, None]
-                )))
+                m.o(
+                    merge_heads(
+                        F.scaled_dot_product_attention(
+                            split_heads(m.q(m.inp(x)), -1, 8),
+                            m.k(m.inp(x))[:, None],
+                            m.v(m.inp(x))[:, None],
+                        )
+                    )
+                )
             ),
-            inp=nn.Linear(10, w), q=square(w), k=nn.Linear(w, 8), v=nn.Linear(w, 8), o=square(w),
+            inp=nn.Linear(10, w),
+            q=square(w),
+            k=nn.Linear(w, 8),
+            v=nn.Linear(w, 8),
+            o=square(w),
             head=nn.Linear(w, 3),
         ),
-        right={"q.weight": HIDDEN, "k.weight": (1 / 2, 1 / 4), "v.weight": (1 / 2, 1 / 4), "o.weight": HIDDEN},
+        right={
+            "q.weight": HIDDEN,
+            "k.weight": (1 / 2, 1 / 4),
+            "v.weight": (1 / 2, 1 / 4),
+            "o.weight": HIDDEN,
+        },
         inputs=SEQUENCES,
     ),
     "latent queries and keys": Family(
@@ -299,16 +368,23 @@ QUERIES = {
             lambda m, x: m.head(
                 F.scaled_dot_product_attention(m.q(m.dq(m.inp(x))), m.k(m.dk(m.inp(x))), m.inp(x))
             ),
-            inp=nn.Linear(10, w), dq=nn.Linear(w, 4), dk=nn.Linear(w, 4), q=nn.Linear(4, 8),
-            k=nn.Linear(4, 8), head=nn.Linear(w, 3),
+            inp=nn.Linear(10, w),
+            dq=nn.Linear(w, 4),
+            dk=nn.Linear(w, 4),
+            q=nn.Linear(4, 8),
+            k=nn.Linear(4, 8),
+            head=nn.Linear(w, 3),
         ),
-        right={"dq.weight": NARROW, "dk.weight": NARROW, "q.weight": SCALAR}, inputs=SEQUENCES,
+        right={"dq.weight": NARROW, "dk.weight": NARROW, "q.weight": SCALAR},
+        inputs=SEQUENCES,
     ),
 }
 FAMILIES = SIZES | NUMBERS | QUERIES
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("name", FAMILIES)
+FAULTS: dict[str, str] = {}
+
+
+@pytest.mark.parametrize(("name", "optimizer"), cases(FAMILIES, FAULTS))
 def test_logits_get_what_they_lack_to_one_over_head_dim(name: str, optimizer: str) -> None:
     assert wrong(FAMILIES[name], optimizer) == {}

@@ -20,14 +20,19 @@ from tests.cases.families import (
     SCALAR,
     SEQUENCES,
     VECTOR,
-    WORDS,
     Factors,
     Family,
+    cases,
     wrong,
 )
 from tests.models import Net, repeat, square
 
-BRANCH = {"up.1.weight": INSIDE, "down.1.weight": ENDS, "down.0.weight": ENDS, "norm.0.weight": GAIN}
+BRANCH = {
+    "up.1.weight": INSIDE,
+    "down.1.weight": ENDS,
+    "down.0.weight": ENDS,
+    "norm.0.weight": GAIN,
+}
 ENDS_OUTER = {"inp.weight": INPUT, "last.weight": VECTOR, "head.weight": READOUT}
 BRANCHES = (2, 8)
 
@@ -158,13 +163,16 @@ def vmapped(width: int, depth: int) -> nn.Module:
     def run(m: Any, x: Tensor) -> Tensor:
         x = m.inp(x)
         for up, down in zip(m.up, m.down, strict=True):
-            both = torch.func.vmap(lambda u, d, y: F.linear(torch.relu(F.linear(y, u)), d), (0, 0, None))
+            both = torch.func.vmap(
+                lambda u, d, y: F.linear(torch.relu(F.linear(y, u)), d), (0, 0, None)
+            )
             x = x + both(up, down, m.norm(x)).sum(0)
         return m.head(x)
 
     parts = {"inp": nn.Linear(10, width), "head": nn.Linear(width, 3), "norm": nn.LayerNorm(width)}
     stacks = {
-        name: each(lambda w: nn.Parameter(torch.randn(2, w, w)))(width, depth) for name in ("up", "down")
+        name: each(lambda w: nn.Parameter(torch.randn(2, w, w)))(width, depth)
+        for name in ("up", "down")
     }
     return Net(run, **parts, **stacks)
 
@@ -232,12 +240,16 @@ STACKED = {
     "index_select": stacked(by_index_select, IN_ONE),
     "einsum": stacked(by_einsum, IN_ONE),
     "gains and scales in one tensor": stacked(
-        gained, {"up": INSIDE, "down": INSIDE, "gain": GAIN, "scale": (1 / 4, 1 / 4)},
+        gained,
+        {"up": INSIDE, "down": INSIDE, "gain": GAIN, "scale": (1 / 4, 1 / 4)},
         gain=lambda w, d: nn.Parameter(torch.ones(d, w)),
         scale=lambda w, d: nn.Parameter(torch.ones(d)),
     ),
     "vmap over experts": Family(
-        make=vmapped, inputs=ROWS, grow=(4, 4), branches=BRANCHES,
+        make=vmapped,
+        inputs=ROWS,
+        grow=(4, 4),
+        branches=BRANCHES,
         right={"up.0": INSIDE, "down.1": ENDS, "head.weight": READOUT},
     ),
 }
@@ -248,53 +260,65 @@ BLOCKS = {
     "wider alone": stack(
         lambda m, x, i: x + branch(m, x, i),
         BRANCH | {"up.1.weight": HIDDEN, "down.1.weight": HIDDEN, "down.0.weight": HIDDEN},
-        grow=(4, 1), branches=(2, 2),
+        grow=(4, 1),
+        branches=(2, 2),
     ),
-    "addmm": stack(
-        by_addmm, {"up.1.weight": INSIDE, "down.1.weight": ENDS}
-    ),
+    "addmm": stack(by_addmm, {"up.1.weight": INSIDE, "down.1.weight": ENDS}),
     "one scalar on each branch": stack(
         lambda m, x, i: x + m.a[i] * branch(m, x, i), SCALED | {"a.1": NARROW_END}, a=each(scalar)
     ),
     "all scalars in one parameter": stack(
-        lambda m, x, i: x + m.a[i] * branch(m, x, i), SCALED | {"a": NARROW_END},
+        lambda m, x, i: x + m.a[i] * branch(m, x, i),
+        SCALED | {"a": NARROW_END},
         a=lambda w, d: nn.Parameter(torch.zeros(d)),
     ),
     "scales of channels": stack(
-        lambda m, x, i: x + branch(m, x, i) * m.a[i], SCALED | {"a.1": NARROW_END},
+        lambda m, x, i: x + branch(m, x, i) * m.a[i],
+        SCALED | {"a.1": NARROW_END},
         a=each(lambda w: nn.Parameter(torch.full((w,), 1e-4))),
     ),
     "a scalar and biases": stack(
         lambda m, x, i: x + m.a[i] * branch(m, x + m.p[i], i) + m.q[i],
-        SCALED | {"a.1": NARROW_END, "q.1": NARROW_END}, refuse=True,
-        a=each(scalar), p=each(scalar), q=each(scalar),
+        SCALED | {"a.1": NARROW_END, "q.1": NARROW_END},
+        refuse=True,
+        a=each(scalar),
+        p=each(scalar),
+        q=each(scalar),
     ),
     "a gate of a sigmoid": stack(
         lambda m, x, i: x + m.a[i].sigmoid() * branch(m, x, i), BRANCH, a=each(scalar)
     ),
     "a gate made from the stream": stack(
         lambda m, x, i: x + m.g[i](m.norm[i](x)).sigmoid() * branch(m, x, i),
-        BRANCH | {"g.1.weight": INSIDE}, a=each(scalar), g=each(square),
+        BRANCH | {"g.1.weight": INSIDE},
+        a=each(scalar),
+        g=each(square),
     ),
     "a norm at the end": stack(
         lambda m, x, i: x + m.n2[i](branch(m, x, i)),
-        SCALED | {"n2.1.weight": NARROW_END, "n2.1.bias": NARROW_END}, n2=each(nn.LayerNorm),
+        SCALED | {"n2.1.weight": NARROW_END, "n2.1.bias": NARROW_END},
+        n2=each(nn.LayerNorm),
     ),
     "two branches in parallel": stack(
         lambda m, x, i: x + branch(m, x, i) + m.two[i](torch.tanh(m.one[i](m.norm[i](x)))),
         BRANCH | {"one.0.weight": INSIDE, "two.1.weight": ENDS},
-        branches=None, one=each(square), two=each(square),
+        branches=None,
+        one=each(square),
+        two=each(square),
     ),
     "two branches one after the other": stack(
         lambda m, x, i: (lambda y: y + m.two[i](torch.tanh(m.one[i](y))))(x + branch(m, x, i)),
         BRANCH | {"one.0.weight": INSIDE, "two.1.weight": ENDS},
-        branches=(4, 16), one=each(square), two=each(square),
+        branches=(4, 16),
+        one=each(square),
+        two=each(square),
     ),
     "two streams in turn": stack(
         reversible, BRANCH | {"two.1.weight": ENDS}, branches=None, two=each(square)
     ),
     "each block twice": stack(
-        lambda m, x, i: (lambda y: y + branch(m, y, i))(x + branch(m, x, i)), branches=(4, 16),
+        lambda m, x, i: (lambda y: y + branch(m, y, i))(x + branch(m, x, i)),
+        branches=(4, 16),
         refuse=True,
     ),
     "own 1/sqrt(L)": stack(
@@ -310,47 +334,58 @@ BLOCKS = {
         lambda m, x, i: x + m.down[i](torch.relu(m.up[i](m.norm[i](x))) / len(m.up)),
         {"up.1.weight": (2.0, 1.0), "down.1.weight": ENDS},
     ),
-    "checkpointed": stack(
-        lambda m, x, i: x + checkpoint(branch, m, x, i, use_reentrant=False)
-    ),
+    "checkpointed": stack(lambda m, x, i: x + checkpoint(branch, m, x, i, use_reentrant=False)),
     "checkpointed, reentrant": stack(
         lambda m, x, i: x + checkpoint(branch, m, x, i, use_reentrant=True)
     ),
     "a function of autograd": stack(lambda m, x, i: x + Doubled.apply(branch(m, x, i))),
     "values of the first block": stack(
         lambda m, x, i: x + m.down[i](torch.relu(m.up[i](m.norm[i](x))) + m.l[i] * m.up[0].kept),
-        BRANCH | {"l.1": SCALAR}, l=each(scalar), before=lambda m, x: _first(m, m.inp(x)),
+        BRANCH | {"l.1": SCALAR},
+        l=each(scalar),
+        before=lambda m, x: _first(m, m.inp(x)),
     ),
     "a stream mixed with the first": stack(
         lambda m, x, i: (m.p[i] * x + m.q[i] * m.inp.kept) + branch(m, x, i),
-        BRANCH | {"p.1": SCALAR}, refuse=True,
+        BRANCH | {"p.1": SCALAR},
+        refuse=True,
         before=lambda m, x: _kept(m, x),
-        p=each(lambda w: nn.Parameter(torch.ones(()))), q=each(scalar),
+        p=each(lambda w: nn.Parameter(torch.ones(()))),
+        q=each(scalar),
     ),
     "relu on the stream": stack(lambda m, x, i: torch.relu(x + branch(m, x, i)), refuse=True),
     "mixture of experts": stack(
         lambda m, x, i: x + _mixture(m, m.norm[i](x), i),
         {"e1.1.weight": ENDS, "e2.1.weight": ENDS, "r.1.weight": (1 / 4, 1 / 4)},
-        e1=each(square), e2=each(square), r=each(lambda w: nn.Linear(w, 2)),
+        e1=each(square),
+        e2=each(square),
+        r=each(lambda w: nn.Linear(w, 2)),
     ),
     "no norm": stack(
         lambda m, x, i: x + m.down[i](torch.relu(m.up[i](x))),
         {"up.1.weight": INSIDE, "down.1.weight": ENDS},
     ),
     "one scalar for all layers": stack(
-        lambda m, x, i: x + m.a * branch(m, x, i), SCALED | {"a": NARROW_END}, a=lambda w, d: scalar(w)
+        lambda m, x, i: x + m.a * branch(m, x, i),
+        SCALED | {"a": NARROW_END},
+        a=lambda w, d: scalar(w),
     ),
     "a bias for all layers": stack(
-        lambda m, x, i: x + branch(m, x + m.a, i), BRANCH | {"a": VECTOR},
+        lambda m, x, i: x + branch(m, x + m.a, i),
+        BRANCH | {"a": VECTOR},
         a=lambda w, d: nn.Parameter(torch.zeros(w)),
     ),
     "time embedding into every block": stack(
-        lambda m, x, i: x + branch(m, x + m.t[i](m.inp.bias), i), refuse=True,
+        lambda m, x, i: x + branch(m, x + m.t[i](m.inp.bias), i),
+        refuse=True,
         t=each(square),
     ),
     "positions added at every block": stack(
-        lambda m, x, i: x + m.pos[i] + branch(m, x, i), {"pos.1": NARROW_END}, refuse=True,
-        pos=each(lambda w: nn.Parameter(torch.zeros(w))), branches=None,
+        lambda m, x, i: x + m.pos[i] + branch(m, x, i),
+        {"pos.1": NARROW_END},
+        refuse=True,
+        pos=each(lambda w: nn.Parameter(torch.zeros(w))),
+        branches=None,
     ),
     "one matrix for each branch": stack(
         lambda m, x, i: x + m.one[i](torch.relu(m.norm[i](x))),
@@ -358,17 +393,22 @@ BLOCKS = {
         one=each(square),
     ),
     "blocks of two kinds in turn": stack(
-        lambda m, x, i: x + (branch(m, x, i) if i % 2 else m.two[i](torch.tanh(m.one[i](m.norm[i](x))))),
+        lambda m, x, i: (
+            x + (branch(m, x, i) if i % 2 else m.two[i](torch.tanh(m.one[i](m.norm[i](x)))))
+        ),
         {"up.1.weight": INSIDE, "down.1.weight": ENDS, "two.0.weight": ENDS},
-        one=each(square), two=each(square),
+        one=each(square),
+        two=each(square),
     ),
     "a first block of another kind": stack(
         lambda m, x, i: x + (branch(m, x, i) if i else m.two(torch.tanh(m.one(m.norm[i](x))))),
         {"up.1.weight": INSIDE, "down.1.weight": (0.5 / 7, 0.25 / 7)},  # 1 to 7 of this kind
-        one=lambda w, d: square(w), two=lambda w, d: square(w),
+        one=lambda w, d: square(w),
+        two=lambda w, d: square(w),
     ),
     "head on the mean of all streams": stack(
-        lambda m, x, i: x + branch(m, x, i), refuse=True,
+        lambda m, x, i: x + branch(m, x, i),
+        refuse=True,
         after=lambda m, x: m.head(m.last(x)) + 0 * m.head.bias,
     ),
 }
@@ -400,16 +440,12 @@ REFUSED = {
     "post-norm, no gain": stack(
         lambda m, x, i: F.layer_norm(x + m.down[i](torch.relu(m.up[i](x))), x.shape[-1:]), None
     ),
-    "post-norm, by hand": stack(
-        lambda m, x, i: _unit(x + m.down[i](torch.relu(m.up[i](x)))), None
-    ),
+    "post-norm, by hand": stack(lambda m, x, i: _unit(x + m.down[i](torch.relu(m.up[i](x)))), None),
     "norm that replaces the stream": stack(
         lambda m, x, i: (lambda y: y + m.down[i](torch.relu(m.up[i](y))))(m.norm[i](x)), None
     ),
     "deepnorm": stack(
-        lambda m, x, i: m.norm[i](
-            x * (2 * len(m.up)) ** 0.25 + m.down[i](torch.relu(m.up[i](x)))
-        ),
+        lambda m, x, i: m.norm[i](x * (2 * len(m.up)) ** 0.25 + m.down[i](torch.relu(m.up[i](x)))),
         None,
     ),
     "highway": stack(highway, None, g=each(square)),
@@ -425,15 +461,18 @@ REFUSED = {
         lambda m, x, i: x + branch(m, x, i) if i % 2 else branch(m, x, i), None
     ),
     "concatenated": stack(
-        lambda m, x, i: torch.cat([x, branch(m, x[:, : m.inp.out_features], i)], -1), None,
+        lambda m, x, i: torch.cat([x, branch(m, x[:, : m.inp.out_features], i)], -1),
+        None,
         after=lambda m, x: m.head(x[:, : m.inp.out_features] + x[:, -m.inp.out_features :]),
     ),
     "gated recurrent join": stack(
         lambda m, x, i: m.g(branch(m, x, i), x), None, g=lambda w, d: nn.GRUCell(w, w)
     ),
     "one block, more and more loops": stack(
-        lambda m, x, i: x + m.down0(torch.relu(m.up0(m.norm0(x)))), None,
-        up0=lambda w, d: nn.Linear(w, w), down0=lambda w, d: nn.Linear(w, w),
+        lambda m, x, i: x + m.down0(torch.relu(m.up0(m.norm0(x)))),
+        None,
+        up0=lambda w, d: nn.Linear(w, w),
+        down0=lambda w, d: nn.Linear(w, w),
         norm0=lambda w, d: nn.LayerNorm(w),
     ),
 }
@@ -468,9 +507,7 @@ def stacks(
         ends = {"inp": nn.Linear(10, width), "mid": square(width), "head": nn.Linear(width, 3)}
         return Net(run, **ends, **{n: part(width, depth) for n, part in parts.items()})
 
-    return Family(
-        make=make, right=right, branches=None, grow=(1, 4), refuse=refuse, inputs=inputs
-    )
+    return Family(make=make, right=right, branches=None, grow=(1, 4), refuse=refuse, inputs=inputs)
 
 
 def fixed(number: int) -> Callable[[int, int], nn.ModuleList]:
@@ -506,86 +543,129 @@ def cross(m: Any, x: Tensor) -> Tensor:
 STACKS = {
     "one deepens, one does not": stacks(
         lambda m, x: m.head(along(m.dec, m.mid(torch.relu(along(m.enc, m.inp(x)))))),
-        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": ONE}, (4, 10), enc=growing, dec=fixed(2),
+        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": ONE},
+        (4, 10),
+        enc=growing,
+        dec=fixed(2),
     ),
     "side by side": stacks(
         lambda m, x: m.head(along(m.enc, m.inp(x)) + along(m.dec, m.inp(-x))),
-        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": ONE}, (4, 10), enc=growing, dec=fixed(2),
+        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": ONE},
+        (4, 10),
+        enc=growing,
+        dec=fixed(2),
     ),
     "on one stream, of which one deepens": stacks(
         lambda m, x: m.head(along(m.dec, along(m.enc, m.inp(x)))),
-        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": ONE}, (4, 10), enc=growing, dec=fixed(2),
+        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": ONE},
+        (4, 10),
+        enc=growing,
+        dec=fixed(2),
     ),
     "both deepen": stacks(
         lambda m, x: m.head(along(m.dec, m.mid(torch.relu(along(m.enc, m.inp(x)))))),
-        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": QUARTER}, (4, 16), enc=growing, dec=growing,
+        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": QUARTER},
+        (4, 16),
+        enc=growing,
+        dec=growing,
     ),
     "at other rates": stacks(
         lambda m, x: m.head(along(m.dec, m.mid(torch.relu(along(m.enc, m.inp(x)))))),
-        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": (1 / 2.5, 1 / 2.5)}, (4, 18),
-        enc=growing, dec=lambda w, d: repeat(d // 2 + 1 if d == 2 else 5, lambda: block(w)),
+        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": (1 / 2.5, 1 / 2.5)},
+        (4, 18),
+        enc=growing,
+        dec=lambda w, d: repeat(d // 2 + 1 if d == 2 else 5, lambda: block(w)),
     ),
     "skips from encoder to decoder": stacks(
-        unet, {"enc.0.3.weight": QUARTER, "dec.0.3.weight": QUARTER}, (4, 16), refuse=True,
-        enc=growing, dec=growing,
+        unet,
+        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": QUARTER},
+        (4, 16),
+        refuse=True,
+        enc=growing,
+        dec=growing,
     ),
     "cross branches": stacks(
-        cross, {"enc.0.3.weight": QUARTER, "dec.0.3.weight": QUARTER, "mix.1.3.weight": QUARTER},
-        (6, 24), enc=growing, dec=growing, mix=growing,
+        cross,
+        {"enc.0.3.weight": QUARTER, "dec.0.3.weight": QUARTER, "mix.1.3.weight": QUARTER},
+        (6, 24),
+        enc=growing,
+        dec=growing,
+        mix=growing,
     ),
     "a branch before the stack": stacks(
         lambda m, x: m.head(along(m.enc, (lambda y: y + m.mid(torch.relu(y)))(m.inp(x)))),
-        {"mid.weight": ONE, "enc.1.3.weight": QUARTER}, (3, 9), enc=growing,
+        {"mid.weight": ONE, "enc.1.3.weight": QUARTER},
+        (3, 9),
+        enc=growing,
     ),
     "a branch after the stack": stacks(
         lambda m, x: m.head((lambda y: y + m.mid(torch.relu(y)))(along(m.enc, m.inp(x)))),
-        {"mid.weight": ONE, "enc.1.3.weight": QUARTER}, (3, 9), enc=growing,
+        {"mid.weight": ONE, "enc.1.3.weight": QUARTER},
+        (3, 9),
+        enc=growing,
     ),
     "a skip around the stack": stacks(
         lambda m, x: m.head((lambda y: y + along(m.enc, m.mid(torch.relu(y))))(m.inp(x))),
-        {"enc.1.3.weight": QUARTER}, (3, 9), enc=growing,
+        {"enc.1.3.weight": QUARTER},
+        (3, 9),
+        enc=growing,
     ),
     "the stream before the stack added after it": stacks(
         lambda m, x: m.head((lambda y: y + along(m.enc, y))(m.inp(x))),
-        {"enc.1.3.weight": QUARTER}, (3, 9), enc=growing,
+        {"enc.1.3.weight": QUARTER},
+        (3, 9),
+        enc=growing,
     ),
     "modulated at the end": stacks(
         lambda m, x: m.head(
             F.layer_norm(along(m.enc, m.inp(x)), (16,)) * (1 + m.mid(m.inp(x))) + m.inp(x)
         ),
-        {"enc.1.3.weight": QUARTER}, (3, 9), enc=growing,
+        {"enc.1.3.weight": QUARTER},
+        (3, 9),
+        enc=growing,
     ),
     "on raw data": stacks(
-        lambda m, x: m.out(along(m.enc, x)), {"enc.1.3.weight": QUARTER}, (2, 8), enc=lambda w, d: repeat(
-            d, lambda: block(10)), out=lambda w, d: nn.Linear(10, 3),
+        lambda m, x: m.out(along(m.enc, x)),
+        {"enc.1.3.weight": QUARTER},
+        (2, 8),
+        enc=lambda w, d: repeat(d, lambda: block(10)),
+        out=lambda w, d: nn.Linear(10, 3),
     ),
     "torch's encoder": stacks(
         lambda m, x: m.head(m.enc(m.inp(x))),
         {"enc.layers.1.linear2.weight": QUARTER, "enc.layers.0.self_attn.out_proj.weight": QUARTER},
-        (4, 16), inputs=SEQUENCES,
+        (4, 16),
+        inputs=SEQUENCES,
         enc=lambda w, d: nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(w, 2, w, 0.0, norm_first=True, batch_first=True), d,
+            nn.TransformerEncoderLayer(w, 2, w, 0.0, norm_first=True, batch_first=True),
+            d,
             enable_nested_tensor=False,
         ),
     ),
     "torch's encoder and decoder": stacks(
         lambda m, x: m.head(m.t(m.inp(x), m.inp(x))),
         {"t.encoder.layers.1.linear2.weight": QUARTER, "t.decoder.layers.1.linear2.weight": ONE},
-        (10, 22), inputs=SEQUENCES, t=lambda w, d: nn.Transformer(
-            w, 2, d, 2, w, 0.0, batch_first=True, norm_first=True),
+        (10, 22),
+        inputs=SEQUENCES,
+        t=lambda w, d: nn.Transformer(w, 2, d, 2, w, 0.0, batch_first=True, norm_first=True),
     ),
 }
-DEPTHS = {f"join, {name}": joined(join) for name, join in JOINS.items()} | BLOCKS | {
-    f"in one tensor, {k}": v for k, v in STACKED.items()
-} | {f"stacks, {k}": v for k, v in STACKS.items()}
+DEPTHS = (
+    {f"join, {name}": joined(join) for name, join in JOINS.items()}
+    | BLOCKS
+    | {f"in one tensor, {k}": v for k, v in STACKED.items()}
+    | {f"stacks, {k}": v for k, v in STACKS.items()}
+)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("name", DEPTHS)
+FAULTS: dict[str, str] = {}
+
+
+@pytest.mark.parametrize(("name", "optimizer"), cases(DEPTHS, FAULTS))
 def test_ends_of_branches_carry_the_multiplier(name: str, optimizer: str) -> None:
     assert wrong(DEPTHS[name], optimizer) == {}
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_depth_for_which_no_rule_is_known_is_refused(name: str) -> None:
-    assert wrong(REFUSED[name]) == {}
+@pytest.mark.parametrize(("name", "optimizer"), cases(REFUSED, FAULTS))
+def test_depth_for_which_no_rule_is_known_is_refused(name: str, optimizer: str) -> None:
+    assert wrong(REFUSED[name], optimizer) == {}
