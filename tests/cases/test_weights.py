@@ -145,7 +145,7 @@ ORIGINAL = "parametrizations.weight.original"
 REPARAMETRISED = {
     "weight norm": network(
         lambda i, o: parametrizations.weight_norm(nn.Linear(i, o)),
-        # |v| grows as sqrt(fan_in), so that the gain of features is free; that of the readout is not.
+        # |v| grows as sqrt(fan_in): the gain of features is free, that of the readout not.
         {f"0.{G}": VECTOR, f"0.{V}": INPUT, f"2.{G}": (1.0, 1.0), f"4.{G}": (1 / 2, 1 / 2)},
     ),
     "weight norm, one gain": network(
@@ -658,7 +658,24 @@ FAMILIES = {
 }
 
 
-FAULTS: dict[str, str] = {}
+FAULTS = {
+    "normed rows, std": "a gain makes a normed matrix a vector",
+    "normed rows, std and eps": "a gain makes a normed matrix a vector",
+    "normed rows, layer norm": "a gain makes a normed matrix a vector",
+    "normed rows, unit length": "a gain makes a normed matrix a vector",
+    "normed rows, unit length and eps": "a gain makes a normed matrix a vector",
+    "normed rows, root mean square": "a gain makes a normed matrix a vector",
+    "normed rows, scaled variance": "the fan-in inside the root counts in full",
+    "reparametrised, standardised, fan_in left out [adamw]": "a gain makes a normed matrix a vector",
+    "reparametrised, NTK [adamw]": "a number on a weight is undone downstream",
+    "reparametrised, 1/fan_in [adamw]": "a number on a weight is undone downstream",
+    "own number, root of a sum of squares": "a norm by hand is a product of signals",
+    "own number, softmax of features [adamw]": "shares of a growing softmax count as features",
+    "tied, times 1/d": "a number after a tied head",
+    "tied, logits times a multiplier": "a number after a tied head",
+    "mixed, a constant beside features": "padding counts as width",
+    "experts, gathered": "weights picked by a signal count as a signal",
+}
 
 
 @pytest.mark.parametrize(("name", "optimizer"), cases(FAMILIES, FAULTS))
