@@ -79,7 +79,8 @@ def edges(m: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def by_heads(m: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     heads = [
-        (a @ b.mT * root(a)).softmax(-1) @ c for a, b, c in zip(*(t.unbind(1) for t in (q, k, v)))
+        (a @ b.mT * root(a)).softmax(-1) @ c
+        for a, b, c in zip(q.unbind(1), k.unbind(1), v.unbind(1), strict=True)
     ]
     return torch.stack(heads, 1)
 

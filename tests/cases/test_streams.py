@@ -14,10 +14,10 @@ from tests.cases.test_depth import (
     ROWS_OF,
     branch,
     each,
-    growing,
     scalar,
     stack,
 )
+from tests.cases.test_stacks import growing
 from tests.models import Net, repeat, square
 
 QUARTER: Factors = (1 / 4, 1 / 4)
