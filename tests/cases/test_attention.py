@@ -78,10 +78,8 @@ def edges(m: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def by_heads(m: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    heads = [
-        (a @ b.mT * root(a)).softmax(-1) @ c
-        for a, b, c in zip(q.unbind(1), k.unbind(1), v.unbind(1), strict=True)
-    ]
+    each = zip(q.unbind(1), k.unbind(1), v.unbind(1), strict=True)
+    heads = [(a @ b.mT * root(a)).softmax(-1) @ c for a, b, c in each]
     return torch.stack(heads, 1)
 
 

@@ -1,6 +1,6 @@
 """Several stacks on one stream or on several, of which some deepen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.cases.families import (
+from tests.cases.families import Factors, (
     ROWS,
     SEQUENCES,
     Family,
@@ -31,7 +31,7 @@ def along(blocks: nn.ModuleList, x: Tensor) -> Tensor:
 
 def stacks(
     run: Callable[[Any, Tensor], Tensor],
-    right: Right,
+    right: Mapping[str, str | Factors],
     branches: tuple[int, int],
     refuse: bool = False,
     inputs: Any = ROWS,
