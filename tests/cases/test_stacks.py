@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.cases.families import Factors, (
+from tests.cases.families import (
     ROWS,
     SEQUENCES,
+    Factors,
     Family,
     cases,
     wrong,
