@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..reading import Operation, Program
-from ._contractions import convolution, distance, matrix_product
+from ._contractions import bilinear, convolution, distance, matrix_product
 from ._elementwise import function, joined, placed, power, product, total
-from ._facts import Fact, Kind, dependence
-from ._growth import Growth
+from ._facts import Cause, Fact, Kind, dependence
+from ._growth import Growth, Sizes
 from ._layers import lookup, norm, weight_norm
 from ._operations import (
     COMPARISONS,
@@ -26,7 +26,7 @@ from ._operations import (
 )
 from ._reductions import fourier, reduction
 from ._stars import Stars
-from ._walk import Walk
+from ._walk import Walk, scaled
 
 Rule = Callable[[Walk, int, Operation, int], Fact]
 
@@ -43,11 +43,43 @@ def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         dim = operation.arguments[1] if len(operation.arguments) > 1 else 0
         for name, leaf in fact.leaves.items():
             walk.picked.setdefault(name, set()).update(leaf.dims[int(dim) % len(leaf.dims)])
+    _note_pieces(walk, operation, value, result, fact)
     moved = walk.moved(operation, value, result)
+    if operation.name == "cumsum" and (fan := walk.growth.sizes(value, (_dim(walk, operation),))):
+        moved = scaled(moved, fan[1] / fan[0], Cause("sum", index, fan))
+    if operation.name == "constant_pad_nd":
+        moved = replace(moved, parts={**moved.parts, **_padded(walk, value, result)})
     for other in operation.inputs[1:]:
         if walk.fact(other).is_learned and moved.is_signal:
             walk.vector_use(index, other, result)
     return moved
+
+
+def _dim(walk: Walk, operation: Operation) -> int:
+    dim = operation.arguments[1] if len(operation.arguments) > 1 else 0
+    return int(dim) % len(walk.shape(operation.inputs[0])) if isinstance(dim, int) else 0
+
+
+def _note_pieces(walk: Walk, operation: Operation, value: int, result: int, fact: Fact) -> None:
+    """Note the dimension of a weight that is cut into layers: the pieces do not grow."""
+    if operation.name not in {"split", "split_with_sizes", "slice", "chunk", "narrow"}:
+        return
+    for d in walk.growth.growing(value):
+        if not walk.growth.grows(result, d):
+            for name, leaf in fact.leaves.items():
+                walk.picked.setdefault(name, set()).update(leaf.dims[d])
+
+
+def _padded(walk: Walk, value: int, result: int) -> dict[int, tuple[Sizes, ...]]:
+    """Return the pieces of growing dimensions that stand beside padding."""
+    found: dict[int, tuple[Sizes, ...]] = {}
+    for d in walk.growth.growing(value):
+        here, there = walk.shape(value)[d], walk.growth.shape(value)[d]
+        whole = walk.shape(result)[d], walk.growth.shape(result)[d]
+        if whole != (here, there):
+            walk.growth.concatenated.add(whole)
+            found[d] = ((here, there), (whole[0] - here, whole[1] - there))
+    return found
 
 
 def _compared(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
@@ -62,6 +94,7 @@ RULES: dict[str, Rule] = _table(
     (COMPARISONS, _compared),
     (PRODUCTS, matrix_product),
     (CONVOLUTIONS, convolution),
+    (("_trilinear",), bilinear),
     (("_cdist_forward", "_euclidean_dist", "cdist"), distance),
     (LOOKUPS, lookup),
     (NORMS, norm),

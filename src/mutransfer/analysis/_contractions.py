@@ -97,10 +97,8 @@ def _weighted(
     ratio, causes = a.ratio * b.ratio, causes_of((a, b))
     fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
     if fan and normalised:
-        growth = fan[1] / fan[0]
-        if keeps:
-            return replace(fact, ratio=ratio * growth**0.5)
-        return scaled(fact, growth, Cause("normalised readout", index, fan))
+        growth = (fan[1] / fan[0]) ** (0.5 if keeps else 1.0)
+        return scaled(fact, growth, Cause("normalised", index, fan))
     return fact
 
 
@@ -179,7 +177,11 @@ def _of_parameters(
     ratio = facts[0].ratio * facts[1].ratio
     multiplied = facts[0].multiplied | facts[1].multiplied
     causes = causes_of(facts)
-    return Fact(Kind.PARAMETERS, walk.full(result), ratio, leaves, causes, multiplied=multiplied)
+    made = Fact(Kind.PARAMETERS, walk.full(result), ratio, leaves, causes, multiplied=multiplied)
+    if fan and len(learned) == 1 and not walk.growth.growing(result):
+        # A unit vector takes the length of a weight, as in a spectral norm.
+        return scaled(made, (fan[1] / fan[0]) ** 0.5, Cause("unit length", index, fan))
+    return made
 
 
 def matrix_product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
@@ -238,6 +240,15 @@ def convolution(walk: Walk, index: int, operation: Operation, result: int) -> Fa
     channels = (1,) if walk.growth.grows(kernel, summed) else ()
     one = Side(signal, channels, (0, None, *range(2, len(kept))))
     return contract(walk, index, result, one, Side(kernel, (summed, *window), tuple(kept)))
+
+
+def bilinear(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of torch's bilinear layer: x A y, with a weight (out, in, in)."""
+    one, weight, other = operation.inputs[:3]
+    for value in (one, other):
+        walk.check(value, "a bilinear layer")
+    kept: tuple[int | None, ...] = (None,) * (len(walk.shape(result)) - 1)
+    return contract(walk, index, result, Side(one, (), ()), Side(weight, (1, 2), (*kept, 0)))
 
 
 def distance(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

@@ -156,8 +156,13 @@ def power(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     if fact.kind == Kind.CONSTANT:
         return walk.constant(result)
     leaves = {n: Leaf(leaf.dims, leaf.degree * exponent) for n, leaf in fact.leaves.items()}
-    squared = _factors(fact) * 2 if exponent == 2 and fact.is_signal else ()
-    return replace(fact, ratio=fact.ratio**exponent, leaves=leaves, product=squared[-6:])
+    signals = tuple(f for f in _factors(fact) if f.kind == Kind.SIGNAL)
+    squared = signals[-3:] * 2 if exponent == 2 else ()
+    causes = fact.causes
+    if exponent in {0.5, -0.5} and {c.kind for c in causes} & {"product", "sum"}:
+        # The root of a sum of squares is a length.
+        causes = frozenset({Cause("unit length", index)})
+    return replace(fact, ratio=fact.ratio**exponent, leaves=leaves, product=squared, causes=causes)
 
 
 def function(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

@@ -28,7 +28,7 @@ class Cause:
     Attributes:
         kind: "number" or "constant" (the model's own factor), "product" (two signals summed over a
             growing dimension), "sum" (one signal), "softmax", "unit length", "normalised
-            weight" or "normalised readout".
+            weight" (by its own length) or "normalised" (a sum over one).
         operation: Its index in the base program.
         sizes: The summed dimension, base and other; None for numbers.
         factor: The number, other over base.

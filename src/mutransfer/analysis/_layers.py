@@ -65,7 +65,7 @@ def lookup(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         kind = Kind.SIGNAL if fact.is_signal or picked == Kind.SIGNAL else picked
         return replace(fact, kind=kind, varies=walk.full(result), product=(), parts={})
     walk.vector_use(index, table, result, "lookup", _picked_dimension(operation))
-    if picked == Kind.SIGNAL:
+    if picked == Kind.SIGNAL and len(walk.shape(table)) < 3:
         return Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)
     leaves = {n: _picked(walk, operation, leaf, result) for n, leaf in fact.leaves.items()}
     return Fact(Kind.PARAMETERS, walk.full(result), fact.ratio, leaves, fact.causes)

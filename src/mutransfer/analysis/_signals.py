@@ -18,7 +18,7 @@ from ._operations import (
     VIEWS,
 )
 
-_HOMOGENEOUS = VIEWS | COPIES | POSITIVE
+_HOMOGENEOUS = VIEWS | COPIES | POSITIVE | {"linalg_vector_norm", "norm"}
 _SUMS = frozenset({"add", "sub", "cat", "stack"})
 
 Found = tuple[set[int], set[str]]
@@ -134,6 +134,9 @@ class Signals:
             return True
         checked = [i for i in walked if self.values[i].kind != "parameter"]
         checked += [known[name] for name in names]
+        # All results of a split are multiplied where one is.
+        splits = (self.makers[i] for i in walked if i in self.makers)
+        checked += [i for op in splits if op.name in VIEWS for i in op.results if i is not None]
         return any(id(user) not in inside for i in checked for user in self.users[i])
 
     def _is_last(self, value: int) -> bool:

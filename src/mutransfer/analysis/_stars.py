@@ -33,10 +33,11 @@ class Stars:
         if not self.growing:
             return name
         parts = name.split(".")
-        return ".".join(
-            "*" if part.isdigit() and ".".join(parts[:i]) in self.growing else part
-            for i, part in enumerate(parts)
-        )
+        for i, part in enumerate(parts):
+            stem = part.rstrip("0123456789")
+            if stem != part and ".".join([*name.split(".")[:i], stem]) in self.growing:
+                parts[i] = f"{stem}*"
+        return ".".join(parts)
 
     def is_repeated(self, name: str) -> bool:
         """Return True if one of the models has more layers of this kind than the other."""
@@ -55,11 +56,14 @@ class Stars:
 
 
 def _numbers(names: Iterable[str]) -> _Numbers:
-    """Return the numbers that follow each prefix of a name."""
+    """Return the numbers that follow each prefix of a name, as in "blocks.2" or "layer_2"."""
     found: _Numbers = {}
     for name in names:
         parts = name.split(".")
-        for i, part in enumerate(parts):
-            if part.isdigit():
-                found.setdefault(".".join(parts[:i]), set()).add(part)
+        for i, part in enumerate(parts[:-1]):
+            stem = part.rstrip("0123456789")
+            if stem != part:
+                found.setdefault(".".join([*parts[:i], stem]), set()).add(part)
+        if parts[-1].isdigit():
+            found.setdefault(".".join([*parts[:-1], ""]), set()).add(parts[-1])
     return found

@@ -11,7 +11,6 @@ from ._operations import (
     BOUNDED,
     CONVOLUTIONS,
     COPIES,
-    NONLINEAR,
     NORMS,
     PLACED,
     PRODUCTS,
@@ -103,7 +102,8 @@ class Streams:
             self.images[result] |= self.images[i]
         for source in self._norm_by_hand(operation):
             self.through[result] |= self.through[source]
-        functions = NORMS | NONLINEAR | BOUNDED | {"relu", "leaky_relu"}
+        # A norm, or a function that changes nothing when it comes twice, hands the stream on.
+        functions = NORMS | BOUNDED | {"relu", "leaky_relu"}
         if name in functions and signals:
             self.through[result] |= self.through[signals[0]]
         if name in NORMS and "batch" in name and signals:
@@ -112,7 +112,7 @@ class Streams:
         weighted = self._weight(operation)
         if weighted is not None and self.signals.is_signal[result]:
             self.series[result] += 1
-            if signals and not self.images[signals[0]]:
+            if signals:
                 self.images[result] = self.copies[signals[0]]
 
     def _weight(self, operation: Operation) -> int | None:
@@ -163,7 +163,7 @@ class Streams:
     def joins(self) -> list[Join]:
         """The joins that add a branch with learned tensors to their stream."""
         pairs = list(self._pairs())
-        ends = self.signals.all_of([(p.end, [p.operation]) for p in pairs])
+        ends = self.signals.all_of([(p.end, self._sum_of(p)) for p in pairs])
         return [
             Join(
                 value=p.value,
@@ -179,8 +179,19 @@ class Streams:
             for p, signal in zip(pairs, ends, strict=True)
         ]
 
+    def _sum_of(self, pair: _Pair) -> list[Operation]:
+        """Return the operations that add a branch: a sum, and the stack that it sums over."""
+        operations = [pair.operation]
+        if pair.operation.name == "sum":
+            operations.append(self.program.makers[pair.operation.inputs[0]])
+        return operations
+
     def _fused_signal(self, pair: _Pair) -> Signal:
         """Return what carries a branch that one operation multiplies and adds."""
+        if pair.operation.name == "addcmul":
+            factors = pair.operation.inputs[1:3]
+            found = [self.signals.of(i, [pair.operation]) for i in factors]
+            return next((signal for signal in found if signal.tensors), Signal())
         weight = self._weight(pair.operation)
         names = self.signals.ends(weight) if weight is not None else frozenset[str]()
         return Signal(names or None)
@@ -226,10 +237,8 @@ class Streams:
             weighted = self._weight(operation) is not None
             return [(operation.inputs[0], result)] if weighted else []
         if name == "addcmul" and operation.inputs[0] in active:
-            factors = [i for i in operation.inputs[1:3] if self._is_active(i)]
-            return [(operation.inputs[0], max(factors))] if factors else []
-        if name == "lerp" and len(active) >= 2:
-            return [(active[0], active[1])]
+            factors = any(self._is_active(i) for i in operation.inputs[1:3])
+            return [(operation.inputs[0], result)] if factors else []
         if name in _ACCUMULATING and len(active) >= 2:
             adds = name in {"index_add", "scatter_add"} or True in operation.arguments
             return [(active[0], active[-1])] if adds else []

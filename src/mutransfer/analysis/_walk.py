@@ -159,12 +159,10 @@ class Walk:
         if fact.kind == Kind.CONSTANT or fact.is_even:
             return
         causes = {cause.kind for cause in fact.causes}
-        # A vector of unit length and weights that sum to one are meant as they are.
-        meant = (
-            not causes
-            or causes <= {"softmax"}
-            or (causes <= {"unit length", "softmax"} and not self.can_scale(value))
-        )
+        # As an output, a vector of unit length and weights that sum to one are meant as they are.
+        shares = causes <= {"softmax"} and place == "output"
+        directions = causes <= {"unit length", "softmax"} and fact.ratio < 1
+        meant = not causes or shares or (directions and not self.can_scale(value))
         if not meant:
             self.findings.append(Finding(place, value, fact.ratio, fact.causes))
         self._facts[value] = even(fact)

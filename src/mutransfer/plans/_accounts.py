@@ -109,9 +109,12 @@ def account_of(
     summed = [use for use in uses if use.kind == "contraction" and use.fan]
     # Sums with constants alone, as those of a spectral norm, count where there are no others.
     summed = [use for use in summed if not use.with_constant] or summed
-    problem = _contradiction(parameter, summed) or _unexplained(parameter, uses, grew, picked)
+    kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
+    growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
+    problem = _contradiction(parameter, summed)
+    problem = problem or _unexplained(parameter, grew - picked - growing)
     fans = [_fan(use) for use in summed]
-    kept = _kept([use for use in summed if use.kept] or [use for use in uses if use.kept])
+    kept = _kept([use for use in summed or uses if use.kept])
 
     def oriented(ratio: Fraction) -> Fraction:
         return 1 / ratio if inverted else ratio
@@ -225,14 +228,11 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
     return ""
 
 
-def _unexplained(
-    parameter: Parameter, uses: Sequence[Use], grew: frozenset[int], picked: frozenset[int]
-) -> str:
-    """Return which dimension grew for no reason; empty where each has one."""
-    explained = picked.union(*(use.growing for use in uses))
-    if unexplained := sorted(grew - explained):
+def _unexplained(parameter: Parameter, dimensions: frozenset[int]) -> str:
+    """Return which dimension grew for no reason; empty where there is none."""
+    if dimensions:
         return (
-            f"{parameter.name}: dimension {unexplained[0]} of {parameter.shape} differs from the "
+            f"{parameter.name}: dimension {min(dimensions)} of {parameter.shape} differs from the "
             "base's, and no width of the signals that it works on does, as for a number of "
             "positions, rows or experts; build both with the same size"
         )

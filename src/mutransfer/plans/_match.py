@@ -37,7 +37,7 @@ class Match:
     def ratios(self, axis: str) -> list[Fraction]:
         """Return the size of each dimension of an axis, target over base."""
         sizes = zip(self.axes, self.parameter.shape, self.base.shape, strict=True)
-        return [Fraction(target, base) for name, target, base in sizes if name == axis]
+        return [Fraction(a, b) if b else Fraction(1) for name, a, b in sizes if name == axis]
 
     @property
     def grew(self) -> frozenset[int]:

@@ -43,7 +43,7 @@ def role_of(m: Match, structure: Structure, *, width: bool) -> Role:
     """
     account = structure.accounts.get(m.parameter.name)
     if account is None or m.parameter.is_declared:
-        return _declared_role(m, account)
+        return _declared_role(m, account, width=width)
     if not width:
         return _role_at_one_width(m, account, structure)
     match account.kind:
@@ -60,8 +60,15 @@ def role_of(m: Match, structure: Structure, *, width: bool) -> Role:
         case "vector":
             return _vector_role(m, Role.VECTOR)
         case "unused":
-            return _declared_role(m, account)
-    return Role.HEAD_GAIN if m.parameter.kind == "gain" else Role.SCALAR
+            return _declared_role(m, account, width=width)
+    return _finite_role(m)
+
+
+def _finite_role(m: Match) -> Role:
+    """Return the role of a tensor without growing dimensions."""
+    if m.parameter.kind == "gain":
+        return Role.HEAD_GAIN
+    return Role(m.parameter.kind) if m.parameter.kind in {"bias", "embedding"} else Role.SCALAR
 
 
 def _hidden_role(m: Match, account: Account) -> Role:
@@ -118,12 +125,12 @@ def _role_at_one_width(m: Match, account: Account, structure: Structure) -> Role
     return matrix_role(inside or name not in structure.first, inside or name not in structure.final)
 
 
-def _declared_role(m: Match, account: Account | None) -> Role:
+def _declared_role(m: Match, account: Account | None, *, width: bool) -> Role:
     """Return the role that a tensor's layer or the user gives, as it was not run."""
     kind = m.parameter.kind
     if kind == "embedding":
         return Role.TIED if m.parameter.aliases else Role.EMBEDDING
-    if kind == "gain" and m.ratio("out") == 1:
+    if kind == "gain" and width and m.ratio("out") == 1:
         return Role.HEAD_GAIN
     if kind not in {"matrix", "vector"} or (kind == "vector" and "in" not in m.axes):
         return Role(kind)
@@ -133,6 +140,8 @@ def _declared_role(m: Match, account: Account | None) -> Role:
         return Role.EXPERT
     if "in" not in m.axes and len(m.axes) > 2:
         return Role.DEPTHWISE
+    if not width:
+        return Role.HIDDEN
     role = matrix_role(m.ratio("in") != 1, m.ratio("out") != 1)
     looked_up = account is not None and account.kind == "lookup"
     return Role.EMBEDDING if looked_up and role == Role.INPUT else role

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from ..core import MutransferError
-from ..reading import Reading
+from ..reading import NOTHING, Reading
 from ..rules import Place
 from ._accounts import Account, accounts_of, like_others
 from ._match import Match
@@ -128,4 +128,11 @@ def _final(sides: Sides) -> frozenset[str]:
 def _declared(matches: Mapping[str, Match], target: Reading, base: Reading) -> Structure:
     """Return the structure of a model that was declared and not run."""
     places, depth, deepest = declared_places(matches, target, base)
-    return Structure(depth=depth, places=places, deepest=deepest, is_declared=True)
+    tied = [
+        Want(kind="tied-head", signal=NOTHING, fan=m.ratio("out"), tensor=name)
+        for name, m in matches.items()
+        if m.parameter.kind == "embedding" and m.parameter.aliases and m.ratio("out") != 1
+    ]
+    return Structure(
+        depth=depth, places=places, wants=tuple(tied), deepest=deepest, is_declared=True
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..analysis import Cause, Finding
-from ..reading import Operation, Signal
+from ..reading import NOTHING, Operation, Signal
 from ._accounts import Account
 from ._sides import Sides
 
@@ -52,9 +52,10 @@ def wants_of(sides: Sides, accounts: Mapping[str, Account]) -> Iterator[Want]:
         want, walked = _of_finding(sides, finding)
         kind = want.kind, want.signal.tensors or want.modules or walked
         # All layers of a kind map to the same names, so that the first one speaks for them.
-        if first.setdefault(kind, walked) != walked or (kind, finding.causes) in done:
+        # What is used in several places is multiplied once.
+        if first.setdefault(kind, walked) != walked or (kind, round(want.ratio, 9)) in done:
             continue
-        done.add((kind, finding.causes))
+        done.add((kind, round(want.ratio, 9)))
         together = None
         if want.kind == "own-factor" and want.signal.tensors is None:
             together = _by_embedding(sides, finding, want, accounts)
@@ -140,6 +141,11 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
     ratio = 1 / finding.ratio if sides.is_inverted else finding.ratio
     value = _origin(sides, finding, products)
     found = sides.walk.signals.of(value)
+    if found.tensors is None and not products:
+        later = sides.walk.signals.of(finding.value)
+        value, found = (finding.value, later) if later.tensors else (value, found)
+    if found == NOTHING and products:
+        found = _operand(sides, products)
     signal, modules = sides.by_target(found)
     want = Want(
         kind="own-factor",
@@ -167,6 +173,13 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
     )
 
 
+def _operand(sides: Sides, products: Sequence[Cause]) -> Signal:
+    """Return the module that puts out one factor of a product, where nothing else could carry."""
+    operation = sides.walk.program.operations[min(c.operation for c in products)]
+    signals = (sides.walk.signals.of(i, [operation]) for i in operation.inputs[:2])
+    return next((signal for signal in signals if signal != NOTHING), NOTHING)
+
+
 def _origin(sides: Sides, finding: Finding, products: Sequence[Cause]) -> int:
     """Return the value to multiply: that of the first product, or of the last number.
 
@@ -179,11 +192,10 @@ def _origin(sides: Sides, finding: Finding, products: Sequence[Cause]) -> int:
     result = None
     if products:
         result = operations[min(c.operation for c in products)].results[0]
-    elif kinds and kinds <= {"normalised readout", "normalised weight"}:
-        made = [c.operation for c in finding.causes if c.kind == "normalised weight"]
+    elif "normalised" in kinds:
+        last = max(c.operation for c in finding.causes if c.kind == "normalised")
         weights = (i for i in operations[last].inputs if sides.walk.signals.is_weight(i))
-        normalised = next((i for i in weights if _is_normalised(sides, i)), None)
-        result = operations[made[0]].results[0] if made else normalised
+        result = next((i for i in weights if _is_normalised(sides, i)), None)
     elif kinds and kinds <= {"number", "constant", "sum"}:
         result = operations[last].results[0]
         if result is not None and sides.walk.causes.get(result) != finding.causes:

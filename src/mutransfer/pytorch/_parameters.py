@@ -39,12 +39,13 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
 
 
 def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes]) -> Parameter:
-    owners = {name: model.get_submodule(parent(name)) for name in names}
+    modules, tensors = dict(model.named_modules()), dict(model.named_parameters())
+    owners = {name: modules[parent(name)] for name in names}
     declarations = [first_match(canonical(alias), declared) for alias in names]
     # A tied head sees its table as a matrix; what it is to the network follows from the embedding.
     owner = next((name for name in names if isinstance(owners[name], nn.Embedding)), names[0])
     module, own_name = owners[owner], owner.rpartition(".")[2]
-    tensor, name = model.get_parameter(owner), canonical(names[0])
+    tensor, name = tensors[names[0]], canonical(names[0])
     axes = next(filter(None, declarations), None) or axes_of(module, own_name, tensor.dim())
     if axes is not None and len(axes) != tensor.dim():
         raise MutransferError(
