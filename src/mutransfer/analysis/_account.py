@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from ..reading import Operation, Program
@@ -111,9 +111,9 @@ RULES: dict[str, Rule] = _table(
 """The rule of each operation, by its name."""
 
 
-def account(base: Program, other: Program, stars: Stars) -> Walk:
+def account(base: Program, other: Program, stars: Stars, counts: Collection[Sizes] = ()) -> Walk:
     """Walk over the base, with another size of the same architecture beside it."""
-    walk = Walk(Growth(base, other, stars))
+    walk = Walk(Growth(base, other, stars, counts))
     for index, operation in enumerate(base.operations):
         rule = _rule(walk, operation)
         for result in operation.results:

@@ -95,6 +95,8 @@ def _weighted(
     use = Use("contraction", index, result, operand=one.value, parts=parts)
     normalised = _note(walk, other, b, use, fan)
     ratio, causes = a.ratio * b.ratio, causes_of((a, b))
+    if fan and any(cause.kind == "softmax" for cause in a.causes):
+        causes |= {Cause("shares", index, fan)}
     fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
     if fan and normalised:
         growth = (fan[1] / fan[0]) ** (0.5 if keeps else 1.0)
@@ -197,9 +199,17 @@ def matrix_product(walk: Walk, index: int, operation: Operation, result: int) ->
         bias = walk.fact(inputs[0])
         if bias.is_learned and fact.is_signal:
             walk.vector_use(index, inputs[0], result)
+            fact = _biased(walk, result, fact)
         elif bias.is_signal and not bias.is_even and operation.keywords.get("beta") != 0:
             walk.check(inputs[0], "a sum with another signal")
     return fact
+
+
+def _biased(walk: Walk, result: int, fact: Fact) -> Fact:
+    """Return the fact of a product with a bias, which needs the base's size before."""
+    walk.learn(result, fact)
+    walk.check(result, "a sum with a bias")
+    return walk.fact(result)
 
 
 def _sides(name: str, x: int, y: int) -> tuple[Side, Side]:
@@ -239,7 +249,8 @@ def convolution(walk: Walk, index: int, operation: Operation, result: int) -> Fa
     kept[1] = stays
     channels = (1,) if walk.growth.grows(kernel, summed) else ()
     one = Side(signal, channels, (0, None, *range(2, len(kept))))
-    return contract(walk, index, result, one, Side(kernel, (summed, *window), tuple(kept)))
+    fact = contract(walk, index, result, one, Side(kernel, (summed, *window), tuple(kept)))
+    return _biased(walk, result, fact) if bias and fact.is_signal else fact
 
 
 def bilinear(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

@@ -27,8 +27,8 @@ class Cause:
 
     Attributes:
         kind: "number" or "constant" (the model's own factor), "product" (two signals summed over a
-            growing dimension), "sum" (one signal), "softmax", "unit length", "normalised
-            weight" (by its own length) or "normalised" (a sum over one).
+            growing dimension), "sum" (one signal), "softmax", "shares" (a matrix over these),
+            "unit length" or "normalised" (a sum over a normalised weight).
         operation: Its index in the base program.
         sizes: The summed dimension, base and other; None for numbers.
         factor: The number, other over base.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -28,11 +28,14 @@ class Growth:
         base: The program that is walked.
         other: The same architecture at another size, smaller or larger.
         stars: The runs of layers whose number differs.
+        counts: Sizes that count something, such as experts, and are no width.
     """
 
-    def __init__(self, base: Program, other: Program, stars: Stars) -> None:
+    def __init__(
+        self, base: Program, other: Program, stars: Stars, counts: Collection[Sizes] = ()
+    ) -> None:
         self.base, self.other, self.stars = base, other, stars
-        self.concatenated: set[Sizes] = set()
+        self.counts, self.concatenated = frozenset(counts), set[Sizes]()
         self.operation_of: dict[int, Operation] = {}
         self._value_of: dict[int, int] = {}
         self.unpaired: list[int] = []
@@ -63,7 +66,7 @@ class Growth:
     def grows(self, value: int, dim: int) -> bool:
         """Return True if this dimension of a value grows with the model."""
         pair = self.base.values[value].shape[dim], self.shape(value)[dim]
-        if pair[0] == pair[1] or 0 in pair:
+        if pair[0] == pair[1] or 0 in pair or pair in self.counts:
             return False
         if pair in self._parameter_sizes or pair in self.concatenated:
             return True

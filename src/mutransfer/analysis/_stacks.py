@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..reading import Program
 from ._stars import Stars
-from ._streams import Join, Streams
+from ._streams import CONTRACTIONS, Join, Streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,15 +117,20 @@ def _kinds(join: Join, stars: Stars) -> set[str]:
 
 
 def _chained(streams: Streams, stars: Stars) -> frozenset[str]:
-    """Return the parameters of growing runs that act on each other's results."""
-    found, results = set[str](), dict[str, list[int]]()
+    """Return parameters of growing runs that act on each other's results, or are summed."""
+    found, results = set[str](), dict[str, dict[int, str]]()
     ancestors = streams.signals.ancestors
-    for value, names in streams.matrices():
+    for value, names in streams.made(CONTRACTIONS | {"add", "sub"}):
         for name in filter(stars.is_repeated, names):
-            starred = stars.star(name)
-            if any(ancestors[value] >> earlier & 1 for earlier in results.get(starred, ())):
+            run = results.setdefault(stars.star(name), {})
+            if any(ancestors[value] >> earlier & 1 for earlier in run):
                 found.add(name)
-            results.setdefault(starred, []).append(value)
+            run[value] = name
+    for run in results.values():
+        mask = sum(1 << value for value in run)
+        summed = max((copies & mask for copies in streams.copies), key=int.bit_count, default=0)
+        if summed.bit_count() > 1:
+            found.update(run.values())
     return frozenset(found)
 
 
@@ -133,7 +138,7 @@ def _series(streams: Streams) -> dict[str, int]:
     """Return how many uses of each matrix act on each other's results, as in a loop."""
     longest: dict[str, dict[int, int]] = {}
     ancestors = streams.signals.ancestors
-    for value, names in streams.matrices():
+    for value, names in streams.made(CONTRACTIONS):
         for name in names:
             uses = longest.setdefault(name, {})
             before = (count for use, count in uses.items() if ancestors[value] >> use & 1)

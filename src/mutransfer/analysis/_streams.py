@@ -24,7 +24,7 @@ _LINEAR = (VIEWS | COPIES | PLACED | {"mean", "index", "gather", "cat"}) - {
 _SLICES = frozenset(
     {"slice", "select", "split", "split_with_sizes", "chunk", "narrow", "unsafe_split", "unbind"}
 )
-_CONTRACTIONS = PRODUCTS | CONVOLUTIONS
+CONTRACTIONS = PRODUCTS | CONVOLUTIONS
 _ACCUMULATING = frozenset({"index_add", "scatter_add", "index_put", "_index_put_impl"})
 
 
@@ -117,7 +117,7 @@ class Streams:
 
     def _weight(self, operation: Operation) -> int | None:
         """Return the learned matrix of a contraction."""
-        if operation.name not in _CONTRACTIONS:
+        if operation.name not in CONTRACTIONS:
             return None
         weights = [i for i in operation.inputs if self.signals.is_weight(i)]
         return next((i for i in weights if len(self.values[i].shape) > 1), None)
@@ -292,7 +292,7 @@ class Streams:
         starts_elsewhere = any(
             p.value in own and p.top not in own and p.top != top and p.matrices for p in found
         )
-        if not tensors or starts_elsewhere:
+        if not tensors or starts_elsewhere or self._is_coupled(top, own, operation):
             return None
         return _Pair(
             value=result,
@@ -304,6 +304,21 @@ class Streams:
             operation=operation,
             is_projected=projected,
         )
+
+    def _is_coupled(self, top: int, inside: set[int], join: Operation) -> bool:
+        """Return True where the branch also makes another stream, as reversible blocks do."""
+        ancestors = self.signals.ancestors
+        for i in inside:
+            operation = self.program.makers.get(i)
+            if operation is None or operation.name not in {"add", "sub"}:
+                continue
+            sides = [j for j in operation.inputs if self._is_active(j)]
+            other = [j for j in sides if not ancestors[j] >> top & 1 and self.signals.is_learned[j]]
+            users = [user for user in self.signals.users[i] if user is not join]
+            leaves = any(r not in inside for user in users for r in user.results[:1])
+            if other and len(sides) == 2 and leaves:
+                return True
+        return False
 
     def _lies_between(self, top: int, value: int, end: int) -> bool:
         ancestors = self.signals.ancestors
@@ -326,11 +341,15 @@ class Streams:
             deep[i] = before + (self._weight(operation) is not None)
         return deep.get(end, 0)
 
-    def matrices(self) -> Iterator[tuple[int, frozenset[str]]]:
-        """Yield the results of matrices, with the parameters of these."""
+    def made(self, by: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
+        """Yield what operations make of signals and parameters, with the names of these.
+
+        Args:
+            by: Names of the operations.
+        """
         for operation in self.program.operations:
             result = operation.results[0] if operation.results else None
-            if operation.name in _CONTRACTIONS and result is not None:
+            if operation.name in by and result is not None:
                 names = frozenset(self._weights_of(result))
                 if names and self.signals.is_signal[result]:
                     yield result, names
@@ -380,9 +399,20 @@ class Streams:
         last = max(earlier)
         return any(self._multiplies(value) for value in bits(copies) if value > last)
 
+    def _is_gate(self, value: int) -> bool:
+        """Return True for a weight that a function makes, such as 1 - g; not for g itself."""
+        if not self.signals.is_weight(value):
+            return False
+        operation = self.program.makers.get(value)
+        while operation is not None and operation.name in VIEWS | COPIES:
+            operation = self.program.makers.get(operation.inputs[0])
+        return operation is not None
+
     def _multiplies(self, value: int) -> bool:
         operation = self.program.makers.get(value)
-        if operation is None or operation.name not in {"mul", "div"} or len(operation.inputs) != 1:
+        if operation is None or operation.name not in {"mul", "div"}:
             return False
+        if len(operation.inputs) > 1:
+            return any(map(self._is_gate, operation.inputs))
         numbers = [n for n in operation.arguments if not isinstance(n, Ref | bool | str)]
         return any(isinstance(n, int | float) and n != 1 for n in numbers)

@@ -112,7 +112,10 @@ def account_of(
     kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
     growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
     problem = _contradiction(parameter, summed)
-    problem = problem or _unexplained(parameter, grew - picked - growing)
+    experts = {d for d, axis in enumerate(parameter.axes or ()) if axis == "expert"}
+    if parameter.kind == "router":
+        experts.add(0)
+    problem = problem or _unexplained(parameter, grew - picked - growing - experts)
     fans = [_fan(use) for use in summed]
     kept = _kept([use for use in summed or uses if use.kept])
 

@@ -221,15 +221,16 @@ class _Growth(NamedTuple):
         """Return every ratio that a rule may use, target over base."""
         m = self.match
         (fan_in, fan_out), (base_in, base_out) = m.fans(m.parameter.shape), m.fans(m.base.shape)
-        expansion = max(Fraction(1), Fraction(fan_out, fan_in))
-        base_expansion = max(Fraction(1), Fraction(base_out, base_in))
+        # A tensor without elements has no fans.
+        expansion = max(Fraction(1), Fraction(fan_out, max(1, fan_in)))
+        base_expansion = max(Fraction(1), Fraction(base_out, max(1, base_in)))
         return {
             "fan_in": self._fan("in"),
             "fan_out": self._fan("out"),
             "depth": self.depth,
             "experts": m.ratio("expert") * (m.ratio("out") if self.role == Role.ROUTER else 1),
             "expansion": expansion / base_expansion,
-            "fan_max": Fraction(max(fan_in, fan_out), max(base_in, base_out)),
+            "fan_max": Fraction(max(fan_in, fan_out, 1), max(base_in, base_out, 1)),
         }
 
     def _fan(self, axis: str) -> Fraction:

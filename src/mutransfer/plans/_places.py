@@ -34,8 +34,11 @@ class BareEnd:
     depth: Fraction
 
 
-def places_of(sides: Sides) -> dict[str, tuple[Place, Fraction]]:
-    """Return the place of each tensor of a residual branch."""
+def places_of(sides: Sides, accounts: Mapping[str, Account]) -> dict[str, tuple[Place, Fraction]]:
+    """Return the place of each tensor of a residual branch.
+
+    One that all branches of a growing stack share is in none of them.
+    """
     here, there = sides.stacks
     found: dict[str, tuple[Place, Fraction]] = {}
     for name, match in sides.matches.items():
@@ -47,7 +50,9 @@ def places_of(sides: Sides) -> dict[str, tuple[Place, Fraction]]:
         other = max((there.counts.get(each, 0) for each in run), default=0) or count
         ends = walked in (join.signal.tensors or ())
         place = Place.BRANCH_END if ends else Place.BRANCH
-        found[name] = place, sides.oriented(Fraction(other, count))
+        is_shared = not sides.stars.is_repeated(walked) and not accounts[name].is_picked
+        if ends or other == count or not is_shared:
+            found[name] = place, sides.oriented(Fraction(other, count))
     return found
 
 
@@ -98,9 +103,9 @@ def _check_chains(sides: Sides, places: Places) -> None:
         if chained.intersection(run) and places.get(name, (Place.OUTSIDE, 1))[1] == 1:
             raise MutransferError(
                 f"the number of layers like {name} differs from the base's, and they act on each "
-                "other's results outside residual branches that repeat: no rule is known for "
-                "depth without these; keep their number, put them into residual branches, or, "
-                "where they are in some that are not seen, declare these with branches="
+                "other's results, or are summed, outside residual branches that repeat: no rule is "
+                "known for depth without these; keep their number, put them into residual branches, "
+                "or, where they are in some that are not seen, declare these with branches="
             )
 
 

@@ -40,7 +40,7 @@ class Sides:
         self.is_inverted = len(program.operations) < len(base_program.operations)
         pair = self._in_order(base_program, program)
         self.stars = Stars(*([*each.parameters] for each in pair))
-        self.walk = account(*pair, self.stars)
+        self.walk = account(*pair, self.stars, self._counts())
         self._check_paired()
 
     def _in_order(self, base: Program, target: Program) -> tuple[Program, Program]:
@@ -68,7 +68,19 @@ class Sides:
         base, target = self.base.training, self.target.training
         if base is None or target is None:
             return None
-        return account(*self._in_order(base, target), self.stars)
+        return account(*self._in_order(base, target), self.stars, self._counts())
+
+    def _counts(self) -> set[tuple[int, int]]:
+        """Return the numbers of experts, walked and other, where they differ."""
+        found = set()
+        for match in self.matches.values():
+            axes = match.parameter.axes or ()
+            for axis, size, base in zip(
+                axes, match.parameter.shape, match.base.shape, strict=False
+            ):
+                if axis == "expert" and size != base:
+                    found.add((size, base) if self.is_inverted else (base, size))
+        return found
 
     def walked(self, match: Match) -> tuple[str, ...]:
         """Return the names of a parameter and its like in the walked program."""

@@ -86,7 +86,8 @@ def structure_of(matches: Mapping[str, Match], target: Reading, base: Reading) -
 
 def _read(sides: Sides) -> Structure:
     """Return what the two forward passes show."""
-    accounts, places = accounts_of(sides), places_of(sides)
+    accounts = accounts_of(sides)
+    places = places_of(sides, accounts)
     for name, other in like_others(sides, accounts).items():
         accounts[name] = accounts[other]
         if other in places:

@@ -57,8 +57,10 @@ def wants_of(sides: Sides, accounts: Mapping[str, Account]) -> Iterator[Want]:
             continue
         done.add((kind, round(want.ratio, 9)))
         together = None
-        if want.kind == "own-factor" and want.signal.tensors is None:
+        if want.signal.tensors is None and want.kind == "own-factor":
             together = _by_embedding(sides, finding, want, accounts)
+        elif want.signal.tensors is None and want.kind == "product":
+            together = _by_one_tensor(sides, finding, want)
         if together is None:
             yield want
         elif together[0].signal not in done:
@@ -104,6 +106,11 @@ def _by_embedding(
     if len(names) != 1:
         return None
     account, (walked,) = accounts[names[0]], ends
+    origin = sides.walk.signals.ancestors[_origin(sides, finding, [])]
+    heads = [sides.walk.program.operations[index].results[0] for _, index in account.operands]
+    if account.kind == "tied" and any(head is not None and origin >> head & 1 for head in heads):
+        # The number stands behind the head.
+        return list(_head_inputs(sides, names[0], account, kind="tied-factor", ratio=want.ratio))
     values = [
         _origin(sides, other, [])
         for other in sides.walk.findings
@@ -120,6 +127,22 @@ def _by_embedding(
         return [carried]
     inputs = _head_inputs(sides, names[0], account, kind="tied-factor", ratio=1 / want.ratio)
     return [carried, *inputs]
+
+
+def _by_one_tensor(sides: Sides, finding: Finding, want: Want) -> list[Want] | None:
+    """Return the want of products that one tensor carries together, as head by head."""
+    signals, products = sides.walk.signals, [c for c in finding.causes if c.kind == "product"]
+    ends = signals.ends(_origin(sides, finding, products))
+    alike = []
+    for other in sides.walk.findings:
+        causes = [c for c in other.causes if c.kind == "product"]
+        value = _origin(sides, other, causes)
+        if causes and math.isclose(other.ratio, finding.ratio) and signals.ends(value) == ends:
+            alike.append(value)
+    found = signals.all_of([(value, signals.users[value]) for value in alike])
+    if not ends or any(signal.tensors is None for signal in found):
+        return None
+    return [replace(want, signal=sides.by_target(found[0])[0], modules=())]
 
 
 def _uses_as_matrix(sides: Sides, walked: str) -> Iterator[Operation]:

@@ -45,7 +45,7 @@ class Reading(Result):
         squares = [scale**2 * size for scale, size in parts if scale is not None]
         if len(squares) < len(parts):
             return None
-        return math.sqrt(sum(squares) / sum(size for _, size in parts))
+        return math.sqrt(sum(squares) / max(1, sum(size for _, size in parts)))
 
     def __str__(self) -> str:
         operations = 0 if self.program is None else len(self.program.operations)
