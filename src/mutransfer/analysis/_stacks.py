@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..reading import Program
+from ._passage import decayed, normalised
 from ._stars import Stars
 from ._streams import CONTRACTIONS, Join, Streams
 
@@ -65,8 +66,8 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         joins=kept,
         place=place,
         counts={name: rank[0] for name, rank in best.items()},
-        normalised=streams.normalised(joins),
-        decayed=streams.decayed(joins),
+        normalised=normalised(streams, joins),
+        decayed=decayed(streams, joins),
         chained=_chained(streams, stars),
         series=_series(streams),
     )
@@ -117,7 +118,7 @@ def _kinds(join: Join, stars: Stars) -> set[str]:
 
 
 def _chained(streams: Streams, stars: Stars) -> frozenset[str]:
-    """Return parameters of growing runs that act on each other's results, or are summed."""
+    """Return parameters of growing runs that are in series, or are summed."""
     found, results = set[str](), dict[str, dict[int, str]]()
     ancestors = streams.signals.ancestors
     for value, names in streams.made(CONTRACTIONS | {"add", "sub"}):

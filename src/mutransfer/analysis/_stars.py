@@ -56,7 +56,7 @@ class Stars:
 
 
 def _numbers(names: Iterable[str]) -> _Numbers:
-    """Return the numbers that follow each prefix of a name, as in "blocks.2" or "layer_2"."""
+    """Return the numbers after each prefix, as in "blocks.2" or "layer_2"."""
     found: _Numbers = {}
     for name in names:
         parts = name.split(".")

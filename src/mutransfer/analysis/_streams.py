@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..reading import Operation, Program, Ref, Signal
+from ..reading import Operation, Program, Signal
 from ._operations import (
     BOUNDED,
     CONVOLUTIONS,
@@ -16,7 +16,7 @@ from ._operations import (
     PRODUCTS,
     VIEWS,
 )
-from ._signals import Signals, bits
+from ._signals import Signals
 
 _LINEAR = (VIEWS | COPIES | PLACED | {"mean", "index", "gather", "cat"}) - {
     *("addcmul", "addcdiv", "lerp", "maximum", "minimum")
@@ -93,14 +93,14 @@ class Streams:
 
     def _follow(self, operation: Operation, result: int) -> None:
         """Note the values of which a result is a linear copy, and those through functions."""
-        signals = [i for i in operation.inputs if self._is_active(i)]
+        signals = [i for i in operation.inputs if self.is_active(i)]
         name = operation.name
         copied = self._copied(operation, result, signals)
         for i in copied:
             self.copies[result] |= self.copies[i]
             self.through[result] |= self.through[i]
             self.images[result] |= self.images[i]
-        for source in self._norm_by_hand(operation):
+        for source in self.norm_by_hand(operation):
             self.through[result] |= self.through[source]
         # A norm, or a function that changes nothing when it comes twice, hands the stream on.
         functions = NORMS | BOUNDED | {"relu", "leaky_relu"}
@@ -130,9 +130,9 @@ class Streams:
         if name in {"add", "sub"}:
             return signals
         if name == "addcmul":
-            return [i for i in operation.inputs[:1] if self._is_active(i)]
+            return [i for i in operation.inputs[:1] if self.is_active(i)]
         if name in {"addmm", "baddbmm", "addmv"}:
-            return [i for i in operation.inputs[:1] if self._is_active(i)]
+            return [i for i in operation.inputs[:1] if self.is_active(i)]
         if name in {"mul", "div"} and len(signals) == 1:
             return signals
         return self._summed_stack(operation)
@@ -146,7 +146,7 @@ class Streams:
         n = len(self.values[operation.inputs[0]].shape)
         at = maker.arguments[1] if len(maker.arguments) > 1 else 0
         one = isinstance(dims, tuple) and len(dims) == 1 and dims[0] % n == at % n
-        return [i for i in maker.inputs if self._is_active(i)] if one else []
+        return [i for i in maker.inputs if self.is_active(i)] if one else []
 
     def _slices_features(self, operation: Operation) -> bool:
         """Return True for a slice of the last dimension, which is another signal."""
@@ -156,7 +156,7 @@ class Streams:
         dim = numbers[1 if sized and operation.name != "split_with_sizes" else 0 :][:1]
         return bool(shape) and len(shape) > 1 and (dim or [0])[0] % len(shape) == len(shape) - 1
 
-    def _is_active(self, value: int) -> bool:
+    def is_active(self, value: int) -> bool:
         return self.signals.is_signal[value] and self.values[value].is_float
 
     @cached_property
@@ -231,13 +231,13 @@ class Streams:
 
     def _terms(self, operation: Operation, result: int) -> list[tuple[int, int]]:
         """Return the possible (stream, end of the branch) of a sum."""
-        active = [i for i in operation.inputs if self._is_active(i)]
+        active = [i for i in operation.inputs if self.is_active(i)]
         name, rank = operation.name, len(self.values[result].shape)
         if name in {"addmm", "baddbmm", "addmv"} and operation.inputs[0] in active:
             weighted = self._weight(operation) is not None
             return [(operation.inputs[0], result)] if weighted else []
         if name == "addcmul" and operation.inputs[0] in active:
-            factors = any(self._is_active(i) for i in operation.inputs[1:3])
+            factors = any(self.is_active(i) for i in operation.inputs[1:3])
             return [(operation.inputs[0], result)] if factors else []
         if name in _ACCUMULATING and len(active) >= 2:
             adds = name in {"index_add", "scatter_add"} or True in operation.arguments
@@ -312,7 +312,7 @@ class Streams:
             operation = self.program.makers.get(i)
             if operation is None or operation.name not in {"add", "sub"}:
                 continue
-            sides = [j for j in operation.inputs if self._is_active(j)]
+            sides = [j for j in operation.inputs if self.is_active(j)]
             other = [j for j in sides if not ancestors[j] >> top & 1 and self.signals.is_learned[j]]
             users = [user for user in self.signals.users[i] if user is not join]
             leaves = any(r not in inside for user in users for r in user.results[:1])
@@ -354,65 +354,12 @@ class Streams:
                 if names and self.signals.is_signal[result]:
                     yield result, names
 
-    def normalised(self, joins: list[Join]) -> int:
-        """Return the number of joins whose stream is normalised since the join before.
-
-        The join before is then seen through a norm alone.
-        """
-        made = sum(1 << join.value for join in joins)
-        return sum(
-            not self.copies[join.stream] & made
-            and any(self.through[source] & made for source in self._norms(self.copies[join.stream]))
-            for join in joins
-        )
-
-    def _norms(self, copies: int) -> Iterator[int]:
-        """Yield what was normalised to make one of these values."""
-        for value in bits(copies):
-            operation = self.program.makers.get(value)
-            if operation is None:
-                continue
-            if operation.name in NORMS:
-                yield operation.inputs[0]
-            else:
-                yield from self._norm_by_hand(operation)
-
-    def _norm_by_hand(self, operation: Operation) -> Iterator[int]:
+    def norm_by_hand(self, operation: Operation) -> Iterator[int]:
         """Yield the signal of x * rsqrt(mean(x * x)) and its like."""
-        active = [i for i in operation.inputs if self._is_active(i)]
+        active = [i for i in operation.inputs if self.is_active(i)]
         if operation.name in {"mul", "div"} and len(active) == 2:
             for one, other in (active, active[::-1]):
                 top = self.copies[one] & self.signals.ancestors[other]
                 if top and self.series[one] == self.series[other]:
                     yield one
                     return
-
-    def decayed(self, joins: list[Join]) -> int:
-        """Return the number of joins whose stream is multiplied since the last."""
-        return sum(self._is_decayed(join, joins) for join in joins)
-
-    def _is_decayed(self, join: Join, joins: list[Join]) -> bool:
-        copies = self.copies[join.stream]
-        earlier = [j.value for j in joins if j.value < join.value and copies >> j.value & 1]
-        if not earlier:
-            return False
-        last = max(earlier)
-        return any(self._multiplies(value) for value in bits(copies) if value > last)
-
-    def _is_gate(self, value: int) -> bool:
-        """Return True for a weight that a function makes, such as 1 - g; not for g itself."""
-        if not self.signals.is_weight(value):
-            return False
-        operation = self.program.makers.get(value)
-        while operation is not None and operation.name in VIEWS | COPIES:
-            operation = self.program.makers.get(operation.inputs[0])
-        return operation is not None
-
-    def _multiplies(self, value: int) -> bool:
-        operation = self.program.makers.get(value)
-        if operation is None or operation.name not in {"mul", "div"}:
-            return False
-        if len(operation.inputs) > 1:
-            return any(map(self._is_gate, operation.inputs))
-        numbers = [n for n in operation.arguments if not isinstance(n, Ref | bool | str)]
-        return any(isinstance(n, int | float) and n != 1 for n in numbers)

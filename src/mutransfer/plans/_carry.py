@@ -198,7 +198,7 @@ def _head_input(rule: Parametrization, want: Want) -> _Wanted:
 
 
 def _tied_factor(want: Want) -> _Wanted:
-    """Return the input of a tied head whose embedding carries a factor of its look-ups."""
+    """Return the input of a tied head whose embedding carries a factor."""
     carried = Carried(
         kind="tied-head",
         multiplier=powers(embedding_factor="-1/2"),

@@ -103,9 +103,10 @@ def _check_chains(sides: Sides, places: Places) -> None:
         if chained.intersection(run) and places.get(name, (Place.OUTSIDE, 1))[1] == 1:
             raise MutransferError(
                 f"the number of layers like {name} differs from the base's, and they act on each "
-                "other's results, or are summed, outside residual branches that repeat: no rule is "
-                "known for depth without these; keep their number, put them into residual branches, "
-                "or, where they are in some that are not seen, declare these with branches="
+                "other's results, or are summed, outside residual branches that repeat: no rule "
+                "is known for depth without these; keep their number, put them into residual "
+                "branches, or, where they are in some that are not seen, declare these with "
+                "branches="
             )
 
 

@@ -197,7 +197,7 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
 
 
 def _operand(sides: Sides, products: Sequence[Cause]) -> Signal:
-    """Return the module that puts out one factor of a product, where nothing else could carry."""
+    """Return the module that puts out one factor of a product."""
     operation = sides.walk.program.operations[min(c.operation for c in products)]
     signals = (sides.walk.signals.of(i, [operation]) for i in operation.inputs[:2])
     return next((signal for signal in signals if signal != NOTHING), NOTHING)

@@ -1,0 +1,72 @@
+"""Passage of a stream between its joins: norms and numbers on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..reading import Ref
+from ._operations import COPIES, NORMS, VIEWS
+from ._signals import bits
+from ._streams import Join, Streams
+
+
+def normalised(streams: Streams, joins: list[Join]) -> int:
+    """Return the number of joins whose stream is normalised since the join before.
+
+    The join before is then seen through a norm alone.
+    """
+    made = sum(1 << join.value for join in joins)
+    return sum(
+        not streams.copies[join.stream] & made
+        and any(
+            streams.through[source] & made
+            for source in _norms(streams, streams.copies[join.stream])
+        )
+        for join in joins
+    )
+
+
+def _norms(streams: Streams, copies: int) -> Iterator[int]:
+    """Yield what was normalised to make one of these values."""
+    for value in bits(copies):
+        operation = streams.program.makers.get(value)
+        if operation is None:
+            continue
+        if operation.name in NORMS:
+            yield operation.inputs[0]
+        else:
+            yield from streams.norm_by_hand(operation)
+
+
+def decayed(streams: Streams, joins: list[Join]) -> int:
+    """Return the number of joins whose stream is multiplied since the last."""
+    return sum(_is_decayed(streams, join, joins) for join in joins)
+
+
+def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
+    copies = streams.copies[join.stream]
+    earlier = [j.value for j in joins if j.value < join.value and copies >> j.value & 1]
+    if not earlier:
+        return False
+    last = max(earlier)
+    return any(_multiplies(streams, value) for value in bits(copies) if value > last)
+
+
+def _is_gate(streams: Streams, value: int) -> bool:
+    """Return True for a weight that a function makes, such as 1 - g."""
+    if not streams.signals.is_weight(value):
+        return False
+    operation = streams.program.makers.get(value)
+    while operation is not None and operation.name in VIEWS | COPIES:
+        operation = streams.program.makers.get(operation.inputs[0])
+    return operation is not None
+
+
+def _multiplies(streams: Streams, value: int) -> bool:
+    operation = streams.program.makers.get(value)
+    if operation is None or operation.name not in {"mul", "div"}:
+        return False
+    if len(operation.inputs) > 1:
+        return any(_is_gate(streams, i) for i in operation.inputs)
+    numbers = [n for n in operation.arguments if not isinstance(n, Ref | bool | str)]
+    return any(isinstance(n, int | float) and n != 1 for n in numbers)
