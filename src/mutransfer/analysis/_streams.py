@@ -243,6 +243,10 @@ class Streams:
             adds = name in {"index_add", "scatter_add"} or True in operation.arguments
             return [(active[0], active[-1])] if adds else []
         terms = self._summed_stack(operation) if name == "sum" else active
+        weights = [i for i in operation.inputs if self.signals.is_weight(i)]
+        if name == "add" and len(active) == len(weights) == 1:
+            # A stream may start as learned latents, which its first branch reads.
+            return [(weights[0], active[0])]
         if name not in {"add", "sub", "sum"} or len(terms) < 2:
             return []
         if any(len(self.values[i].shape) != rank for i in terms):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..core import MutransferError
-from ..reading import Reading
+from ..reading import Reading, pattern
 from ..rules import LAYERS, Family, Parametrization, Place, Role, depth_regime, width_regime
 from ._carry import Multipliers
 from ._match import Match
@@ -183,12 +183,28 @@ def _without_size(facts: Facts) -> Warnings:
         )
 
 
+def _is_hidden_like(name: str, facts: Facts) -> bool:
+    return facts.tensors[name].role in {Role.HIDDEN, Role.KEY_VALUE}
+
+
 def _unproven(facts: Facts) -> Warnings:
     for role, what in _UNPROVEN.items():
         names = [name for name, tensor in facts.tensors.items() if tensor.role == role]
         if names:
             text = f"{len(names)} tensors such as {names[0]} are {what}"
             yield PlanWarning(f"unproven-{role}", text)
+    accounts = facts.structure.accounts
+    narrow = [
+        n for n, each in accounts.items() if each.kind == "readout" and _is_hidden_like(n, facts)
+    ]
+    if narrow:
+        yield PlanWarning(
+            "unproven-bottleneck",
+            f"{len(narrow)} tensors such as {narrow[0]} go from the width to a fixed number of "
+            "features that the network uses, and start as hidden matrices do: under Adam the first "
+            "change of these features grows as sqrt(width), which starting as a readout "
+            f'avoids: roles={{"{pattern(narrow[0])}": "readout"}}',
+        )
     if facts.target.recurrent:
         yield PlanWarning(
             "unproven-recurrent",

@@ -19,5 +19,7 @@ def rms(tensors: Sequence[Tensor]) -> float | None:
     """Return the RMS entry of several tensors together; None on the meta device."""
     if any(tensor.is_meta for tensor in tensors):
         return None
-    total = sum(float(whole(t.detach().double().square().sum())) for t in tensors)
+    # Of complex numbers the magnitude counts.
+    values = (t.detach().abs() if t.is_complex() else t.detach() for t in tensors)
+    total = sum(float(whole(value.double().square().sum())) for value in values)
     return math.sqrt(total / max(1, sum(tensor.numel() for tensor in tensors)))
