@@ -53,9 +53,11 @@ def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
 
 
 def _is_gate(streams: Streams, value: int) -> bool:
-    """Return True for a weight that a function makes, such as 1 - g."""
+    """Return True for a learned vector, or a scalar that a function makes, such as 1 - g."""
     if not streams.signals.is_weight(value):
         return False
+    if any(size > 1 for size in streams.values[value].shape):
+        return True
     operation = streams.program.makers.get(value)
     while operation is not None and operation.name in VIEWS | COPIES:
         operation = streams.program.makers.get(operation.inputs[0])

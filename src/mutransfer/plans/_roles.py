@@ -81,8 +81,9 @@ def _hidden_role(m: Match, account: Account) -> Role:
 def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
     """Return the role of a matrix from the width to a finite number of features.
 
-    What goes on through a matrix or a norm is a bottleneck, which has to start at the size of
-    features. Scores that are compared are a router's.
+    A bottleneck, which goes on into another matrix, starts as a readout, too: the layers before it
+    move along its rows, so that at the size of features its first change would grow with width.
+    In a branch this is weak, and after a norm no rule is known. Scores are a router's.
     """
     ends = account.ends
     place, _ = structure.places.get(m.parameter.name, (Place.OUTSIDE, 1))
@@ -94,7 +95,7 @@ def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
         return Role.KEY_VALUE
     if place != Place.OUTSIDE:
         return Role.ROUTER if "softmax" in ends else Role.HIDDEN
-    if ends & {"matrix", "norm"} or ends == {"factor"}:
+    if "norm" in ends or ends == {"factor"}:
         return Role.HIDDEN
     return Role.READOUT
 

@@ -201,9 +201,8 @@ def _unproven(facts: Facts) -> Warnings:
         yield PlanWarning(
             "unproven-bottleneck",
             f"{len(narrow)} tensors such as {narrow[0]} go from the width to a fixed number of "
-            "features that the network uses, and start as hidden matrices do: under Adam the first "
-            "change of these features grows as sqrt(width), which starting as a readout "
-            f'avoids: roles={{"{pattern(narrow[0])}": "readout"}}',
+            "features and start as hidden matrices do, so that the first change of these may grow "
+            f'with width; roles={{"{pattern(narrow[0])}": "readout"}} starts them at 1/fan_in',
         )
     if facts.target.recurrent:
         yield PlanWarning(
