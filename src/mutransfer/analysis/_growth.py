@@ -126,11 +126,29 @@ class Growth:
             for a, b in zip(_references(here), _references(there), strict=False):
                 self._match(a, b)
         names = {v.name: i for i, v in enumerate(self.other.values) if v.kind == "parameter"}
+        self.new_numbers = self._new_numbers()
         for i, value in enumerate(self.base.values):
             if value.kind == "parameter" and value.name in names:
                 self._match(i, names[value.name])
         for a, b in zip(self.base.outputs, self.other.outputs, strict=False):
             self._match(a, b)
+
+    def _new_numbers(self) -> list[float]:
+        """Return the numbers of layers that the base lacks, if none of its has them."""
+        known: dict[tuple[str, str], list[float]] = {}
+        for operation in self.base.operations:
+            known.setdefault(self._kind(operation), []).extend(_factors(operation))
+        paired = {id(operation) for operation in self.operation_of.values()}
+        return [
+            number
+            for operation in self.other.operations
+            if id(operation) not in paired and self._kind(operation) in known
+            for number in _factors(operation)
+            if not any(math.isclose(number, each) for each in known[self._kind(operation)])
+        ]
+
+    def _kind(self, operation: Operation) -> tuple[str, str]:
+        return self.stars.star(operation.module), operation.name
 
     def _match(self, a: int | None, b: int | None) -> None:
         if a is None or b is None:
@@ -172,6 +190,13 @@ def check_same_inputs(base: Program, target: Program) -> None:
             "so they are made for different data; build both for the same data, or give "
             "example_inputs= that both take"
         )
+
+
+def _factors(operation: Operation) -> list[float]:
+    """Return the numbers by which an operation multiplies its only tensor."""
+    if operation.name not in {"mul", "div"} or len(operation.inputs) != 1:
+        return []
+    return [a for a in operation.arguments if isinstance(a, int | float) and a is not True]
 
 
 def _references(operation: Operation) -> list[int]:

@@ -53,7 +53,7 @@ def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
 
 
 def _is_gate(streams: Streams, value: int) -> bool:
-    """Return True for a learned vector, or a scalar that a function makes, such as 1 - g."""
+    """Return True for a learned vector, or a scalar such as 1 - g."""
     if not streams.signals.is_weight(value):
         return False
     if any(size > 1 for size in streams.values[value].shape):

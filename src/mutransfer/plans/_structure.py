@@ -36,6 +36,7 @@ class Structure:
         unused: Tensors that no pass uses.
         strange: Growth of the outputs of tensors whose number is no width.
         is_declared: True if the branches were declared and nothing else is known.
+        new_numbers: Numbers that only layers which the base lacks multiply by.
     """
 
     depth: tuple[int, int] = (0, 0)
@@ -51,6 +52,7 @@ class Structure:
     unused: tuple[str, ...] = ()
     strange: Mapping[str, Fraction] = field(default_factory=dict)
     is_declared: bool = False
+    new_numbers: tuple[float, ...] = ()
 
     @cached_property
     def ratio(self) -> Fraction:
@@ -107,6 +109,7 @@ def _read(sides: Sides) -> Structure:
         final=_final(sides),
         unused=tuple(name for name, each in accounts.items() if each.kind == "unused"),
         strange=strange_outputs(sides, accounts),
+        new_numbers=tuple(dict.fromkeys(sides.walk.growth.new_numbers)),
     )
 
 

@@ -165,8 +165,9 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
     value = _origin(sides, finding, products)
     found = sides.walk.signals.of(value)
     if found.tensors is None and not products:
-        later = sides.walk.signals.of(finding.value)
-        value, found = (finding.value, later) if later.tensors else (value, found)
+        last = _before_bias(sides, finding)
+        later = sides.walk.signals.of(last)
+        value, found = (last, later) if later.tensors else (value, found)
     if found == NOTHING and products:
         found = _operand(sides, products)
     signal, modules = sides.by_target(found)
@@ -194,6 +195,15 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
         ),
         walked,
     )
+
+
+def _before_bias(sides: Sides, finding: Finding) -> int:
+    """Return the matrix of a sum with a bias, whose size is right, else the value."""
+    operation = sides.walk.program.makers.get(finding.value)
+    if finding.place != "a sum with a bias" or operation is None:
+        return finding.value
+    weights = (i for i in operation.inputs if sides.walk.signals.is_weight(i))
+    return next((i for i in weights if len(sides.walk.shape(i)) > 1), finding.value)
 
 
 def _operand(sides: Sides, products: Sequence[Cause]) -> Signal:

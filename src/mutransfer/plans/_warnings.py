@@ -244,6 +244,13 @@ def _mixed(facts: Facts) -> Warnings:
 
 
 def _own_factors(facts: Facts) -> Warnings:
+    if left := facts.structure.new_numbers:
+        few = ", ".join(f"{number:.6g}" for number in left[:3])
+        yield PlanWarning(
+            "own-factor-left",
+            f"layers that the base lacks multiply by {few}, which none of the base's layers does, "
+            "and this is left as it is",
+        )
     if undone := facts.multipliers.of_kind("own-factor"):
         yield PlanWarning("own-factor", f"{undone[0].fact}, which is undone")
 

@@ -39,7 +39,8 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
 
 
 def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes]) -> Parameter:
-    modules, tensors = dict(model.named_modules()), dict(model.named_parameters())
+    modules = dict(model.named_modules(remove_duplicate=False))
+    tensors = dict(model.named_parameters())
     owners = {name: modules[parent(name)] for name in names}
     declarations = [first_match(canonical(alias), declared) for alias in names]
     # A tied head sees its table as a matrix; what it is to the network follows from the embedding.
