@@ -24,7 +24,7 @@ from .truth import Shape, Truth, close
 
 TRIES = 12
 """Most refusals with a hint that are followed, one after the other."""
-LIMIT = 10
+LIMIT = 30
 """Longest time of a plan, in seconds."""
 
 
@@ -197,7 +197,6 @@ class State:
 
     def __init__(self, model: nn.Module, entry: Entry) -> None:
         self.modes = [module.training for module in model.modules()]
-        self.hooks = [len(each) for each in hook_tables(model)]
         model.eval()
         torch.manual_seed(0)
         with torch.no_grad():
@@ -205,7 +204,8 @@ class State:
         self.output = [each.clone() for each in leaves(output)]
         for module, mode in zip(model.modules(), self.modes, strict=True):
             module.training = mode
-        # A first forward pass may fill caches, so that buffers are read after it.
+        # A first forward pass may put hooks and fill caches, so that these are read after it.
+        self.hooks = [len(each) for each in hook_tables(model)]
         self.tensors = {name: value.clone() for name, value in tensors(model)}
 
     def damages(self, later: State) -> Iterator[str]:
