@@ -95,7 +95,7 @@ def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
         return Role.KEY_VALUE
     if place != Place.OUTSIDE:
         return Role.ROUTER if "softmax" in ends else Role.HIDDEN
-    if "norm" in ends or ends == {"factor"}:
+    if "norm" in ends:
         return Role.HIDDEN
     return Role.READOUT
 
