@@ -347,8 +347,8 @@ PASSES = {
 
 
 FAULTS = {
-    "no elements": "a parameter without elements",
-    "no elements that grow": "a parameter without elements",
+    "an item of a signal": "a number read off a signal is taken as fixed",
+    "shared submodules": "a module under two names raises a KeyError",
 }
 
 
