@@ -181,8 +181,10 @@ REPARAMETRISED = {
         make=lambda w: nn.Sequential(
             nn.Linear(10, w), Standard(w, w, 0.0, gain=False), nn.LayerNorm(w), nn.Linear(w, 5)
         ),
-        right={"2.weight": VECTOR, "3.weight": READOUT},
+        # The norm undoes sqrt(fan_in) for the matrix, but the bias has to grow along with it.
+        right={"1.bias": (2.0, 2.0), "2.weight": VECTOR, "3.weight": READOUT},
         inputs=ROWS,
+        refuse=True,
     ),
     "NTK": network(
         Scaled, {"0.weight": INPUT, "2.weight": (1.0, 1 / 2), "4.weight": (1 / 2, 1 / 2)}
@@ -409,7 +411,6 @@ FAMILIES = {
 
 FAULTS = {
     "normed rows, scaled variance": "the fan-in inside the root counts in full",
-    "reparametrised, standardised, no gain, before a norm": "the norm after it undoes the number",
     "reparametrised, base plus update of finite rank": "a product of weights hides the bottleneck",
 }
 
