@@ -281,8 +281,8 @@ PASSES = {
         right=PLAIN,
         inputs=ROWS,
     ),
-    "no elements": passing(plain, {}, e=lambda w: nn.Linear(0, 7, bias=False)),
-    "no elements that grow": passing(plain, {}, e=lambda w: nn.Linear(0, w)),
+    "no elements": passing(plain, {}, e=lambda w: nn.Parameter(torch.zeros(7, 0))),
+    "no elements that grow": passing(plain, {}, e=lambda w: nn.Parameter(torch.zeros(w, 0))),
     "shared submodules": Family(
         make=lambda w: (
             lambda b: Net(
