@@ -217,7 +217,11 @@ BLOCKS = {
         two=each(square),
     ),
     "two streams in turn": stack(
-        reversible, BRANCH | {"two.1.weight": ENDS}, branches=None, two=each(square)
+        reversible,
+        BRANCH | {"two.1.weight": ENDS},
+        branches=None,
+        refuse=True,
+        two=each(square),
     ),
     "each block twice": stack(
         lambda m, x, i: (lambda y: y + branch(m, y, i))(x + branch(m, x, i)),
@@ -392,13 +396,8 @@ DEPTHS = {f"join, {name}": joined(join) for name, join in JOINS.items()} | BLOCK
 
 
 FAULTS = {
-    "join, sum of a stack": "joins by a stack",
     "join, einsum of a stack": "joins by a stack",
-    "a scalar and biases [adamw]": "what every block adds is no branch",
-    "two streams in turn": "chunks of two streams",
-    "a bias for all layers [sgd]": "shared by a growing number of branches",
-    "positions added at every block [adamw]": "what every block adds is no branch",
-    "lerp": "lerp decays the stream",
+    "values of the first block": "a layer of a block also used before the stack is refused",
 }
 
 

@@ -281,8 +281,8 @@ PASSES = {
         right=PLAIN,
         inputs=ROWS,
     ),
-    "no elements": passing(plain, {}, e=lambda w: nn.Linear(0, 7, bias=False)),
-    "no elements that grow": passing(plain, {}, e=lambda w: nn.Linear(0, w)),
+    "no elements": passing(plain, {}, e=lambda w: nn.Parameter(torch.zeros(7, 0))),
+    "no elements that grow": passing(plain, {}, e=lambda w: nn.Parameter(torch.zeros(w, 0))),
     "shared submodules": Family(
         make=lambda w: (
             lambda b: Net(
@@ -347,8 +347,8 @@ PASSES = {
 
 
 FAULTS = {
-    "no elements": "a parameter without elements",
-    "no elements that grow": "a parameter without elements",
+    "an item of a signal": "a number read off a signal is taken as fixed",
+    "shared submodules": "a module under two names raises a KeyError",
 }
 
 

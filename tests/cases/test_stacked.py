@@ -122,7 +122,7 @@ STACKED = {
         right={"up.0": INSIDE, "down.1": ENDS, "head.weight": READOUT},
     ),
 }
-FAULTS = {"split": "layers picked by split"}
+FAULTS: dict[str, str] = {}
 
 
 @pytest.mark.parametrize(("name", "optimizer"), cases(STACKED, FAULTS))

@@ -180,7 +180,9 @@ STACKS = {
         ),
     ),
 }
-FAULTS = {"cross branches": "branches from another stack"}
+FAULTS = {
+    "cross branches": "branches that read another stack count as deep ones",
+}
 
 
 @pytest.mark.parametrize(("name", "optimizer"), cases(STACKS, FAULTS))

@@ -69,6 +69,7 @@ ADDED = {
     "a gain on the stream": stack(
         lambda m, x, i: m.a[i] * x + branch(m, x, i),
         BRANCH | {"a.1": RATE},
+        refuse=True,
         a=each(lambda w: nn.Parameter(torch.ones(w))),
     ),
     "a scalar on the first stream": stack(
@@ -277,25 +278,9 @@ NAMES = {
 }
 FAMILIES = DECAYED | ADDED | SEVERAL | NAMES
 FAULTS = {
-    "lerp with a number": "lerp decays the stream",
-    "lerp with a learned number": "a learned scalar gate decays the stream",
-    "a learned convex sum": "a learned scalar gate decays the stream",
-    "tanh": "a saturating function acts on the stream in every block",
-    "gelu": "a function acts on the stream in every block",
     "a scalar on the stream [adamw]": "factors in series on the stream keep their rate",
-    "a gain on the stream [adamw]": "factors in series on the stream keep their rate",
     "a scalar on the first stream [adamw]": "what every block adds is no branch",
-    "a vector [adamw]": "what every block adds is no branch",
-    "an embedding [adamw]": "what every block adds is no branch",
-    "a layer of fixed conditions [adamw]": "what every block adds is no branch",
-    "a layer of learned conditions": "what every block adds is no branch",
-    "the norm of the end in every block [sgd]": "shared by a growing number of branches",
-    "two streams in turn": "branches between two streams are missed",
-    "two halves of the stream in turn": "branches between two streams are missed",
     "the sum of all streams": "a sum of a growing number of terms",
-    "a sum of skips [adamw]": "a sum of a growing number of terms",
-    "attributes with a number": "numbers within a name are no layers",
-    "attributes with an underscore": "numbers within a name are no layers",
 }
 
 

@@ -187,14 +187,14 @@ OTHERS = {
     ),
     "low rank, finite": featured(
         lambda m, h: m.c(torch.relu(m.u(m.d(h)))),
-        {"d.weight": NARROW, "u.weight": INPUT, "c.weight": READOUT},
+        {"d.weight": READOUT, "u.weight": INPUT, "c.weight": READOUT},
         d=linear(0, 4),
         u=linear(4, 0),
         c=linear(0, 3),
     ),
     "low rank, finite, multiplied": featured(
         lambda m, h: m.c(torch.relu(h @ (m.u @ m.d).t())),
-        {"d": NARROW, "u": INPUT, "c.weight": READOUT},
+        {"d": READOUT, "u": INPUT, "c.weight": READOUT},
         d=bare(4, "w"),
         u=bare("w", 4),
         c=linear(0, 3),
@@ -215,7 +215,7 @@ OTHERS = {
     ),
     "low rank, by einsum of three": featured(
         lambda m, h: m.c(torch.relu(torch.einsum("bi,ri,or->bo", h, m.d, m.u))),
-        {"d": NARROW, "u": INPUT, "c.weight": READOUT},
+        {"d": READOUT, "u": INPUT, "c.weight": READOUT},
         d=bare(4, "w"),
         u=bare("w", 4),
         c=linear(0, 3),
@@ -246,7 +246,7 @@ OTHERS = {
     ),
     "squeeze and excitation, fixed squeeze": featured(
         lambda m, h: m.c(h * m.u(torch.relu(m.d(h))).sigmoid()),
-        {"d.weight": NARROW, "u.weight": INPUT, "c.weight": READOUT},
+        {"d.weight": READOUT, "u.weight": INPUT, "c.weight": READOUT},
         d=linear(0, 4),
         u=linear(4, 0),
         c=linear(0, 3),
@@ -310,7 +310,7 @@ OTHERS = {
     ),
     "a mix of heads that grow in number": featured(
         lambda m, h: m.c(torch.einsum("bhd,h->bd", h.unflatten(-1, (-1, 4)), m.v)),
-        {"v": NARROW, "c.weight": SCALAR},
+        {"v": READOUT, "c.weight": SCALAR},
         v=lambda w: nn.Parameter(torch.randn(w // 4)),
         c=linear(4, 3),
     ),
@@ -340,12 +340,14 @@ OTHERS = {
     ),
     "bilinear of features": featured(
         lambda m, h: m.c(h, h),
-        {"c.weight": (1 / 8, 1 / 16)},
+        {"c.weight": (1 / 16, 1 / 16)},  # A readout of all pairs, as of an outer product.
         refuse=True,
         c=lambda w: nn.Bilinear(w, w, 3, bias=False),
     ),
     "tied autoencoder": featured(
-        lambda m, h: F.linear(h, m.a.weight.t()), {"a.weight": (1.0, 1.0)}, refuse=True
+        lambda m, h: F.linear(h, m.a.weight.t()),
+        {"a.weight": (1.0, 1.0), "b.weight": (1 / 8, 1 / 16)},  # b carries 1/n for the tied a.
+        refuse=True,
     ),
     "norm of features": featured(
         lambda m, h: m.p(h).norm(dim=-1), {"p.weight": (1 / 4, 1 / 8)}, refuse=True, p=linear(0, 0)
@@ -449,12 +451,8 @@ FAMILIES = SPELLINGS | OTHERS
 
 FAULTS = {
     "vector, addcmul": "addcmul is no product",
-    "vector, cumsum": "a running sum is no sum",
-    "bilinear with data": "nn.Bilinear has no rule",
-    "bilinear to the width": "nn.Bilinear has no rule",
-    "tied autoencoder [adamw]": "one tensor as input and readout",
-    "one-hot lookup by a product, tied [adamw]": "one tensor as input and readout",
-    "norm of features [adamw]": "norms do not grow with the width",
+    "low rank, finite, multiplied": "a product of weights hides the bottleneck",
+    "squared distance to prototypes [adamw]": "cdist counts as a product of its two sides",
 }
 
 
