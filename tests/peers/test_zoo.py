@@ -12,7 +12,16 @@ from benchmarks.architectures.hints import hints, merged
 from benchmarks.architectures.registry import ENTRIES
 from benchmarks.architectures.truth import HIDDEN, VECTOR, Truth
 
-PLANS = [(entry, entry.axes[-1]) for entry in ENTRIES]
+UNSEEN = {"Hyper-connections": "mixed streams", "Reversible blocks": "two coupled streams"}
+"""Entries by hand whose streams are not seen: refused in depth, `branches=` declares them."""
+
+
+def marks(entry: Entry) -> list[pytest.MarkDecorator]:
+    unseen = entry.package == "torch" and entry.name in UNSEEN
+    return [pytest.mark.xfail(strict=True, reason=UNSEEN[entry.name])] if unseen else []
+
+
+PLANS = [pytest.param(entry, entry.axes[-1], marks=marks(entry)) for entry in ENTRIES]
 """Along both axes at once where both grow; `make architectures` plans along each."""
 
 
