@@ -348,7 +348,6 @@ PASSES = {
 
 FAULTS = {
     "an item of a signal": "a number read off a signal is taken as fixed",
-    "shared submodules": "a module under two names raises a KeyError",
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
+from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from ..core import MutransferError
@@ -94,7 +96,13 @@ class Growth:
                 f"{numbers[0]:.6g}, and nothing learned can undo this: multiply by the same number "
                 "at all sizes"
             )
-        return numbers[1] / numbers[0]
+        ratio = numbers[1] / numbers[0]
+        return ratio if not self._reads_values or _is_simple(ratio) else 1.0
+
+    @cached_property
+    def _reads_values(self) -> bool:
+        """True if the forward pass reads numbers off its signals, which differ by the draw."""
+        return any(op.name == "_local_scalar_dense" for op in self.base.operations)
 
     def numbers(self, index: int, position: int | str) -> tuple[float, float] | None:
         """Return a number among an operation's arguments, base and other."""
@@ -190,6 +198,12 @@ def check_same_inputs(base: Program, target: Program) -> None:
             "so they are made for different data; build both for the same data, or give "
             "example_inputs= that both take"
         )
+
+
+def _is_simple(ratio: float) -> bool:
+    """Return True for a ratio that sizes have: its square is a fraction of small numbers."""
+    square = ratio**2
+    return math.isclose(float(Fraction(square).limit_denominator(4096)), square, rel_tol=1e-9)
 
 
 def _factors(operation: Operation) -> list[float]:
