@@ -128,12 +128,18 @@ def test_stars_stand_for_runs_that_grow() -> None:
         return ["stem.0.w", "stem.1.w", *inside]
 
     found = Stars(names(2), names(3))
-    assert "blocks" in found.growing and "stem" not in found.growing
+    assert "blocks." in found.growing and "stem." not in found.growing
     assert found.star("blocks.1.mlp.0.w") == found.star("blocks.0.mlp.0.w")
     assert found.star("stem.1.w") == "stem.1.w"
     assert found.is_repeated("blocks.0.mlp.0.w") and not found.is_repeated("stem.0.w")
     assert found.container("blocks.1.mlp.0.w") == "blocks.*"
     assert found.container("stem.1.w") == "stem.*"
+
+
+def test_numbers_within_a_name_are_starred() -> None:
+    found = Stars(*([f"layer_{i}.w" for i in range(depth)] for depth in (2, 3)))
+    assert found.growing == {"layer_"}
+    assert found.star("layer_1.w") == found.container("layer_0.w") + ".w" == "layer_*.w"
 
 
 def test_nothing_is_starred_where_nothing_grows() -> None:
@@ -150,7 +156,7 @@ def test_only_prefixes_whose_numbers_differ_grow(a: int, b: int, c: int, d: int)
             *(f"decoder.{i}.w" for i in range(decoder)),
         ]
 
-    growing = {name for name, differs in (("encoder", a != c), ("decoder", b != d)) if differs}
+    growing = {name for name, differs in (("encoder.", a != c), ("decoder.", b != d)) if differs}
     assert Stars(names(a, b), names(c, d)).growing == growing
 
 

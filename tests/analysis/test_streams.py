@@ -120,7 +120,7 @@ READINGS: dict[str, tuple[nn.Module, int, str, str | None, int]] = {
     "views": (stack(viewed, {"b": matrix}), 2, "b", "b", 1),
     "post-norm": (stack(before_norm, AB), 2, "b", "b", 1),
     "nested": (stack(nested, {"a": matrix, "b": matrix, "c": matrix}), 2, "abc", "c", 3),
-    "a sum over a stack": (stack(summed_stack, AB), 2, "ab", None, 1),
+    "a sum over a stack": (stack(summed_stack, AB), 2, "ab", "b", 1),
     "added at indices": (stack(indexed, AB), 2, "ab", "b", 1),
 }
 
@@ -192,7 +192,7 @@ def test_the_second_of_two_parallel_branches() -> None:
 
 def test_a_model_without_branches() -> None:
     found = stacked(mlp(8, 3, inputs=5), inputs=ROWS)
-    assert found.joins == () and not found.normalised and not found.place and not found.outside
+    assert found.joins == () and not found.normalised and not found.place and not found.chained
     assert found.deepest == 0
 
 
@@ -216,13 +216,26 @@ def test_a_stream_that_shrinks_is_noted() -> None:
     assert stacked(stack(pre_norm, ABC, 4), inputs=ROWS).decayed == 0
 
 
-def test_layers_in_series_are_outside() -> None:
+def test_layers_of_a_growing_run_in_series_are_chained() -> None:
     def chain(block: Any, x: Tensor) -> Tensor:
         return torch.relu(block["a"](x))
 
     model, deeper = (stack(chain, {"a": matrix}, depth) for depth in (2, 4))
-    assert stacked(model, deeper).outside == bias_and_weight("blocks.1.a")
-    assert not stacked(model, model).outside
+    assert stacked(model, deeper).chained == bias_and_weight("blocks.1.a")
+    assert not stacked(model, model).chained
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_uses_of_a_matrix_in_series_are_counted(times: int) -> None:
+    def loop(block: Any, x: Tensor) -> Tensor:
+        for _ in range(times):
+            x = torch.tanh(block["a"](x))
+        return x
+
+    series = stacked(stack(loop, {"a": matrix}), inputs=ROWS).series
+    assert {series[f"blocks.{i}.a.weight"] for i in range(2)} == {times}
+    beside = stacked(stack(lambda block, x: block["a"](x) + block["a"](x + 1), {"a": matrix}, 1))
+    assert beside.series["blocks.0.a.weight"] == 1
 
 
 def test_counts_are_those_of_the_longest_stream() -> None:

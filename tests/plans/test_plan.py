@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 from itertools import accumulate
 from operator import mul
 
@@ -14,7 +15,7 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.tasks import gpt
-from tests.factors import QUANTITIES
+from tests.factors import QUANTITIES, factors
 
 
 def gpts() -> tuple[nn.Module, nn.Module]:
@@ -48,6 +49,27 @@ def test_json_round_trip(
     assert again == plan and again.to_json() == plan.to_json()
     assert pickle.loads(pickle.dumps(plan)) == copy.deepcopy(plan) == plan
     assert (plan.at_base, again.at_base) == ((wider, deeper) == (0, 0),) * 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rule"),
+    [
+        (((32, 4), (16, 4)), "mup"),
+        (((32, 2), (32, 4)), "completep"),
+        (((32, 4), (16, 2)), "completep"),
+        (((32, 2), (16, 4)), "completep"),
+    ],
+    ids=["narrower", "shallower", "both", "narrower and deeper"],
+)
+def test_a_smaller_model_has_inverse_factors(sizes: tuple[tuple[int, int], ...], rule: str) -> None:
+    """Plans of base and target exchanged undo each other, tensor by tensor."""
+    target, base = (gpt(*size, heads=2, vocabulary=7) for size in sizes)
+    growing, shrinking = mt.plan(target, base), mt.plan(base, target)
+    assert growing.rule == shrinking.rule == rule
+    for name in shrinking.tensors:
+        counterpart = re.sub(r"blocks\.\d", "blocks.0", name)
+        undone = [1 / factor for factor in factors(growing, counterpart)]
+        assert factors(shrinking, name) == pytest.approx(undone, rel=1e-12), name
 
 
 @settings(deadline=None, max_examples=5, derandomize=True)

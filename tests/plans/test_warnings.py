@@ -66,6 +66,21 @@ def spared(spare: bool) -> mt.Plan:
     return mt.plan(make(512), make(256))
 
 
+def squeezed(branch: bool) -> mt.Plan:
+    """Plan a bottleneck of 4 features, in a residual branch or without one."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        stream = m.stem(x)
+        out = m.spread(torch.relu(m.squeeze(stream)))
+        return m.readout(stream + out if branch else out)
+
+    def make(width: int) -> nn.Module:
+        inside = {"squeeze": nn.Linear(width, 4), "spread": nn.Linear(4, width)}
+        return Net(run, stem=nn.Linear(5, width), **inside, readout=nn.Linear(width, 3))
+
+    return mt.plan(make(512), make(256))
+
+
 def multiplied(number: Callable[[int], float]) -> mt.Plan:
     """Plan a model that multiplies its outputs by a number."""
 
@@ -144,6 +159,7 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "unproven-key-value": (lambda: planned(roles={"*.key.weight": "key-value"}), lambda: planned()),
     "unproven-router": (lambda: planned(roles={"*.up.weight": "router"}), lambda: planned()),
     "unproven-expert": (lambda: planned(roles={"*.up.weight": "expert"}), lambda: planned()),
+    "unproven-bottleneck": (lambda: squeezed(True), lambda: squeezed(False)),
     "unproven-recurrent": (lambda: recurrent(nn.GRU), lambda: recurrent(None)),
     "unproven-state-space": (lambda: scanned("A_log"), lambda: scanned("decay")),
     "unused": (lambda: spared(True), lambda: spared(False)),

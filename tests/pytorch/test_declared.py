@@ -248,6 +248,7 @@ def test_a_kind_of_branch_that_was_forgotten_is_refused_where_depth_grows() -> N
         )
 
 
+@pytest.mark.xfail(strict=True, reason="every matrix is hidden where depth grows alone")
 def test_depth_alone_leaves_the_roles_of_the_traced_twin() -> None:
     plan = mt.plan(residual(elsewhere, 16, 4), residual(elsewhere, 16, 2), branches=BRANCHES)
     assert roles(plan) == roles(mt.plan(residual(identity, 16, 4), residual(identity, 16, 2)))

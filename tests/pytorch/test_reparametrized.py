@@ -33,8 +33,20 @@ REPARAMETRIZED: dict[str, Callable[[nn.Module], object]] = {
 """Computations between parameter and weight: the parameter has a scale of its own."""
 
 
-@pytest.mark.parametrize("to", REPARAMETRIZED.values(), ids=REPARAMETRIZED)
-@pytest.mark.parametrize("layer", ["readout", "input", "hidden.0"])
+PARAMETER = pytest.mark.xfail(
+    strict=True, reason="planned as a parameter that has the scale of the weight"
+)
+FAILING = {("spectral_norm", "input"), ("old spectral_norm", "input"), ("orthogonal", "hidden.0")}
+
+
+@pytest.mark.parametrize(
+    ("to", "layer"),
+    [
+        pytest.param(to, layer, id=f"{layer}-{how}", marks=[PARAMETER] * ((how, layer) in FAILING))
+        for how, to in REPARAMETRIZED.items()
+        for layer in ("readout", "input", "hidden.0")
+    ],
+)
 def test_reparametrized_weights_are_refused_or_planned_correctly(
     to: Callable[[nn.Module], object], layer: str
 ) -> None:
