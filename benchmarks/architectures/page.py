@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def section(entries: Sequence[Entry], results: Sequence[Checked], record: Mappin
     shown = [each for each in entries if any((*key(each), axis) in outcomes for axis in each.axes)]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = [
-        f"{len(shown)} architectures, {record['date'][:10]}, with {versions}.",
+        textwrap.fill(f"{len(shown)} architectures, {record['date'][:10]}, with {versions}.", 98),
         "",
         "| growth | yes | with a hint | no rule is known | refused | wrong | damaged |",
         "| ------ | --- | ----------- | ---------------- | ------- | ----- | ------- |",

@@ -176,17 +176,10 @@ def compare(plan: mt.Plan, rows: list[Row]) -> None:
     assert all(any(fnmatchcase(name, row[0]) for name in plan.tensors) for row in rows)
 
 
-TIED_EPS = pytest.mark.xfail(
-    strict=True, reason="the width that a tied embedding keeps is not counted: eps stays"
-)
-
-
 @pytest.mark.parametrize(
     ("make", "rule", "rows"),
-    [
-        pytest.param(*case, id=name, marks=[TIED_EPS] if name == "gpt, tied" else [])
-        for name, case in CASES.items()
-    ],
+    CASES.values(),
+    ids=CASES,
 )
 def test_roles_and_factors(
     make: Callable[[int, int], nn.Module], rule: str, rows: list[Row]

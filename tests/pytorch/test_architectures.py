@@ -79,7 +79,6 @@ def test_experts_behind_a_gate_carry_the_branches_multiplier(transposed: bool) -
     assert factors(plan, "routers.0.weight") == pytest.approx((1 / 2, 1 / 2, 1 / 3, 2))
 
 
-@pytest.mark.xfail(strict=True, reason="the number of experts of their tensors is not a ratio")
 def test_more_experts_are_a_ratio_of_their_own() -> None:
     plan = mt.plan(GatedMixture(32, 2, experts=8), GatedMixture(16, 2, experts=4))
     assert plan["experts.0.up"].ratios["experts"] == plan["routers.0.weight"].ratios["experts"] == 2

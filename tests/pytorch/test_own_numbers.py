@@ -70,9 +70,6 @@ def trained(model: nn.Module, plan: mt.Plan) -> Tensor:
     return torch.stack(outputs)
 
 
-BIAS_CARRIES = pytest.mark.xfail(
-    strict=True, reason="the bias of the next matrix carries the number, too"
-)
 TRAINED = [
     *(("branch", "1/depth", how, False) for how in TIMES),
     *(("alpha", "1/depth", how, False) for how in ADD),
@@ -84,8 +81,8 @@ TRAINED = [
     ("embedding", "sqrt(width)", "times", True),
     ("head input", "1/sqrt(width)", "over", True),
     ("logits", "1/width", "times", True),
-    pytest.param("activation", "1/width", "times", False, marks=BIAS_CARRIES),
-    pytest.param("function", "1/width", "times", False, marks=BIAS_CARRIES),
+    ("activation", "1/width", "times", False),
+    ("function", "1/width", "times", False),
 ]
 
 
@@ -129,7 +126,6 @@ def test_the_carrying_tensors_undo_it_exactly(
         assert factors(plan, name) == pytest.approx(undone(ordinary, name, undo), rel=1e-12)
 
 
-@BIAS_CARRIES
 @pytest.mark.parametrize("where", ["function", "activation"])
 @pytest.mark.parametrize(("number", "base"), [(0.25, 0.5), (3.0, 1.0)])
 def test_a_number_behind_a_function_is_undone_by_the_next_matrix(

@@ -280,15 +280,6 @@ BRANCHES: dict[str, Case] = {
 CASES = ATTENTION | TIES | BRANCHES
 
 
-TWO_NAMES = pytest.mark.xfail(
-    strict=True, reason="a module with two names raises KeyError while parameters are read"
-)
-FAILING = {"one matrix under two names": [TWO_NAMES], "one block under two names": [TWO_NAMES]}
-
-
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, id=name, marks=FAILING.get(name, [])) for name, case in CASES.items()],
-)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_trap_is_planned_correctly_or_refused(case: Case) -> None:
     assert accepted(case)

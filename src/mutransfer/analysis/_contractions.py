@@ -256,7 +256,7 @@ def convolution(walk: Walk, index: int, operation: Operation, result: int) -> Fa
 def bilinear(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     """Return the fact of torch's bilinear layer: x A y, with a weight (out, in, in)."""
     one, weight, other = operation.inputs[:3]
-    if all(walk.growth.grows(weight, d) for d in (1, 2)):
+    if [walk.growth.grows(weight, d) for d in (0, 1, 2)] == [False, True, True]:
         walk.unknown.append((index, "a sum over pairs of features"))
     for value in (one, other):
         walk.check(value, "a bilinear layer")

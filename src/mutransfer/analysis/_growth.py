@@ -101,7 +101,7 @@ class Growth:
 
     @cached_property
     def _reads_values(self) -> bool:
-        """True if the forward pass reads numbers off its signals, which differ by the draw."""
+        """True if the forward pass reads numbers off its signals."""
         return any(op.name == "_local_scalar_dense" for op in self.base.operations)
 
     def numbers(self, index: int, position: int | str) -> tuple[float, float] | None:
@@ -170,7 +170,8 @@ class Growth:
         here, there = self.base.operations, self.other.operations
         blocks = [(0, 0, len(here))]
         if [op.name for op in here] != [op.name for op in there]:
-            keys = [[(self.stars.star(op.module), op.name) for op in ops] for ops in (here, there)]
+            path = str if self.stars.is_pure else self.stars.star
+            keys = [[(path(op.module), op.name) for op in ops] for ops in (here, there)]
             matcher = SequenceMatcher(a=keys[0], b=keys[1], autojunk=False)
             blocks = [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
         covered = set[int]()
@@ -201,7 +202,7 @@ def check_same_inputs(base: Program, target: Program) -> None:
 
 
 def _is_simple(ratio: float) -> bool:
-    """Return True for a ratio that sizes have: its square is a fraction of small numbers."""
+    """Return True for a ratio of sizes: its square is a simple fraction."""
     square = ratio**2
     return math.isclose(float(Fraction(square).limit_denominator(4096)), square, rel_tol=1e-9)
 

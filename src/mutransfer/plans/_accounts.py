@@ -112,19 +112,17 @@ def account_of(
     kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
     growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
     problem = _contradiction(parameter, summed)
-    experts = {d for d, axis in enumerate(parameter.axes or ()) if axis == "expert"}
-    if parameter.kind == "router":
-        experts.add(0)
-    problem = problem or _unexplained(parameter, grew - picked - growing - experts)
+    problem = problem or _unexplained(parameter, grew - picked - growing - _experts(parameter))
     fans = [_fan(use) for use in summed]
-    kept = _kept([use for use in summed or uses if use.kept])
+    looked_up = any(use.kind == "lookup" for use in uses)
+    kind = _kind(uses, summed, looked_up=looked_up)
+    kept = _kept([use for use in (uses if kind == "tied" else summed or uses) if use.kept])
 
     def oriented(ratio: Fraction) -> Fraction:
         return 1 / ratio if inverted else ratio
 
-    looked_up = any(use.kind == "lookup" for use in uses)
     return Account(
-        kind=_kind(uses, summed, looked_up=looked_up),
+        kind=kind,
         axes=axes,
         fan_in=oriented(fans[0]) if fans else Fraction(1),
         fan_out=oriented(kept),
@@ -139,8 +137,14 @@ def account_of(
         is_key_value=_is_key_value(walk, summed),
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
         uses=sum(use.kind != "vector" for use in uses),
-        operands=tuple((use.operand, use.operation) for use in summed if use.operand is not None),
+        operands=tuple((u.operand, u.operation) for u in summed if u.operand is not None),
     )
+
+
+def _experts(parameter: Parameter) -> set[int]:
+    """Return the dimensions that count experts."""
+    named = {d for d, axis in enumerate(parameter.axes or ()) if axis == "expert"}
+    return named | {0} if parameter.kind == "router" else named
 
 
 def _kind(uses: Sequence[Use], summed: Sequence[Use], *, looked_up: bool) -> str:

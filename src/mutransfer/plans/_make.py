@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ..core import MutransferError
-from ..reading import Reading, pattern
+from ..reading import Axes, Reading, pattern
 from ..rules import (
     ONE,
     Family,
@@ -97,7 +97,7 @@ def _with_axes(matches: Mapping[str, Match], structure: Structure) -> dict[str, 
     for name, m in matches.items():
         account = structure.accounts.get(name)
         known = account is not None and account.kind != "unused" and not m.parameter.is_declared
-        found[name] = replace(m, axes=account.axes) if known and account is not None else m
+        found[name] = replace(m, axes=_axes(m, account)) if known and account is not None else m
     return found
 
 
@@ -110,6 +110,13 @@ def needs_trace(rule: str | Parametrization | None) -> bool:
         MutransferError: there is no such rule.
     """
     return is_default(rule) or not parametrization(rule).one_rate
+
+
+def _axes(m: Match, account: Account) -> Axes:
+    """Return the axes that the uses show; an index of experts is known by its layer."""
+    given = m.parameter.axes or account.axes
+    pairs = zip(account.axes, given, strict=True)
+    return tuple("expert" if known == "expert" else axis for axis, known in pairs)
 
 
 def _rule(rule: str | Parametrization | None, structure: Structure) -> tuple[Parametrization, str]:
