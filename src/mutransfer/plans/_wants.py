@@ -233,7 +233,7 @@ def _origin(sides: Sides, finding: Finding, products: Sequence[Cause]) -> int:
         result = operations[last].results[0]
         if result is not None and sides.walk.causes.get(result) != finding.causes:
             result = None
-    return finding.value if result is None else result
+    return _before_bias(sides, finding) if result is None else result
 
 
 def _is_normalised(sides: Sides, value: int) -> bool:
