@@ -288,7 +288,7 @@ OTHERS = {
     ),
     "a scalar gate": featured(
         lambda m, h: m.c(h * m.g(h).sigmoid()),
-        {"g.weight": READOUT, "c.weight": READOUT},
+        {"g.weight": NARROW, "c.weight": READOUT},
         g=linear(0, 1),
         c=linear(0, 3),
     ),

@@ -83,7 +83,8 @@ def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
 
     A bottleneck, which goes on into another matrix, starts as a readout, too: the layers before it
     move along its rows, so that at the size of features its first change would grow with width.
-    In a branch this is weak, and after a norm no rule is known. Scores are a router's.
+    In a branch this is weak. Before a norm, or where it multiplies signals alone, no rule is
+    known. Scores are a router's.
     """
     ends = account.ends
     place, _ = structure.places.get(m.parameter.name, (Place.OUTSIDE, 1))
@@ -95,7 +96,7 @@ def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
         return Role.KEY_VALUE
     if place != Place.OUTSIDE:
         return Role.ROUTER if "softmax" in ends else Role.HIDDEN
-    if "norm" in ends:
+    if "norm" in ends or ends == {"factor"}:
         return Role.HIDDEN
     return Role.READOUT
 
