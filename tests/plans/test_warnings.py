@@ -25,6 +25,7 @@ from tests.models import (
     looking_gpt,
     pair,
 )
+from tests.models.multiplied import Multiplied
 
 PAGE = (Path(__file__).parents[2] / "docs" / "warnings.md").read_text()
 SECTIONS = re.findall(r"^## (\S+)$", PAGE, re.MULTILINE)
@@ -165,6 +166,10 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "unused": (lambda: spared(True), lambda: spared(False)),
     "declared-branches": (lambda: declared(unreadable), lambda: declared(identity)),
     "mixed-fan-in": (lambda: beside(3), lambda: beside(0)),
+    "own-factor-left": (
+        lambda: mt.plan(Multiplied(8, 4, {"layers": 1.0}), Multiplied(8, 2, {"layers": 1.0})),
+        lambda: mt.plan(Multiplied(8, 4, {}), Multiplied(8, 2, {})),
+    ),
     "own-factor": (
         lambda: multiplied(lambda width: width**-0.5),
         lambda: multiplied(lambda width: 3.0),
