@@ -237,7 +237,7 @@ ARCHITECTURES = {
             "ResNetForImageClassification",
             embedding_size=width,
             hidden_sizes=lambda n, d: [n, 2 * n],
-            depths=[2, 3],
+            depths=[2, 2],
             num_labels=10,
         ),
         2,

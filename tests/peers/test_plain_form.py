@@ -81,18 +81,18 @@ CASES = {
     "ResNet-18": Case(lambda n, d: StagedResNet(8 * n, 2, *BASIC), IMAGES, chosen(8), RESNET),
     "ResNet-50": Case(lambda n, d: StagedResNet(4 * n, 2, *BOTTLENECK), IMAGES, chosen(8), RESNET),
     "ResNet-50, deeper": Case(
-        lambda n, d: StagedResNet(4 * n, 1 + d, *BOTTLENECK),
+        lambda n, d: StagedResNet(4 * n, d, *BOTTLENECK),
         IMAGES,
         chosen(8),
         RESNET,
-        ends="stages.?.[!0].norms.2",
+        ends="stages.?.?.norms.2",
     ),
     "ResNet v2, deeper": Case(
-        lambda n, d: StagedResNet(4 * n, 1 + d, *BOTTLENECK, before=True),
+        lambda n, d: StagedResNet(4 * n, d, *BOTTLENECK, before=True),
         IMAGES,
         chosen(8),
         RESNET,
-        ends="stages.?.[!0].convs.2",
+        ends="stages.?.?.convs.2",
     ),
     "U-Net": Case(lambda n, d: UNet(8 * n), IMAGES[:4], chosen(4, 8, 8), UNET),
     "LSTM, tokens": Case(
@@ -109,7 +109,8 @@ CASES = {
     ),
 }
 
-STEPS, WIDER, DEEPER = 10, 3, 3
+STEPS, WIDER, DEEPER = 10, 3, 2
+"""Every stage of 2 blocks has 4; a branch beside a projected shortcut counts as the others do."""
 LR, EPS, DECAY = 5e-3, 1e-4, 0.1
 
 
@@ -118,7 +119,7 @@ def plain(name: str) -> tuple[mt.Plan, nn.Module, Tensor]:
     """Return the plan of a case, its initial model, and its outputs in training."""
     case = CASES[name]
     torch.manual_seed(0)
-    model, base = case.make(WIDER, DEEPER).double(), case.make(1, 1).double()
+    model, base = case.make(WIDER, 2 * DEEPER).double(), case.make(1, 2).double()
     plan = mt.plan(model, base)
     plan.initialize(model)
     trained = copy.deepcopy(model)

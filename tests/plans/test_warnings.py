@@ -13,6 +13,7 @@ import mutransfer as mt
 from mutransfer.tasks import gpt
 from tests.factors import warning_ids
 from tests.models import (
+    Multiplied,
     Net,
     OneMatrix,
     Recurrent,
@@ -25,7 +26,6 @@ from tests.models import (
     looking_gpt,
     pair,
 )
-from tests.models.multiplied import Multiplied
 
 PAGE = (Path(__file__).parents[2] / "docs" / "warnings.md").read_text()
 SECTIONS = re.findall(r"^## (\S+)$", PAGE, re.MULTILINE)
@@ -147,6 +147,16 @@ def beside(number: int) -> mt.Plan:
     return mt.plan(make(512), make(256))
 
 
+def transformed(dim: int) -> mt.Plan:
+    """Plan a model with a Fourier transform over one dimension."""
+
+    def build(width: int) -> nn.Module:
+        ends = {"stem": nn.Linear(5, width), "head": nn.Linear(width, 3)}
+        return Net(lambda m, x: m.head(torch.fft.fft(m.stem(x), dim=dim).real), **ends)
+
+    return mt.plan(build(32), build(16), example_inputs=torch.randn(2, 6, 5))
+
+
 CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "small-width": (lambda: planned(wide=128), lambda: planned(wide=256)),
     "small-depth": (lambda: planned(deep=1, deeper=2), lambda: planned(deep=2, deeper=2)),
@@ -166,6 +176,7 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "unused": (lambda: spared(True), lambda: spared(False)),
     "declared-branches": (lambda: declared(unreadable), lambda: declared(identity)),
     "mixed-fan-in": (lambda: beside(3), lambda: beside(0)),
+    "fixed-transform": (lambda: transformed(-1), lambda: transformed(-2)),
     "own-factor-left": (
         lambda: mt.plan(Multiplied(8, 4, {"layers": 1.0}), Multiplied(8, 2, {"layers": 1.0})),
         lambda: mt.plan(Multiplied(8, 4, {}), Multiplied(8, 2, {})),

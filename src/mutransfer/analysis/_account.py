@@ -128,11 +128,9 @@ def _rule(walk: Walk, operation: Operation) -> Rule:
     """Return the rule of an operation; one without tensors makes a constant."""
     if not operation.inputs:
         return lambda walk, index, operation, result: walk.constant(result)
-    rule = RULES.get(operation.name, _unknown)
-    several = len(operation.inputs) > 1 and isinstance(operation.arguments[1:2], tuple)
-    if operation.name in {"max", "min"} and several:
+    if operation.name in {"max", "min"} and len(operation.inputs) > 1:
         return placed
-    return rule
+    return RULES.get(operation.name, _unknown)
 
 
 def _unknown(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

@@ -45,7 +45,7 @@ def contract(
         return _weighted(walk, index, result, (one, other), (a, b), fan)
     ratio, causes = a.ratio * b.ratio * scale, causes_of((a, b))
     if abs(scale - 1) > 1e-9:
-        causes |= {Cause("number", index, factor=scale)}
+        causes |= {Cause("number", index)}
     if a.is_signal and b.is_signal:
         if fan:
             ratio *= fan[1] / fan[0]
@@ -265,7 +265,10 @@ def bilinear(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
 
 
 def distance(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of distances over the last dimension."""
+    """Return the fact of distances, roots of sums of squares over the last dimension.
+
+    A factor of one side is none of theirs, so that neither can carry one.
+    """
     x, y = operation.inputs[:2]
     facts = [walk.fact(v) for v in (x, y)]
     fan = walk.growth.sizes(x, (len(walk.shape(x)) - 1,))
@@ -275,7 +278,7 @@ def distance(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     ratio, causes = max(fact.ratio for fact in facts), causes_of(facts)
     if fan:
         ratio *= (fan[1] / fan[0]) ** 0.5
-        causes |= {Cause("product", index, fan)}
+        causes |= {Cause("sum", index, fan)}
     return Fact(dependence(facts), walk.full(result), ratio, causes=causes)
 
 
@@ -312,5 +315,5 @@ def summed_product(
     made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)
     if mean:
         shrink = fan[0] / fan[1]
-        return scaled(made, shrink, Cause("number", index, fan, shrink))
+        return scaled(made, shrink, Cause("number", index, fan))
     return made

@@ -42,7 +42,7 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     if not is_one(alpha) and len(signals) == 2:
         ratios[1] *= alpha
         numbers = walk.growth.numbers(index, "alpha")
-        cause = Cause("number", index, factor=alpha, numbers=numbers)
+        cause = Cause("number", index, numbers=numbers)
         walk.learn(signals[1], scaled(walk.fact(signals[1]), alpha, cause))
     if len(ratios) == 2 and not is_one(ratios[0] / ratios[1]):
         for value in signals:
@@ -90,7 +90,7 @@ def product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         return _multiplied_weights(one, other, sign, varies)
     for value, fact in zip(values, (one, other), strict=True):
         if fact.kind == Kind.CONSTANT and not fact.is_even:
-            causes |= {Cause("constant", index, factor=fact.ratio**sign)}
+            causes |= {Cause("constant", index)}
         if fact.is_learned:
             walk.vector_use(index, value, result)
     factors = _factors(one) + (() if divides else _factors(other))
@@ -143,7 +143,7 @@ def _times_number(
     elif divides:
         factor = 1 / factor
         numbers = numbers and (1 / numbers[0], 1 / numbers[1]) if numbers and all(numbers) else None
-    return scaled(fact, factor, Cause("number", index, factor=factor, numbers=numbers))
+    return scaled(fact, factor, Cause("number", index, numbers=numbers))
 
 
 def power(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

@@ -28,17 +28,16 @@ class Cause:
     Attributes:
         kind: "number" or "constant" (the model's own factor), "product" (two signals summed over a
             growing dimension), "sum" (one signal), "softmax", "shares" (a matrix over these),
-            "unit length" or "normalised" (a sum over a normalised weight).
+            "unit length", "normalised weight" (by its own length) or "normalised" (a sum over a
+            normalised weight).
         operation: Its index in the base program.
         sizes: The summed dimension, base and other; None for numbers.
-        factor: The number, other over base.
         numbers: The number itself, base and other, where there is one.
     """
 
     kind: str
     operation: int
     sizes: Sizes | None = None
-    factor: float = 1.0
     numbers: tuple[float, float] | None = None
 
 

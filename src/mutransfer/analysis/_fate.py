@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from ..reading import Operation
 from ._operations import (
     CONVOLUTIONS,
     KEPT,
@@ -70,10 +71,23 @@ def _grown(walk: Walk) -> Callable[[int | None], bool]:
 
 
 def is_key_value(walk: Walk, value: int) -> bool:
-    """Return True for keys or values that several queries share.
+    """Return True for keys or values of an attention.
 
-    They reach a product of two signals through moves, numbers and norms alone.
+    They reach a product of two signals through moves, numbers and norms alone. The product of keys
+    is compared by a softmax, that of values takes a softmax's shares.
     """
+    passed = KEPT | NORMS | {"mul", "add", "sub", "cat", "stack", "div"}
+    for operation in _reached(walk, value, passed):
+        signals = [i for i in operation.inputs if walk.fact(i).is_signal]
+        if operation.name in {"bmm", "baddbmm"} and len(signals) == 2:
+            shares = any(_is_shares(walk, i) for i in signals)
+            if shares or "softmax" in fate(walk, operation.results[0] or 0):
+                return True
+    return False
+
+
+def _reached(walk: Walk, value: int, passed: frozenset[str]) -> Iterator[Operation]:
+    """Yield the users of a value, and those of what these operations make of it."""
     todo, seen = [value], set[int]()
     while todo:
         at = todo.pop()
@@ -81,9 +95,14 @@ def is_key_value(walk: Walk, value: int) -> bool:
             continue
         seen.add(at)
         for operation in walk.signals.users[at]:
-            signals = [i for i in operation.inputs if walk.fact(i).is_signal]
-            if operation.name in {"bmm", "baddbmm"} and len(signals) == 2:
-                return True
-            if operation.name in KEPT | NORMS | {"mul", "add", "sub", "cat", "stack", "div"}:
+            yield operation
+            if operation.name in passed:
                 todo += [i for i in operation.results if i is not None]
-    return False
+
+
+def _is_shares(walk: Walk, value: int) -> bool:
+    """Return True for what a softmax makes, through moves."""
+    operation = walk.program.makers.get(value)
+    while operation is not None and operation.name in KEPT:
+        operation = walk.program.makers.get(operation.inputs[0])
+    return operation is not None and operation.name in SOFTMAXES

@@ -131,7 +131,7 @@ class Growth:
             self.operation_of[i] = there
             for a, b in zip(here.results, there.results, strict=False):
                 self._match(a, b)
-            for a, b in zip(_references(here), _references(there), strict=False):
+            for a, b in zip(here.inputs, there.inputs, strict=False):
                 self._match(a, b)
         names = {v.name: i for i, v in enumerate(self.other.values) if v.kind == "parameter"}
         self.new_numbers = self._new_numbers()
@@ -212,10 +212,6 @@ def _factors(operation: Operation) -> list[float]:
     if operation.name not in {"mul", "div"} or len(operation.inputs) != 1:
         return []
     return [a for a in operation.arguments if isinstance(a, int | float) and a is not True]
-
-
-def _references(operation: Operation) -> list[int]:
-    return list(operation.inputs)
 
 
 def _argument(operation: Operation, position: int | str) -> Any:

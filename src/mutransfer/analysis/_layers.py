@@ -20,7 +20,7 @@ def norm(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         return _standardised(walk, operation, result, gain)
     for value in affine:
         walk.vector_use(index, value, result)
-    return scaled(Fact(Kind.SIGNAL, walk.full(result)), gain, Cause("number", index, factor=gain))
+    return scaled(Fact(Kind.SIGNAL, walk.full(result)), gain, Cause("number", index))
 
 
 def _standardised(walk: Walk, operation: Operation, result: int, gain: float) -> Fact:

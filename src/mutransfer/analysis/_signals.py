@@ -85,6 +85,16 @@ class Signals:
         for index in bits(self.ancestors[value] & self._parameters):
             yield self.values[index].name
 
+    def summing(self, parameter: str) -> Iterator[Operation]:
+        """Yield the operations on a parameter but for look-ups, and those on its views."""
+        todo = [self.program.parameters[parameter]]
+        while todo:
+            for operation in self.program.users[todo.pop()]:
+                if operation.name in VIEWS | COPIES:
+                    todo += [i for i in operation.results if i is not None]
+                if operation.name not in LOOKUPS:
+                    yield operation
+
     def is_weight(self, value: int) -> bool:
         """Return True for a value that is made of parameters and constants."""
         return self.is_learned[value] and not self.is_signal[value]

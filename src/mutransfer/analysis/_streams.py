@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..reading import Operation, Program, Signal
+from ..reading import NOTHING, Operation, Program, Signal
 from ._operations import (
     BOUNDED,
     CONVOLUTIONS,
@@ -38,10 +38,9 @@ class Join:
         end: The end of the branch; the sum itself where one operation makes both.
         top: The latest point of the stream that the branch reads.
         tensors: The parameters in the branch.
-        signal: What could multiply its end.
         matrices: Weight matrices in series.
         operation: The sum.
-        is_projected: True if the stream passes through a matrix of its own at this join.
+        signal: What could multiply its end.
     """
 
     value: int
@@ -49,24 +48,9 @@ class Join:
     end: int
     top: int
     tensors: frozenset[str]
-    signal: Signal
     matrices: int
     operation: Operation
-    is_projected: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pair:
-    """The two sides of a join."""
-
-    value: int
-    stream: int
-    end: int
-    top: int
-    tensors: frozenset[str]
-    matrices: int
-    operation: Operation
-    is_projected: bool
+    signal: Signal = NOTHING
 
 
 class Streams:
@@ -162,62 +146,46 @@ class Streams:
     @cached_property
     def joins(self) -> list[Join]:
         """The joins that add a branch with learned tensors to their stream."""
-        pairs = list(self._pairs())
-        ends = self.signals.all_of([(p.end, self._sum_of(p)) for p in pairs])
+        found: list[Join] = []
+        for operation in self.program.operations:
+            for result in operation.results[:1]:
+                join = None if result is None else self._join(operation, result, found)
+                found += [join] if join is not None else []
+        signals = self.signals.all_of([(join.end, self._sum_of(join)) for join in found])
         return [
-            Join(
-                value=p.value,
-                stream=p.stream,
-                end=p.end,
-                top=p.top,
-                tensors=p.tensors,
-                signal=self._fused_signal(p) if p.end == p.value else signal,
-                matrices=p.matrices,
-                operation=p.operation,
-                is_projected=p.is_projected,
-            )
-            for p, signal in zip(pairs, ends, strict=True)
+            replace(join, signal=self._fused_signal(join) if join.end == join.value else signal)
+            for join, signal in zip(found, signals, strict=True)
         ]
 
-    def _sum_of(self, pair: _Pair) -> list[Operation]:
+    def _sum_of(self, join: Join) -> list[Operation]:
         """Return the operations that add a branch: a sum, and the stack that it sums over."""
-        operations = [pair.operation]
-        if pair.operation.name == "sum":
-            operations.append(self.program.makers[pair.operation.inputs[0]])
+        operations = [join.operation]
+        if join.operation.name == "sum":
+            operations.append(self.program.makers[join.operation.inputs[0]])
         return operations
 
-    def _fused_signal(self, pair: _Pair) -> Signal:
+    def _fused_signal(self, join: Join) -> Signal:
         """Return what carries a branch that one operation multiplies and adds."""
-        if pair.operation.name == "addcmul":
-            factors = pair.operation.inputs[1:3]
-            found = [self.signals.of(i, [pair.operation]) for i in factors]
-            return next((signal for signal in found if signal.tensors), Signal())
-        weight = self._weight(pair.operation)
+        if join.operation.name == "addcmul":
+            factors = join.operation.inputs[1:3]
+            found = [self.signals.of(i, [join.operation]) for i in factors]
+            return next((signal for signal in found if signal.tensors), NOTHING)
+        weight = self._weight(join.operation)
         names = self.signals.ends(weight) if weight is not None else frozenset[str]()
         return Signal(names or None)
 
-    def _pairs(self) -> Iterator[_Pair]:
-        found: list[_Pair] = []
-        for operation in self.program.operations:
-            for result in operation.results[:1]:
-                pair = None if result is None else self._pair(operation, result, found)
-                if pair is not None:
-                    found.append(pair)
-        yield from found
-
-    def _pair(self, operation: Operation, result: int, found: list[_Pair]) -> _Pair | None:
+    def _join(self, operation: Operation, result: int, found: list[Join]) -> Join | None:
         """Return the stream and the branch that an operation adds, if it adds one."""
         terms = self._terms(operation, result)
         for stream, end in terms:
             if end != result and self._is_mixture(stream, end):
                 return None
-            pair = self._branch(operation, result, stream, end, found, self.copies[stream])
-            if pair is not None:
-                return pair
+            join = self._branch(operation, result, stream, end, found, self.copies[stream])
+            if join is not None:
+                return join
         for stream, end in terms:
             if end != result and self._is_shortcut(stream, end):
-                image = self.images[stream]
-                return self._branch(operation, result, stream, end, found, image, projected=True)
+                return self._branch(operation, result, stream, end, found, self.images[stream])
         return None
 
     def _is_shortcut(self, stream: int, end: int) -> bool:
@@ -275,11 +243,9 @@ class Streams:
         result: int,
         stream: int,
         end: int,
-        found: list[_Pair],
+        found: list[Join],
         source: int,
-        *,
-        projected: bool = False,
-    ) -> _Pair | None:
+    ) -> Join | None:
         ancestors = self.signals.ancestors
         before = ancestors[end] & ~(1 << end) if end == result else ancestors[end]
         if end == result:
@@ -298,7 +264,7 @@ class Streams:
         )
         if not tensors or starts_elsewhere or self._is_coupled(top, own, operation):
             return None
-        return _Pair(
+        return Join(
             value=result,
             stream=stream,
             end=end,
@@ -306,7 +272,6 @@ class Streams:
             tensors=tensors,
             matrices=self._matrices(top, end),
             operation=operation,
-            is_projected=projected,
         )
 
     def _is_coupled(self, top: int, inside: set[int], join: Operation) -> bool:

@@ -32,7 +32,6 @@ class Account:
         is_summed: True if it is summed with anything.
         is_key_value: True if its output is summed with another signal, in place of being compared.
         is_kernel: True if it is the kernel of a depthwise convolution.
-        uses: Number of operations that use it.
         operands: The values that it is summed with, with the operations that sum.
     """
 
@@ -47,7 +46,6 @@ class Account:
     is_summed: bool = False
     is_key_value: bool = False
     is_kernel: bool = False
-    uses: int = 0
     operands: tuple[tuple[int, int], ...] = ()
 
 
@@ -136,7 +134,6 @@ def account_of(
         is_summed=any(use.kind == "contraction" for use in uses),
         is_key_value=_is_key_value(walk, summed),
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
-        uses=sum(use.kind != "vector" for use in uses),
         operands=tuple((u.operand, u.operation) for u in summed if u.operand is not None),
     )
 

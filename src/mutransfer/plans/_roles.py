@@ -54,11 +54,11 @@ def role_of(m: Match, structure: Structure, *, width: bool) -> Role:
         case "tied":
             return Role.TIED
         case "lookup":
-            return _vector_role(m, Role.EMBEDDING)
+            return Role.EMBEDDING if len(m.parameter.shape) > 1 else Role.VECTOR
         case "input":
             return Role.DEPTHWISE if account.is_kernel else Role.INPUT
         case "vector":
-            return _vector_role(m, Role.VECTOR)
+            return _vector_role(m)
         case "unused":
             return _declared_role(m, account, width=width)
     return _finite_role(m)
@@ -101,13 +101,10 @@ def _readout_role(m: Match, account: Account, structure: Structure) -> Role:
     return Role.READOUT
 
 
-def _vector_role(m: Match, otherwise: Role) -> Role:
+def _vector_role(m: Match) -> Role:
+    """Return the role of a tensor that is used entry by entry."""
     kind = m.parameter.kind
-    if kind in {"bias", "gain", "vector", "scalar"} and otherwise == Role.VECTOR:
-        return Role.VECTOR if kind == "scalar" else Role(kind)
-    if kind == "embedding":
-        return Role.EMBEDDING
-    return otherwise if len(m.parameter.shape) > 1 or otherwise == Role.VECTOR else Role.VECTOR
+    return Role(kind) if kind in {"bias", "gain", "embedding"} else Role.VECTOR
 
 
 def _role_at_one_width(m: Match, account: Account, structure: Structure) -> Role:

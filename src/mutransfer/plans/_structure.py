@@ -37,6 +37,7 @@ class Structure:
         strange: Growth of the outputs of tensors whose number is no width.
         is_declared: True if the branches were declared and nothing else is known.
         new_numbers: Numbers that only layers which the base lacks multiply by.
+        transforms: The modules of Fourier transforms over a growing dimension.
     """
 
     depth: tuple[int, int] = (0, 0)
@@ -53,6 +54,7 @@ class Structure:
     strange: Mapping[str, Fraction] = field(default_factory=dict)
     is_declared: bool = False
     new_numbers: tuple[float, ...] = ()
+    transforms: tuple[str, ...] = ()
 
     @cached_property
     def ratio(self) -> Fraction:
@@ -110,6 +112,7 @@ def _read(sides: Sides) -> Structure:
         unused=tuple(name for name, each in accounts.items() if each.kind == "unused"),
         strange=strange_outputs(sides, accounts),
         new_numbers=tuple(dict.fromkeys(sides.walk.growth.new_numbers)),
+        transforms=tuple(sides.walk.program.operations[i].module for i in sides.walk.fixed),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..analysis import Cause, Finding
-from ..reading import NOTHING, Operation, Signal
+from ..reading import NOTHING, Signal
 from ._accounts import Account
 from ._sides import Sides
 
@@ -118,7 +118,7 @@ def _by_embedding(
     ]
     alike = [value for value in values if sides.walk.signals.ends(value) == ends]
     users = [op for value in alike for op in sides.walk.signals.users[value]]
-    users += _uses_as_matrix(sides, walked) if account.kind == "tied" else []
+    users += sides.walk.signals.summing(walked) if account.kind == "tied" else []
     signals = sides.walk.signals.all_of([(value, users) for value in alike])
     if any(signal.tensors is None for signal in signals):
         return None
@@ -143,19 +143,6 @@ def _by_one_tensor(sides: Sides, finding: Finding, want: Want) -> list[Want] | N
     if not ends or any(signal.tensors is None for signal in found):
         return None
     return [replace(want, signal=sides.by_target(found[0])[0], modules=())]
-
-
-def _uses_as_matrix(sides: Sides, walked: str) -> Iterator[Operation]:
-    """Yield the operations that sum over a parameter, and the views of it before them."""
-    program = sides.walk.program
-    todo = [program.parameters[walked]]
-    while todo:
-        for operation in program.users[todo.pop()]:
-            if operation.name in {"t", "transpose", "permute", "detach", "view", "_to_copy"}:
-                todo += [i for i in operation.results if i is not None]
-                yield operation
-            elif operation.name != "embedding":
-                yield operation
 
 
 def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:

@@ -243,6 +243,15 @@ def _mixed(facts: Facts) -> Warnings:
         )
 
 
+def _transforms(facts: Facts) -> Warnings:
+    if modules := facts.structure.transforms:
+        yield PlanWarning(
+            "fixed-transform",
+            f"{modules[0] or 'the model'} takes a Fourier transform over the width, a sum with "
+            "fixed weights whose size is left as it is",
+        )
+
+
 def _own_factors(facts: Facts) -> Warnings:
     if left := facts.structure.new_numbers:
         few = ", ".join(f"{number:.6g}" for number in left[:3])
@@ -309,6 +318,16 @@ def _optimizers(facts: Facts) -> Warnings:
 
 
 _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
-    *(_small_width, _depth, _regimes, _unproven, _unread, _mixed, _own_factors, _eps_floor),
+    *(
+        _small_width,
+        _depth,
+        _regimes,
+        _unproven,
+        _unread,
+        _mixed,
+        _transforms,
+        _own_factors,
+        _eps_floor,
+    ),
     *(_optimizers, _without_size),
 )
