@@ -452,7 +452,6 @@ FAMILIES = SPELLINGS | OTHERS
 FAULTS = {
     "vector, addcmul": "addcmul is no product",
     "low rank, finite, multiplied": "a product of weights hides the bottleneck",
-    "squared distance to prototypes [adamw]": "cdist counts as a product of its two sides",
 }
 
 

@@ -16,8 +16,7 @@ from tests.models import multiplied
 TEXT = json.dumps(mt.read(multiplied(16, 2)).to_json())
 NO_READING = r"this is not a reading written by Reading\.to_json"
 DATA = json.loads(TEXT)
-# Readings of earlier versions have no aliases.
-ROW = [key for key in DATA["tensors"][0] if key != "aliases"]
+ROW = DATA["tensors"][0]
 PATHS = [*((key,) for key in DATA), *(("tensors", i, key) for i in (0, 3) for key in ROW)]
 
 
@@ -63,6 +62,7 @@ def test_text_that_is_no_reading_is_refused(text: Any) -> None:
 DAMAGES: dict[str, Any] = {"tensors": 5, "branches": 3, "recurrent": 4, "program": [[1.0]]}
 DAMAGES |= {"program.operations": None, "program.values.0.0": None, "training": "yes"}
 DAMAGES |= {"tensors.0.shape": None, "tensors.0.layer": 3, "tensors.0.axes": 5}
+DAMAGES |= {"tensors.0.aliases": "token", "tensors.0.is_declared": 1}
 
 
 @pytest.mark.parametrize("path", DAMAGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from fractions import Fraction
 from functools import cached_property
@@ -170,10 +170,9 @@ class Growth:
         here, there = self.base.operations, self.other.operations
         blocks = [(0, 0, len(here))]
         if [op.name for op in here] != [op.name for op in there]:
-            path = str if self.stars.is_pure else self.stars.star
-            keys = [[(path(op.module), op.name) for op in ops] for ops in (here, there)]
-            matcher = SequenceMatcher(a=keys[0], b=keys[1], autojunk=False)
-            blocks = [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
+            # By kind, or each layer with the one of its number: where less differs.
+            choices = (self._aligned(path) for path in (self.stars.star, str))
+            blocks = min(choices, key=self._differences)
         covered = set[int]()
         for i, j, length in blocks:
             covered |= set(range(i, i + length))
@@ -184,6 +183,24 @@ class Growth:
             operation = here[self.unpaired[0]]
             where = f" in {operation.module}" if operation.module else ""
             self.first_difference = f"{operation.name}{where}"
+
+    def _aligned(self, path: Callable[[str], str]) -> list[tuple[int, int, int]]:
+        """Return the runs that agree in both programs: start here, start there, length."""
+        programs = (self.base, self.other)
+        keys = [[(path(op.module), op.name) for op in p.operations] for p in programs]
+        matcher = SequenceMatcher(a=keys[0], b=keys[1], autojunk=False)
+        return [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
+
+    def _differences(self, blocks: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+        """Return how many operations have no counterpart, and how many another one."""
+        here, there = self.base, self.other
+        pairs = [
+            (here.operations[i + k], there.operations[j + k])
+            for i, j, length in blocks
+            for k in range(length)
+        ]
+        differ = sum(_signature(here, a) != _signature(there, b) for a, b in pairs)
+        return len(here.operations) - len(pairs), differ
 
 
 def check_same_inputs(base: Program, target: Program) -> None:
@@ -212,6 +229,13 @@ def _factors(operation: Operation) -> list[float]:
     if operation.name not in {"mul", "div"} or len(operation.inputs) != 1:
         return []
     return [a for a in operation.arguments if isinstance(a, int | float) and a is not True]
+
+
+def _signature(program: Program, operation: Operation) -> list[Any]:
+    """Return the numbers of an operation and the shapes of its results."""
+    given = [*operation.arguments, *operation.keywords.values()]
+    shapes = [program.values[result].shape for result in operation.results if result is not None]
+    return [each for each in given if isinstance(each, int | float)] + shapes
 
 
 def _argument(operation: Operation, position: int | str) -> Any:

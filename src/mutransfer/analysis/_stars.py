@@ -13,9 +13,6 @@ _Numbers = dict[str, set[str]]
 class Stars:
     """The containers whose number of layers differs between two models.
 
-    They are pure if their members all have the same parameters, so that a number means the same
-    layer in both models; in one long Sequential it does not.
-
     Args:
         names: Names of the parameters of one model.
         others: Names of the parameters of the other one.
@@ -29,7 +26,6 @@ class Stars:
             for prefix, numbers in here.items()
             if prefix in there and len(numbers) != len(there[prefix])
         }
-        self.is_pure = all(_alike(each, self.growing) for each in (names, others))
         self._counts = [Counter(map(self.star, each)) for each in (names, others)]
 
     def star(self, name: str) -> str:
@@ -57,18 +53,6 @@ class Stars:
         if "*" not in starred:
             starred = first_star(name)
         return starred.split("*")[0] + "*" if "*" in starred else starred
-
-
-def _alike(names: Iterable[str], growing: Iterable[str]) -> bool:
-    """Return True if all members of each growing container have the same parameters."""
-    members: dict[str, dict[str, set[str]]] = {prefix: {} for prefix in growing}
-    for name in names:
-        parts = name.split(".")
-        for i, part in enumerate(parts):
-            prefix = ".".join([*parts[:i], part.rstrip("0123456789")])
-            if prefix in members and part[-1:].isdigit():
-                members[prefix].setdefault(part, set()).add(".".join(parts[i + 1 :]))
-    return all(len({frozenset(s) for s in each.values()}) <= 1 for each in members.values())
 
 
 def _numbers(names: Iterable[str]) -> _Numbers:

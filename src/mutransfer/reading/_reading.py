@@ -116,9 +116,8 @@ def _parameter(row: Mapping[str, Any]) -> Parameter:
         kind=row["kind"],
         layer=tuple(map(tuple, row["layer"])),
         module=row["module"],
-        # Readings written before shared names were kept have none.
-        aliases=tuple(row.get("aliases", ())),
-        is_declared=bool(row.get("is_declared")),
+        aliases=tuple(row["aliases"]),
+        is_declared=row["is_declared"],
     )
 
 
@@ -130,6 +129,7 @@ def _check_types(data: Mapping[str, Any]) -> None:
         rows += [(row[key], str) for key in ("name", "kind", "module")]
         rows += [(size, int) for size in row["shape"]] + [(row["shape"], list)]
         rows += [(row["scale"], optional), (row["axes"], names)]
+        rows += [(row["aliases"], list), (row["is_declared"], bool)]
         if (row["scale"] or 0) < 0 or not AXES.issuperset(row["axes"] or ()):
             raise ValueError(
                 f"{row['name']} has the scale {row['scale']} and the axes {row['axes']}"
