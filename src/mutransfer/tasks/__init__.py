@@ -15,8 +15,10 @@ from ._models import gpt as gpt
 from ._models import mlp as mlp
 from ._models import resmlp as resmlp
 from ._outputs import main_tensor as main_tensor
+from ._resnet import resnet as resnet
 from ._scores import accuracy as accuracy
 from ._scores import cross_entropy as cross_entropy
 from ._sources import stream as stream
 from ._stream import Stream as Stream
 from ._task import Task as Task
+from ._vit import vit as vit

@@ -75,7 +75,7 @@ def _reader(source: Any, name: str) -> Callable[[int, int, int], Batch]:
 
 @dataclass(frozen=True)
 class _Shuffled:
-    """Batches of a dataset with a length, every example once an epoch in random order."""
+    """Batches of a dataset with a length, in an order of its own each epoch."""
 
     source: Any
     name: str
@@ -98,7 +98,7 @@ def _order(seed: int, epoch: int, examples: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Passes:
-    """Batches of an iterable, started again where it ends and where an earlier step is asked."""
+    """Batches of an iterable, which starts again at its end and for earlier steps."""
 
     source: Any
     name: str
@@ -106,7 +106,7 @@ class _Passes:
     places: dict[tuple[int, int], _Place] = field(
         default_factory=dict, repr=False, compare=False, hash=False
     )
-    """Where each seed and batch size is: members that share them read every batch once."""
+    """The place of each seed and batch size: members that share them read a batch once."""
 
     def __call__(self, seed: int, step: int, size: int) -> Batch:
         key = (seed if self.seeded else 0, size)
