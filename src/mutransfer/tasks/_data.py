@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from ..core import MutransferError, needs
 from ._batches import Batch
 from ._scores import accuracy, cross_entropy
-from ._split import check_fraction, named, split
+from ._split import check_fraction, named, set_apart
 from ._task import Task, travels_as
 
 
@@ -41,7 +40,7 @@ def _digits(validation: float) -> Task:
     data = load_digits()
     images = torch.tensor(data.data, dtype=torch.float32)
     images = (images - images.mean()) / images.std()
-    (inputs, targets), kept = split(images, torch.tensor(data.target).long(), validation)
+    (inputs, targets), kept = set_apart(images, torch.tensor(data.target).long(), validation)
     task = Task(
         name=named("digits", validation),
         inputs=inputs,
@@ -130,23 +129,3 @@ def _windows(name: str, data: bytes, context: int, stride: int) -> tuple[Tensor,
     tokens = torch.frombuffer(bytearray(data), dtype=torch.uint8).long()
     windows = tokens.unfold(0, context + 1, stride)
     return windows[:, :-1], windows[:, 1:]
-
-
-TASKS: dict[str, Callable[[], Task]] = {"digits": digits, "pydocs": pydocs}
-
-
-def task(name: str) -> Task:
-    """Return the task of this name, or of the text file of this path.
-
-    On a text file the task is next-byte prediction.
-
-    Raises:
-        MutransferError: there is no such task or file.
-    """
-    if name in TASKS:
-        return TASKS[name]()
-    if Path(name).suffix or Path(name).is_file():
-        return text(name)
-    raise MutransferError(
-        f"unknown task {name!r}; choose one of {', '.join(TASKS)}, or give the path of a text file"
-    )

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ..core import MutransferError
-from ._batches import Batch
+
+Part = tuple[Tensor, Tensor]
+"""Inputs and targets, one row an example."""
 
 _SEED = 0
 """The seed of the choice, so that every study keeps the same examples apart."""
@@ -27,7 +29,7 @@ def check_fraction(validation: float) -> None:
         )
 
 
-def split(inputs: Tensor, targets: Tensor, validation: float) -> tuple[Batch, Batch | None]:
+def set_apart(inputs: Tensor, targets: Tensor, validation: float) -> tuple[Part, Part | None]:
     """Return the examples to train on, in their order, and those kept apart.
 
     Args:

@@ -145,8 +145,8 @@ def vit(
         )
     if side % patch:
         raise MutransferError(
-            f"images of side {side} cannot be cut into patches of side {patch}; choose a patch that "
-            "divides it"
+            f"images of side {side} cannot be cut into patches of side {patch}; choose a patch "
+            "that divides it"
         )
     if norm not in NORMS:
         raise MutransferError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
