@@ -8,6 +8,7 @@ from ..core import MutransferError, needs
 from ._data import bytes_task
 from ._images import image_task
 from ._pictures import LABELS, PICTURES, Pictures, column
+from ._split import checked_fraction
 from ._task import Task, travels_as
 
 TEXT = ("text", "content")
@@ -49,7 +50,7 @@ def hub(
             raise MutransferError(f"the split {validation} of hf:{name} has no pictures")
         task = image_task(found, size, apart)
     else:
-        task = image_task(found, size, validation)
+        task = image_task(found, size, checked_fraction(validation))
     return travels_as(task, hub, name, split, context, size, validation)
 
 

@@ -12,7 +12,7 @@ from ..core import MutransferError
 from ._batches import Batch
 from ._pictures import Pictures, pictures
 from ._scores import accuracy, cross_entropy
-from ._split import Part, check_fraction, named, set_apart
+from ._split import Part, checked_fraction, named, set_apart
 from ._task import Task, at_hand, travels_as
 
 SIDE, CLASSES = 32, 10
@@ -41,8 +41,9 @@ def images(path: str | Path, size: int | None = None, validation: float | str | 
         apart = str(Path(validation).resolve())
         task = image_task(pictures(path), size, pictures(apart))
         return travels_as(task, images, where, size, apart)
-    task = image_task(pictures(path), size, float(validation))
-    return travels_as(task, images, where, size, float(validation))
+    fraction = checked_fraction(validation)
+    task = image_task(pictures(path), size, fraction)
+    return travels_as(task, images, where, size, fraction)
 
 
 def cifar10(path: str | Path, validation: float | str | Path = 0.0) -> Task:
@@ -105,7 +106,6 @@ def _parts(
     train = found.decoded(size), found.targets()
     if isinstance(validation, Pictures):
         return train, _alike(found, train[0], validation, size)
-    check_fraction(validation)
     return set_apart(*train, validation)
 
 
