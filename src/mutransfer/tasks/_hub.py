@@ -22,13 +22,13 @@ def hub(
     size: int | None = None,
     validation: float | str = 0.0,
 ) -> Task:
-    """Return the task of a data set that `datasets.load_dataset` finds by name or folder.
+    """Return the task of a data set of Hugging Face's, by name or folder.
 
     Columns of pictures and labels make a classification, as `images`; a column of text makes
     next-byte prediction, as `text`.
 
     Args:
-        name: The data set.
+        name: What `datasets.load_dataset` finds it by.
         split: The part of the data set to train on.
         context: Bytes of a window of text.
         size: Side to which pictures are scaled.

@@ -60,7 +60,8 @@ def cifar10(path: str | Path, validation: float | str | Path = 0.0) -> Task:
         MutransferError: as `images`, or the pictures are others.
     """
     task = images(path, None, validation)
-    side, classes = tuple(task.example.shape[-2:]), int(task.targets.max()) + 1  # type: ignore[union-attr]
+    assert isinstance(task.inputs, Tensor)
+    side, classes = task.inputs.shape[-2:], int(task.targets.max()) + 1
     if side != (SIDE, SIDE) or classes > CLASSES:
         raise MutransferError(
             f"{path} has pictures of {side[0]} by {side[1]} and {classes} classes, and CIFAR-10 "
@@ -136,7 +137,8 @@ def _alike(found: Pictures, inputs: Tensor, validation: Pictures, size: int | No
 
 
 def _moments(pixels: UInt8[Tensor, "picture 3 height width"]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel, without a copy in double precision."""
+    """Return mean and standard deviation of each channel, in double precision."""
+    # Counts of the 256 values need no copy of the pixels in that precision.
     counts = torch.stack(
         [channel.flatten().bincount(minlength=256) for channel in pixels.unbind(1)]
     )

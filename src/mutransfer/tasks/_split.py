@@ -56,5 +56,5 @@ def set_apart(inputs: Tensor, targets: Tensor, validation: float) -> tuple[Part,
 
 
 def named(name: str, validation: float) -> str:
-    """Return a task's name, which says what is kept apart, as other data is trained on."""
+    """Return a task's name, which says what is kept apart."""
     return f"{name}, validation {validation:g}" if validation else name
