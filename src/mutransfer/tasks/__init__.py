@@ -8,6 +8,7 @@ from ._batches import take as take
 from ._data import digits as digits
 from ._data import pydocs as pydocs
 from ._data import text as text
+from ._fit import check_fit as check_fit
 from ._hub import hub as hub
 from ._images import cifar10 as cifar10
 from ._images import images as images

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core import MutransferError, needs
 from ._batches import Batch
 from ._scores import accuracy, cross_entropy
-from ._split import check_fraction, named, set_apart
+from ._split import checked_fraction, named, set_apart
 from ._task import Task, travels_as
 
 
@@ -28,13 +28,12 @@ def digits(validation: float = 0.0) -> Task:
     Raises:
         MutransferError: scikit-learn is not installed, or the fraction is not from 0 to 1.
     """
-    return _digits(float(validation))
+    return _digits(checked_fraction(validation))
 
 
 @cache
 def _digits(validation: float) -> Task:
     # The cache is here, as it would tell `digits()` from `digits(0.0)`.
-    check_fraction(validation)
     with needs("the task digits", "scikit-learn", "tasks"):
         from sklearn.datasets import load_digits
     data = load_digits()
@@ -83,7 +82,7 @@ def pydocs(context: int = 64, validation: float = 0.0) -> Task:
         context: Bytes of a window.
         validation: Fraction of the text that is kept apart from training, as in `text`.
     """
-    return _pydocs(context, float(validation))
+    return _pydocs(context, checked_fraction(validation))
 
 
 @cache
@@ -107,8 +106,7 @@ def bytes_task(name: str, data: bytes, context: int, validation: float) -> Task:
     Raises:
         MutransferError: the text is too short, or the fraction is not from 0 to 1.
     """
-    check_fraction(validation)
-    cut = len(data) - round(validation * len(data))
+    cut = len(data) - round(checked_fraction(validation) * len(data))
     inputs, targets = _windows(name, data[:cut], context, 1)
     kept: Batch | None = None
     if validation:

@@ -8,6 +8,7 @@ from ..core import MutransferError, needs
 from ._data import bytes_task
 from ._images import image_task
 from ._pictures import LABELS, PICTURES, Pictures, column
+from ._split import checked_fraction
 from ._task import Task, travels_as
 
 TEXT = ("text", "content")
@@ -21,13 +22,13 @@ def hub(
     size: int | None = None,
     validation: float | str = 0.0,
 ) -> Task:
-    """Return the task of a data set that `datasets.load_dataset` finds by name or folder.
+    """Return the task of a data set of Hugging Face's, by name or folder.
 
     Columns of pictures and labels make a classification, as `images`; a column of text makes
     next-byte prediction, as `text`.
 
     Args:
-        name: The data set.
+        name: What `datasets.load_dataset` finds it by.
         split: The part of the data set to train on.
         context: Bytes of a window of text.
         size: Side to which pictures are scaled.
@@ -49,7 +50,7 @@ def hub(
             raise MutransferError(f"the split {validation} of hf:{name} has no pictures")
         task = image_task(found, size, apart)
     else:
-        task = image_task(found, size, validation)
+        task = image_task(found, size, checked_fraction(validation))
     return travels_as(task, hub, name, split, context, size, validation)
 
 

@@ -12,7 +12,7 @@ from ..core import MutransferError
 from ._batches import Batch
 from ._pictures import Pictures, pictures
 from ._scores import accuracy, cross_entropy
-from ._split import Part, check_fraction, named, set_apart
+from ._split import Part, checked_fraction, named, set_apart
 from ._task import Task, at_hand, travels_as
 
 SIDE, CLASSES = 32, 10
@@ -41,8 +41,9 @@ def images(path: str | Path, size: int | None = None, validation: float | str | 
         apart = str(Path(validation).resolve())
         task = image_task(pictures(path), size, pictures(apart))
         return travels_as(task, images, where, size, apart)
-    task = image_task(pictures(path), size, float(validation))
-    return travels_as(task, images, where, size, float(validation))
+    fraction = checked_fraction(validation)
+    task = image_task(pictures(path), size, fraction)
+    return travels_as(task, images, where, size, fraction)
 
 
 def cifar10(path: str | Path, validation: float | str | Path = 0.0) -> Task:
@@ -59,7 +60,8 @@ def cifar10(path: str | Path, validation: float | str | Path = 0.0) -> Task:
         MutransferError: as `images`, or the pictures are others.
     """
     task = images(path, None, validation)
-    side, classes = tuple(task.example.shape[-2:]), int(task.targets.max()) + 1  # type: ignore[union-attr]
+    assert isinstance(task.inputs, Tensor)
+    side, classes = task.inputs.shape[-2:], int(task.targets.max()) + 1
     if side != (SIDE, SIDE) or classes > CLASSES:
         raise MutransferError(
             f"{path} has pictures of {side[0]} by {side[1]} and {classes} classes, and CIFAR-10 "
@@ -105,7 +107,6 @@ def _parts(
     train = found.decoded(size), found.targets()
     if isinstance(validation, Pictures):
         return train, _alike(found, train[0], validation, size)
-    check_fraction(validation)
     return set_apart(*train, validation)
 
 
@@ -136,7 +137,8 @@ def _alike(found: Pictures, inputs: Tensor, validation: Pictures, size: int | No
 
 
 def _moments(pixels: UInt8[Tensor, "picture 3 height width"]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel, without a copy in double precision."""
+    """Return mean and standard deviation of each channel, in double precision."""
+    # Counts of the 256 values need no copy of the pixels in that precision.
     counts = torch.stack(
         [channel.flatten().bincount(minlength=256) for channel in pixels.unbind(1)]
     )

@@ -74,7 +74,7 @@ class ResNet(nn.Module):
 
 
 def resnet(
-    width: int = 16,
+    width: int = 32,
     depth: int = 2,
     *,
     stages: int = 3,

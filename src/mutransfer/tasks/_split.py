@@ -16,17 +16,18 @@ _SEED = 0
 """The seed of the choice, so that every study keeps the same examples apart."""
 
 
-def check_fraction(validation: float) -> None:
-    """Raise unless the fraction of data kept apart is from 0 to 1.
+def checked_fraction(validation: float) -> float:
+    """Return the fraction of data kept apart.
 
     Raises:
-        MutransferError: it is another number, or no number.
+        MutransferError: it is not a number from 0 to 1.
     """
     if not (isinstance(validation, Real) and 0 <= validation < 1):
         raise MutransferError(
             f"validation={validation!r} is not the fraction of the data to keep apart: give a "
             "number from 0 to 1, such as 0.1"
         )
+    return float(validation)
 
 
 def set_apart(inputs: Tensor, targets: Tensor, validation: float) -> tuple[Part, Part | None]:
@@ -55,5 +56,5 @@ def set_apart(inputs: Tensor, targets: Tensor, validation: float) -> tuple[Part,
 
 
 def named(name: str, validation: float) -> str:
-    """Return a task's name, which says what is kept apart, as other data is trained on."""
+    """Return a task's name, which says what is kept apart."""
     return f"{name}, validation {validation:g}" if validation else name
