@@ -34,7 +34,7 @@ def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
     recipe = Recipe(task=wanted.task, steps=STEPS, batch=16, optimizer="adamw", options=options)
     for _, runs in groupby(wanted.runs(), lambda run: (run.rule, run.size)):
         group = list(runs)
-        curves = train_one_by_one(members(wanted, group), recipe)
+        curves = train_one_by_one(members(wanted, group), recipe).losses
         for run, losses in zip(group, curves, strict=True):
             row = rows[wanted.run_id(run)]
             fields = {name: row[name] for name in ("rule", "width", "depth", "lr", "seed")}

@@ -82,4 +82,4 @@ def proof_seconds(study: Study, size: Size) -> float:
 
 def _losses(study: Study, rule: str, size: Size, lr: float, steps: int) -> Float[Tensor, " steps"]:
     run = Run(rule=rule, size=size, lr=lr, seed=study.seeds[0])
-    return train_one_by_one(members(study, [run]), recipe(study, steps))[0]
+    return train_one_by_one(members(study, [run]), recipe(study, steps)).losses[0]

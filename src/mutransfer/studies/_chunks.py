@@ -65,7 +65,7 @@ class Chunk:
             # What a model itself draws, such as dropout, is drawn alike every time.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(self.study.run_id(self.runs[0])[:15], 16))
-                return train(members, recipe(self.study, steps), watch)
+                return train(members, recipe(self.study, steps), watch).losses
         finally:
             self.models.trim()
 

@@ -39,5 +39,5 @@ def fingerprint(models: Models) -> Fingerprint | None:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        losses = train([member], recipe(study, STEPS))[0].tolist()
+        losses = train([member], recipe(study, STEPS)).losses[0].tolist()
     return losses if all(map(math.isfinite, losses)) else None

@@ -144,7 +144,7 @@ class Models:
         model = self._initialised[run.size, run.seed, run.rule]
         planned = self.plan(run.rule, run.size)
         table = planned.table(model, run.lr, weight_decay=self.study.weight_decay)
-        return Member(model=model, table=table, seed=run.seed)
+        return Member(model=model, table=table, seed=run.seed, clip=planned.clip)
 
 
 def planned(study: Study, rule: str, size: Size) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core import MutransferError, needs
+from ..core import FrozenDict, MutransferError, needs
 from ._outputs import main_tensor
 
 
@@ -30,12 +30,20 @@ class Task:
         inputs: One row an example, (examples, ...).
         targets: One row an example, (examples, ...).
         loss: Maps what a model returns and the targets of one batch to a scalar, the batch's mean.
+        validation: Inputs and targets of data kept apart.
+        metrics: Functions as `loss` by name, such as accuracy; means over the examples.
     """
 
     name: str
-    inputs: Tensor = field(repr=False)
+    inputs: Tensor | Mapping[str, Tensor] = field(repr=False)
     targets: Tensor = field(repr=False)
-    loss: Callable[[Any, Tensor], Tensor]
+    loss: Callable[..., Tensor]
+    validation: tuple[Any, Tensor] | None = field(default=None, repr=False)
+    metrics: Mapping[str, Callable[[Any, Tensor], Tensor]] = field(default_factory=FrozenDict)
+
+    def feed(self, seed: int, steps: int, batch: int) -> Feed:
+        """Return the batches of each step; the arguments are those of `batches`."""
+        return Feed(self, self.batches(seed, steps, batch))
 
     def batches(self, seed: int, steps: int, batch: int) -> Int[Tensor, "steps batch"]:
         """Return the examples of each step, every example once an epoch in random order.
@@ -48,7 +56,7 @@ class Task:
         Raises:
             MutransferError: a batch is larger than the data.
         """
-        examples = len(self.inputs)
+        examples = len(self.targets)
         if not 0 < batch <= examples:
             raise MutransferError(
                 f"task {self.name} has {examples} examples, so a batch cannot have {batch}; "
@@ -67,13 +75,13 @@ class Task:
             return NotImplemented
         return self is other or (
             (self.name, self.loss) == (other.name, other.loss)
-            and _equal(self.inputs, other.inputs)
+            and _equal_inputs(self.inputs, other.inputs)
             and _equal(self.targets, other.targets)
         )
 
     def __hash__(self) -> int:
         # The data itself is left to `==`: hashing it would read all of it.
-        return hash((self.name, self.inputs.shape, self.targets.shape))
+        return hash((self.name, self.targets.shape))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         make, arguments = _AT_HAND.get(self.name, (None, ()))
@@ -83,20 +91,43 @@ class Task:
         return super().__reduce_ex__(protocol)
 
 
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """The batches of a training: feed[step] is the inputs and targets of one."""
+
+    task: Task
+    rows: Int[Tensor, "steps batch"]
+
+    def __getitem__(self, step: int) -> tuple[Any, Tensor]:
+        rows, inputs = self.rows[step], self.task.inputs
+        if isinstance(inputs, Mapping):
+            return {key: value[rows] for key, value in inputs.items()}, self.task.targets[rows]
+        return inputs[rows], self.task.targets[rows]
+
+
 _AT_HAND: dict[str, tuple[Callable[..., Task], tuple[Any, ...]]] = {}
 """The cached function that makes each named task, and its arguments."""
+
+
+def _equal_inputs(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and _equal(a, b)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
-def cross_entropy(output: Any, targets: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:
+def cross_entropy(
+    output: Any, targets: Int[Tensor, "*rows"], label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
     """Return the mean cross-entropy in nats; classes are the last dimension.
 
     Args:
         output: The logits, (*rows, classes), or an output that has them (`main_tensor`).
         targets: The classes, (*rows).
+        label_smoothing: Share of the uniform distribution in the targets.
 
     Raises:
         MutransferError: the output has no tensor.
@@ -107,7 +138,9 @@ def cross_entropy(output: Any, targets: Int[Tensor, "*rows"]) -> Float[Tensor, "
             f"the model's output is a {type(output).__name__} without a tensor, and the loss needs "
             "logits: return them, or give the task a loss of your own"
         )
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten())
+    return F.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), label_smoothing=label_smoothing
+    )
 
 
 @cache
