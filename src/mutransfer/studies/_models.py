@@ -88,7 +88,7 @@ class Models:
         return base
 
     @property
-    def _example_inputs(self) -> torch.Tensor:
+    def _example_inputs(self) -> Any:
         return self.study.task.inputs[:2]
 
     @property

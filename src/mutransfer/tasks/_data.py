@@ -35,7 +35,7 @@ class Task:
     """
 
     name: str
-    inputs: Tensor | Mapping[str, Tensor] = field(repr=False)
+    inputs: Any = field(repr=False)
     targets: Tensor = field(repr=False)
     loss: Callable[..., Tensor]
     validation: tuple[Any, Tensor] | None = field(default=None, repr=False)

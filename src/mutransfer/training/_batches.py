@@ -1,4 +1,4 @@
-"""The batches of training, of data in tensors and of streams, on the model's device."""
+"""The batches of training, of tensors and of streams, on the model's device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def mapped(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
-    """Return inputs with a function applied to the tensor, or to every tensor of a mapping."""
+    """Return inputs with a function applied to each tensor."""
     if isinstance(inputs, Mapping):
         return {key: function(value) for key, value in inputs.items()}
     return function(inputs)
@@ -89,7 +89,7 @@ class Batches:
         if self._indexed:
             rows: Int[Tensor, "member batch"] = self._rows[self._seed, step]
             return mapped(lambda data: data[rows], self._inputs), self._targets[rows]
-        needed = [int(number) for number in self._seed.unique()]
+        needed = sorted(set(self._seed.tolist()))
         batches = [self._feeds[number][step] for number in needed]
         place = torch.searchsorted(torch.tensor(needed), self._seed)
 

@@ -107,7 +107,7 @@ def bucket_names(member: Member) -> list[list[str]]:
 def _rates(
     tables: Sequence[Mapping[str, Row]], names: Sequence[str], like: Tensor
 ) -> dict[str, Tensor]:
-    """Return rate, eps, decay and multiplier of these tensors, (name, member, 1, ..., 1).
+    """Return rate, eps, decay and multiplier of tensors, (name, member, 1, ..., 1).
 
     No weight decay is returned where it is zero for all, so that updates can leave it out.
     """

@@ -18,7 +18,7 @@ from ._trained import Trained
 _LONGEST = 160
 """Most characters of a reason."""
 
-_SLOW = re.compile(r"performance drop.*batching rule for (\S+?)\.", re.DOTALL)
+_SLOW = re.compile(r"There is a performance drop.*batching rule for (\S+?)\.", re.DOTALL)
 """Torch's warning of an operation that vmap runs in a loop over members."""
 
 
@@ -66,14 +66,14 @@ def one_by_one(
 
 @contextmanager
 def slowness(model: object) -> Iterator[None]:
-    """Turn torch's warnings of operations that are looped over members into one of ours."""
+    """Turn torch's warnings of operations without batching rule into one of ours."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    slow = [match[1] for each in caught if (match := _SLOW.search(str(each.message)))]
-    for each in caught:
-        if not _SLOW.search(str(each.message)):
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    slow = [match[1] for item in caught if (match := _SLOW.search(str(item.message)))]
+    for item in caught:
+        if not _SLOW.search(str(item.message)):
+            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
     if slow:
         listed = ", ".join(dict.fromkeys(slow))
         warnings.warn(
@@ -82,6 +82,14 @@ def slowness(model: object) -> Iterator[None]:
             StackingWarning,
             stacklevel=5,
         )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out torch's warnings of such operations, which come at every step."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_SLOW.pattern.split(".")[0])
+        yield
 
 
 def _reason(error: BaseException | None) -> str:

@@ -9,7 +9,7 @@ import torch
 
 
 class Lion(torch.optim.Optimizer):
-    """Lion: the sign of interpolated momentum, with decoupled weight decay (2302.06675).
+    """Lion: the sign of interpolated momentum (2302.06675), decay decoupled.
 
     Args:
         params: Parameters, or parameter groups.

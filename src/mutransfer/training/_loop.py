@@ -38,7 +38,7 @@ def train_one_by_one(
 
 
 def each(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Trained:
-    """Train members one after the other, with torch's threads and attention as they are."""
+    """Train members one after the other, threads and attention as they are."""
     trained = Trained.empty(len(members), recipe)
     for number, member in enumerate(members):
         _train(number, One(member, recipe), trained, watch)

@@ -43,6 +43,7 @@ class One:
         self.batches = Batches(recipe.task, [member.seed], recipe.steps, recipe.batch, like)
         self.evaluation = Evaluation(recipe, like)
         self.threshold = member.threshold(recipe)
+        self.factor = 1.0
         self.rates = [
             (group, group["lr"])
             for optimizer in self.optimizers
@@ -51,7 +52,8 @@ class One:
 
     def step(self, number: int, factor: float) -> Tensor:
         """Train one step, and return the loss before it."""
-        if factor != 1.0 or self.recipe.schedule != "constant":
+        if factor != self.factor:
+            self.factor = factor
             for group, lr in self.rates:
                 group["lr"] = lr * factor
         for optimizer in self.optimizers:

@@ -91,7 +91,7 @@ UPDATES: Mapping[str, Update] = {
 
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer] | None:
-    """Return torch's class of a family, or ours where torch has none; None without either."""
+    """Return torch's class of a family, ours where torch has none, or None."""
     return OWN.get(name) or torch_class(family(name))
 
 

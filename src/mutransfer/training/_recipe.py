@@ -21,10 +21,10 @@ Watch = Callable[[int], None]
 
 PRECISIONS: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
+    "bfloat16": torch.float32,
     "float64": torch.float64,
 }
-"""Every precision by name; bfloat16 is autocast, its parameters stay in the model's types."""
+"""The parameters' type in every precision; bfloat16 is autocast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Recipe:
         label_smoothing: Share of the uniform distribution in the targets of training; the loss of
             validation is without it.
         accumulate: Equal pieces of a batch whose gradients are added up, one after the other.
-        precision: "float32" or "float64" to train in this type, "bfloat16" for autocast; None for
-            the model's own types.
+        precision: "float32" or "float64" to train in this type, "bfloat16" for autocast with
+            parameters in float32; None for the model's own types.
         evaluate: Steps between evaluations of validation loss and metrics; None for the end only.
 
     Raises:
@@ -96,8 +96,8 @@ class Recipe:
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """The type to train in; None for the model's own."""
-        return None if self.precision == "bfloat16" else PRECISIONS.get(self.precision or "")
+        """The parameters' type in training; None for the model's own."""
+        return None if self.precision is None else PRECISIONS[self.precision]
 
     def _check_clip(self) -> None:
         if self.clip is not None and not (_is_number(self.clip) and self.clip > 0):

@@ -33,12 +33,12 @@ def linear(step: int, steps: int) -> float:
 
 
 def cosine(step: int, steps: int) -> float:
-    """Return (1 + cos(pi t)) / 2, with t = step / steps (1608.03983, without restarts)."""
+    """Return (1 + cos(pi t)) / 2, with t = step / steps (1608.03983)."""
     return (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def wsd(step: int, steps: int) -> float:
-    """Return 1, then a line to zero over the last fifth: warmup, stable, decay (2404.06395)."""
+    """Return 1, then a line to zero over the last fifth (2404.06395)."""
     return min(1.0, (1 - step / steps) / _COOLDOWN)
 
 

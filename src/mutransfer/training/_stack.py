@@ -75,7 +75,7 @@ class Stack:
         return losses
 
     def evaluate(self, *, probe: bool = False) -> Float[Tensor, "member measures"]:
-        """Return the loss and the metrics of the validation data; of one example in a probe."""
+        """Return validation loss and metrics; of one example in a probe."""
         with evaluating(self.template):
             return self.evaluation.mean(
                 lambda inputs, targets: self.measure(
@@ -107,7 +107,7 @@ class Stack:
             for inputs, targets in pieces(*self.batches[number], count, dim=1)
         ]
         if count == 1:
-            return parts[0]  # type: ignore[no-any-return]
+            return parts[0]
         names = parts[0][0]
         gradients = {n: torch.stack([part[n] for part, _ in parts]).sum(0) / count for n in names}
         return gradients, torch.stack([losses for _, losses in parts]).mean(0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..statistics import diverged_at
 from ._environment import CHECK_EVERY, program
-from ._fallback import NotStackedError, one_by_one, slowness
+from ._fallback import NotStackedError, one_by_one, quiet, slowness
 from ._members import Member, check_members
 from ._recipe import Recipe, Watch
 from ._stack import Stack
@@ -53,7 +53,7 @@ def _together(stack: Stack, watch: Watch | None) -> Trained:
     """
     trained, done = Trained.empty(len(stack.alive), stack.recipe), 0
     losses = trained.losses
-    with program(stack.largest):
+    with program(stack.largest), quiet():
         for step, factor in enumerate(stack.recipe.factors()):
             try:
                 losses[stack.alive, step] = _step(stack, step, factor).double().cpu()
@@ -73,7 +73,7 @@ def _together(stack: Stack, watch: Watch | None) -> Trained:
 
 
 def _step(stack: Stack, step: int, factor: float) -> Tensor:
-    """Train one step; the first also sees that evaluations work, and that nothing is slow."""
+    """Train one step; the first also tries an evaluation, and warns if it is slow."""
     with slowness(stack.template) if step == 0 else nullcontext():
         if step == 0 and stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.

@@ -1,4 +1,4 @@
-"""Updates entry by entry of stacked tensors, equal to torch.optim's member by member."""
+"""Updates of stacked tensors by entries, equal to those of torch.optim."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _momentum(beta: float, decay: float, count: int) -> float:
 
 @lru_cache(maxsize=4096)
 def _momenta(beta: float, decay: float, count: int) -> float:
-    """Return the product of the momenta of all steps so far, rounded as torch rounds it."""
+    """Return the product of all momenta so far, rounded as torch rounds it."""
     if count == 0:
         return 1.0
     # Torch keeps it in single precision, unless its default is double.

@@ -1,4 +1,4 @@
-"""Updates of stacked matrices; kernels (row, out, in, *kernel) are (out, in * kernel)."""
+"""Updates of stacked matrices; kernels are matrices (out, in * kernel)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def orthogonalised(
 
 
 def shampoo(step: Step) -> None:
-    """Update matrices as `training.Shampoo`, L^-1/4 G R^-1/4 (1802.09568, Algorithm 1)."""
+    """Update matrices as `training.Shampoo`, L^-1/4 G R^-1/4 (1802.09568)."""
     step = step.as_matrices()
     gradient, left, right = step.gradient, step.state["left"], step.state["right"]
     if step.count == 1:
