@@ -40,7 +40,14 @@ def half(step: int, steps: int) -> float:
     return 1.0 if step < steps / 2 else 0.5
 
 
-RATES = {"sgd": 0.1, "adagrad": 0.05, "lion": 0.003, "shampoo+adamw": 0.05, "rmsprop": 0.003, "soap+adamw": 0.003}
+RATES = {
+    "sgd": 0.1,
+    "adagrad": 0.05,
+    "lion": 0.003,
+    "shampoo+adamw": 0.05,
+    "rmsprop": 0.003,
+    "soap+adamw": 0.003,
+}
 EVERYTHING: dict[str, Any] = {
     "schedule": "cosine",
     "warmup": 0.25,
