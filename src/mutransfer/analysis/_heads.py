@@ -31,7 +31,7 @@ class Contraction:
 
 
 def contraction(signals: Signals, operation: Operation) -> Contraction | None:
-    """Return an operation as the sum of a signal with a weight; None where it is no such sum."""
+    """Return an operation as a signal summed with a weight; None for others."""
     factors = factors_of(operation)
     weights = [i for i in factors if signals.is_weight(i)]
     others = [i for i in factors if signals.is_signal[i]]
@@ -41,7 +41,7 @@ def contraction(signals: Signals, operation: Operation) -> Contraction | None:
 
 
 def factors_of(operation: Operation) -> tuple[int, ...]:
-    """Return the two values that an operation multiplies and sums; none for other operations."""
+    """Return the two values that an operation multiplies and sums."""
     if operation.name not in PRODUCTS | CONVOLUTIONS:
         return ()
     added = operation.name in {"addmm", "baddbmm", "addmv", "addbmm"}
@@ -76,7 +76,7 @@ def _is_learned_signal(signals: Signals, value: int) -> bool:
 
 
 def _multiplies(signals: Signals, operation: Operation) -> bool:
-    """Return True where learned signals multiply each other, or a learned vector multiplies one."""
+    """Return True for products of learned signals, or of one with a vector."""
     if operation.name not in PRODUCTS | {"mul", "div"}:
         return False
     learned = [i for i in operation.inputs if _is_learned_signal(signals, i)]
@@ -85,7 +85,7 @@ def _multiplies(signals: Signals, operation: Operation) -> bool:
 
 
 def looked_up(signals: Signals) -> Iterator[tuple[int, str]]:
-    """Yield the rows that are looked up in each table of two dimensions, with the table's name."""
+    """Yield the rows that are looked up in each table, with the table's name."""
     for operation in signals.program.operations:
         if operation.name in LOOKUPS and operation.inputs and operation.results[0] is not None:
             table = operation.inputs[0]

@@ -92,7 +92,7 @@ class Plan(Result):
 
     @property
     def at_base(self) -> bool:
-        """True if the model is its own base, so that the plan changes only what is tuned."""
+        """True if the model is its own base: nothing but what is tuned changes."""
         mappings = [tensor.ratios for tensor in self.tensors.values()]
         mappings += [each.ratios for each in self.forward.values()]
         pairs = (pair for ratios in mappings for pair in ratios.items())
@@ -100,7 +100,7 @@ class Plan(Result):
 
     @property
     def runs(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the tensors whose initial scale is set, those set together in one tuple.
+        """Names of the tensors whose initial scale is set, in groups set together.
 
         At base size the model keeps its own draw, but for what is tuned.
         """

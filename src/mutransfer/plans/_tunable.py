@@ -70,7 +70,7 @@ def signal_carriers(
 
 
 def declared_carriers(target: Reading) -> dict[str, Carriers]:
-    """Return what carries the multiplier of declared branches; nothing where none are declared."""
+    """Return what carries the multiplier of declared branches, if there are any."""
     if target.branches is None:
         return {}
     return {"branch": _ends(branch.end for branch in target.branches)}
@@ -159,7 +159,7 @@ def _table(sides: Sides, name: str, values: Sequence[int]) -> Carriers:
 
 
 def _readout(sides: Sides, branch_tensors: Mapping[str, object]) -> Carriers:
-    """Return the matrices that make the outputs, or what makes their inputs where they are tied."""
+    """Return the matrices that make the outputs; for a tied one, its input."""
     signals = sides.walk.signals
     heads = [
         head

@@ -1,4 +1,4 @@
-"""Multipliers, initial scales and rates that were tuned at base size, folded into a plan's tensors.
+"""Multipliers, scales and rates tuned at base size, folded into tensors.
 
 A tuned number is one more ratio of a tensor, target over base, of which init, rate, eps and decay
 are powers. So everything that reads a plan follows it.
@@ -29,7 +29,7 @@ _REASON = "tuned"
 
 
 def retuned(tuning: Tuning, given: Mapping[str, Any]) -> dict[str, Fraction]:
-    """Return what is tuned after these numbers as well: their products, without those of 1.
+    """Return the products of what was tuned and these numbers, without ones.
 
     Raises:
         MutransferError: a name is unknown, or a number is not positive and finite.
@@ -47,8 +47,8 @@ def _check_name(name: str) -> None:
         return
     hint = "; the rate of all tensors is the lr of param_groups" if name == "lr" else ""
     raise MutransferError(
-        f"nothing that can be tuned is named {name!r}: choose one of {', '.join(SIGNALS)} and init, "
-        f'or put "init." or "lr." before a role or a pattern of names, as in "lr.readout"{hint}'
+        f"nothing that can be tuned is named {name!r}: choose one of {', '.join(SIGNALS)} and "
+        f'init, or a role or pattern of names after "init." or "lr.", as in "lr.readout"{hint}'
     )
 
 
@@ -68,7 +68,7 @@ def tuned_tensors(
     *,
     rescales: bool,
 ) -> dict[str, TensorPlan]:
-    """Return the tensors of a plan whose base has these multipliers, scales and rates.
+    """Return the tensors of a plan whose base has these numbers.
 
     Args:
         tensors: The tensors; what was tuned in them before is replaced.
