@@ -179,3 +179,102 @@ def test_each_multiplier_alone_is_folded(kind: str, signal: str) -> None:
     found = trained_folded(plan.tuned(**tuning), kind, "larger", "adamw")
     assert difference(expected, found) < 1e-12
     assert difference(expected, trained_folded(plan, kind, "larger", "adamw")) > 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_scales_and_rates_of_single_tensors_are_those_of_the_groups(size: str) -> None:
+    model, plan = planned("gpt", size, "adamw")
+    plan.initialize(model)
+    scaled = {"blocks.*.up.weight": 0.5, "head.weight": 3.0}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            for glob, factor in scaled.items():
+                parameter *= factor if matching([name], glob) else 1.0
+    rates = {"blocks.*.up.weight": 2.0, "token.weight": 0.25}
+    _, make, hyperparameters = OPTIMIZERS["adamw"]
+    groups = plan.param_groups(model, **hyperparameters, modules=rates)
+    expected = losses(model, make(groups))
+    tuning = {f"init.{glob}": factor for glob, factor in scaled.items()}
+    tuning |= {f"lr.{glob}": factor for glob, factor in rates.items()}
+    tuned = plan.tuned(**{"init.readout": 3.0, **tuning, "init.head.weight": 1.0})
+    assert difference(expected, trained_folded(tuned, "gpt", size, "adamw")) < 1e-12
+
+
+def trained_by_muon(plan: mt.Plan, model: nn.Module) -> Tensor:
+    hidden = torch.optim.Muon(plan.param_groups(model, 0.02, optimizer="muon-original", eps=0.0))
+    rest = torch.optim.AdamW(plan.param_groups(model, 0.01, optimizer="adamw", eps=1e-3))
+    return losses(model, Both(hidden, rest))
+
+
+class Both:
+    """Two optimizers that step together."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+
+    def zero_grad(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+def test_each_tensor_carries_by_the_family_that_trains_it() -> None:
+    # Powers of two: torch's Muon computes its update in bfloat16.
+    tuning = {"readout": 4.0, "embedding": 2.0, "attention": 0.5, "branch": 0.25}
+    family = {"hidden": "muon-original", "*": "adamw"}
+    model, other = built("gpt", "larger"), built("gpt", "larger")
+    plan = mt.plan(model, built("gpt", "base"), optimizer=family, example_inputs=TOKENS)
+    plan.initialize(model)
+    with explicit(model, "gpt", tuning):
+        expected = trained_by_muon(plan, model)
+    tuned = plan.tuned(**tuning)
+    tuned.initialize(other)
+    assert difference(expected, trained_by_muon(tuned, other)) < 1e-12
+
+
+def test_adafactor_has_the_floor_of_the_planned_size() -> None:
+    tuning = {"readout": 4.0, "branch": 0.5}
+
+    def trained_by_adafactor(plan: mt.Plan, model: nn.Module) -> Tensor:
+        # The floor is what counts at the zero start of the branches' ends.
+        for name, parameter in model.named_parameters():
+            if matching([name], "down.*"):
+                nn.init.zeros_(parameter)
+        return losses(model, torch.optim.Adafactor(plan.param_groups(model, 0.1, eps=(1e-30, 0.2))))
+
+    model, other, scaled = (built("resmlp", "larger") for _ in range(3))
+    plan = mt.plan(model, built("resmlp", "base"), optimizer="adafactor", example_inputs=ROWS)
+    plan.initialize(model)
+    with explicit(model, "resmlp", tuning):
+        expected = trained_by_adafactor(plan, model)
+    tuned = plan.tuned(**tuning)
+    tuned.initialize(other)
+    assert difference(expected, trained_by_adafactor(tuned, other)) < 1e-12
+    # A zero start has no scale to tune.
+    larger = tuned.tuned(**{"init.down.*": 3.0})
+    larger.initialize(scaled)
+    assert difference(expected, trained_by_adafactor(larger, scaled)) < 1e-12
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_clipping_sees_the_gradients_of_explicit_multipliers(size: str) -> None:
+    tuning = signals("gpt, tied")
+    model, plan = planned("gpt, tied", size, "adamw")
+    plan.initialize(model)
+    other = built("gpt, tied", size)
+    tuned = plan.tuned(**tuning)
+    tuned.initialize(other)
+    with explicit(model, "gpt, tied", tuning):
+        backward(model)
+    backward(other)
+    expected = plan.clip_grad_norm_(model, 0.1)
+    assert difference(expected, tuned.clip_grad_norm_(other, 0.1)) < 1e-12
+    assert difference(expected, plan.clip_grad_norm_(other, 0.1)) > 1e-3
+
+
+def backward(model: nn.Module) -> None:
+    with sdpa_kernel(SDPBackend.MATH):
+        F.cross_entropy(model(TOKENS).flatten(0, -2), TOKENS.roll(1, -1).flatten()).backward()

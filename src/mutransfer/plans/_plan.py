@@ -161,7 +161,8 @@ class Plan(Result):
                 alike; a tied head does not have it. Matrices of inputs have none.
             attention: Multiplier of the attention logits q·k.
             branch: Multiplier of every residual branch before it joins its stream.
-            init: Initial scale of all tensors over that of the base.
+            init: Initial scale of all matrices and tables over that of the base; biases, gains and
+                other vectors keep theirs.
             patterns: Initial scale or rate of single tensors by role or name pattern:
                 **{"init.readout": 2, "lr.blocks.*.up.weight": 1/2}; those that match a tensor
                 multiply.

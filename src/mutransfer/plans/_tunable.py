@@ -106,14 +106,26 @@ def _attention(sides: Sides) -> Carriers:
         )
     tensors = _carried(sides, [(value, signals.users[value]) for value in logits])
     if tensors is None:
-        makers = (sides.walk.program.makers[value].module for value in logits)
-        where = next((f" of {module}" for module in makers if module), "")
-        return Carriers(
-            refusal=f"no learned tensors can carry a multiplier of the attention logits{where}: "
-            "make the queries with a linear layer of their own, or give the norm that they end in "
-            "a gain"
-        )
+        return Carriers(refusal=_no_queries(sides, logits))
     return Carriers(tensors=dict.fromkeys(tensors, 1))
+
+
+def _no_queries(sides: Sides, logits: Sequence[int]) -> str:
+    """Return why no tensors carry a multiplier of these attention logits."""
+    signals, makers = sides.walk.signals, sides.walk.program.makers
+    value = next((value for value in logits if signals.of(value).tensors is None), logits[0])
+    where = f" of {makers[value].module}" if makers[value].module else ""
+    ends = frozenset[str]().union(*(signals.ends(factor) for factor in makers[value].inputs))
+    if ends:
+        return (
+            f"{_target_name(sides, max(ends))} makes more than the queries{where}, so that it "
+            "cannot carry a multiplier of the attention logits: give the queries a linear layer "
+            "of their own"
+        )
+    return (
+        f"no learned tensors can carry a multiplier of the attention logits{where}: make the "
+        "queries with a linear layer of their own, or give the norm that they end in a gain"
+    )
 
 
 def _embedding(sides: Sides, branch_tensors: Mapping[str, object]) -> Carriers:

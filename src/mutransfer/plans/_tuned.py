@@ -15,7 +15,7 @@ from numbers import Rational, Real
 from typing import Any
 
 from ..core import MutransferError
-from ..rules import ONE, Family, Powers, Quantities, Reason, Role, covers, powers
+from ..rules import ONE, Family, Powers, Quantities, Reason, Role, Trait, covers, powers
 from ._tensor import TensorPlan
 from ._tunable import SIGNALS, Carriers
 
@@ -127,9 +127,9 @@ def _carriers(
 
 
 def _matching(tensors: Mapping[str, TensorPlan], name: str, key: str) -> list[str]:
-    """Return the tensors of a role, or whose names match a pattern; all for no key."""
+    """Return the tensors of a role or name pattern; all matrices and tables for no key."""
     if not key:
-        return [*tensors]
+        return [name for name, tensor in tensors.items() if not _is_vector(tensor.role)]
     found = [
         name
         for name, tensor in tensors.items()
@@ -141,6 +141,11 @@ def _matching(tensors: Mapping[str, TensorPlan], name: str, key: str) -> list[st
             f"with {', '.join([*tensors][:3])}"
         )
     return found
+
+
+def _is_vector(role: Role) -> bool:
+    """Return True for tensors that are set rather than drawn, as gains and biases are."""
+    return role.has(Trait.VECTOR) or role in (Role.ATTENTION_SCALE, Role.SCALAR)
 
 
 def _tuned(
