@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ..core import MutransferError, Size
-
 from ..tasks import check_fit
 from ._models import Models
 from ._run import Run

@@ -61,7 +61,11 @@ class OwnRun:
             message, trial.stopped = f"{type(error).__name__}: {error}", "failed"
         finally:
             self.models.trim()
-        row = {"id": self.study.run_id(self.run), **named_row(self.study, self.run), **_outcome(trial)}
+        row = {
+            "id": self.study.run_id(self.run),
+            **named_row(self.study, self.run),
+            **_outcome(trial),
+        }
         said = {"message": message.splitlines()[0][:500]} if message else {}
         return [{**row, **said, "seconds": time.monotonic() - start}]
 
