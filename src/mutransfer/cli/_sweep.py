@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -13,6 +14,9 @@ from ._show import Terminal
 
 def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
     """Train every run of a study; stopped at any time, the same command finishes it.
+
+    Runs that failed are listed with their messages, and the exit code is 1 then; the same command
+    tries them again.
 
     Try: mutransfer sweep my_study.py:study --out runs/gpt
 
@@ -36,3 +40,9 @@ def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
         f"next: mutransfer transfer {out}, mutransfer report {out}",
         soft_wrap=True,
     )
+    if failed := [row for row in runs.rows if row.get("status") == "failed"]:
+        for row in failed:
+            point = ", ".join(f"{name}={row[name]}" for name in runs.hyperparameters)
+            what = f"{row['rule']} at {runs.size_of(row)}, {point}, seed {row['seed']}"
+            print(f"failed: {what}: {row['message']}", file=sys.stderr)
+        raise SystemExit(1)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import os
+import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 from ..core import FrozenDict, MutransferError, frozen
+from ._logs import Entry, Log
 from ._trial import Trial
 
 _STEP = ("step", "iter", "iteration", "global_step", "steps", "_step")
 _LOSS = ("loss", "train_loss", "train/loss", "training_loss")
-_POLL = 0.1
-"""Seconds between two looks at a log file."""
+_RAISED = re.compile(r"(?:\[rank\d+\]: *)?([\w.]+(?:Error|Exception|Interrupt): \S.*)")
+"""The last line of a traceback, also as torchrun shows it."""
+
+_GRACE = 10.0
+"""Seconds that a script has to end once it was asked to."""
+
+_Point = tuple[int, float | None, dict[str, float]]
+"""Step, loss and metrics."""
 
 ALWAYS = ("rule", "seed", "folder", "python", "steps", "batch")
 """What every command may name besides axes and hyperparameters."""
@@ -73,25 +79,29 @@ class Command:
         """
         values = self._values(trial)
         arguments = [part.format_map(values) for part in shlex.split(self.template)]
-        errors = trial.folder / "stderr.txt"
-        with errors.open("w") as stderr:
+        folder = trial.folder.resolve()
+        named = Path(self.cwd.format_map(values), self.log.format_map(values))
+        log = Log(named if self.log else folder / "stdout.txt")
+        # What was printed before stays: a script that goes on from a checkpoint prints the rest.
+        with (folder / "stdout.txt").open("a") as out, (folder / "stderr.txt").open("w") as err:
             try:
                 process = subprocess.Popen(
                     arguments,
-                    stdout=subprocess.PIPE if not self.log else stderr,
-                    stderr=stderr,
+                    stdout=out,
+                    stderr=err,
                     text=True,
                     cwd=self.cwd.format_map(values) or None,
+                    # Losses that wait in a buffer would show a divergence at the end only.
+                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
                 )
             except OSError as error:
                 raise MutransferError(
                     f"cannot run {arguments[0]}: {error.strerror or error}"
                 ) from None
         try:
-            self._report(trial, process, values)
+            self._report(trial, log, process)
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
 
     def _values(self, trial: Trial) -> dict[str, Any]:
         fields = {
@@ -102,38 +112,49 @@ class Command:
         }
         return {**trial.hyperparameters, **trial.size, **fields}
 
-    def _report(
-        self, trial: Trial, process: subprocess.Popen[str], values: Mapping[str, Any]
-    ) -> None:
-        path = Path(self.cwd.format_map(values), self.log.format_map(values)) if self.log else None
-        lines = _written(path, process) if path is not None else iter(process.stdout or ())
-        suffix = "" if path is None else path.suffix
-        is_table = suffix in {".csv", ".tsv"}
-        for entry in _cells(lines, suffix) if is_table else _objects(lines):
-            self._entry(trial, entry)
+    def _report(self, trial: Trial, log: Log, process: subprocess.Popen[str]) -> None:
+        old: list[_Point] | None = self._points(log.old())
+        for entry in log.new(process):
+            if old is not None and (step := self._step(entry)) is not None:
+                # An attempt that was stopped got further than the checkpoint of this one.
+                self._add(trial, [point for point in old if point[0] < step])
+                old = None
+            self._add(trial, self._points([entry]))
         if (code := process.wait()) != 0:
-            text = (trial.folder / "stderr.txt").read_text(errors="replace").strip()
-            last = text.splitlines()[-1] if text else "it wrote nothing to stderr"
-            raise MutransferError(f"the command ended with exit code {code}: {last}")
-        if not trial.reports:
-            where = path or "its standard output"
             raise MutransferError(
-                f"the command logged no step and loss in {where}: write JSON lines such as "
+                f"the command ended with exit code {code}: {_complaint(trial.folder)}"
+            )
+        self._add(trial, old or [])
+        if not trial.reports:
+            raise MutransferError(
+                f"the command logged no step and loss in {log.path}: write JSON lines such as "
                 '{"step": 10, "loss": 2.5}, or a CSV, and name other columns by columns='
             )
 
-    def _entry(self, trial: Trial, entry: Mapping[str, Any]) -> None:
-        step, loss = self._named("step", _STEP, entry), self._named("loss", _LOSS, entry)
-        others = {
-            name: float(entry[column])
-            for name, column in self.columns.items()
-            if name not in {"step", "loss"} and _is_number(entry.get(column))
-        }
-        if step is None or not _is_number(entry[step]):
-            return
-        number = float(entry[loss]) if loss is not None and _is_number(entry[loss]) else None
-        if number is not None or others:
-            trial.report(int(float(entry[step])), number, **others)
+    def _add(self, trial: Trial, points: Iterable[_Point]) -> None:
+        for step, loss, metrics in points:
+            trial.report(step, loss, **metrics)
+
+    def _points(self, entries: Iterable[Entry]) -> list[_Point]:
+        """Return step, loss and metrics of entries in order; of a step twice, the later ones."""
+        points: dict[int, _Point] = {}
+        for entry in entries:
+            step, column = self._step(entry), self._named("loss", _LOSS, entry)
+            loss = float(entry[column]) if column and _is_number(entry[column]) else None
+            metrics = {
+                name: float(entry[column])
+                for name, column in self.columns.items()
+                if name not in {"step", "loss"} and _is_number(entry.get(column))
+            }
+            if step is None or (loss is None and not metrics):
+                continue
+            _, known, others = points.get(step, (step, None, {}))
+            points[step] = step, known if loss is None else loss, {**others, **metrics}
+        return [points[step] for step in sorted(points)]
+
+    def _step(self, entry: Entry) -> int | None:
+        column = self._named("step", _STEP, entry)
+        return int(float(entry[column])) if column and _is_number(entry[column]) else None
 
     def _named(self, name: str, usual: tuple[str, ...], entry: Mapping[str, Any]) -> str | None:
         """Return the column of a name, as it was given or as it is usually called."""
@@ -180,38 +201,21 @@ def command(
     return made
 
 
-def _written(path: Path, process: subprocess.Popen[str]) -> Iterator[str]:
-    """Yield the whole lines of a file while a process writes it."""
-    while not path.exists():
-        if process.poll() is not None and not path.exists():
-            return
-        time.sleep(_POLL)
-    with path.open(errors="replace") as file:
-        rest = ""
-        while True:
-            ended = process.poll() is not None
-            rest += file.read()
-            *lines, rest = rest.split("\n")
-            yield from lines
-            if ended:
-                if rest:
-                    yield rest
-                return
-            time.sleep(_POLL)
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process; a launcher such as torchrun then ends those that it started."""
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _objects(lines: Iterator[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield the JSON objects among lines; a script also prints other things."""
-    for line in lines:
-        if line.lstrip().startswith("{"):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
-
-
-def _cells(lines: Iterator[str], suffix: str) -> Iterator[Mapping[str, Any]]:
-    return csv.DictReader(lines, delimiter="\t" if suffix == ".tsv" else ",")
+def _complaint(folder: Path) -> str:
+    """Return the exception that a script ended with, or the last line of its stderr."""
+    lines = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
+    raised = [match[1] for line in lines if (match := _RAISED.match(line))]
+    return next(iter([*raised[-1:], *lines[-1:]]), "it wrote nothing to stderr")
 
 
 def _is_number(value: Any) -> bool:

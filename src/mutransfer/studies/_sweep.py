@@ -46,8 +46,8 @@ def sweep(
         extend: How many rates to add beyond either end of the grid, where an optimum lies at its
             edge.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
-            second; its result is the `Runs` so far. In a training function of one's own its unit is
-            the run.
+            second; its result is the `Runs` so far. In a training function of one's own it comes
+            after every run, with the time that the runs so far took.
 
     Raises:
         MutransferError: the folder was written with another model under the same name, or cannot
@@ -185,15 +185,9 @@ def _finish_one_by_one(
         store.append(rows)
         if progress is not None:
             elapsed, runs = time.monotonic() - start, _record(models.study, store)
-            progress(
-                Progress(
-                    what=str(run.size),
-                    done=number + 1,
-                    total=len(left),
-                    elapsed=elapsed,
-                    result=runs,
-                )
-            )
+            total = elapsed * len(left) / (number + 1)
+            what = str(run.size)
+            progress(Progress(what=what, done=elapsed, total=total, elapsed=elapsed, result=runs))
 
 
 def _watch(

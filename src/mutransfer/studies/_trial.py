@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import MutransferError, Size
 from ..pytorch import Plan
@@ -74,7 +74,9 @@ class Trial:
         known = {n: self.hyperparameters[n] for n in names if n in self.hyperparameters}
         return self.plan.param_groups(self.model if model is None else model, **known | changes)
 
-    def report(self, step: int, loss: float | None = None, **metrics: float) -> None:
+    def report(
+        self, step: int, loss: float | Tensor | None = None, **metrics: float | Tensor
+    ) -> None:
         """Note the loss, or metrics such as `validation`, of a step; end a hopeless run.
 
         Args:
@@ -86,10 +88,10 @@ class Trial:
             MutransferError: the steps do not ascend, or the first loss is not finite.
             TrialStopped: the run has diverged; let it pass, the sweep goes on with the next run.
         """
-        self.metrics |= {name: float(value) for name, value in metrics.items()}
+        self.metrics |= {name: _number(value) for name, value in metrics.items()}
         if loss is None:
             return
-        loss = float(loss)
+        loss = _number(loss)
         if self.reports and step <= self.reports[-1][0]:
             raise MutransferError(
                 f"step {step} was reported after step {self.reports[-1][0]}: report steps in order"
@@ -112,3 +114,7 @@ class Trial:
         """
         self.stopped = "stopped"
         raise TrialStopped(reason or "stopped by the training function")
+
+
+def _number(value: float | Tensor) -> float:
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)

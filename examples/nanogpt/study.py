@@ -1,0 +1,25 @@
+"""Widths and rates of train.py, which is run as it is.
+
+In this folder, with a text input.txt:
+
+    mutransfer sweep study.py:study --out runs --extend 4
+    mutransfer transfer runs --width 256
+    python train.py input.txt --out large --width 256 --steps 150 --lr RATE
+"""
+
+import mutransfer as mt
+from mutransfer.studies import command
+
+study = mt.Study(
+    None,
+    width=[32, 64],
+    lr=mt.log2(-8, -3),
+    steps=150,
+    seeds=2,
+    train=command(
+        "{python} train.py input.txt --out {folder} --width {width} --lr {lr} --steps {steps} "
+        "--seed {seed}",
+        log="{folder}/log.csv",
+        columns={"validation": "val_loss"},
+    ),
+)
