@@ -175,8 +175,8 @@ class Runs(Result, Drawn):
     def __str__(self) -> str:
         if not self.rows:
             return "no runs yet"
-        diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows)
         failed = sum(row.get("status") == "failed" for row in self.rows)
+        diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows) - failed
         sizes = sorted({self.size_of(row) for row in self.rows})
         numbers = {"run": len(self.rows), "rule": len(self.rules), "size": len(sizes)}
         for name in self.hyperparameters:

@@ -1,0 +1,24 @@
+"""Examples as modules, and the rows that their sweeps write."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mutransfer as mt
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    """Return an example as a module."""
+    path = EXAMPLES / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows_of(runs: mt.Runs, **what: Any) -> list[dict[str, Any]]:
+    """Return the rows with these values."""
+    return [row for row in runs.rows if all(row[name] == value for name, value in what.items())]
