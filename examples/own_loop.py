@@ -85,8 +85,8 @@ study = mt.Study(
 
 
 def train_what_fits(trial):
-    if trial.size.width > 32:
-        raise MemoryError(f"width {trial.size.width} does not fit into this machine")
+    if trial.size["width"] > 32:
+        raise MemoryError(f"width {trial.size["width"]} does not fit into this machine")
     train(trial)
 
 

@@ -12,7 +12,7 @@ def test_a_script_is_read_from_its_csv_and_from_what_it_prints(monkeypatch, tmp_
     example = load("untouched/study.py")
     script = load("untouched/train.py")
     monkeypatch.chdir(EXAMPLES / "untouched")
-    grid = {"width": [16, 32], "lr": [2**-4, 1e6], "seeds": 1, "steps": 30}
+    grid = {"width": [16, 32], "lr": [2**-4, 1e6], "seeds": 1, "steps": 30, "rules": ("default",)}
     for study in (example.from_csv, example.from_json):
         runs = sweep(dataclasses.replace(study, **grid), tmp_path / study.train.log.strip("{}/"))
         assert len(runs.rows) == 4
@@ -28,7 +28,8 @@ def test_a_script_is_read_from_its_csv_and_from_what_it_prints(monkeypatch, tmp_
 def test_two_processes_of_torchrun_train_one_network(monkeypatch, tmp_path):
     example = load("fsdp/study.py")
     monkeypatch.chdir(EXAMPLES / "fsdp")
-    study = dataclasses.replace(example.study, width=[16], lr=2**-6, seeds=1, steps=8)
+    grid = {"width": [16], "lr": 2**-6, "seeds": 1, "steps": 8, "rules": ("default",)}
+    study = dataclasses.replace(example.study, **grid)
     (row,) = sweep(study, tmp_path).rows
     assert row.get("message") is None
     assert (row["status"], row["reported_at"], len(row["curve"])) == ("finished", [1, 8], 8)
