@@ -25,7 +25,7 @@ GRID: dict[str, Any] = {
     "task": DATA,
     "batch": 8,
 }
-RUN = Run(rule="sp", size=Size(width=16, depth=2), lr=0.125, seed=0)
+RUN = Run(rule="sp", size=Size(width=16, depth=2), point={"lr": 0.125}, seed=0)
 
 
 def study(build: Any = mlp, **changes: Any) -> Study:
@@ -137,7 +137,7 @@ def test_ids_differ_by_every_field_of_run_and_study() -> None:
             {"rule": "mup"},
             {"size": Size(width=17, depth=2)},
             {"size": Size(width=16, depth=3)},
-            {"lr": 0.25},
+            {"point": {"lr": 0.25}},
             {"seed": 1},
         )
     ]

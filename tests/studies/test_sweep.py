@@ -50,7 +50,7 @@ def test_rules_scale_rates_and_draws_from_the_base() -> None:
     size = Size(width=16, depth=2)
     rates = {}
     for rule in ("sp", "mup"):
-        (member,) = members(wanted, [Run(rule=rule, size=size, lr=0.5, seed=1)])
+        (member,) = members(wanted, [Run(rule=rule, size=size, point={"lr": 0.5}, seed=1)])
         rates[rule] = {name: row.lr for name, row in member.table.items()}
     assert set(rates["sp"].values()) == {0.5}
     assert {name: rate for name, rate in rates["mup"].items() if rate != 0.5} == {

@@ -32,7 +32,7 @@ STUDIES = {
 VALUES: dict[str, Any] = {
     **{f"study, {name}": study for name, study in STUDIES.items()},
     **{f"recipe, {name}": recipe(study) for name, study in STUDIES.items()},
-    "run": Run(rule="sp", size=Size(width=16, depth=2), lr=0.5, seed=1),
+    "run": Run(rule="sp", size=Size(width=16, depth=2), point={"lr": 0.5}, seed=1),
     "size": Size(width=16, depth=2),
     "task": task("digits"),
 }
@@ -101,7 +101,8 @@ def test_a_pickled_builder_keeps_the_runs_of_the_record() -> None:
 
 
 def test_a_run_is_its_row_of_the_record() -> None:
-    run = Run(rule="sp", size={"width": 16, "depth": 2}, lr=0.5, seed=1)  # type: ignore[arg-type]
+    size: Any = {"width": 16, "depth": 2}
+    run = Run(rule="sp", size=size, point={"lr": 0.5}, seed=1)
     row = {"rule": "sp", "width": 16, "depth": 2, "lr": 0.5, "seed": 1}
     assert run == VALUES["run"] and run.row() == row and [*run.row()] == [*row]
     assert Run.of(row | {"id": "x", "loss": 1.0}) == run

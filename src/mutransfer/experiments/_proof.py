@@ -81,5 +81,5 @@ def proof_seconds(study: Study, size: Size) -> float:
 
 
 def _losses(study: Study, rule: str, size: Size, lr: float, steps: int) -> Float[Tensor, " steps"]:
-    run = Run(rule=rule, size=size, lr=lr, seed=study.seeds[0])
+    run = Run(rule=rule, size=size, point={"lr": lr}, seed=study.seeds[0])
     return train_one_by_one(members(study, [run]), recipe(study, steps))[0]

@@ -33,7 +33,7 @@ def fingerprint(models: Models) -> Fingerprint | None:
     study = models.study
     # A draw is copied for each rule: all of them are made at once, for the sweep to use.
     rules = map(rule_name, study.rules)
-    runs = [Run(rule=rule, size=study.base, lr=_RATE, seed=0) for rule in rules]
+    runs = [Run(rule=rule, size=study.base, point={"lr": _RATE}, seed=0) for rule in rules]
     member, *_ = models.members(runs)
     if not models.draws_alike(runs[0]):
         return None

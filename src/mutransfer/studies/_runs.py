@@ -1,10 +1,10 @@
-"""The runs of a record as its readers want them: losses by rule and size."""
+"""The runs of a record: losses by rule, size and hyperparameter."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from jaxtyping import Float
 
 from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
 from ..statistics import Array
-from ._run import size_of
+from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
 
-_COLUMNS = ("rule", "width", "depth", "lr", "seed", "loss")
+METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
+"""The columns of the metrics that every record can have; others are named as their column."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -24,22 +25,50 @@ class Runs(Result, Drawn):
     """Every finished run of a sweep.
 
     Attributes:
-        header: What the runs share, and what made them.
+        header: What the runs share, and what made them: "axes" of the sizes, swept
+            "hyperparameters" with their "scales", the "centre" of one-at-a-time sweeps.
         rows: One row a run.
+        metric: What is compared: "mean", the training loss over the whole run, which does not
+            saturate in short runs; "final", over its last steps; "validation"; or a metric's name.
     """
 
     header: dict[str, Any]
     rows: list[Row]
+    metric: str = "mean"
 
     @classmethod
-    def read(cls, folder: str | Path) -> Runs:
+    def read(cls, folder: str | Path, metric: str = "mean") -> Runs:
         """Return the record in this folder.
 
         Raises:
-            MutransferError: it holds none, or a damaged one.
+            MutransferError: it holds none, or a damaged one, or lacks the metric.
         """
         store = Store(folder)
-        return cls(header=store.header(), rows=store.rows())
+        return cls(header=store.header(), rows=store.rows()).with_metric(metric)
+
+    def with_metric(self, metric: str) -> Runs:
+        """Return the same runs, compared by another metric.
+
+        Raises:
+            MutransferError: no run has it.
+        """
+        column = METRICS.get(metric, metric)
+        if self.rows and not any(column in row for row in self.rows):
+            names = [name for name, each in METRICS.items() if each in self.rows[0]]
+            raise MutransferError(
+                f"the record has no metric {metric!r}; it has {', '.join([*names, *self._extra])}"
+            )
+        return replace(self, metric=metric)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes of the sizes."""
+        return tuple(self.header.get("axes", AXES))
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The swept hyperparameters."""
+        return tuple(self.header.get("hyperparameters", SWEPT))
 
     @property
     def rules(self) -> list[str]:
@@ -48,79 +77,117 @@ class Runs(Result, Drawn):
 
     def only(self, rule: str) -> Runs:
         """Return the part of the record that belongs to one rule."""
-        return Runs(header=self.header, rows=[row for row in self.rows if row["rule"] == rule])
+        return replace(self, rows=[row for row in self.rows if row["rule"] == rule])
+
+    def size_of(self, row: Row) -> Size:
+        """Return the size of a row."""
+        return size_of(row, self.axes)
+
+    def loss_of(self, row: Row) -> float:
+        """Return the metric of a row; infinite where training diverged or was stopped."""
+        return loss_of(row, self.metric)
 
     def sizes(self, rule: str) -> list[Size]:
         """Return the sizes that a rule was run at, from small to large."""
-        return sorted({size_of(row) for row in self.rows if row["rule"] == rule})
+        return sorted({self.size_of(row) for row in self.rows if row["rule"] == rule})
 
     def seeds(self, rule: str, size: Size) -> frozenset[int]:
         """Return the seeds that a rule was run with at one size."""
         return frozenset(row["seed"] for row in self._rows(rule, size))
 
-    def losses(self, rule: str, size: Size) -> tuple[list[float], Float[Array, "seeds rates"]]:
-        """Return the rates, ascending, and the mean training loss of every seed at each.
+    def losses(
+        self, rule: str, size: Size, over: str = "lr"
+    ) -> tuple[list[Any], Float[Array, "seeds values"]]:
+        """Return the values of one hyperparameter, and the metric of every seed at each.
 
-        The loss is infinite where training diverged, also where a table from elsewhere has NaN.
+        The other hyperparameters stay at the centre of a one-at-a-time sweep, and otherwise at the
+        best combination of this size. The metric is infinite where training diverged, also where a
+        table from elsewhere has NaN. Runs that failed are left out.
+
+        Args:
+            rule: The rule.
+            size: The size.
+            over: The hyperparameter.
+
+        Returns:
+            Its values, ascending where they are numbers, and the losses.
 
         Raises:
-            MutransferError: the record has no runs of this rule and size, or lacks some of a full
-                grid.
+            MutransferError: the record has no runs of this rule and size, did not sweep the
+                hyperparameter, or lacks some runs of a full grid.
         """
-        known = {(row["lr"], row["seed"]): loss_of(row) for row in self._rows(rule, size)}
+        if over not in self.hyperparameters:
+            raise MutransferError(
+                f"the record did not sweep {over!r}: it has {', '.join(self.hyperparameters)}"
+            )
+        known = {
+            (row[over], row["seed"]): self.loss_of(row) for row in self._along(rule, size, over)
+        }
         if not known:
             raise MutransferError(f"the record has no runs of rule {rule!r} at {size}")
-        rates, seeds = sorted({lr for lr, _ in known}), sorted({seed for _, seed in known})
-        if gaps := [(lr, seed) for lr in rates for seed in seeds if (lr, seed) not in known]:
+        values = _ordered({value for value, _ in known})
+        seeds = sorted({seed for _, seed in known})
+        if gaps := [
+            (value, seed) for value in values for seed in seeds if (value, seed) not in known
+        ]:
+            what = "rate" if over == "lr" else over
             raise MutransferError(
-                f"the record lacks seed {gaps[0][1]} at rate {gaps[0][0]:g} of rule {rule!r} at "
-                f"{size}: run the sweep again to finish it"
+                f"the record lacks seed {gaps[0][1]} at {what} {_text(gaps[0][0])} of rule "
+                f"{rule!r} at {size}: run the sweep again to finish it"
             )
-        table = [[known[lr, seed] for lr in rates] for seed in seeds]
-        return rates, np.array(table, dtype=np.float64)
+        table = [[known[value, seed] for value in values] for seed in seeds]
+        return values, np.array(table, dtype=np.float64)
+
+    def best(self, rule: str, size: Size) -> dict[str, Any] | None:
+        """Return the point of lowest mean metric at one size; None where all diverged."""
+        losses: dict[tuple[Any, ...], list[float]] = {}
+        for row in self._rows(rule, size):
+            losses.setdefault(self._point(row), []).append(self.loss_of(row))
+        means = {point: float(np.mean(values)) for point, values in losses.items()}
+        # Of equally good points the first in order, whatever the order of writing.
+        best = min(sorted(means, key=str), key=lambda point: means[point], default=None)
+        if best is None or not math.isfinite(means[best]):
+            return None
+        return dict(zip(self.hyperparameters, best, strict=True))
 
     def best_rate(self, rule: str, size: Size) -> float | None:
         """Return the rate of lowest mean loss at one size; None where all diverged."""
-        losses: dict[float, list[float]] = {}
-        for row in self._rows(rule, size):
-            losses.setdefault(row["lr"], []).append(loss_of(row))
-        means = {lr: float(np.mean(values)) for lr, values in sorted(losses.items())}
-        best = min(means, key=lambda lr: means[lr], default=None)
-        return best if best is not None and math.isfinite(means[best]) else None
+        best = self.best(rule, size)
+        return None if best is None else float(best["lr"])
 
     def best_rates(self) -> dict[Size, dict[str, str]]:
-        """Return the best rate so far as text, such as 2^-6, by size and rule."""
+        """Return the best point so far as text, such as 2^-6, by size and rule."""
         texts: dict[Size, dict[str, str]] = {}
         for rule in self.rules:
             for size in self.sizes(rule):
-                best = self.best_rate(rule, size)
-                text = "diverged" if best is None else f"2^{math.log2(best):g}"
-                texts.setdefault(size, {})[rule] = text
+                best = self.best(rule, size)
+                texts.setdefault(size, {})[rule] = "diverged" if best is None else _point_text(best)
         return texts
 
     def __str__(self) -> str:
         if not self.rows:
             return "no runs yet"
-        diverged = sum(math.isinf(loss_of(row)) for row in self.rows)
-        rates, seeds = ({row[key] for row in self.rows} for key in ("lr", "seed"))
-        sizes = sorted({size_of(row) for row in self.rows})
-        numbers = {
-            "run": len(self.rows),
-            "rule": len(self.rules),
-            "size": len(sizes),
-            "rate": len(rates),
-            "seed": len(seeds),
-        }
+        diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows)
+        failed = sum(row.get("status") == "failed" for row in self.rows)
+        sizes = sorted({self.size_of(row) for row in self.rows})
+        numbers = {"run": len(self.rows), "rule": len(self.rules), "size": len(sizes)}
+        for name in self.hyperparameters:
+            values = {row[name] for row in self.rows if name in row}
+            numbers["rate" if name == "lr" else f"{name} value"] = len(values)
+        numbers["seed"] = len({row["seed"] for row in self.rows})
         runs, *grid = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in numbers.items())
-        head = f"{runs}: {', '.join(grid)}; {diverged} diverged"
-        table = [["best rate", *self.rules]]
-        best = self.best_rates()
+        end = f"{diverged} diverged" + (f", {failed} failed" if failed else "")
+        head = f"{runs}: {', '.join(grid)}; {end}"
+        what = "best rate" if self.hyperparameters == SWEPT else "best"
+        table, best = [[what, *self.rules]], self.best_rates()
         table += [[str(size), *(best[size].get(rule, "") for rule in self.rules)] for size in sizes]
         return "\n".join([head, "", columns(table)])
 
     def to_json(self) -> dict[str, Any]:
         """Return the header and every row, as data."""
-        data: dict[str, Any] = plain({"header": self.header, "rows": self.rows})
+        data: dict[str, Any] = plain(
+            {"header": self.header, "rows": self.rows, "metric": self.metric}
+        )
         return data
 
     @classmethod
@@ -133,18 +200,40 @@ class Runs(Result, Drawn):
         with parsing("a record written by Runs.to_json"):
             fields = parsed(data)
             rows = [dict(row) for row in fields["rows"]]
+            runs = cls(
+                header=dict(fields["header"]), rows=rows, metric=fields.get("metric", "mean")
+            )
             for row in rows:
-                if lost := [key for key in _COLUMNS if key not in row]:
-                    raise KeyError(lost[0])
+                for key in ("rule", *runs.axes, "seed", "loss"):
+                    row[key]
                 number(row["loss"])
-            return cls(header=dict(fields["header"]), rows=rows)
+            return runs
+
+    @property
+    def _extra(self) -> list[str]:
+        """Names of the metrics of these runs beyond those of every record."""
+        return list(self.header.get("metrics", ()))
 
     def _rows(self, rule: str, size: Size) -> list[Row]:
-        return [row for row in self.rows if row["rule"] == rule and size_of(row) == size]
+        return [
+            row
+            for row in self.rows
+            if row["rule"] == rule and self.size_of(row) == size and row.get("status") != "failed"
+        ]
+
+    def _point(self, row: Row) -> tuple[Any, ...]:
+        return tuple(row.get(name) for name in self.hyperparameters)
+
+    def _along(self, rule: str, size: Size, over: str) -> list[Row]:
+        """Return the runs that differ in one hyperparameter alone."""
+        rows = self._rows(rule, size)
+        others = [name for name in self.hyperparameters if name != over]
+        fixed = self.header.get("centre") or self.best(rule, size) or {}
+        return [row for row in rows if all(row.get(n) == fixed.get(n, row.get(n)) for n in others)]
 
 
-def loss_of(row: Row) -> float:
-    """Return the mean training loss of a row; infinite where training diverged.
+def loss_of(row: Row, metric: str = "mean") -> float:
+    """Return a metric of a row; infinite where training diverged or was stopped.
 
     None, NaN and any infinity count as diverged: a comparison with NaN would be false, and the run
     could pass for the best.
@@ -152,5 +241,24 @@ def loss_of(row: Row) -> float:
     >>> loss_of({"loss": 1.5}), loss_of({"loss": math.nan}), loss_of({"loss": "-inf"})
     (1.5, inf, inf)
     """
-    loss = number(row["loss"])
+    if row.get("status") in {"stopped", "failed"}:
+        return math.inf
+    loss = number(row.get(METRICS.get(metric, metric)))
     return loss if math.isfinite(loss) else math.inf
+
+
+def _ordered(values: set[Any]) -> list[Any]:
+    """Return values in order; numbers by size, others by their text."""
+    if all(isinstance(value, int | float) for value in values):
+        return sorted(values)
+    return sorted(values, key=str)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _point_text(point: Mapping[str, Any]) -> str:
+    """Return a point as text: the rate as a power of two, then the others by name."""
+    parts = [f"2^{math.log2(point['lr']):g}"] if "lr" in point else []
+    return ", ".join([*parts, *(f"{n} {_text(v)}" for n, v in point.items() if n != "lr")])

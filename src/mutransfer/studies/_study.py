@@ -142,7 +142,9 @@ class Study:
     def runs(self) -> list[Run]:
         """Return all runs, size by size from small to large, and rule by rule."""
         grid = product(self.sizes(), map(rule_name, self.rules), self.lr, self.seeds)
-        return [Run(rule=rule, size=size, lr=lr, seed=seed) for size, rule, lr, seed in grid]
+        return [
+            Run(rule=rule, size=size, point={"lr": lr}, seed=seed) for size, rule, lr, seed in grid
+        ]
 
     def sizes(self) -> list[Size]:
         """Return all sizes, from small to large."""
