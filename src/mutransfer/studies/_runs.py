@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,9 @@ class Runs(Result, Drawn):
     def best(self, rule: str, size: Size) -> dict[str, Any] | None:
         """Return the point of lowest mean metric at one size; None where all diverged."""
         losses: dict[tuple[Any, ...], list[float]] = {}
+        names = self.hyperparameters
         for row in self._rows(rule, size):
-            losses.setdefault(self._point(row), []).append(self.loss_of(row))
+            losses.setdefault(tuple(map(row.get, names)), []).append(self.loss_of(row))
         means = {point: float(np.mean(values)) for point, values in losses.items()}
         # Of equally good points the first in order, whatever the order of writing.
         best = min(sorted(means, key=str), key=lambda point: means[point], default=None)
@@ -223,7 +225,7 @@ class Runs(Result, Drawn):
             return "no runs yet"
         diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows)
         failed = sum(row.get("status") == "failed" for row in self.rows)
-        sizes = sorted({self.size_of(row) for row in self.rows})
+        sizes = sorted({size for _, size in self._groups})
         numbers = {"run": len(self.rows), "rule": len(self.rules), "size": len(sizes)}
         for name in self.hyperparameters:
             values = {row[name] for row in self.rows if name in row}
@@ -272,16 +274,14 @@ class Runs(Result, Drawn):
     def _groups(self) -> dict[tuple[str, Size], list[Row]]:
         """The rows of each rule and size: a table of a million rows is gone through once."""
         groups: dict[tuple[Any, ...], list[Row]] = {}
+        key = itemgetter("rule", *self.axes)
         for row in self.rows:
-            groups.setdefault((row["rule"], *(row[axis] for axis in self.axes)), []).append(row)
+            groups.setdefault(key(row), []).append(row)
         return {(rule, self.size_of(rows[0])): rows for (rule, *_), rows in groups.items()}
 
     def _rows(self, rule: str, size: Size) -> list[Row]:
         rows = self._groups.get((rule, size), [])
         return [row for row in rows if row.get("status") != "failed"]
-
-    def _point(self, row: Row) -> tuple[Any, ...]:
-        return tuple(row.get(name) for name in self.hyperparameters)
 
     def _along(self, rule: str, size: Size, over: str) -> list[Row]:
         """Return the runs that differ in one hyperparameter alone."""

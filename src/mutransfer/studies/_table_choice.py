@@ -74,6 +74,9 @@ def choose(
         for role in ROLES
         if (column := find(table, role, columns)) and (role in columns or column.name not in used)
     }
+    if "step" not in roles:
+        # Names of runs tell curves apart, and are not needed otherwise.
+        roles.pop("name", None)
     notes = [_sentence(parts | roles)]
     if loss not in columns and (more := others(table, loss, used)):
         notes.append(

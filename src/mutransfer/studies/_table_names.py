@@ -41,6 +41,14 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Names that a column may have, in the order of preference; written as `plain_name` does."""
 
+_LOGARITHMS = {
+    "lr": (
+        *("log_lr", "log2_lr", "lr_log2", "log_learning_rate", "log2_learning_rate"),
+        *("log10_lr", "ln_lr", "log2lr", "loglr"),
+    )
+}
+"""Names of columns that hold logarithms of some base, which the user has to name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -103,12 +111,14 @@ def needed(table: Table, role: str, columns: Mapping[str, str]) -> Column:
         MutransferError: there is none, or as `find`.
     """
     column = find(table, role, columns)
-    if column is None:
-        raise MutransferError(
-            f"{table.title} has no column for {role}: name it with columns={{{role!r}: COLUMN}}; "
-            f"the columns are {_listed(table.names)}"
-        )
-    return column
+    if column is not None:
+        return column
+    logs = [name for name in table.names if plain_name(name) in _LOGARITHMS.get(role, ())]
+    example = f"'log2:{logs[0]}'" if logs else "COLUMN"
+    raise MutransferError(
+        f"{table.title} has no column for {role}: name it with columns={{{role!r}: {example}}}; "
+        f"the columns are {_listed(table.names)}"
+    )
 
 
 def others(table: Table, role: str, used: Iterable[str]) -> list[str]:

@@ -80,7 +80,6 @@ def _from_csv(path: Path) -> Table:
         with _damage(path), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             lines = csv.reader(file, delimiter=delimiter)
             next(lines)
-            rows = []
             try:
                 rows = [pick(row) for row in lines if row]
             except IndexError:
@@ -88,7 +87,7 @@ def _from_csv(path: Path) -> Table:
                     f"{path}, line {lines.line_num} has fewer cells than the {len(names)} columns: "
                     "the file is cut off there, or a cell lacks its quotes"
                 ) from None
-        return list(zip(*rows, strict=True))[:-1] if rows else [() for _ in wanted]
+        return list(zip(*rows, strict=True))[:-1] or [() for _ in wanted]
 
     return Table(title=str(path), names=names, first=2, read=read)
 
