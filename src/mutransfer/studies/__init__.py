@@ -12,3 +12,4 @@ from ._study import log2 as log2
 from ._sweep import estimate as estimate
 from ._sweep import missing as missing
 from ._sweep import sweep as sweep
+from ._table import scale_of as scale_of

@@ -260,9 +260,9 @@ class Runs(Result, Drawn):
                 header=dict(fields["header"]), rows=rows, metric=fields.get("metric", "mean")
             )
             for row in rows:
-                for key in ("rule", *runs.axes, "seed", "loss"):
+                for key in ("rule", *runs.axes, "seed"):
                     row[key]
-                number(row["loss"])
+                number(row[METRICS.get(runs.metric, runs.metric)])
             return runs
 
     @property

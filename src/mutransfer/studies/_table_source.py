@@ -87,7 +87,8 @@ def _from_csv(path: Path) -> Table:
                     f"{path}, line {lines.line_num} has fewer cells than the {len(names)} columns: "
                     "the file is cut off there, or a cell lacks its quotes"
                 ) from None
-        return list(zip(*rows, strict=True))[:-1] or [() for _ in wanted]
+        columns: list[Sequence[Any]] = list(map(tuple, zip(*rows, strict=True)))
+        return columns[:-1] or [() for _ in wanted]
 
     return Table(title=str(path), names=names, first=2, read=read)
 
