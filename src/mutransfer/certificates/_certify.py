@@ -50,7 +50,8 @@ def transfer(runs: Runs, at: Mapping[str, float] | None = None, over: str | None
     if not runs.rules:
         raise MutransferError("the record is empty: run the sweep first")
     check_metric(runs)
-    target = dict(at or {})
+    # Sizes are whole numbers, also those that the command line reads as 1e9.
+    target = {axis: int(size) if float(size).is_integer() else size for axis, size in (at or {}).items()}
     _check_target(runs, target)
     if over is not None:
         if over not in runs.hyperparameters:

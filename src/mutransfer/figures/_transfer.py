@@ -1,4 +1,4 @@
-"""The transfer plot: loss against rate, and the optimum that should not move."""
+"""The transfer plot: loss against a hyperparameter, and the optimum that should not move."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ..certificates import Transfers, transfer
+from ..certificates import Transfer, Transfers, transfer, unit
 from ..core import MutransferError
 from ..statistics import Array
 from ..studies import Runs
@@ -28,7 +28,7 @@ from ._canvas import (
     size_legend,
 )
 from ._draw import draw
-from ._panels import Line, Panel, Section, panels
+from ._panels import Line, Panel, panels, sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +43,9 @@ _MARGIN = 0.06
 _LOG_FROM = 3.0
 """Ratio of the highest loss to the lowest above which their axis is logarithmic."""
 
+_SIDES = 0.05
+"""Share of the range of a linear hyperparameter that stays free at its sides."""
+
 _MOST_TICKS = 8
 _LONGEST_TITLE = 38
 
@@ -56,9 +59,9 @@ _CROSS: dict[str, Any] = {
 
 
 def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
-    """Draw mean training loss against learning rate.
+    """Draw the loss against the learning rate, or another hyperparameter on its scale.
 
-    Every study is a row, every rule a column, every size a line. A dot marks each optimum, a bar
+    Every study and hyperparameter is a row, every rule a column, every size a line. A dot marks each optimum, a bar
     its 95% interval, a dashed line their drift. The strip above a panel has a row for each size,
     with a cross at every rate where seeds diverged, faint where only some did.
 
@@ -94,12 +97,12 @@ def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
 
 @draw.register(Transfers)
 def _(transfers: Transfers) -> Figure:
-    return transfer_figure(panels([Section.of(transfers)]))
+    return transfer_figure(panels(sections(transfers)))
 
 
 @draw.register(Runs)
 def _(runs: Runs) -> Figure:
-    return transfer_figure(panels([Section.of(transfer(runs))]))
+    return transfer_figure(panels(sections(transfer(runs))))
 
 
 def _places(panels: Sequence[Panel], narrow: bool) -> Iterator[tuple[int, int]]:
@@ -115,7 +118,7 @@ class _Frame:
     """The scales that the panels of one section share, so that they can be compared.
 
     Attributes:
-        x: Limits of log2 of the rate.
+        x: Limits of the hyperparameter, on its scale.
         y: Limits of the loss.
         log: True if the axis of the loss is logarithmic.
         strip: True if runs diverged, so that panels have the strip above.
@@ -129,15 +132,19 @@ class _Frame:
 
 def _frames(panels: Sequence[Panel]) -> dict[str, _Frame]:
     """Return the frame of each section."""
-    lines: dict[str, list[Line]] = {}
+    own_panels: dict[str, list[Panel]] = {}
     for panel in panels:
-        lines.setdefault(panel.section, []).extend(panel.lines)
-    return {section: _frame(own_lines) for section, own_lines in lines.items()}
+        own_panels.setdefault(panel.section, []).append(panel)
+    return {
+        section: _frame([line for panel in each for line in panel.lines], each[0].scale)
+        for section, each in own_panels.items()
+    }
 
 
-def _frame(lines: Sequence[Line]) -> _Frame:
+def _frame(lines: Sequence[Line], scale: str) -> _Frame:
     """Return limits that hold the losses, but for those that would flatten the rest."""
-    rates = np.concatenate([line.log2_lr for line in lines])
+    places = np.concatenate([line.places for line in lines])
+    margin_of_x = _SIDES * (float(np.ptp(places)) or 1.0) if scale == "linear" else 0.4
     losses = np.concatenate([line.losses[:, np.isfinite(line.mean)].ravel() for line in lines])
     losses = losses[~np.isnan(losses)]
     low, high = (float(losses.min()), float(losses.max())) if len(losses) else (0.0, 1.0)
@@ -154,7 +161,7 @@ def _frame(lines: Sequence[Line]) -> _Frame:
         margin = _MARGIN * ((high - low) or abs(high) or 1.0)
         y = (low - margin, high + margin)
     return _Frame(
-        x=(float(rates.min()) - 0.4, float(rates.max()) + 0.4),
+        x=(float(places.min()) - margin_of_x, float(places.max()) + margin_of_x),
         y=y,
         log=log,
         strip=any(line.diverged.any() for line in lines),
@@ -165,10 +172,10 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
     axes.set_xlim(frame.x)
     axes.set_yscale("log" if frame.log else "linear")
     axes.set_ylim(frame.y)
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("mean training loss" if first else "")
+    axes.set_xlabel("learning rate" if panel.over == "lr" else panel.over.replace("_", " "))
+    axes.set_ylabel(panel.metric if first else "")
     axes.tick_params(labelleft=first)
-    _rate_ticks(axes, frame)
+    _ticks(axes, panel, frame)
     if frame.log:
         loss_ticks(axes)
     for rank, line in enumerate(panel.lines):
@@ -183,7 +190,7 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
 
 def _draw_line(axes: Axes, line: Line, colour: str, zorder: float) -> None:
     """Draw mean and range over seeds, with dotted lines to diverged neighbours."""
-    mean, rates = line.mean, line.log2_lr
+    mean, rates = line.mean, line.places
     finite = np.isfinite(mean)
     low = np.where(finite, np.nan_to_num(line.losses, nan=np.inf).min(axis=0), np.nan)
     high = np.where(finite, np.nan_to_num(line.losses, nan=-np.inf).max(axis=0), np.nan)
@@ -205,12 +212,13 @@ def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
             continue
         finite = np.isfinite(line.mean)
         losses = np.log(line.mean[finite]) if frame.log else line.mean[finite]
-        height = float(np.interp(best.log2_lr, line.log2_lr[finite], losses))
-        path.append((best.log2_lr, math.exp(height) if frame.log else height))
+        height = float(np.interp(best.position, line.places[finite], losses))
+        path.append((best.position, math.exp(height) if frame.log else height))
         axes.plot([best.low, best.high], [path[-1][1]] * 2, zorder=4, label="_interval", **_BAR)
         style: dict[str, Any] = {"linestyle": "none", "label": "_optimum", "zorder": 5}
         axes.plot(*path[-1], color=_colour(panel, line), **style, **DOT)
-    if path:
+    # Sizes that differ along several axes lie on no line.
+    if path and not panel.crowded:
         axes.plot(*zip(*path, strict=True), zorder=3.5, label="_drift", **DRIFT)
 
 
@@ -234,7 +242,7 @@ def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
         rank, colour = panel.values.index(line.size[panel.axis]), _colour(panel, line)
         some = (line.diverged > 0) & (line.diverged < 1)
         for alpha, chosen in ((0.4, some), (1.0, line.diverged == 1)):
-            rates = line.log2_lr[chosen]
+            rates = line.places[chosen]
             ranks = np.full(len(rates), rank)
             strip.plot(rates, ranks, color=colour, alpha=alpha, label="_diverged", **_CROSS)
     return strip
@@ -248,15 +256,23 @@ def _title(panel: Panel, several: bool) -> str:
 
 
 def _drift(panel: Panel) -> str:
-    if panel.transfer is None:
+    if panel.outcome is None:
         return "drift not known"
-    drift = panel.transfer.drift.get(panel.axis)
-    return "" if drift is None else minus(f"{drift} octaves per doubling of {panel.axis}")
+    if not isinstance(panel.outcome, Transfer):
+        return "the same at every size" if panel.outcome.same else "changes with size"
+    drift = panel.outcome.drift.get(panel.axis)
+    distance = unit(panel.scale)
+    return "" if drift is None else minus(f"{drift} {distance} per doubling of {panel.axis}")
 
 
-def _rate_ticks(axes: Axes, frame: _Frame) -> None:
+def _ticks(axes: Axes, panel: Panel, frame: _Frame) -> None:
+    """Label the hyperparameter: choices by name, a logarithmic scale by powers of two."""
     from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+    if panel.scale == "choice":
+        axes.set_xticks(range(len(panel.choices)), panel.choices)
+    if panel.scale != "log2":
+        return
     step = 1
     while (frame.x[1] - frame.x[0]) / step > _MOST_TICKS:
         step *= 2

@@ -16,13 +16,13 @@ from ..certificates import cells
 from ..core import MutransferError, needs
 from ..figures import Curve, Section, as_svg, curves_figure, panels, save, transfer_figure
 from ._numbers import write_numbers
-from ._words import alt_text, caption, costs, headline, warnings
+from ._words import advice, alt_text, caption, costs, headline, warnings
 
 _FILES = {
     "transfer.png": "the figure",
     "transfer.svg": "the figure, as vectors",
-    "optima.csv": "the best rate of every rule and size",
-    "summary.csv": "drift, regret and predicted rate of every rule",
+    "optima.csv": "the best value of every rule and size",
+    "summary.csv": "drift, regret and predicted value of every rule",
     "runs.csv": "every run",
     "report.json": "all numbers, with every run's loss curve",
 }
@@ -163,6 +163,8 @@ def _section_values(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "costs": costs(section),
+        "advice": advice(section),
+        "notes": section.runs.notes,
         "table": cells(transfers) if transfers else None,
         "warnings": warnings(section),
         "runs": len(section.runs.rows),
