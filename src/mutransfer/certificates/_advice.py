@@ -48,4 +48,7 @@ def _pairs(values: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.2g}" if isinstance(value, int | float) else repr(value)
+    if not isinstance(value, int | float):
+        return repr(value)
+    # Two digits tell rates apart; of a number just below 1, such as beta2, a third counts.
+    return f"{value:.{3 if 0.5 < value < 1 else 2}g}"

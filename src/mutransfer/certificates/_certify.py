@@ -27,8 +27,10 @@ _NAMED = 3
 """Most sizes that a warning names with their reasons."""
 
 
-def transfer(runs: Runs, at: Mapping[str, float] | None = None, over: str | None = None) -> Transfers:
-    """Return the transfer of every rule of a record, with the best values at a target size.
+def transfer(
+    runs: Runs, at: Mapping[str, float] | None = None, over: str | None = None
+) -> Transfers:
+    """Return the transfer of every rule, with the values to use at a target size.
 
     Where the record does not show a transfer, the rule has a refusal in its place. Reasons are an
     optimum at the edge of the grid, axes that only vary together, or an axis of the target along
@@ -51,7 +53,9 @@ def transfer(runs: Runs, at: Mapping[str, float] | None = None, over: str | None
         raise MutransferError("the record is empty: run the sweep first")
     check_metric(runs)
     # Sizes are whole numbers, also those that the command line reads as 1e9.
-    target = {axis: int(size) if float(size).is_integer() else size for axis, size in (at or {}).items()}
+    target = {
+        axis: int(size) if float(size).is_integer() else size for axis, size in (at or {}).items()
+    }
     _check_target(runs, target)
     if over is not None:
         if over not in runs.hyperparameters:
@@ -203,7 +207,7 @@ def _certified(record: _Record, target: Mapping[str, Any]) -> Transfer:
 
 
 def _optima(record: _Record) -> _Found:
-    """Return the optima of all sizes; of a table from elsewhere, of those that have one."""
+    """Return the optima of all sizes, or of those that have one in a foreign table."""
     grids: list[Grid] = []
     failures: dict[Size, MutransferError] = {}
     for size in record.runs.sizes(record.rule):
@@ -251,7 +255,7 @@ def _optimum(record: _Record, cells: Grid, stream: int) -> tuple[Optimum, Float[
 def _leave_out(
     record: _Record, failures: dict[Size, MutransferError], size: Size, error: MutransferError
 ) -> None:
-    """Note why a size has no optimum; raise where the record can be completed by its owner."""
+    """Note why a size has no optimum; raise where the sweep can be run again."""
     if not record.is_foreign:
         raise error
     failures[size] = error

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
+from jaxtyping import Float
 
 from ..core import FrozenDict, MutransferError, Result, Size, number, parsed, parsing, plain
-from ..statistics import infinite, resamples
+from ..statistics import Array, infinite, resamples
 from ..studies import Runs
 from ._advice import advice
 from ._grids import grid
@@ -23,17 +24,13 @@ class Best:
         size: The size.
         choice: The choice of lowest mean loss.
         loss: Its mean loss.
-        second: The next best choice.
-        margin: Loss of the second less that of the first.
-        sure: Share of bootstrap samples over seeds that have the same first; one seed says 1.
+        tied: Every choice that is not worse than the best beyond the noise of the seeds.
     """
 
     size: Size
     choice: str
     loss: float
-    second: str
-    margin: float
-    sure: float
+    tied: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -61,13 +58,17 @@ class Choice(Result):
 
     @property
     def same(self) -> bool:
-        """True if every size has the same best choice."""
-        return len({best.choice for best in self.best}) == 1
+        """True if one choice is the best, or as good as the best, at every size."""
+        return bool(self._everywhere)
 
     @property
     def value(self) -> str:
-        """The best choice at the largest size."""
-        return self.best[-1].choice
+        """The choice for every size if there is one, otherwise that of the largest size."""
+        largest = self.best[-1].choice
+        if not self._everywhere or largest in self._everywhere:
+            return largest
+        wins = [best.choice for best in self.best]
+        return max(sorted(self._everywhere), key=wins.count)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -76,17 +77,24 @@ class Choice(Result):
 
     @property
     def advice(self) -> str:
-        """What to do at the target."""
+        """The thing to do at the target."""
         return advice(self.target, self.hyperparameters)
 
     def __str__(self) -> str:
         if self.same:
             where = "at every size" if len(self.best) > 1 else f"at {self.best[0].size}"
-            head = f"{self.rule}: {self.over} {self.value} is best {where}"
+            wins = all(best.choice == self.value for best in self.best)
+            good = "is best" if wins else "is best, or as good within the seeds' noise,"
+            head = f"{self.rule}: {self.over} {self.value} {good} {where}"
         else:
             each = "; ".join(f"{best.choice} at {best.size}" for best in self.best)
             head = f"{self.rule}: the best {self.over} changes with size: {each}"
         return "\n".join([head, *(f"  warning: {warning}" for warning in self.warnings)])
+
+    @property
+    def _everywhere(self) -> set[str]:
+        """The choices that are the best, or as good, at every size."""
+        return set.intersection(*(set(best.tied) for best in self.best))
 
     def to_json(self) -> dict[str, Any]:
         """Return the choice as plain data."""
@@ -131,25 +139,30 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
         mean = losses.mean(0)
         if not np.isfinite(mean).any():
             raise MutransferError(f"rule {rule!r} at {size}: every {over} diverged")
-        first, second, *_ = np.argsort(mean, kind="stable")
-        samples = losses[resamples(len(losses))].mean(1)
+        first = int(np.argmin(mean))
         found.append(
             Best(
                 size=size,
                 choice=str(cells.values[first]),
                 loss=float(mean[first]),
-                second=str(cells.values[second]),
-                margin=float(mean[second] - mean[first]),
-                sure=float((samples.argmin(1) == first).mean()),
+                tied=tuple(str(cells.values[i]) for i in _tied(losses, first)),
             )
         )
-    if unsure := [best for best in found if best.sure < 0.95]:
-        sizes = "; ".join(str(best.size) for best in unsure)
-        warnings.append(f"the seeds disagree on the best {over} at {sizes}")
+    if len(cells.seeds) == 1:
+        warnings.append("one seed cannot show whether a difference is more than noise")
     aim = found[-1].size.grown(**target)
     return Choice(
         rule=rule, over=over, best=tuple(found), target=aim, others={}, warnings=tuple(warnings)
     )
+
+
+def _tied(losses: Float[Array, "seeds choices"], first: int) -> list[int]:
+    """Return the choices whose loss is not above the best one's, by a paired bootstrap."""
+    with np.errstate(invalid="ignore"):
+        worse = losses - losses[:, [first]]
+    means = worse[resamples(len(losses))].mean(1)
+    lowest = np.sort(means, axis=0)[round(0.025 * (len(means) - 1))]
+    return [i for i in range(losses.shape[1]) if i == first or lowest[i] <= 0]
 
 
 def _best(data: Mapping[str, Any]) -> Best:
@@ -157,7 +170,5 @@ def _best(data: Mapping[str, Any]) -> Best:
         size=Size(data["size"]),
         choice=data["choice"],
         loss=number(data["loss"]),
-        second=data["second"],
-        margin=number(data["margin"]),
-        sure=number(data["sure"]),
+        tied=tuple(data["tied"]),
     )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ..core import Estimate, MutransferError, Size
 from ..statistics import Array
-from ._scales import unit
+from ._scales import distance_text, unit
 
 LARGEST_DRIFT = 0.25
 """Octaves per doubling up to which a significant drift gives no warning."""
@@ -65,25 +65,25 @@ def axis_warnings(
     for (axis, slope), far in zip(drift.items(), doublings, strict=True):
         if (slope.low > 0 or slope.high < 0) and abs(slope.value) > LARGEST_DRIFT * step:
             warnings.append(
-                f"the optimum drifts {slope} {unit(scale)} per doubling of {axis}: "
+                f"the optimum drifts {distance_text(slope, scale)} {unit(scale)} per doubling of {axis}: "
                 "it does not transfer"
             )
         span = max(size[axis] for size in sizes) / min(size[axis] for size in sizes)
         if span < SMALLEST_SPAN:
             warnings.append(
-                f"the sweep spans a factor {span:g} in {axis}, too little to see a drift; "
+                f"the sweep spans a factor {span:.4g} in {axis}, too little to see a drift; "
                 f"use {SMALLEST_SPAN} or more"
             )
         if far > math.log2(span):
             warnings.append(
-                f"the target is {2**far:g} times the largest {axis}, "
-                f"farther than the sweep spans ({span:g} times)"
+                f"the target is {2**far:.4g} times the largest {axis}, "
+                f"farther than the sweep spans ({span:.4g} times)"
             )
     return warnings
 
 
 def cost_warnings(total: float, cost: Estimate, scale: str, step: float) -> list[str]:
-    """Return a warning if the smallest size's optimum fails or is far off at the largest."""
+    """Return a warning if the smallest size's optimum fails at the largest."""
     if math.isinf(cost.value):
         return ["the smallest size's optimum diverges, or was not run, at the largest size"]
     if abs(total) > LARGEST_MOVE * step:

@@ -49,7 +49,9 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
     means = np.where(missing, 0.0, losses).sum(0) / np.maximum(counts, 1)
     if whole.any() and means[whole].min() <= means.min():
         kept = [value for value, is_whole in zip(values, whole, strict=True) if is_whole]
-        lost = ", ".join(_text(v) for v, is_whole in zip(values, whole, strict=True) if not is_whole)
+        lost = ", ".join(
+            _text(v) for v, is_whole in zip(values, whole, strict=True) if not is_whole
+        )
         return Grid(
             size=size,
             values=kept,

@@ -37,7 +37,7 @@ def metric_reason(runs: Runs) -> str:
 
 
 def check_metric(runs: Runs) -> None:
-    """Raise where the metric is one that grows with quality: the best value would be the worst.
+    """Raise if the metric is better where it is higher.
 
     Raises:
         MutransferError: the metric is an accuracy or the like.

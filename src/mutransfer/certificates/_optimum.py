@@ -136,7 +136,7 @@ def optimum(
 
 
 def spread(values: Sequence[float], seeds: int, scale: str) -> float:
-    """Return the standard deviation by which the samples of one or two seeds are widened.
+    """Return the standard deviation that widens samples of one or two seeds.
 
     It is 0.2 octaves, or a quarter of the grid's step if that is more, and shrinks with the root of
     the seeds. From three seeds on it is zero.

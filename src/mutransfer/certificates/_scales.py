@@ -77,6 +77,13 @@ def cell_text(value: float, low: float, high: float, scale: str) -> str:
     return f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
+def distance_text(estimate: Estimate, scale: str) -> str:
+    """Return a distance on the scale with its interval, as text."""
+    if scale == "log2":
+        return str(estimate)
+    return f"{estimate.value:+.2g} [{estimate.low:+.2g}, {estimate.high:+.2g}]"
+
+
 def unit(scale: str) -> str:
     """Return the unit of a distance on the scale."""
     return "octaves" if scale == "log2" else "units"

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..core import varying
 from ._optimum import Optimum
-from ._scales import cell_text
+from ._scales import cell_text, distance_text
 from ._transfer import Transfer
 
 _WIDEST = 220
@@ -111,10 +111,11 @@ def _summary(transfers: Sequence[Transfer], axes: Sequence[str]) -> list[tuple[s
         return []
     rows: list[tuple[str, ...]] = []
     for axis in axes:
-        drifts = [transfer.drift.get(axis) for transfer in transfers]
-        texts = ("" if drift is None else str(drift) for drift in drifts)
+        drifts = [(transfer.drift.get(axis), transfer.scale) for transfer in transfers]
+        texts = ("" if drift is None else distance_text(drift, scale) for drift, scale in drifts)
         rows.append((f"drift per doubling of {axis}", *texts))
-    rows.append(("drift in all", *(f"{transfer.total:+.2f}" for transfer in transfers)))
+    digits = ".2f" if transfers[0].scale == "log2" else ".2g"
+    rows.append(("drift in all", *(f"{transfer.total:+{digits}}" for transfer in transfers)))
     rows.append(("regret at the largest size", *map(regret_text, transfers)))
     extrapolated = [t for t in transfers if t.target != t.optima[-1].size]
     for target in dict.fromkeys(transfer.target for transfer in extrapolated):

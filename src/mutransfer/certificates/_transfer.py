@@ -77,7 +77,7 @@ class Transfer(Result):
 
     @property
     def advice(self) -> str:
-        """What to do at the target, such as the call of `plan.param_groups`."""
+        """The thing to do at the target, such as the call of `plan.param_groups`."""
         return advice(self.target, self.hyperparameters)
 
     @property
@@ -97,7 +97,7 @@ class Transfer(Result):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the transfer as plain data, values as decimals too; an infinite regret is "inf"."""
+        """Return the transfer as plain data; an infinite regret is "inf"."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         names = ("value", "hyperparameters", "advice")
         data: dict[str, Any] = plain(own | {name: getattr(self, name) for name in names})

@@ -106,7 +106,7 @@ class Transfers(Result, Drawn):
         return "\n\n".join([own, *map(str, self.others)])
 
     def save(self, out: str | Path) -> Path:
-        """Write text, JSON, CSV of the best values, and figure into a folder, and return it.
+        """Write text, JSON, CSV and figure into a folder, and return it.
 
         Args:
             out: The folder; it is made if it is missing.

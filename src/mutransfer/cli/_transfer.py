@@ -30,7 +30,7 @@ def transfer(
 
     Try: mutransfer transfer runs/gpt --at width=8192 depth=64 --json
 
-    Try: mutransfer transfer sweep.csv --columns lr=learning_rate --axes params,tokens --at params=1e9
+    Try: mutransfer transfer sweep.csv --columns loss=val_loss --axes params,tokens --at params=1e9
 
     Args:
         runs: Folder of the record that a sweep wrote, or a table.

@@ -1,4 +1,4 @@
-"""The panels of a transfer figure: losses by hyperparameter, for every rule and size."""
+"""The panels of a transfer figure, one for every rule and hyperparameter."""
 
 from __future__ import annotations
 
@@ -230,7 +230,9 @@ def _line(
     return Line(size=size, places=positions(values, kind), losses=losses, optimum=best)
 
 
-def _chosen(outcome: Transfer | Choice | None, size: Size, choices: Sequence[str]) -> Optimum | None:
+def _chosen(
+    outcome: Transfer | Choice | None, size: Size, choices: Sequence[str]
+) -> Optimum | None:
     """Return the best choice as a place among the choices."""
     if not isinstance(outcome, Choice):
         return None

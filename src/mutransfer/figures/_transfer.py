@@ -1,17 +1,17 @@
-"""The transfer plot: loss against a hyperparameter, and the optimum that should not move."""
+"""The transfer plot: loss against a hyperparameter, and how far its optimum moves."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ..certificates import Transfer, Transfers, transfer, unit
+from ..certificates import Transfer, Transfers, distance_text, transfer, unit
 from ..core import MutransferError
 from ..statistics import Array
 from ..studies import Runs
@@ -46,8 +46,16 @@ _LOG_FROM = 3.0
 _SIDES = 0.05
 """Share of the range of a linear hyperparameter that stays free at its sides."""
 
-_MOST_TICKS = 8
+_MOST_TICKS, _FEWER_TICKS = 8, 5
 _LONGEST_TITLE = 38
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "log2": {"marker": "o", "markersize": 2.2},
+    "linear": {"marker": "o", "markersize": 2.2},
+    "choice": {"marker": "o", "markersize": 3.5, "linewidth": 0.5},
+    "crowded": {"marker": "", "linewidth": 0.5, "alpha": 0.6},
+}
+"""Lines by scale; between choices they only show what belongs together."""
 
 _BAR: dict[str, Any] = {"color": ACCENT, "linewidth": 2.2, "solid_capstyle": "butt"}
 _CROSS: dict[str, Any] = {
@@ -61,9 +69,9 @@ _CROSS: dict[str, Any] = {
 def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
     """Draw the loss against the learning rate, or another hyperparameter on its scale.
 
-    Every study and hyperparameter is a row, every rule a column, every size a line. A dot marks each optimum, a bar
-    its 95% interval, a dashed line their drift. The strip above a panel has a row for each size,
-    with a cross at every rate where seeds diverged, faint where only some did.
+    Every study and hyperparameter is a row, every rule a column, every size a line. A dot marks
+    each optimum, a bar its 95% interval, a dashed line their drift. The strip above a panel has a
+    row for each size, with a cross at every value where seeds diverged, faint where only some did.
 
     Args:
         panels: Panels, as `mutransfer.figures.panels` returns them.
@@ -136,12 +144,14 @@ def _frames(panels: Sequence[Panel]) -> dict[str, _Frame]:
     for panel in panels:
         own_panels.setdefault(panel.section, []).append(panel)
     return {
-        section: _frame([line for panel in each for line in panel.lines], each[0].scale)
+        section: _frame(
+            [line for panel in each for line in panel.lines], each[0].scale, each[0].crowded
+        )
         for section, each in own_panels.items()
     }
 
 
-def _frame(lines: Sequence[Line], scale: str) -> _Frame:
+def _frame(lines: Sequence[Line], scale: str, crowded: bool) -> _Frame:
     """Return limits that hold the losses, but for those that would flatten the rest."""
     places = np.concatenate([line.places for line in lines])
     margin_of_x = _SIDES * (float(np.ptp(places)) or 1.0) if scale == "linear" else 0.4
@@ -152,7 +162,9 @@ def _frame(lines: Sequence[Line], scale: str) -> _Frame:
     if low > 0:
         # Training at the lowest rates hardly starts, so that their loss is about that of no
         # training: what lies far above it is on the way to divergence.
-        high = min(high, max(10 * low, 2 * float(np.concatenate(starts).max())))
+        start = float(np.concatenate(starts).max())
+        # Of many sizes in one panel only the valleys can be told apart.
+        high = min(high, 1.02 * start if crowded else max(10 * low, 2 * start))
     log = low > 0 and high > _LOG_FROM * low
     if log:
         margin = (high / low) ** _MARGIN
@@ -179,7 +191,8 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
     if frame.log:
         loss_ticks(axes)
     for rank, line in enumerate(panel.lines):
-        _draw_line(axes, line, _colour(panel, line), zorder=2 + rank / 100)
+        style = _STYLES["crowded" if panel.crowded else panel.scale]
+        _draw_line(axes, line, _colour(panel, line), style, zorder=2 + rank / 1000)
     _draw_optima(axes, panel, frame)
     top = _draw_diverged(axes, panel, first) if frame.strip else axes
     top.set_title(_drift(panel), loc="left", fontsize=7.5, color=FAINT, pad=4)
@@ -188,20 +201,21 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
     top.annotate(title, (0, 1), (0, 15), **font, **style)
 
 
-def _draw_line(axes: Axes, line: Line, colour: str, zorder: float) -> None:
+def _draw_line(
+    axes: Axes, line: Line, colour: str, style: Mapping[str, Any], zorder: float
+) -> None:
     """Draw mean and range over seeds, with dotted lines to diverged neighbours."""
-    mean, rates = line.mean, line.places
+    mean, places = line.mean, line.places
     finite = np.isfinite(mean)
     low = np.where(finite, np.nan_to_num(line.losses, nan=np.inf).min(axis=0), np.nan)
     high = np.where(finite, np.nan_to_num(line.losses, nan=-np.inf).max(axis=0), np.nan)
-    axes.fill_between(rates, low, high, color=colour, alpha=0.18, linewidth=0, zorder=zorder - 1)
+    axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0, zorder=zorder - 1)
     shown = np.where(finite, mean, np.nan)
-    dots: dict[str, Any] = {"marker": "o", "markersize": 2.2}
-    axes.plot(rates, shown, color=colour, zorder=zorder, label=str(line.size), **dots)
+    axes.plot(places, shown, color=colour, zorder=zorder, label=str(line.size), **style)
     dotted: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (1, 1.5)), "label": "_out"}
     for here, there in _ways_out(mean):
         ends = [mean[here], axes.get_ylim()[1]]
-        axes.plot(rates[[here, there]], ends, color=colour, zorder=zorder - 0.5, **dotted)
+        axes.plot(places[[here, there]], ends, color=colour, zorder=zorder - 0.5, **dotted)
 
 
 def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
@@ -214,16 +228,23 @@ def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
         losses = np.log(line.mean[finite]) if frame.log else line.mean[finite]
         height = float(np.interp(best.position, line.places[finite], losses))
         path.append((best.position, math.exp(height) if frame.log else height))
-        axes.plot([best.low, best.high], [path[-1][1]] * 2, zorder=4, label="_interval", **_BAR)
-        style: dict[str, Any] = {"linestyle": "none", "label": "_optimum", "zorder": 5}
-        axes.plot(*path[-1], color=_colour(panel, line), **style, **DOT)
-    # Sizes that differ along several axes lie on no line.
-    if path and not panel.crowded:
+        style: dict[str, Any] = {"linestyle": "none", "label": "_optimum", "zorder": 5, **DOT}
+        if panel.crowded:
+            style["markersize"] = 3.5
+        else:
+            axes.plot([best.low, best.high], [path[-1][1]] * 2, zorder=4, label="_interval", **_BAR)
+        axes.plot(*path[-1], color=_colour(panel, line), **style)
+    if path and _is_path(panel):
         axes.plot(*zip(*path, strict=True), zorder=3.5, label="_drift", **DRIFT)
 
 
-def _ways_out(mean: Float[Array, " rates"]) -> list[tuple[int, int]]:
-    """Return pairs of neighbouring rates: the first has a loss, the second diverged."""
+def _is_path(panel: Panel) -> bool:
+    """Return True if the optima lie on a line: not those of choices, or of several axes."""
+    return not panel.crowded and panel.scale != "choice"
+
+
+def _ways_out(mean: Float[Array, " values"]) -> list[tuple[int, int]]:
+    """Return pairs of neighbouring values: the first has a loss, the second diverged."""
     pairs = [(i, j) for i in range(len(mean)) for j in (i - 1, i + 1) if 0 <= j < len(mean)]
     return [(i, j) for i, j in pairs if np.isfinite(mean[i]) and np.isinf(mean[j])]
 
@@ -242,9 +263,9 @@ def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
         rank, colour = panel.values.index(line.size[panel.axis]), _colour(panel, line)
         some = (line.diverged > 0) & (line.diverged < 1)
         for alpha, chosen in ((0.4, some), (1.0, line.diverged == 1)):
-            rates = line.places[chosen]
-            ranks = np.full(len(rates), rank)
-            strip.plot(rates, ranks, color=colour, alpha=alpha, label="_diverged", **_CROSS)
+            places = line.places[chosen]
+            ranks = np.full(len(places), rank)
+            strip.plot(places, ranks, color=colour, alpha=alpha, label="_diverged", **_CROSS)
     return strip
 
 
@@ -260,17 +281,24 @@ def _drift(panel: Panel) -> str:
         return "drift not known"
     if not isinstance(panel.outcome, Transfer):
         return "the same at every size" if panel.outcome.same else "changes with size"
-    drift = panel.outcome.drift.get(panel.axis)
-    distance = unit(panel.scale)
-    return "" if drift is None else minus(f"{drift} {distance} per doubling of {panel.axis}")
+    drift, distance = panel.outcome.drift, unit(panel.scale)
+    if panel.crowded:
+        parts = (f"{distance_text(each, panel.scale)} of {axis}" for axis, each in drift.items())
+        return minus("\n".join([f"{distance} per doubling:", *parts]))
+    if panel.axis not in drift:
+        return ""
+    moved = distance_text(drift[panel.axis], panel.scale)
+    return minus(f"{moved} {distance} per doubling of {panel.axis}")
 
 
 def _ticks(axes: Axes, panel: Panel, frame: _Frame) -> None:
     """Label the hyperparameter: choices by name, a logarithmic scale by powers of two."""
-    from matplotlib.ticker import FuncFormatter, MultipleLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
     if panel.scale == "choice":
         axes.set_xticks(range(len(panel.choices)), panel.choices)
+    if panel.scale == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(_FEWER_TICKS))
     if panel.scale != "log2":
         return
     step = 1
@@ -302,10 +330,14 @@ def _key(figure: Figure, panels: Sequence[Panel], columns: int) -> None:
 
     lines = [line for panel in panels for line in panel.lines]
     key: list[Any] = []
-    if any(line.optimum for line in lines):
+    marked = [panel for panel in panels if any(line.optimum for line in panel.lines)]
+    if paths := [panel for panel in marked if _is_path(panel)]:
         mark = {**_BAR, **DOT, "markerfacecolor": FAINT}
         key.append(Line2D([], [], label="optimum, 95% interval", **mark))
         key.append(Line2D([], [], label="its drift", **DRIFT))
+    if marked and not paths:
+        mark = {**DOT, "markerfacecolor": FAINT, "linestyle": "none"}
+        key.append(Line2D([], [], label="optimum", **mark))
     if any(len(line.losses) > 1 for line in lines):
         key.append(Patch(color=FAINT, alpha=0.25, linewidth=0, label="range over seeds"))
     if any(line.diverged.any() for line in lines):

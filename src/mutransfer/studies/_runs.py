@@ -60,7 +60,7 @@ class Runs(Result, Drawn):
         rule: str | None = None,
         metric: str = "mean",
     ) -> Runs:
-        """Return the runs of anybody's table: a row a run, with size, learning rate and loss.
+        """Return the runs of anybody's table, which has a row a run.
 
         Columns are recognised by their names, also with the prefixes of trackers, where they are
         not named; `notes` says which is what. An empty or infinite loss is a run that diverged.

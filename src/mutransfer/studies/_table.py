@@ -246,7 +246,9 @@ class _Reading:
         count = len(rows)
         if (step := self.choice.roles.get("step")) and len({keys[row] for row in rows}) < count:
             names = self._column("name")
-            curves: Sequence[Hashable] = keys if names is None else list(zip(keys, names))
+            curves: Sequence[Hashable] = (
+                keys if names is None else list(zip(keys, names, strict=True))
+            )
             steps = numbers(self.table, step, self.cells[step.name])
             rows = last_steps(curves, steps, losses, rows)
             self.notes.append(
@@ -276,7 +278,7 @@ class _Reading:
 
 
 def scale_of(values: Iterable[Any]) -> str:
-    """Return the scale of a hyperparameter: "log2", "linear", or "choice" where it is text.
+    """Return the scale of a hyperparameter; of text it is "choice".
 
     >>> scale_of([0.01, 0.1]), scale_of([0.9, 0.95]), scale_of(["cosine", "linear"])
     ('log2', 'linear', 'choice')

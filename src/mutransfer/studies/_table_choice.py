@@ -1,4 +1,4 @@
-"""The columns of a foreign table that are read, and remarks on how they were chosen."""
+"""The columns of a foreign table that are read, and how they were chosen."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ def choose(
     )
 
 
-def _axes(
-    table: Table, columns: Mapping[str, str], axes: Sequence[str] | None
-) -> tuple[str, ...]:
+def _axes(table: Table, columns: Mapping[str, str], axes: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(axes, str) or (axes is not None and not axes):
         raise MutransferError(
             'axes is a list of the columns that are the size of a run, such as axes=["width"]'

@@ -67,7 +67,7 @@ class Column:
 
 
 def plain_name(name: str) -> str:
-    """Return a column's name without prefix of a tracker, in small letters and underscores.
+    """Return a column's name without a tracker's prefix, in small letters.
 
     >>> plain_name("config/Learning Rate"), plain_name("params.lr")
     ('learning_rate', 'lr')

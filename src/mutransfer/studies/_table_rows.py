@@ -1,4 +1,4 @@
-"""Rows of a foreign table that are one run: merged where they agree, refused where not."""
+"""Rows of a foreign table that are one run: merged where they agree."""
 
 from __future__ import annotations
 

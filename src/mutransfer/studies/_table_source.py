@@ -1,4 +1,4 @@
-"""Tables of every kind as named columns: CSV, TSV, JSON lines, parquet, data frames."""
+"""Tables as named columns: CSV, TSV, JSON lines, parquet, data frames."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _from_frame(frame: Any) -> Table:
 
 
 def _unpacked(table: Table) -> Table:
-    """Return the table with columns in place of dictionaries, of which it may have a column."""
+    """Return the table with columns in place of dictionaries."""
     packed = [name for name in table.names if name.lower() in _PACKED]
     if not packed:
         return table
@@ -184,7 +184,7 @@ def _is_packed(cell: Any) -> bool:
 
 
 def _dictionary(cell: Any) -> Mapping[str, Any]:
-    """Return a dictionary, also from its text in JSON or Python; empty where it is neither."""
+    """Return a dictionary, also from its text in JSON or Python."""
     if isinstance(cell, Mapping):
         return cell
     for parse in (json.loads, ast.literal_eval):
