@@ -157,7 +157,7 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
 
 
 def _tied(losses: Float[Array, "seeds choices"], first: int) -> list[int]:
-    """Return the choices whose loss is not above the best one's, by a paired bootstrap."""
+    """Return the choices that a paired bootstrap does not tell from the best."""
     with np.errstate(invalid="ignore"):
         worse = losses - losses[:, [first]]
     means = worse[resamples(len(losses))].mean(1)

@@ -64,9 +64,9 @@ def axis_warnings(
     warnings = []
     for (axis, slope), far in zip(drift.items(), doublings, strict=True):
         if (slope.low > 0 or slope.high < 0) and abs(slope.value) > LARGEST_DRIFT * step:
+            moved = f"{distance_text(slope, scale)} {unit(scale)}"
             warnings.append(
-                f"the optimum drifts {distance_text(slope, scale)} {unit(scale)} per doubling of {axis}: "
-                "it does not transfer"
+                f"the optimum drifts {moved} per doubling of {axis}: it does not transfer"
             )
         span = max(size[axis] for size in sizes) / min(size[axis] for size in sizes)
         if span < SMALLEST_SPAN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING
 
 from ..core import MutransferError
@@ -62,6 +63,25 @@ def read_target(texts: Sequence[str]) -> dict[str, float]:
         raise MutransferError(
             f"--at {' '.join(texts)} has a size that is no number: write it as width=8192"
         ) from None
+
+
+def written(
+    path: Path,
+    columns: Sequence[str],
+    axes: str | None,
+    swept: str | None,
+    at: Sequence[str],
+    metric: str,
+) -> str:
+    """Return these arguments as a shell takes them."""
+    lists = {"--columns": columns, "--at": at}
+    texts = {"--axes": axes, "--hyperparameters": swept}
+    words = [str(path)]
+    for flag, values in lists.items():
+        words += [flag, *values] if values else []
+    for flag, text in texts.items():
+        words += [flag, text] if text else []
+    return join([*words, *(["--metric", metric] if metric != "mean" else [])])
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -42,5 +42,7 @@ def report(
     record = read_runs(runs, columns, axes, hyperparameters, metric)
     transfers = transfer(record, read_target(at))
     folder = out or (runs if runs.is_dir() else runs.with_suffix(""))
-    page = write_report(folder, sections(transfers), about=about())
+    rate = transfers.over == "lr" and not transfers.others
+    title = "Learning-rate transfer" if rate else "Hyperparameter transfer"
+    page = write_report(folder, sections(transfers), title=title, about=about())
     print(f"{page.headline}\nThe report is {page.path}")

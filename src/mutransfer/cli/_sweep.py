@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from tyro.conf import Positional
 
@@ -33,6 +34,6 @@ def sweep(study: Positional[str], out: Path, extend: int = 0) -> None:
     console.print(best_table(runs))
     console.print(
         f"{len(runs.rows)} runs are in {out}; "
-        f"next: mutransfer transfer {out}, mutransfer report {out}",
+        f"next: mutransfer transfer {quote(str(out))}, mutransfer report {quote(str(out))}",
         soft_wrap=True,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from ..core import text
-from ._record import read_runs, read_target
+from ._record import read_runs, read_target, written
 from ._show import Terminal
 
 
@@ -46,8 +46,9 @@ def transfer(
     from ..report import Section, transfer_table
 
     target = read_target(at)
-    swept = hyperparameters or over
-    record = read_runs(runs, columns, axes, swept if not runs.is_dir() else hyperparameters, metric)
+    # A table's hyperparameters are those that are asked for; a record knows its own.
+    swept = hyperparameters if runs.is_dir() else hyperparameters or over
+    record = read_runs(runs, columns, axes, swept, metric)
     found = find_transfer(record, target, over)
     everything = (found, *found.others)
     if json:
@@ -62,4 +63,6 @@ def transfer(
             console.print(transfer_table(Section.of(each)))
         for outcome in (*each, *each.choices):
             print(outcome)
+    if len(found) or found.choices:
+        print(f"next: mutransfer report {written(runs, columns, axes, swept, at, metric)}")
     found.raise_if_refused()

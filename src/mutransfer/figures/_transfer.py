@@ -48,6 +48,8 @@ _SIDES = 0.05
 
 _MOST_TICKS, _FEWER_TICKS = 8, 5
 _LONGEST_TITLE = 38
+_LINE = 10
+"""Height of a line below a title, in points."""
 
 _STYLES: dict[str, dict[str, Any]] = {
     "log2": {"marker": "o", "markersize": 2.2},
@@ -191,14 +193,15 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
     if frame.log:
         loss_ticks(axes)
     for rank, line in enumerate(panel.lines):
-        style = _STYLES["crowded" if panel.crowded else panel.scale]
-        _draw_line(axes, line, _colour(panel, line), style, zorder=2 + rank / 1000)
+        marks = _STYLES["crowded" if panel.crowded else panel.scale]
+        _draw_line(axes, line, _colour(panel, line), marks, zorder=2 + rank / 1000)
     _draw_optima(axes, panel, frame)
     top = _draw_diverged(axes, panel, first) if frame.strip else axes
-    top.set_title(_drift(panel), loc="left", fontsize=7.5, color=FAINT, pad=4)
+    found = _finding(panel)
+    top.set_title(found, loc="left", fontsize=7.5, color=FAINT, pad=4)
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
     font: dict[str, Any] = {"fontsize": 9.5, "fontweight": "bold", "parse_math": False}
-    top.annotate(title, (0, 1), (0, 15), **font, **style)
+    top.annotate(title, (0, 1), (0, 15 + _LINE * found.count("\n")), **font, **style)
 
 
 def _draw_line(
@@ -231,6 +234,8 @@ def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
         style: dict[str, Any] = {"linestyle": "none", "label": "_optimum", "zorder": 5, **DOT}
         if panel.crowded:
             style["markersize"] = 3.5
+        elif panel.scale == "choice":
+            style |= {"markersize": 7, "markeredgecolor": ACCENT, "markeredgewidth": 1.5}
         else:
             axes.plot([best.low, best.high], [path[-1][1]] * 2, zorder=4, label="_interval", **_BAR)
         axes.plot(*path[-1], color=_colour(panel, line), **style)
@@ -239,7 +244,7 @@ def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
 
 
 def _is_path(panel: Panel) -> bool:
-    """Return True if the optima lie on a line: not those of choices, or of several axes."""
+    """Return True if a line joins the optima: not choices, nor sizes of several axes."""
     return not panel.crowded and panel.scale != "choice"
 
 
@@ -276,11 +281,13 @@ def _title(panel: Panel, several: bool) -> str:
     return f"{place}: {panel.rule}" if place else panel.rule
 
 
-def _drift(panel: Panel) -> str:
+def _finding(panel: Panel) -> str:
+    """Return what was found, as the line below the title of a panel."""
     if panel.outcome is None:
         return "drift not known"
     if not isinstance(panel.outcome, Transfer):
-        return "the same at every size" if panel.outcome.same else "changes with size"
+        same = panel.outcome.same
+        return f"{panel.outcome.value} at every size" if same else "changes with size"
     drift, distance = panel.outcome.drift, unit(panel.scale)
     if panel.crowded:
         parts = (f"{distance_text(each, panel.scale)} of {axis}" for axis, each in drift.items())

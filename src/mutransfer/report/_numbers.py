@@ -34,24 +34,29 @@ def write_numbers(
     # Sections of several hyperparameters share a record, which is written once.
     write_csv(
         draft / "runs.csv",
-        [{"section": each.title, **row} for each in _records(sections) for row in each.runs.rows],
+        [{"section": each.title, **row} for each in records(sections) for row in each.runs.rows],
     )
+    first = {id(section) for section in records(sections)}
     data = {
         "title": title,
         "headline": headline(sections),
         "about": about,
-        "sections": [_section_data(section) for section in sections],
+        "sections": [_section_data(each, id(each) in first) for each in sections],
         "curves": [_curve_data(curve) for curve in curves],
     }
     (draft / "report.json").write_text(text(data), encoding="utf-8")
 
 
-def _records(sections: Sequence[Section]) -> list[Section]:
+def records(sections: Sequence[Section]) -> list[Section]:
     """Return the first section of every record."""
-    return list({id(section.runs): section for section in reversed(sections)}.values())[::-1]
+    first: dict[int, Section] = {}
+    for section in sections:
+        first.setdefault(id(section.runs), section)
+    return list(first.values())
 
 
-def _section_data(section: Section) -> dict[str, Any]:
+def _section_data(section: Section, is_first: bool) -> dict[str, Any]:
+    """Return a section as data; the first of a record has its runs."""
     return {
         "title": section.title,
         "axis": section.axis,
@@ -60,8 +65,7 @@ def _section_data(section: Section) -> dict[str, Any]:
         "transfers": list(section.transfers),
         "choices": list(section.transfers.choices),
         "warnings": warnings(section),
-        "header": section.runs.header,
-        "runs": section.runs.rows,
+        **({"header": section.runs.header, "runs": section.runs.rows} if is_first else {}),
     }
 
 

@@ -13,6 +13,10 @@ _FEW_SEEDS = 5
 """Seeds below which bootstrap intervals are too narrow."""
 
 
+_MOST_OPTIMA = 12
+"""Optima of a panel that are told one by one."""
+
+
 def headline(sections: Sequence[Section]) -> str:
     """Return how far the best value moves in each study, under each rule.
 
@@ -65,6 +69,10 @@ def alt_text(panel: Panel) -> str:
     share = math.fsum(float(line.diverged.mean()) for line in panel.lines) / len(panel.lines)
     unmarked = f"{len(panel.lines)} sizes without marked optima"
     best = f"lowest at {_join(optima)}" if optima else unmarked
+    if len(optima) > _MOST_OPTIMA:
+        places = sorted(line.optimum.position for line in panel.lines if line.optimum)
+        ends = (_place(panel, place) for place in (places[0], places[-1]))
+        best = f"lowest at {' to '.join(ends)} at {len(optima)} sizes"
     return f"{panel.row}, rule {panel.rule}: {best}; {share:.0%} of the runs diverged."
 
 
@@ -117,7 +125,8 @@ def _moves(section: Section, many: bool) -> str:
         sentences.append(
             f"How far {best} moves under {_join(refused)} is not known: see the warnings."
         )
-    place = f"{section.title}: " if many and section.title.lower() != section.axis else ""
+    is_said = section.title.lower() in (section.axis, section.transfers.over)
+    place = f"{section.title}: " if many and not is_said else ""
     return place + " ".join(sentences)
 
 
