@@ -159,7 +159,7 @@ def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
 
 
 def _section_values(section: Section, is_first: bool) -> dict[str, Any]:
-    """Return what the template shows of a section; the first of a record says what to do."""
+    """Return what the template shows of a section; a record's first has advice."""
     transfers = list(section.transfers)
     return {
         "title": section.title,

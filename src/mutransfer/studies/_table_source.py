@@ -38,7 +38,7 @@ class Table:
     def columns(self, names: Iterable[str]) -> dict[str, Sequence[Any]]:
         """Return columns by name."""
         wanted = list(dict.fromkeys(names))
-        return dict(zip(wanted, self.read(wanted), strict=True))
+        return dict(zip(wanted, self.read(wanted), strict=True)) if wanted else {}
 
 
 def open_table(source: Any) -> Table:
