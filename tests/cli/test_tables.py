@@ -17,7 +17,7 @@ def table(tmp_path: Path) -> Path:
     """A table with optima at 2^-6 and 2^-6.5, and a name that a shell has to quote."""
     lines = ["params,tokens,learning_rate,val_loss,seed"]
     lines += [
-        f"{params},{tokens},{2.0**power},{1 + (power - best) ** 2},{seed}"
+        f"{params},{tokens},{2.0**power},{1 + (power - best) ** 2 + tokens / 1e11},{seed}"
         for params, best in ((10**6, -6.0), (2 * 10**6, -6.5))
         for tokens in (10**9, 10**10)
         for power in range(-10, -2)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutransfer import Study, Task, log2
+from mutransfer import Runs, Study, Task, log2
 from mutransfer.tasks import cross_entropy, mlp
 from tests.models import Net
 
@@ -71,6 +71,7 @@ def planted(best: Callable[[int], float], **changes: Any) -> Study:
             lambda model, x: torch.stack([model.rate, model.best]).expand(len(x), 2),
             rate=nn.Parameter(torch.zeros((), dtype=torch.float64)),
             best=torch.tensor(best(width), dtype=torch.float64),
+            width=nn.Parameter(torch.zeros(width), requires_grad=False),
         )
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -89,3 +90,8 @@ def on_disk(folder: Path) -> list[dict[str, Any]]:
     texts = [path.read_text() for path in sorted(folder.glob("rows-*.jsonl"))]
     lines = [line for text in texts for line in text.splitlines(keepends=True)]
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def untimed(runs: Runs) -> list[dict[str, Any]]:
+    """Rows without the seconds that they took."""
+    return [{name: v for name, v in row.items() if name != "seconds"} for row in runs.rows]

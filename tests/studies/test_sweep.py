@@ -21,7 +21,7 @@ from mutransfer.studies import Run, estimate, members, missing
 from mutransfer.tasks import digits, mlp
 from mutransfer.training import Recipe, train_one_by_one
 from tests.models import Net, dropped
-from tests.studies.small_study import FIRST, STEPS, Counted, data, on_disk, study
+from tests.studies.small_study import FIRST, STEPS, Counted, data, on_disk, study, untimed
 
 
 def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
     recipe = Recipe(task=wanted.task, steps=STEPS, batch=16, optimizer="adamw", options=options)
     for _, runs in groupby(wanted.runs(), lambda run: (run.rule, run.size)):
         group = list(runs)
-        curves = train_one_by_one(members(wanted, group), recipe)
+        curves = train_one_by_one(members(wanted, group), recipe).losses
         for run, losses in zip(group, curves, strict=True):
             row = rows[wanted.run_id(run)]
             fields = {name: row[name] for name in ("rule", "width", "depth", "lr", "seed")}
@@ -123,7 +123,8 @@ def test_a_killed_sweep_finishes_as_an_undisturbed_one(tmp_path: Path) -> None:
     resumed = sweep(wanted, out)
     assert counted.steps == FIRST + 2 * STEPS, "the chunk that was finished is not trained again"
     assert finished.read_bytes() == before
-    assert resumed.rows == Runs.read(out).rows == sweep(wanted, tmp_path / "whole").rows
+    assert resumed.rows == Runs.read(out).rows
+    assert untimed(resumed) == untimed(sweep(wanted, tmp_path / "whole"))
     assert set(Counter(row["id"] for row in on_disk(out)).values()) == {1}
     assert missing(wanted, out) == []
 
@@ -133,12 +134,12 @@ def test_a_torn_line_is_repaired_by_resuming(tmp_path: Path, cut: int) -> None:
     """The run that lost its line is trained again with its chunk, and no other."""
     counted, out = Counted(data()), tmp_path / "a"
     wanted = study(rules=["sp"], task=counted.task)
-    whole = sweep(wanted, out).rows
+    whole = untimed(sweep(wanted, out))
     (shard,) = out.glob("rows-*.jsonl")
     shard.write_bytes(shard.read_bytes()[: -1 - cut])
-    assert Runs.read(out).rows == whole[:-1] and missing(wanted, out) == wanted.runs()[-1:]
+    assert untimed(Runs.read(out)) == whole[:-1] and missing(wanted, out) == wanted.runs()[-1:]
     counted.steps = 0
-    assert sweep(wanted, out).rows == whole
+    assert untimed(sweep(wanted, out)) == whole
     assert counted.steps == FIRST + STEPS
     assert set(Counter(row["id"] for row in on_disk(out)).values()) == {1}
 
@@ -204,12 +205,12 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path: Path)
 def test_progress_comes_with_the_record_and_changes_nothing(tmp_path: Path) -> None:
     seen: list[Progress] = []
     wanted = study()
-    rows = sweep(wanted, tmp_path / "a", progress=seen.append).rows
-    assert rows == sweep(wanted, tmp_path / "b").rows
+    runs = sweep(wanted, tmp_path / "a", progress=seen.append)
+    assert untimed(runs) == untimed(sweep(wanted, tmp_path / "b"))
     assert list(dict.fromkeys(progress.what for progress in seen)) == [*map(str, wanted.sizes())]
     assert all(0 < progress.done <= progress.total for progress in seen)
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
-    assert len(seen[0].result.rows) == 0 and seen[-1].result.rows == rows
+    assert len(seen[0].result.rows) == 0 and seen[-1].result.rows == runs.rows
     assert seen[-1].done == seen[-1].total
 
 
@@ -225,5 +226,5 @@ def test_dropout_is_drawn_alike_every_time(tmp_path: Path) -> None:
     rows = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        rows.append(sweep(wanted, tmp_path / str(seed)).rows)
+        rows.append(untimed(sweep(wanted, tmp_path / str(seed))))
     assert rows[0] == rows[1]

@@ -31,7 +31,7 @@ STUDIES = {
 }
 VALUES: dict[str, Any] = {
     **{f"study, {name}": study for name, study in STUDIES.items()},
-    **{f"recipe, {name}": recipe(study) for name, study in STUDIES.items()},
+    **{f"recipe, {name}": recipe(study, study.runs()[0]) for name, study in STUDIES.items()},
     "run": Run(rule="sp", size=Size(width=16, depth=2), point={"lr": 0.5}, seed=1),
     "size": Size(width=16, depth=2),
     "task": task("digits"),

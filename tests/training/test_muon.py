@@ -91,7 +91,7 @@ def test_muon_and_adamw_train_as_torch_does(
     stacked = members(build, optimizer)
     families = {row.optimizer for row in stacked[0].table.values()}
     assert families == {convention, "adamw"}
-    losses, alone = train(stacked, recipe), train_one_by_one(stacked, recipe)
+    losses, alone = train(stacked, recipe).losses, train_one_by_one(stacked, recipe).losses
     assert diverged_at(losses.numpy()) == [None] * 3
     torch.testing.assert_close(losses, alone, rtol=1e-12, atol=0)
 
@@ -105,7 +105,7 @@ def matrices(width: int) -> nn.Module:
 def test_muon_trains_a_model_of_matrices_alone(exact_muon: None) -> None:
     recipe = Recipe(task=VECTOR_TASK, steps=12, batch=16, optimizer="muon-original")
     alike = members(matrices, "muon-original", rule="sp")
-    losses, alone = train(alike, recipe), train_one_by_one(alike, recipe)
+    losses, alone = train(alike, recipe).losses, train_one_by_one(alike, recipe).losses
     torch.testing.assert_close(losses, alone, rtol=1e-12, atol=0)
 
 
@@ -118,7 +118,7 @@ def test_in_bfloat16_losses_differ_by_its_rounding_at_most(case: str) -> None:
     (build, task), optimizer = MODELS[case], "muon-original+adamw"
     recipe = Recipe(task=task, steps=12, batch=16, optimizer=optimizer)
     alike = members(build, optimizer)
-    losses, alone = train(alike, recipe), train_one_by_one(alike, recipe)
+    losses, alone = train(alike, recipe).losses, train_one_by_one(alike, recipe).losses
     torch.testing.assert_close(losses, alone, rtol=2**-8, atol=0)
     equal = torch.isclose(losses, alone, rtol=1e-12, atol=0)
     assert equal[:, :2].all() and equal.double().mean() > 0.5
@@ -139,7 +139,7 @@ def test_the_conventions_differ_by_a_factor_of_the_rate(exact_muon: None) -> Non
         }
         optimizer = f"{convention}+adamw"
         recipe = Recipe(task=VECTOR_TASK, steps=steps, batch=16, optimizer=optimizer)
-        losses.append(train([Member(model=model, table=table, seed=0)], recipe))
+        losses.append(train([Member(model=model, table=table, seed=0)], recipe).losses)
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
 
 

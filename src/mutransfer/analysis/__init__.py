@@ -5,6 +5,11 @@ from ._facts import Cause as Cause
 from ._fate import fate as fate
 from ._fate import is_key_value as is_key_value
 from ._growth import check_same_inputs as check_same_inputs
+from ._heads import Contraction as Contraction
+from ._heads import attention_logits as attention_logits
+from ._heads import contraction as contraction
+from ._heads import heads_of as heads_of
+from ._heads import looked_up as looked_up
 from ._signals import Signals as Signals
 from ._stacks import Stack as Stack
 from ._stacks import stack_of as stack_of

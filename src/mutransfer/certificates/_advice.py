@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core import Size
+from ..studies import HYPERPARAMETERS
 
-MULTIPLIERS = ("readout", "embedding", "attention", "branch", "init")
+_MULTIPLIERS = {name for name, each in HYPERPARAMETERS.items() if each.sets == "multiplier"}
 """Hyperparameters that belong to the plan: `plan.tuned` takes them."""
 
-GROUPS = ("lr", "eps", "weight_decay")
+_GROUPS = {name for name, each in HYPERPARAMETERS.items() if each.sets == "table"}
 """Hyperparameters that belong to the optimizer's groups: `plan.param_groups` takes them."""
 
 
@@ -26,13 +27,13 @@ plan.tuned(readout=4).param_groups(model, lr=0.0055)'
     if not {"width", "depth"} & target.keys():
         return sentence
     tuned = {name: value for name, value in hyperparameters.items() if _is_multiplier(name)}
-    groups = {name: value for name, value in hyperparameters.items() if name in GROUPS}
+    groups = {name: value for name, value in hyperparameters.items() if name in _GROUPS}
     plan = f"plan.tuned({_arguments(tuned)})" if tuned else "plan"
     return f"{sentence}: {plan}.param_groups({', '.join(['model', *_pairs(groups)])})"
 
 
 def _is_multiplier(name: str) -> bool:
-    return name in MULTIPLIERS or "." in name
+    return name in _MULTIPLIERS or "." in name
 
 
 def _arguments(values: Mapping[str, Any]) -> str:

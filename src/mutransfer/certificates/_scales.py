@@ -18,12 +18,12 @@ def scale_along(runs: Runs, over: str) -> str:
 
     A logarithmic scale that the record names is a linear one where a value is not positive.
     """
-    values = {row[over] for row in runs.rows if row.get(over) is not None}
-    if not all(isinstance(value, int | float) for value in values):
-        return "choice"
-    default = "log2" if over == "lr" else scale_of(values or {1.0})
+    values = list({row[over] for row in runs.rows if row.get(over) is not None})
+    default = scale_of(over, values) if values else "log2"
     named: str = runs.header.get("scales", {}).get(over, default)
-    return "linear" if named == "log2" and min(values, default=1.0) <= 0 else named
+    if default == "choice" or named != "log2":
+        return "choice" if default == "choice" else named
+    return "linear" if min(values, default=1.0) <= 0 else "log2"
 
 
 def positions(values: Sequence[Any], scale: str) -> Float[Array, " values"]:

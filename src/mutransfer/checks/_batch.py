@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core import MutransferError
 from ..pytorch import guess_inputs
-from ..tasks import Task, main_tensor
+from ..tasks import Stream, Task, main_tensor
 
 EXAMPLES, TOKENS = 8, 32
 """Size of a random batch, and length of its sequences."""
@@ -61,7 +61,7 @@ class Batches:
 
 def batches(
     model: nn.Module,
-    task: Task | None,
+    task: Task | Stream | None,
     batch: Any,
     loss: Callable[[Any, Any], Tensor] | None,
     *,
@@ -105,19 +105,19 @@ def batches(
     return Batches(cache(made), fresh)
 
 
-def _task_batches(task: Task, steps: int, *, fresh: bool) -> Batches:
-    rows = cache(lambda seed: task.batches(seed, steps + 1, TASK_EXAMPLES))
+def _task_batches(task: Task | Stream, steps: int, *, fresh: bool) -> Batches:
+    feed = cache(lambda seed: task.feed(seed, steps + 1, TASK_EXAMPLES))
 
     def made(seed: int, step: int) -> Batch:
-        chosen = rows(seed)[step]
+        inputs, targets = feed(seed)[step]
 
         def loss(output: Any) -> Tensor:
             tensor = main_tensor(output)
             if tensor is None:
                 raise _no_tensor(output, f"the task {task.name} needs one")
-            return task.loss(tensor, task.targets[chosen])
+            return task.loss(tensor, targets)
 
-        return Batch(task.inputs[chosen], loss)
+        return Batch(inputs, loss)
 
     return Batches(cache(made), fresh)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..core import MutransferError, OnProgress, Size
 from ..pytorch import Plan, build_model, plan, read
 from ..rules import Parametrization, is_default, parametrization
-from ..tasks import Task
+from ..tasks import Stream, Task
 from ..tasks import task as task_named
 from ._batch import batches
 from ._diagnosis import RANGE, blind, doubts, everything_wrong
@@ -55,7 +55,7 @@ def coordinate_check(
     weight_decay: float | None = None,
     steps: int = 4,
     seeds: int = 3,
-    task: Task | str | None = None,
+    task: Task | Stream | str | None = None,
     batch: Any = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
     fresh: bool = False,
@@ -119,6 +119,8 @@ def coordinate_check(
     data = batches(base, task, batch, loss, fresh=fresh, steps=steps)
     if batch is not None:
         options = {"example_inputs": _traceable(batch), **options}
+    elif task is not None:
+        options = {"example_inputs": task.example, **options}
     known = {"example_inputs", "axes", "branches"}
     setup = Setup(
         build=build,
@@ -190,7 +192,7 @@ def _check_arguments(
         raise MutransferError(
             f"steps is {steps} and seeds {seeds}: give a whole number of at least 1 for each"
         )
-    if task is not None and not isinstance(task, str | Task):
+    if task is not None and not isinstance(task, str | Task | Stream):
         raise MutransferError(
             f"task is a {type(task).__name__}: give a mutransfer.Task or the name of one"
         )

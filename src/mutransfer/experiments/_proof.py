@@ -66,20 +66,24 @@ def prove(study: Study, transfer: Transfer, size: Size) -> Proof:
         size: The network's size.
     """
     log2_lr = transfer.optima[0].log2_lr
-    losses = _losses(study, transfer.rule, size, 2.0**log2_lr, study.steps)
+    losses = _losses(study, _run(study, transfer.rule, size, 2.0**log2_lr))
     return Proof(rule=transfer.rule, size=size, log2_lr=log2_lr, losses=losses)
 
 
 def proof_seconds(study: Study, size: Size) -> float:
     """Return the seconds that proofs of all rules will take, from a few timed steps."""
     rules = list(dict.fromkeys(run.rule for run in study.runs()))
+    run = _run(study, rules[0], size, _HARMLESS_RATE)
     # What is only done once, such as the choice of a kernel, is not timed.
-    _losses(study, rules[0], size, _HARMLESS_RATE, 1)
+    _losses(study, run, 1)
     start = time.monotonic()
-    _losses(study, rules[0], size, _HARMLESS_RATE, _TIMED_STEPS)
-    return (time.monotonic() - start) / _TIMED_STEPS * study.steps * len(rules)
+    _losses(study, run, _TIMED_STEPS)
+    return (time.monotonic() - start) / _TIMED_STEPS * study.length(run) * len(rules)
 
 
-def _losses(study: Study, rule: str, size: Size, lr: float, steps: int) -> Float[Tensor, " steps"]:
-    run = Run(rule=rule, size=size, point={"lr": lr}, seed=study.seeds[0])
-    return train_one_by_one(members(study, [run]), recipe(study, steps))[0]
+def _run(study: Study, rule: str, size: Size, lr: float) -> Run:
+    return Run(rule=rule, size=size, point={"lr": lr}, seed=study.seeds[0])
+
+
+def _losses(study: Study, run: Run, steps: int | None = None) -> Float[Tensor, " steps"]:
+    return train_one_by_one(members(study, [run]), recipe(study, run, steps)).losses[0]

@@ -158,7 +158,7 @@ def _trained(
         runs = [run for run in study.runs() if run.size == size]
         # The draws differ, the batches must not: errors are those of the draw and of the size.
         networks = [replace(member, seed=study.seeds[0]) for member in members(study, runs)]
-        losses = train(networks, recipe(study)).numpy()
+        losses = train(networks, recipe(study, runs[0])).losses.numpy()
         diverged = np.array([step is not None for step in diverged_at(losses)])
         curves[cell] = np.where(diverged[:, None], np.nan, losses)
     return curves

@@ -39,7 +39,8 @@ def two_classes(
     """
     data = find_task(task) if isinstance(task, str) else task
     whole = data.targets.dim() == 1 and not data.targets.is_floating_point()
-    if not (data.inputs.is_floating_point() and whole):
+    features = data.inputs
+    if isinstance(features, Mapping) or not (features.is_floating_point() and whole):
         raise MutransferError(
             f"task {data.name} has no vectors of numbers with classes; "
             "use digits, or make a limits.Problem of your data"
@@ -57,7 +58,7 @@ def two_classes(
             f"task {data.name} has fewer than {half} examples of class {classes[0]} or {classes[1]}"
         )
     chosen = np.stack([members.numpy() for members in rows], axis=1).ravel()
-    inputs = data.inputs.flatten(1).double().numpy()[chosen]
+    inputs = features.flatten(1).double().numpy()[chosen]
     inputs = inputs - inputs.mean(1, keepdims=True)
     scales = np.sqrt((inputs**2).mean(1, keepdims=True))
     if not scales.all():

@@ -88,6 +88,7 @@ def make_plan(
         tensors=tensors,
         forward={name: _forward(name, each) for name, each in carried.modules.items()},
         warnings=warnings_of(facts),
+        tunable=structure.tunable,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from html import escape
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 from ..core import FrozenDict, MutransferError, Result, parsed, parsing, plain
 from ..reading import matching
 from ..rules import Family, Parametrization, bibtex
-from ._show import alike, explanation, html_table, tensor_table
+from ._show import alike, explanation, html_table, ratio, tensor_table
 from ._tensor import (
     ForwardMultiplier,
     TensorPlan,
@@ -20,6 +20,8 @@ from ._tensor import (
     tensor_from_json,
     tensor_to_json,
 )
+from ._tunable import Carriers
+from ._tuned import TUNED, retuned, tuned_tensors
 from ._warnings import PlanWarning
 
 
@@ -39,6 +41,8 @@ class Plan(Result):
         forward: Factors on the outputs of modules, where no learned tensor can carry them; mostly
             empty.
         warnings: What the plan cannot promise.
+        tunable: What carries the multiplier of each signal that can be tuned.
+        tuning: The numbers that are tuned at base size, by name; see `tuned`.
     """
 
     parametrization: Parametrization
@@ -48,9 +52,11 @@ class Plan(Result):
     tensors: Mapping[str, TensorPlan]
     forward: Mapping[str, ForwardMultiplier] = field(default_factory=FrozenDict)
     warnings: tuple[PlanWarning, ...] = ()
+    tunable: Mapping[str, Carriers] = field(default_factory=FrozenDict)
+    tuning: Mapping[str, Fraction] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
-        for name in ("optimizers", "tensors", "forward"):
+        for name in ("optimizers", "tensors", "forward", "tunable", "tuning"):
             object.__setattr__(self, name, FrozenDict(getattr(self, name)))
 
     @property
@@ -86,10 +92,25 @@ class Plan(Result):
 
     @property
     def at_base(self) -> bool:
-        """True if the model is its own base, so that the plan changes nothing."""
+        """True if the model is its own base: nothing but what is tuned changes."""
         mappings = [tensor.ratios for tensor in self.tensors.values()]
         mappings += [each.ratios for each in self.forward.values()]
-        return all(ratio == 1 for ratios in mappings for ratio in ratios.values())
+        pairs = (pair for ratios in mappings for pair in ratios.items())
+        return all(ratio == 1 or name in TUNED for name, ratio in pairs)
+
+    @property
+    def runs(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the tensors whose initial scale is set, in groups set together.
+
+        At base size the model keeps its own draw, but for what is tuned.
+        """
+        groups: dict[tuple[tuple[str, ...], float], list[str]] = {}
+        at_base = self.at_base
+        for name, tensor in self.tensors.items() if self.rescales else ():
+            factor = tensor.factor("init")
+            if tensor.is_trained and not (at_base and factor == 1):
+                groups.setdefault((tensor.run, factor), []).append(name)
+        return tuple(map(tuple, groups.values()))
 
     @property
     def cites(self) -> tuple[str, ...]:
@@ -116,6 +137,49 @@ class Plan(Result):
                 "say whose groups you want with optimizer="
             )
         return self.optimizers[optimizer]
+
+    def tuned(
+        self,
+        *,
+        readout: float = 1,
+        embedding: float = 1,
+        attention: float = 1,
+        branch: float = 1,
+        init: float = 1,
+        **patterns: float,
+    ) -> Self:
+        """Return the plan of a base with these multipliers of signals, scales and rates.
+
+        They are hyperparameters to tune at base size (Tensor Programs V, Section 4.2), like the
+        learning rate. A multiplier theta of y = theta (W x) is folded into init, rate, eps and
+        decay of W (Lemma J.1), so that the model's forward pass stays as it is. Numbers that are
+        tuned again multiply: plan.tuned(readout=2).tuned(readout=3) is plan.tuned(readout=6).
+
+        Args:
+            readout: Multiplier of W x in the matrices that make the outputs; a bias is left alone.
+            embedding: Multiplier of the rows that are looked up, of tokens and of learned positions
+                alike; a tied head does not have it. Matrices of inputs have none.
+            attention: Multiplier of the attention logits q·k.
+            branch: Multiplier of every residual branch before it joins its stream.
+            init: Initial scale of all matrices and tables over that of the base; biases, gains and
+                other vectors keep theirs.
+            patterns: Initial scale or rate of single tensors by role or name pattern:
+                **{"init.readout": 2, "lr.blocks.*.up.weight": 1/2}; those that match a tensor
+                multiply.
+
+        Raises:
+            MutransferError: the model has no such signal, no learned tensor can carry its
+                multiplier, a name is unknown, a pattern matches nothing, or a number is not
+                positive and finite.
+        """
+        signals = {"readout": readout, "embedding": embedding, "attention": attention}
+        tuning = retuned(self.tuning, {**signals, "branch": branch, "init": init, **patterns})
+        if tuning == self.tuning:
+            return self
+        tensors = tuned_tensors(
+            self.tensors, self.optimizers, self.tunable, tuning, rescales=self.rescales
+        )
+        return replace(self, tensors=tensors, tuning=tuning)
 
     def explain(self, name: str) -> str:
         """Return the derivation of one tensor's factors, with the source.
@@ -159,11 +223,16 @@ class Plan(Result):
         return (
             f"{self.rule}: {self.title} ({self.why})\n"
             f"{self.optimizer}; residual branches: {branches}; factors over the base"
+            + (f"\ntuned at base size: {self._tuning()}" if self.tuning else "")
         )
+
+    def _tuning(self) -> str:
+        return ", ".join(f"{name} {ratio(number)}" for name, number in self.tuning.items())
 
     def __repr__(self) -> str:
         grown = "at base size" if self.at_base else f"{self.depth[0]} to {self.depth[1]} branches"
-        return f"<Plan: {self.rule}, {self.optimizer}, {len(self.tensors)} tensors, {grown}>"
+        tuned = f", tuned: {self._tuning()}" if self.tuning else ""
+        return f"<Plan: {self.rule}, {self.optimizer}, {len(self.tensors)} tensors, {grown}{tuned}>"
 
     def _repr_html_(self) -> str:
         head = escape(self._head()).replace("\n", "<br>")
@@ -185,6 +254,8 @@ class Plan(Result):
                 "tensors": rows,
                 "forward": [forward_to_json(each) for each in self.forward.values()],
                 "warnings": [asdict(warning) for warning in self.warnings],
+                "tunable": {name: each.to_json() for name, each in self.tunable.items()},
+                "tuning": {name: str(number) for name, number in self.tuning.items()},
             }
         )
         return data
@@ -213,4 +284,10 @@ class Plan(Result):
                 tensors={tensor.name: tensor for tensor in tensors},
                 forward={each.module: each for each in forward},
                 warnings=tuple(PlanWarning(**warning) for warning in fields["warnings"]),
+                tunable={
+                    name: Carriers(**each) for name, each in fields.get("tunable", {}).items()
+                },
+                tuning={
+                    name: Fraction(number) for name, number in fields.get("tuning", {}).items()
+                },
             )

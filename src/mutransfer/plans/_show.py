@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from html import escape
 
 from ..core import columns
@@ -79,7 +80,7 @@ def explanation(tensor: TensorPlan, *, asked: str, count: int = 1) -> str:
         asked: The name that the user gave, which may be another name of a shared tensor.
         count: Number of tensors that scale like it, under one pattern of names.
     """
-    grown = [f"{name} x{ratio}" for name, ratio in tensor.ratios.items() if ratio != 1]
+    grown = [f"{name} x{ratio(each)}" for name, each in tensor.ratios.items() if each != 1]
     factors = [
         [f"  {name}", f"{getattr(tensor, name)}", f"= {octaves(tensor.factor(name))}"]
         for name in _FACTORS
@@ -95,6 +96,15 @@ def explanation(tensor: TensorPlan, *, asked: str, count: int = 1) -> str:
         + f"{columns(factors)}\n"
         + "".join(f"  - {reason}\n" for reason in tensor.reasons)
     )
+
+
+def ratio(number: Fraction) -> str:
+    """Return a ratio as a fraction, or in decimals where it is one of large numbers.
+
+    >>> ratio(Fraction(3, 2)), ratio(Fraction("0.3333333333333333"))
+    ('3/2', '0.333333')
+    """
+    return str(number) if number.denominator < 10**4 else f"{float(number):.6g}"
 
 
 def octaves(factor: float) -> str:

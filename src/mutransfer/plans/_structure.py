@@ -14,6 +14,7 @@ from ._accounts import Account, accounts_of, like_others
 from ._match import Match
 from ._places import BareEnd, bare_ends, check_depth, declared_places, places_of
 from ._sides import Sides
+from ._tunable import Carriers, declared_carriers, signal_carriers
 from ._wants import Want, wants_of
 from ._widths import strange_outputs
 
@@ -38,6 +39,7 @@ class Structure:
         is_declared: True if the branches were declared and nothing else is known.
         new_numbers: Numbers that only layers which the base lacks multiply by.
         transforms: The modules of Fourier transforms over a growing dimension.
+        tunable: What carries a tuned multiplier of each signal, as far as that is known.
     """
 
     depth: tuple[int, int] = (0, 0)
@@ -55,6 +57,7 @@ class Structure:
     is_declared: bool = False
     new_numbers: tuple[float, ...] = ()
     transforms: tuple[str, ...] = ()
+    tunable: Mapping[str, Carriers] = field(default_factory=dict)
 
     @cached_property
     def ratio(self) -> Fraction:
@@ -79,20 +82,28 @@ def structure_of(matches: Mapping[str, Match], target: Reading, base: Reading) -
         )
     if target.program is None or base.program is None:
         return Structure() if target.branches is None else _declared(matches, target, base)
-    structure = _read(Sides(matches, target, base, target.program, base.program))
-    if target.branches is None:
-        return structure
-    places, depth, deepest = declared_places(matches, target, base)
-    return replace(
-        structure, places=places, depth=depth, deepest=deepest, bare_ends=(), is_post_norm=False
-    )
-
-
-def _read(sides: Sides) -> Structure:
-    """Return what the two forward passes show."""
+    sides = Sides(matches, target, base, target.program, base.program)
     accounts = accounts_of(sides)
+    alike = like_others(sides, accounts)
+    structure = _read(sides, accounts, alike)
+    if target.branches is not None:
+        places, depth, deepest = declared_places(matches, target, base)
+        structure = replace(
+            structure, places=places, depth=depth, deepest=deepest, bare_ends=(), is_post_norm=False
+        )
+    return replace(structure, tunable=signal_carriers(sides, structure.places, alike))
+
+
+def _read(sides: Sides, accounts: dict[str, Account], alike: Mapping[str, str]) -> Structure:
+    """Return what the two forward passes show.
+
+    Args:
+        sides: The passes.
+        accounts: The uses of each tensor; an unused one gets those of its like.
+        alike: A used tensor for each unused one like it.
+    """
     places = places_of(sides, accounts)
-    for name, other in like_others(sides, accounts).items():
+    for name, other in alike.items():
         accounts[name] = accounts[other]
         if other in places:
             places[name] = places[other]
@@ -141,5 +152,10 @@ def _declared(matches: Mapping[str, Match], target: Reading, base: Reading) -> S
         if m.parameter.kind == "embedding" and m.parameter.aliases and m.ratio("out") != 1
     ]
     return Structure(
-        depth=depth, places=places, wants=tuple(tied), deepest=deepest, is_declared=True
+        depth=depth,
+        places=places,
+        wants=tuple(tied),
+        deepest=deepest,
+        is_declared=True,
+        tunable=declared_carriers(target),
     )

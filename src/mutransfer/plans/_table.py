@@ -95,7 +95,9 @@ def _eps(tensor: TensorPlan, eps: float | tuple[float | None, float] | None) -> 
     """Return a tensor's eps; Adafactor's second is a floor of the tensor's own size."""
     if isinstance(eps, tuple):
         assert eps[0] is not None, "the first eps of Adafactor is resolved before it is scaled"
-        return eps[0] * tensor.factor("eps"), eps[1] * tensor.factor("init")
+        # The floor is that of a tensor at its planned size; an initial scale of its own is tuned.
+        size = tensor.init.substitute(init_scale=None).evaluate(tensor.ratios)
+        return eps[0] * tensor.factor("eps"), eps[1] * size
     return None if eps is None else eps * tensor.factor("eps")
 
 

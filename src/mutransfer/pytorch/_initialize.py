@@ -17,9 +17,7 @@ from ._tensors import rms
 def initialize(plan: Plan, model: nn.Module, *, fresh: bool = False) -> None:
     """Rescale a model's initial draw in place; see `Plan.initialize`."""
     parameters = planned_parameters(plan, model)
-    if plan.at_base or not plan.rescales:
-        return
-    runs = dict.fromkeys(tensor.run for tensor in plan.tensors.values() if tensor.is_trained)
+    runs = plan.runs
     drawn = {run: _drawn_rms(plan, run, parameters) for run in runs}
     wanted = {run: wanted_rms(plan, run) for run in runs}
     due = [run for run in runs if not _is_reached(wanted[run], drawn[run], _of(run, parameters))]

@@ -100,6 +100,11 @@ def _check(plan: Plan, ignore: Sequence[str]) -> None:
         )
     if isinstance(ignore, str) or set(ignore) - set(_QUANTITIES):
         raise MutransferError(f'ignore is {ignore!r}: give a list of "init", "lr", "eps", "decay"')
+    if plan.tuning:
+        raise MutransferError(
+            f"flags of Megatron-LM cannot say what is tuned ({', '.join(plan.tuning)}): export the "
+            "plan as a snippet, or give the plan without it and Megatron-LM's own multipliers"
+        )
     if plan.forward:
         raise MutransferError(
             f"Megatron-LM cannot multiply the output of {next(iter(plan.forward))}, as planned"

@@ -44,9 +44,10 @@ class Plan(plans.Plan):
         """Rescale the model's own initial draw in place.
 
         Each tensor's RMS becomes the base's times the planned power. Zeros stay zeros and
-        distributions keep their shape. At base size, and under standard parametrization, nothing
-        changes. A second call changes nothing. A model that was trained, or loaded from a trained
-        checkpoint, is refused: call this before `load_state_dict`, or not at all.
+        distributions keep their shape. Nothing changes under standard parametrization, and at base
+        size nothing but what is tuned. A second call changes nothing. A model that was trained, or
+        loaded from a trained checkpoint, is refused: call this before `load_state_dict`, or not at
+        all.
 
         Args:
             model: The planned model, freshly built.

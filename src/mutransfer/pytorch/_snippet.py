@@ -190,10 +190,7 @@ def _groups(plan: Plan, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
 
 def _initial(plan: Plan) -> list[dict[str, Any]]:
     """Return the scale that each run of equal tensors starts with."""
-    if plan.at_base or not plan.rescales:
-        return []
-    runs = list(dict.fromkeys(t.run for t in plan.tensors.values() if t.is_trained))
-    rows = []
+    runs, rows = plan.runs, []
     for run, names in zip(runs, _starred([list(run) for run in runs], plan), strict=True):
         first = plan[run[0]]
         wanted_rms(plan, run)

@@ -1,15 +1,31 @@
 """Studies: what to run, the runs, and their record."""
 
+from ._command import Command as Command
+from ._command import command as command
+from ._cost import Cost as Cost
+from ._cost import cost as cost
+from ._designs import Grid as Grid
+from ._designs import OneAtATime as OneAtATime
+from ._designs import Points as Points
+from ._designs import Random as Random
+from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
+from ._hyperparameters import scale_of as scale_of
 from ._models import members as members
 from ._models import planned as planned
-from ._models import recipe as recipe
+from ._recipes import recipe as recipe
 from ._run import Run as Run
 from ._runs import Runs as Runs
 from ._runs import loss_of as loss_of
+from ._store import RecordWarning as RecordWarning
 from ._store import Store as Store
 from ._study import Study as Study
-from ._study import log2 as log2
 from ._sweep import estimate as estimate
 from ._sweep import missing as missing
 from ._sweep import sweep as sweep
-from ._table import scale_of as scale_of
+from ._trackers import TensorBoard as TensorBoard
+from ._trackers import Tracker as Tracker
+from ._trackers import Wandb as Wandb
+from ._trackers import track as track
+from ._trial import Trial as Trial
+from ._trial import TrialStopped as TrialStopped
+from ._values import log2 as log2

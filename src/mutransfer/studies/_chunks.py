@@ -1,21 +1,25 @@
-"""Chunks: runs of one size that train as one program."""
+"""Chunks: runs of one size and one recipe that train as one program."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core import Size
+from ..core import FrozenDict, Size
 from ..statistics import diverged_at
-from ..training import Watch, train
-from ._models import Models, recipe
+from ..training import Trained, Watch, train
+from ._hyperparameters import sets
+from ._models import Models
+from ._recipes import recipe
 from ._run import Run
 from ._store import Row
+from ._study import Study
 
 _LARGEST_STACK = 1 << 27
 """Most entries of all stacked parameters of one chunk.
@@ -25,10 +29,11 @@ Gradients and optimizer state take three times as many again.
 
 _CURVE_POINTS = 50
 _FINAL_STEPS = 20
+_TIMED_STEPS = 4
 
 
 class Chunk:
-    """Runs of one size that train as one program.
+    """Runs of one size and one recipe that train as one program.
 
     Args:
         models: The models of the study.
@@ -44,54 +49,107 @@ class Chunk:
         """Size of the runs."""
         return self.runs[0].size
 
+    @property
+    def steps(self) -> int:
+        """Number of optimizer steps of each run."""
+        return self.study.length(self.runs[0])
+
     def seconds(self) -> float:
         """Return how long training will take, from three steps after a first one."""
         ticks: list[float] = []
-        self._train(min(4, self.study.steps), lambda _: ticks.append(time.monotonic()))
-        return (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1) * self.study.steps
+        self._train(min(_TIMED_STEPS, self.steps), lambda _: ticks.append(time.monotonic()))
+        return (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1) * self.steps
 
     def rows(self, watch: Watch | None) -> list[Row]:
         """Train the runs, and return their rows of the record."""
-        losses = self._train(self.study.steps, watch)
-        ends = diverged_at(losses.numpy())
+        start = time.monotonic()
+        trained = self._train(self.steps, watch)
+        # Runs that train together share the time.
+        seconds = (time.monotonic() - start) / len(self.runs)
+        ends = diverged_at(trained.losses.numpy())
         return [
-            {"id": self.study.run_id(run), **run.row(), **_outcome(curve, end)}
-            for run, curve, end in zip(self.runs, losses, ends, strict=True)
+            {
+                "id": self.study.run_id(run),
+                **named_row(self.study, run),
+                **outcome(trained.losses[number], ends[number]),
+                **_evaluated(trained, number),
+                "seconds": seconds,
+            }
+            for number, run in enumerate(self.runs)
         ]
 
-    def _train(self, steps: int, watch: Watch | None) -> Float[Tensor, "member steps"]:
+    def _train(self, steps: int, watch: Watch | None) -> Trained:
         members = self.models.members(self.runs)
         try:
             # What a model itself draws, such as dropout, is drawn alike every time.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(self.study.run_id(self.runs[0])[:15], 16))
-                return train(members, recipe(self.study, steps), watch)
+                return train(members, recipe(self.study, self.runs[0], steps), watch)
         finally:
             self.models.trim()
 
 
 def chunks(models: Models, runs: Iterable[Run]) -> list[Chunk]:
-    """Return runs by size, in pieces that fit in memory.
+    """Return runs by size and recipe, in pieces that fit in memory.
 
     How they are cut depends on the study alone, so that a sweep that is taken up again trains the
     same programs.
     """
     pieces: list[Chunk] = []
-    for size, group in groupby(runs, lambda run: run.size):
-        listed, most = list(group), max(1, _LARGEST_STACK // max(1, models.entries(size)))
-        starts = range(0, len(listed), most)
-        pieces += [Chunk(models, listed[start : start + most]) for start in starts]
+    for _, group in groupby(runs, lambda run: run.size):
+        programs: dict[Mapping[str, Any], list[Run]] = {}
+        for run in group:
+            programs.setdefault(_program(models, run), []).append(run)
+        for alike in programs.values():
+            most = max(1, _LARGEST_STACK // max(1, models.entries(alike[0])))
+            starts = range(0, len(alike), most)
+            pieces += [Chunk(models, alike[start : start + most]) for start in starts]
     return pieces
 
 
-def _outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:
-    """Return the losses of a row: means and curve; None where training diverged."""
+def _program(models: Models, run: Run) -> Mapping[str, Any]:
+    """Return the hyperparameters that all runs of one program have to share."""
+    settings = models.study.settings(run)
+    return FrozenDict({n: v for n, v in settings.items() if sets(n) not in {"table", "multiplier"}})
+
+
+def named_row(study: Study, run: Run) -> Row:
+    """Return what was run as the flat row of a record, functions by name.
+
+    Steps, batch and fixed hyperparameters are in it, too: another study may sweep them.
+    """
+    training = {"steps": study.length(run), "batch": study.batch_of(run)}
+    row = {**run.row(), **training, **study.settings(run)}
+    return {name: getattr(v, "__name__", v) if callable(v) else v for name, v in row.items()}
+
+
+def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:
+    """Return status and losses of a row: means and curve; None where training diverged."""
     stride = max(1, len(losses) // _CURVE_POINTS)
     trained = losses[:end] if end is not None else losses
     curve = [float(part.mean()) for part in torch.split(trained, stride) if len(part)]
     return {
+        "status": "finished" if end is None else "diverged",
         "loss": None if end is not None else float(losses.mean()),
         "final": None if end is not None else float(losses[-_FINAL_STEPS:].mean()),
         "diverged_at": end,
         "curve": curve,
     }
+
+
+def _evaluated(trained: Trained, number: int) -> Row:
+    """Return the last validation loss and metrics of a run, and their curves."""
+    if not len(trained.evaluations):
+        return {}
+    values = {"validation": trained.validation} | dict(trained.metrics)
+    last = {name: finite(float(each[number, -1])) for name, each in values.items()}
+    curves = {
+        f"{name}_curve": [finite(float(value)) for value in each[number]]
+        for name, each in values.items()
+    }
+    return {**last, "evaluated_at": [int(step) for step in trained.evaluations], **curves}
+
+
+def finite(value: float) -> float | None:
+    """Return a number for the record, which has None where it is not finite."""
+    return value if torch.isfinite(torch.tensor(value)) else None

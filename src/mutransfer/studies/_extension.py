@@ -15,6 +15,8 @@ from ._study import Study
 def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
     """Return runs at more rates, for sizes and rules whose best rate is at an edge.
 
+    Other hyperparameters stay where the rate is compared: at the centre, or at the best point.
+
     Args:
         study: The study.
         runs: Its finished runs.
@@ -23,13 +25,17 @@ def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
     Returns:
         Runs at the next two rates, or as many as `extend` allows.
     """
-    step = study.lr[1] / study.lr[0] if len(study.lr) > 1 else 2.0
+    grid = study.swept["lr"]
+    if not extend or not runs.rows:
+        return []
+    step = grid[1] / grid[0] if len(grid) > 1 else 2.0
     ladders = {
-        "low": [study.lr[0] / step**i for i in range(extend + 1)],
-        "high": [study.lr[-1] * step**i for i in range(extend + 1)],
+        "low": [grid[0] / step**i for i in range(extend + 1)],
+        "high": [grid[-1] * step**i for i in range(extend + 1)],
     }
     added = []
     for size, rule in product(study.sizes(), map(rule_name, study.rules)):
+        point = runs.header.get("centre") or runs.best(rule, size) or study.points()[0]
         rates, losses = runs.losses(rule, size)
         reached = {side: _reached(ladder, rates) for side, ladder in ladders.items()}
         low, high = (ladders[side][reached[side]] for side in ("low", "high"))
@@ -37,7 +43,7 @@ def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
         if side is not None:
             new = ladders[side][reached[side] + 1 : reached[side] + 3]
             added += [
-                Run(rule=rule, size=size, point={"lr": rate}, seed=seed)
+                Run(rule=rule, size=size, point={**point, "lr": rate}, seed=seed)
                 for rate in new
                 for seed in study.seeds
             ]

@@ -7,15 +7,20 @@ The first losses of training see model, gradients, data and loss alike.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 
 import torch
 
-from ..training import train
-from ._models import Models, recipe
+from ..training import Recipe, train
+from ._hyperparameters import sets
+from ._identity import identity
+from ._models import Models
 from ._rules import rule_name
 from ._run import Run
 from ._same import Fingerprint
+from ._study import Study
 
 STEPS = 2
 """The first loss is that of the model as it is drawn, the second sees its gradients."""
@@ -23,21 +28,46 @@ STEPS = 2
 _RATE = 2.0**-5
 """Large, so that a change of the gradients shows in the second loss."""
 
+_OF_MODEL = ("build", "base", "task", "optimizer", "options", "batch", "context")
+
 
 def fingerprint(models: Models) -> Fingerprint | None:
     """Return the first losses at base size and seed 0, which no grid or rule changes.
 
-    None if the builder does not draw the same twice, as where it has a generator of its own, or if
-    a loss is not finite.
+    None if the builder does not draw the same twice, as where it has a generator of its own, if a
+    loss is not finite, or if the study trains in a loop of its own.
     """
     study = models.study
+    if study.train is not None:
+        return None
     # A draw is copied for each rule: all of them are made at once, for the sweep to use.
     rules = map(rule_name, study.rules)
-    runs = [Run(rule=rule, size=study.base, point={"lr": _RATE}, seed=0) for rule in rules]
+    runs = [Run(rule=rule, size=study.base, point=_point(study), seed=0) for rule in rules]
     member, *_ = models.members(runs)
     if not models.draws_alike(runs[0]):
         return None
+    recipe = Recipe(
+        task=study.task_of(runs[0]),
+        steps=STEPS,
+        batch=study.batch_of(runs[0]),
+        optimizer=study.optimizer,
+        options=study.options,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        losses = train([member], recipe(study, STEPS))[0].tolist()
+        losses = train([member], recipe).losses[0].tolist()
     return losses if all(map(math.isfinite, losses)) else None
+
+
+def model_name(study: Study) -> str:
+    """Return a name for what the fingerprint of a study is of."""
+    shared = identity(study)
+    spec = [{name: shared.get(name) for name in _OF_MODEL}, _point(study)]
+    text = json.dumps(spec, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _point(study: Study) -> dict[str, object]:
+    """Return the point of the fingerprint: what the builder needs, and a rate."""
+    first = study.points()[0]
+    return {"lr": _RATE} | {n: v for n, v in first.items() if sets(n) == "builder"}

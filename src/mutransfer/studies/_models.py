@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from ..core import Size
+from ..core import FrozenDict, Size
 from ..plans import needs_trace
 from ..pytorch import Plan, plan, read
 from ..reading import Reading
-from ..training import Member, Recipe
+from ..training import Member
+from ._hyperparameters import sets
+from ._recipes import scales
 from ._rules import Rule
 from ._run import Run
 from ._study import Study
@@ -22,12 +24,24 @@ from ._study import Study
 _MOST_KEPT = 1 << 26
 """Most entries of initialised models that are kept; beyond, models are drawn anew."""
 
+Arguments = Mapping[str, Any]
+"""What a builder is called with."""
+
+
+class _Draw(NamedTuple):
+    """What an initialised model depends on."""
+
+    arguments: Arguments
+    seed: int
+    rule: str
+    multipliers: Mapping[str, float]
+
 
 class Models:
     """The models and plans of a study, each made once.
 
-    A model is drawn for each size and seed, and copied for each rule. Plans of all rules and sizes
-    share one reading of the base.
+    A model is drawn for each size and seed, and copied for each rule and multiplier. Plans of all
+    rules and sizes share one reading of the base.
 
     Args:
         study: The study.
@@ -35,61 +49,95 @@ class Models:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self._shapes: dict[Size, nn.Module] = {}
-        self._plans: dict[tuple[str, Size], Plan] = {}
-        self._initialised: dict[tuple[Size, int, str], nn.Module] = {}
+        self._shapes: dict[Arguments, nn.Module] = {}
+        self._bases: dict[Arguments, Reading | nn.Module] = {}
+        self._plans: dict[tuple[str, Arguments, Mapping[str, float]], Plan] = {}
+        self._initialised: dict[_Draw, nn.Module] = {}
 
-    def entries(self, size: Size) -> int:
-        """Return the number of entries of all parameters at one size."""
-        return sum(parameter.numel() for parameter in self._shape(size).parameters())
+    def entries(self, run: Run) -> int:
+        """Return the number of entries of all parameters of a run's model."""
+        return self._entries(self._arguments(run))
 
-    def plan(self, name: str, size: Size) -> Plan:
-        """Return the plan of a rule of the study at one size, relative to its base."""
-        if (name, size) not in self._plans:
-            self._plans[name, size] = plan(
-                self._shape(size),
-                self._base,
-                rule=self.study.rule(name),
-                optimizer=self._optimizer(name, size),
-                example_inputs=self._example_inputs,
-            )
-        return self._plans[name, size]
+    def plan(self, run: Run) -> Plan:
+        """Return the plan of a run, relative to the study's base."""
+        return self._plan(run.rule, self._arguments(run), self._multipliers(run))
+
+    def model(self, run: Run) -> nn.Module:
+        """Return a run's model, drawn from its seed and initialised by its plan."""
+        draw = self._draw(run)
+        if draw not in self._initialised:
+            self._initialise([draw])
+        return self._initialised[draw]
+
+    def at_base(self) -> nn.Module:
+        """Return a model at the study's base size."""
+        run = Run(rule="", size=self.study.base, point=self.study.points()[0], seed=0)
+        return self._drawn(self._arguments(run), 0)
+
+    def shapes(self, run: Run) -> list[torch.Size]:
+        """Return the shapes of the parameters and buffers of a run's model."""
+        return [tensor.shape for tensor in self._shape(self._arguments(run)).state_dict().values()]
+
+    def fresh(self, run: Run) -> nn.Module:
+        """Return a model of a run that may be trained: a copy of `model`."""
+        return self._copied(self.model(run), run)
 
     def members(self, runs: Sequence[Run]) -> list[Member]:
         """Return the members of runs, initialised by the plans of their rules."""
-        for size, seed in dict.fromkeys((run.size, run.seed) for run in runs):
-            rules = dict.fromkeys(run.rule for run in runs if (run.size, run.seed) == (size, seed))
-            self._initialise(size, seed, rules)
+        draws = dict.fromkeys(map(self._draw, runs))
+        drawn: dict[tuple[Arguments, int], list[_Draw]] = {}
+        for draw in draws:
+            drawn.setdefault((draw.arguments, draw.seed), []).append(draw)
+        for alike in drawn.values():
+            self._initialise(alike)
         return [self._member(run) for run in runs]
 
     def draws_alike(self, run: Run) -> bool:
         """Return True if the builder draws a run's model again as it is, at base size."""
-        drawn = self._initialised[run.size, run.seed, run.rule].state_dict()
-        again = self._drawn(run.size, run.seed).state_dict()
+        drawn = self.model(run).state_dict()
+        again = self._drawn(self._arguments(run), run.seed).state_dict()
         return drawn.keys() == again.keys() and all(
             torch.equal(tensor, again[name]) for name, tensor in drawn.items()
         )
 
     def trim(self) -> None:
         """Forget models while too many are kept, those of the largest size first."""
-        while sum(self.entries(size) for size, _, _ in self._initialised) > _MOST_KEPT:
-            largest = max((size for size, _, _ in self._initialised), key=self.entries)
-            for key in [key for key in self._initialised if key[0] == largest]:
-                del self._initialised[key]
+        while sum(self._entries(draw.arguments) for draw in self._initialised) > _MOST_KEPT:
+            largest = max((draw.arguments for draw in self._initialised), key=self._entries)
+            for draw in [draw for draw in self._initialised if draw.arguments == largest]:
+                del self._initialised[draw]
+
+    def _arguments(self, run: Run) -> Arguments:
+        return FrozenDict(self.study.arguments(run))
+
+    def _multipliers(self, run: Run) -> Mapping[str, float]:
+        settings = self.study.settings(run)
+        return FrozenDict({n: v for n, v in settings.items() if sets(n) == "multiplier"})
+
+    def _draw(self, run: Run) -> _Draw:
+        multipliers = self._multipliers(run)
+        # Rates of single modules change no initial value.
+        drawn = {n: v for n, v in multipliers.items() if not n.startswith("lr.")}
+        return _Draw(self._arguments(run), run.seed, run.rule, FrozenDict(drawn))
+
+    def _base(self, arguments: Arguments) -> Reading | nn.Module:
+        """Return the base of models that are built with these arguments."""
+        base = {name: self.study.base.get(name, value) for name, value in arguments.items()}
+        key = FrozenDict(base)
+        if key not in self._bases:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = self.study.model(base)
+            # Standard parametrization alone also serves models that cannot be traced.
+            traced = any(self._traced(rule) for rule in self.study.rules)
+            inputs = self._example_inputs
+            self._bases[key] = read(model, example_inputs=inputs) if traced else model
+        return self._bases[key]
 
     @cached_property
-    def _base(self) -> Reading | nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            base = self.study.model(self.study.base)
-        if any(self._traced(rule) for rule in self.study.rules):
-            return read(base, example_inputs=self._example_inputs)
-        # Standard parametrization alone also serves models that cannot be traced.
-        return base
-
-    @property
-    def _example_inputs(self) -> torch.Tensor:
-        return self.study.task.inputs[:2]
+    def _example_inputs(self) -> Any:
+        first = Run(rule="", size=self.study.base, point={}, seed=0)
+        return self.study.task_of(first).example
 
     @property
     def _mixed(self) -> bool:
@@ -98,53 +146,87 @@ class Models:
     def _traced(self, rule: Rule) -> bool:
         return self._mixed or needs_trace(rule)
 
-    def _optimizer(self, name: str, size: Size) -> Any:
+    def _plan(self, rule: str, arguments: Arguments, multipliers: Mapping[str, float]) -> Plan:
+        key = rule, arguments, multipliers
+        if key not in self._plans:
+            if multipliers:
+                found = self._plan(rule, arguments, FrozenDict()).tuned(**multipliers)
+            else:
+                found = plan(
+                    self._shape(arguments),
+                    self._base(arguments),
+                    rule=self.study.rule(rule),
+                    optimizer=self._optimizer(rule, arguments),
+                    example_inputs=self._example_inputs,
+                )
+            self._plans[key] = found
+        return self._plans[key]
+
+    def _optimizer(self, rule: str, arguments: Arguments) -> Any:
         """Return the optimizer of a plan.
 
         Standard parametrization does not look at the forward pass, without which every matrix is
         hidden at base size: its tensors get the families that muP's plan gives them.
         """
-        if not self._mixed or needs_trace(self.study.rule(name)):
+        if not self._mixed or needs_trace(self.study.rule(rule)):
             return self.study.optimizer
-        tensors = self.plan("mup", size).tensors
+        tensors = self._plan("mup", arguments, FrozenDict()).tensors
         return {tensor: planned.optimizer for tensor, planned in tensors.items()}
 
-    def _shape(self, size: Size) -> nn.Module:
-        """Return a model of this size without values."""
-        if size not in self._shapes:
-            with torch.device("meta"):
-                self._shapes[size] = self.study.model(size)
-        return self._shapes[size]
+    def _entries(self, arguments: Arguments) -> int:
+        return sum(parameter.numel() for parameter in self._shape(arguments).parameters())
 
-    def _initialise(self, size: Size, seed: int, rules: Iterable[str]) -> None:
-        """Draw a model from a seed, and initialise a copy of it by each rule."""
-        missing = [rule for rule in rules if (size, seed, rule) not in self._initialised]
-        plans = {rule: self.plan(rule, size) for rule in missing}
+    def _shape(self, arguments: Arguments) -> nn.Module:
+        """Return a model without values."""
+        if arguments not in self._shapes:
+            with torch.device("meta"):
+                self._shapes[arguments] = self.study.model(arguments)
+        return self._shapes[arguments]
+
+    def _initialise(self, draws: Sequence[_Draw]) -> None:
+        """Draw a model once, and initialise a copy of it by each rule and multiplier."""
+        missing = [draw for draw in draws if draw not in self._initialised]
+        plans = {d: self._plan(d.rule, d.arguments, d.multipliers) for d in missing}
         if not plans:
             return
-        drawn = self._drawn(size, seed)
-        for rule, rule_plan in plans.items():
-            model = drawn if rule == missing[-1] else self._copy(drawn, size, seed)
+        drawn = self._drawn(missing[0].arguments, missing[0].seed)
+        for draw, rule_plan in plans.items():
+            model = drawn if draw == missing[-1] else self._copy(drawn, draw)
             rule_plan.initialize(model)
-            self._initialised[size, seed, rule] = model
+            self._initialised[draw] = model
 
-    def _drawn(self, size: Size, seed: int) -> nn.Module:
+    def _drawn(self, arguments: Arguments, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.study.model(size)
+            return self.study.model(arguments)
 
-    def _copy(self, drawn: nn.Module, size: Size, seed: int) -> nn.Module:
+    def _copied(self, model: nn.Module, run: Run) -> nn.Module:
+        try:
+            return copy.deepcopy(model)
+        except Exception:
+            draw = self._draw(run)
+            drawn = self._drawn(draw.arguments, draw.seed)
+            self._plan(draw.rule, draw.arguments, draw.multipliers).initialize(drawn)
+            return drawn
+
+    def _copy(self, drawn: nn.Module, draw: _Draw) -> nn.Module:
         """Return a copy of a drawn model; one that cannot be copied is drawn again."""
         try:
             return copy.deepcopy(drawn)
         except Exception:
-            return self._drawn(size, seed)
+            return self._drawn(draw.arguments, draw.seed)
 
     def _member(self, run: Run) -> Member:
-        model = self._initialised[run.size, run.seed, run.rule]
-        planned = self.plan(run.rule, run.size)
-        table = planned.table(model, run.lr, weight_decay=self.study.weight_decay)
-        return Member(model=model, table=table, seed=run.seed)
+        model, settings = self.model(run), self.study.settings(run)
+        factors = scales(self.study, run)
+        values = {
+            name: settings[name] * factors[name]
+            for name in ("eps", "weight_decay")
+            if settings.get(name) is not None
+        }
+        planned = self.plan(run)
+        table = planned.table(model, run.lr * factors["lr"], **values)
+        return Member(model=model, table=table, seed=run.seed, clip=planned.clip)
 
 
 def planned(study: Study, rule: str, size: Size) -> Plan:
@@ -155,25 +237,9 @@ def planned(study: Study, rule: str, size: Size) -> Plan:
         rule: The name of one of its rules.
         size: A size.
     """
-    return Models(study).plan(rule, size)
+    return Models(study).plan(Run(rule=rule, size=size, point=study.points()[0], seed=0))
 
 
 def members(study: Study, runs: Sequence[Run]) -> list[Member]:
     """Return the members of runs: models drawn from their seeds, initialised by plan."""
     return Models(study).members(runs)
-
-
-def recipe(study: Study, steps: int | None = None) -> Recipe:
-    """Return what all runs of a study share in training.
-
-    Args:
-        study: The study.
-        steps: Number of optimizer steps, where it is not the study's.
-    """
-    return Recipe(
-        task=study.task,
-        steps=study.steps if steps is None else steps,
-        batch=study.batch,
-        optimizer=study.optimizer,
-        options=study.options,
-    )

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
 from ..statistics import Array
+from ._hyperparameters import neutral
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
 from ._table import read_table
@@ -47,7 +48,13 @@ class Runs(Result, Drawn):
             MutransferError: it holds none, or a damaged one, or lacks the metric.
         """
         store = Store(folder)
-        return cls(header=store.header(), rows=store.rows()).with_metric(metric)
+        header = store.header()
+        listed = set(header.get("runs", ()))
+        rows = [row for row in store.rows() if row["id"] in listed or "runs" not in header]
+        swept = header.get("hyperparameters", SWEPT)
+        # Runs from before a hyperparameter was swept had the value that changes nothing.
+        usual = {name: neutral(name) for name in swept if neutral(name) is not None}
+        return cls(header=header, rows=[usual | row for row in rows]).with_metric(metric)
 
     @classmethod
     def from_table(

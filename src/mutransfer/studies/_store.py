@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core import MutransferError
+from ..core import FrozenDict, MutransferError
 from ._same import Fingerprint, are_same
 
 Row = dict[str, Any]
 """A finished run: its id, what was run, and its losses."""
+
+
+class RecordWarning(UserWarning):
+    """A folder holds runs of more than one study."""
 
 
 class Store:
@@ -35,48 +40,74 @@ class Store:
         identity: Mapping[str, Any],
         about: Mapping[str, Any],
         first_losses: Callable[[], Fingerprint | None] = lambda: None,
+        design: Mapping[str, Any] = FrozenDict(),
     ) -> None:
-        """Create the record, or verify that it belongs to this study.
-
-        A record of another study without any runs is replaced.
+        """Create the record, or take it up; runs of another study stay where they are.
 
         Args:
             identity: What all runs of the study share.
             about: What else a new record keeps: versions, device, command, date.
             first_losses: Makes the fingerprint of what is trained; called after all other checks.
+            design: What readers need: axes, hyperparameters, the ids of the "runs"; and "model",
+                a name for what the fingerprint is of.
 
         Raises:
-            MutransferError: the record was written by another study or with another model, or the
+            MutransferError: the record was written with another model of the same name, or the
                 folder cannot be written.
         """
-        identity = json.loads(json.dumps(identity, default=str))
+        identity = _as_data(identity)
         written = self.header() if (self.folder / "study.json").exists() else None
-        fresh = written is None or not self._is_of(written["identity"], identity)
+        others = [] if written is None else _different(written["identity"], identity)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "Permission denied")
-            losses = first_losses()
-            known = None if fresh or written is None else written.get("first_losses")
-            if fresh or not self._is_trained_alike(known, losses):
-                kept = {} if losses is None else {"first_losses": losses}
-                self._write_header({"identity": identity, "about": dict(about), **kept})
+            if others and written is not None and (rows := self.rows()):
+                self._warn(len(rows), others[0], written["identity"], identity)
+            taken_up = written if not others else None
+            header = {"identity": identity, "about": dict((taken_up or {}).get("about", about))}
+            header |= self._fingerprints(written, taken_up, first_losses(), design.get("model"))
+            header |= _joined(taken_up, design)
+            if header != written:
+                self._write_header(header)
         except OSError as error:
             raise MutransferError(
                 f"cannot write to {self.folder}: {error.strerror}; give another folder with out="
             ) from None
 
-    def _is_of(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
-        """Return False if a record without runs is of another study; raise if it has runs."""
-        keys = identity.keys() | written.keys()
-        different = sorted(key for key in keys if identity.get(key) != written.get(key))
-        if different and self.rows():
-            key = different[0]
-            raise MutransferError(
-                f"{self.folder} was written by another study: its {key} is {written.get(key)!r}, "
-                f"this study's is {identity.get(key)!r}; give another folder with out="
-            )
-        return not different
+    def is_of(self, identity: Mapping[str, Any]) -> bool:
+        """Return True if the folder has a record of a study of this identity."""
+        if not (self.folder / "study.json").exists():
+            return False
+        return not _different(self.header()["identity"], _as_data(identity))
+
+    def _fingerprints(
+        self,
+        written: Mapping[str, Any] | None,
+        taken_up: Mapping[str, Any] | None,
+        losses: Fingerprint | None,
+        model: str | None,
+    ) -> dict[str, Any]:
+        """Return the first losses of the study, and of all models of the record by name."""
+        models: dict[str, Any] = dict((written or {}).get("models", {}))
+        known = models.get(model or "", (taken_up or {}).get("first_losses"))
+        if known is None or not self._is_trained_alike(known, losses):
+            known = losses
+        if known is None:
+            return {"models": models} if models else {}
+        return {"first_losses": known, **({"models": models | {model: known}} if model else {})}
+
+    def _warn(
+        self, count: int, key: str, written: Mapping[str, Any], identity: Mapping[str, Any]
+    ) -> None:
+        """Warn that the folder holds runs of another study."""
+        warnings.warn(
+            f"{self.folder} holds {count} runs of another study: its {key} is "
+            f"{written.get(key)!r}, this study's is {identity.get(key)!r}; the new runs go beside "
+            "them, and reading the folder gives those of this study",
+            RecordWarning,
+            stacklevel=5,
+        )
 
     def _is_trained_alike(self, written: Fingerprint | None, losses: Fingerprint | None) -> bool:
         """Return False if a record without runs is of another model; raise if it has runs."""
@@ -151,7 +182,9 @@ class Store:
             for number, line in enumerate(lines):
                 try:
                     row = json.loads(line)
-                    rows.setdefault(row["id"], row)
+                    # What failed may have been tried again.
+                    if rows.setdefault(row["id"], row).get("status") == "failed":
+                        rows[row["id"]] = row
                 except (KeyError, TypeError, ValueError):
                     if number == len(lines) - 1:
                         continue
@@ -160,3 +193,28 @@ class Store:
                         "sweep again"
                     ) from None
         return list(rows.values())
+
+
+def _as_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON has them, tuples as lists."""
+    data: dict[str, Any] = json.loads(json.dumps(dict(values), default=str))
+    return data
+
+
+def _different(written: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    """Return the fields in which two identities differ."""
+    keys = dict.fromkeys([*identity, *written])
+    return sorted(key for key in keys if identity.get(key) != written.get(key))
+
+
+def _joined(written: Mapping[str, Any] | None, design: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the design of a record that a study takes up.
+
+    Runs of earlier grids stay among its runs, unless axes or hyperparameters are others.
+    """
+    new = _as_data(design)
+    if written is None or "runs" not in new:
+        return new
+    same = all(written.get(name) == new.get(name) for name in ("axes", "hyperparameters"))
+    known = written.get("runs", ()) if same else ()
+    return new | {"runs": list(dict.fromkeys([*known, *new["runs"]]))}

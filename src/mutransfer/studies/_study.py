@@ -1,154 +1,245 @@
-"""A Study: what is trained at which rates, and what all of its runs share."""
+"""A Study: what is trained at which hyperparameters, and what all of its runs share."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from itertools import pairwise, product
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ..core import FrozenDict, MutransferError, Size, frozen
 from ..pytorch import build_model, builder_name
-from ..rules import DEFAULT, Parametrization
+from ..rules import DEFAULT, HorizonRule, Parametrization
 from ..tasks import Task
-from ..tasks import task as find_task
-from ..training import check_optimizer
-from ._rules import Rule, checked_rules, rule_name, trained_data
+from . import _identity, _sizes, _swept
+from ._checks import check_study
+from ._designs import Design, Grid
+from ._rules import Rule, checked_rules, rule_name
 from ._run import Run
 
-AXES = ("width", "depth")
-"""The axes of a study's sizes."""
+Values = Any
+"""One value, or a list of values to sweep."""
 
+GRID = Grid()
 
-def log2(low: int, high: int) -> list[float]:
-    """Return the learning rates 2^low, ..., 2^high, one an octave.
-
-    >>> log2(-3, -1)
-    [0.125, 0.25, 0.5]
-
-    Raises:
-        MutransferError: a power is no whole number, or high lies below low.
-    """
-    if not all(_is_whole(power) for power in (low, high)):
-        raise MutransferError(
-            f"log2({low!r}, {high!r}): give whole powers of two{_powers_for(low, high)}, or the "
-            "rates themselves: lr=[...]"
-        )
-    if high < low:
-        raise MutransferError(f"log2({low}, {high}) is empty: give the lower power first")
-    return [2.0**power for power in range(int(low), int(high) + 1)]
-
-
-def _is_whole(power: Any) -> bool:
-    return _is_number(power) and math.isfinite(power) and power == int(power)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real)
-
-
-def _powers_for(low: Any, high: Any) -> str:
-    """Return a call of `log2` for two rates, in words."""
-    if not all(_is_number(rate) and 0 < rate < math.inf for rate in (low, high)):
-        return ", such as log2(-14, -3)"
-    return f", such as log2({math.floor(math.log2(low))}, {math.ceil(math.log2(high))})"
+AS_IT_IS = "as it is"
+"""The rule of runs whose models are built and scaled elsewhere."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A sweep over every combination of width, depth, rule, learning rate and seed.
+    """A sweep over sizes, rules, hyperparameters and seeds.
+
+    A hyperparameter is one value, or a list that is swept; None is the optimizer's default, or
+    changes nothing. All are meant at base size.
 
     Args:
-        build: Makes an untrained model: `build(width=..., depth=...)`.
+        build: Makes an untrained model: `build(width=..., depth=...)`, with every other axis and
+            keyword that the study has.
         width: Widths, ascending.
         depth: Depths, ascending.
         lr: Learning rates, ascending; where two optimizers share the work, the rate of both.
+        axes: Further axes of the builder, {"heads": [2, 4]}; or the sizes themselves, a list such
+            as [{"width": 64, "depth": 2}, ...], in place of their grid.
+        context: Lengths of sequences: the task is a function of them, or made from a text.
+        batch: Examples a step; a list is an axis.
+        steps: Number of optimizer steps; a list is an axis.
+        horizon: Rule that scales rate, eps, decay and betas with batch and steps
+            (`rules.horizon`); by default they stay as they are.
+        weight_decay: Weight decay; torch's default where it is None.
+        eps: The optimizer's eps.
+        momentum: Momentum of SGD, RMSprop or Muon.
+        beta1: Adam's first beta.
+        beta2: Adam's second beta.
+        nesterov: True for Nesterov's momentum.
+        schedule: Name of a schedule of the rate, or a function (step, steps) -> factor.
+        warmup: Steps of linear warm-up; a number below 1 is a share of all steps.
+        clip: Norm that gradients are clipped to, the same at every size and in every form.
+        label_smoothing: Label smoothing of the cross-entropy.
+        readout: Multiplier of the head (alpha_output of Tensor Programs V).
+        embedding: Multiplier of the embeddings.
+        attention: Multiplier of the attention's logits (alpha_attn).
+        branch: Multiplier of every residual branch (Tensor Programs VI).
+        init: Factor of the initial scale of all tensors (sigma).
+        hyperparameters: Further ones by name: keywords of the builder, {"dropout": [0, 0.1]}, and
+            single tensors by role or pattern, {"init.readout": [1, 2], "lr.blocks.*": [1, 2]}.
+        design: Which points are run: `Grid()`, `OneAtATime(centre)`, `Random(number)`,
+            `Points([...])`, or a list of them.
         seeds: Seeds of initial draw and batches, or how many: 0, 1, ...
         rules: Names of parametrizations, "default", or custom Parametrizations.
         base: Where the rules are anchored, such as {"width": 64}: all their factors are 1 there.
             The smallest size by default.
-        task: Data and loss, the name of a task, or the path of a text file.
-        optimizer: "sgd", "adam", "adamw", "muon-original" or "muon-match-rms". Two share the work
-            as "muon-original+adamw": hidden matrices, then the rest.
-        options: What else the optimizer takes, such as betas or momentum; by family where two
-            share the work, such as {"adamw": {"betas": (0.9, 0.95)}}.
-        weight_decay: Weight decay at base size; torch's default where it is None.
-        steps: Number of optimizer steps.
-        batch: Examples a step.
+        task: Data and loss, the name of a task, the path of a text file, or a function of the
+            context that returns a task.
+        optimizer: A family such as "adamw"; two share the work as "muon-original+adamw": hidden
+            matrices, then the rest.
+        options: What else the optimizer takes; by family where two share the work, such as
+            {"adamw": {"betas": (0.9, 0.95)}}.
+        accumulate: Pieces that a batch is cut into, whose gradients add up.
+        precision: "float32", "float64", or "bfloat16" for autocast; the model's own by default.
+        evaluate: Steps between two evaluations of the validation data; at the end by default.
+        train: A training loop of one's own, called with a `Trial`; see `Trial` and `command`.
 
     Raises:
         MutransferError: an argument is empty, unsorted, unknown or out of range; the message names
             it.
     """
 
-    build: Callable[..., nn.Module]
+    build: Callable[..., nn.Module] | None
     _: KW_ONLY
-    width: tuple[int, ...]
-    depth: tuple[int, ...]
-    lr: tuple[float, ...]
+    width: tuple[int, ...] | None = None
+    depth: tuple[int, ...] | None = None
+    lr: Values
+    axes: Mapping[str, tuple[int, ...]] | tuple[Size, ...] = FrozenDict()
+    context: int | tuple[int, ...] | None = None
+    batch: int | tuple[int, ...] = 64
+    steps: int | tuple[int, ...] = 200
+    horizon: str | HorizonRule | None = None
+    weight_decay: Values = None
+    eps: Values = None
+    momentum: Values = None
+    beta1: Values = None
+    beta2: Values = None
+    nesterov: Values = None
+    schedule: Values = None
+    warmup: Values = None
+    clip: Values = None
+    label_smoothing: Values = None
+    readout: Values = None
+    embedding: Values = None
+    attention: Values = None
+    branch: Values = None
+    init: Values = None
+    hyperparameters: Mapping[str, Values] = FrozenDict()
+    design: Design | tuple[Design, ...] = GRID
     seeds: tuple[int, ...] = (0, 1, 2)
     rules: tuple[Rule, ...] = (DEFAULT,)
     base: Size = None  # type: ignore[assignment]
-    task: Task = "digits"  # type: ignore[assignment]
+    task: Task | Callable[..., Task] = "digits"  # type: ignore[assignment]
     optimizer: str = "adamw"
     options: Mapping[str, Any] = field(default_factory=FrozenDict)
-    weight_decay: float | None = None
-    steps: int = 200
-    batch: int = 64
+    accumulate: int = 1
+    precision: str | None = None
+    evaluate: int | None = None
+    train: Callable[[Any], Any] | None = None
 
     if TYPE_CHECKING:
         # The constructor takes more than the fields hold: `__post_init__` normalises it.
         def __init__(
             self,
-            build: Callable[..., nn.Module],
+            build: Callable[..., nn.Module] | None,
             *,
-            width: Sequence[int],
-            depth: Sequence[int],
-            lr: Sequence[float],
+            lr: float | Sequence[float],
+            width: Sequence[int] | None = None,
+            depth: Sequence[int] | None = None,
+            axes: Mapping[str, Sequence[int]] | Sequence[Mapping[str, int]] = ...,
+            context: int | Sequence[int] | None = None,
+            batch: int | Sequence[int] = 64,
+            steps: int | Sequence[int] = 200,
+            horizon: str | HorizonRule | None = None,
+            weight_decay: float | Sequence[float] | None = None,
+            eps: float | Sequence[float] | None = None,
+            momentum: float | Sequence[float] | None = None,
+            beta1: float | Sequence[float] | None = None,
+            beta2: float | Sequence[float] | None = None,
+            nesterov: bool | Sequence[bool] | None = None,
+            schedule: Any = None,
+            warmup: float | Sequence[float] | None = None,
+            clip: float | Sequence[float] | None = None,
+            label_smoothing: float | Sequence[float] | None = None,
+            readout: float | Sequence[float] | None = None,
+            embedding: float | Sequence[float] | None = None,
+            attention: float | Sequence[float] | None = None,
+            branch: float | Sequence[float] | None = None,
+            init: float | Sequence[float] | None = None,
+            hyperparameters: Mapping[str, Any] = ...,
+            design: Design | Sequence[Design] = ...,
             seeds: int | Sequence[int] = 3,
             rules: Sequence[Rule] = (DEFAULT,),
             base: Mapping[str, int] | None = None,
-            task: Task | str = "digits",
+            task: Task | Callable[..., Task] | str = "digits",
             optimizer: str = "adamw",
             options: Mapping[str, Any] | None = None,
-            weight_decay: float | None = None,
-            steps: int = 200,
-            batch: int = 64,
+            accumulate: int = 1,
+            precision: str | None = None,
+            evaluate: int | None = None,
+            train: Callable[[Any], Any] | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        for name in (*AXES, "lr"):
-            _check_grid(name, getattr(self, name), whole=name in AXES)
         fields: dict[str, Any] = {
-            "width": tuple(int(width) for width in self.width),
-            "depth": tuple(int(depth) for depth in self.depth),
-            "lr": tuple(float(rate) for rate in self.lr),
+            **_sizes.normalised(self),
+            **_swept.normalised(self),
             "seeds": _seeds(self.seeds),
-            "rules": checked_rules(self.rules),
-            "task": self.task if isinstance(self.task, Task) else find_task(self.task),
+            "rules": self._rules(),
             "options": frozen(self.options or {}),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "base", _base(self))
-        _check_training(self)
+        # A builder may change while it builds: the name that it has now is that of all runs.
+        name = None if self.build is None else builder_name(self.build)
+        object.__setattr__(self, "_build_name", name)
+        object.__setattr__(self, "task", _sizes.checked_task(self))
+        object.__setattr__(self, "base", _sizes.base_of(self))
+        check_study(self)
+
+    def _rules(self) -> tuple[Rule, ...]:
+        # Without a builder nothing is planned: the script knows its own rule.
+        without = self.build is None and self.rules == (DEFAULT,)
+        return (AS_IT_IS,) if without else checked_rules(self.rules)
+
+    @property
+    def build_name(self) -> str | None:
+        """The builder's module and name, with what it holds."""
+        return self._build_name  # type: ignore[attr-defined,no-any-return]
 
     def runs(self) -> list[Run]:
         """Return all runs, size by size from small to large, and rule by rule."""
-        grid = product(self.sizes(), map(rule_name, self.rules), self.lr, self.seeds)
+        names = [rule_name(rule) for rule in self.rules]
         return [
-            Run(rule=rule, size=size, point={"lr": lr}, seed=seed) for size, rule, lr, seed in grid
+            Run(rule=rule, size=size, point=point, seed=seed)
+            for size in self.sizes()
+            for rule in names
+            for point in self.points()
+            for seed in self.seeds
         ]
 
     def sizes(self) -> list[Size]:
         """Return all sizes, from small to large."""
-        return [Size(width=width, depth=depth) for width, depth in product(self.width, self.depth)]
+        return _sizes.sizes(self)
+
+    @property
+    def swept(self) -> dict[str, tuple[Any, ...]]:
+        """The hyperparameters of a point, with their values; the rate is always among them."""
+        return _swept.swept(self)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The hyperparameters that have one value in all runs."""
+        return _swept.fixed(self)
+
+    def points(self) -> list[Mapping[str, Any]]:
+        """Return the points of all designs, each once."""
+        designs = self.design if isinstance(self.design, tuple) else (self.design,)
+        points = [point for design in designs for point in design.points(self.swept)]
+        return list(dict.fromkeys(FrozenDict(point) for point in points))
+
+    def settings(self, run: Run) -> dict[str, Any]:
+        """Return every hyperparameter of a run, without those that change nothing."""
+        return _swept.settings(self, run)
+
+    def length(self, run: Run) -> int:
+        """Return the number of optimizer steps of a run."""
+        return int(run.size.get("steps", self.steps))  # type: ignore[arg-type]
+
+    def batch_of(self, run: Run) -> int:
+        """Return the number of examples a step of a run."""
+        return int(run.size.get("batch", self.batch))  # type: ignore[arg-type]
+
+    def task_of(self, run: Run) -> Task:
+        """Return the task of a run, which may depend on the context."""
+        return _sizes.task_at(self, run.size)
 
     def rule(self, name: str) -> Rule:
         """Return the rule of this name, as data if the study has a custom one."""
@@ -158,41 +249,38 @@ class Study:
         """Return the rules that are not of the library."""
         return [rule for rule in self.rules if isinstance(rule, Parametrization)]
 
-    def model(self, size: Mapping[str, int]) -> nn.Module:
-        """Return an untrained model of this size.
+    def model(self, arguments: Mapping[str, Any]) -> nn.Module:
+        """Return an untrained model.
+
+        Args:
+            arguments: What the builder takes, such as a size.
 
         Raises:
-            MutransferError: the builder failed.
+            MutransferError: the builder failed, or there is none.
         """
-        return build_model(self.build, size)
+        if self.build is None:
+            raise MutransferError("the study has no builder: give one as its first argument")
+        return build_model(self.build, arguments)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Return what the builder is called with for a run."""
+        return _sizes.arguments(self, run.size, self.settings(run))
 
     def identity(self) -> dict[str, Any]:
         """Return what all runs share.
 
         Two studies with the same identity may write one record, whatever their grids.
         """
-        return {
-            "build": builder_name(self.build),
-            "base": dict(self.base),
-            "task": self.task.name,
-            "optimizer": self.optimizer,
-            "options": dict(self.options),
-            "weight_decay": self.weight_decay,
-            "steps": self.steps,
-            "batch": self.batch,
-        }
+        return _identity.identity(self)
 
     def run_id(self, run: Run) -> str:
-        """Return a run's name in the record: a hash of the study's identity and the run.
+        """Return a run's name in the record: a hash of everything that trains it.
 
-        A custom rule is hashed with its data, as its name may come to mean another one.
+        Axes, hyperparameters and values that are added to a study do not change the ids of the runs
+        that it had. A custom rule is hashed with its data, as its name may come to mean another
+        one.
         """
-        rule = self.rule(run.rule)
-        fields = run.row()
-        if isinstance(rule, Parametrization):
-            fields["rule"] = trained_data(rule)
-        spec = json.dumps([self.identity(), fields], sort_keys=True, default=str)
-        return hashlib.sha256(spec.encode()).hexdigest()[:16]
+        return _identity.run_id(self, run)
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -205,49 +293,3 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if len(set(numbers)) < len(numbers):
         raise MutransferError(f"seeds has repetitions: {list(numbers)}")
     return numbers
-
-
-def _base(study: Study) -> Size:
-    """Return the base's size, the smallest of the study along axes that are not given."""
-    smallest = {axis: min(getattr(study, axis)) for axis in AXES}
-    base = smallest | dict(study.base or {})
-    if extra := base.keys() - smallest.keys():
-        raise MutransferError(f"base has {', '.join(sorted(extra))}: it takes width and depth")
-    for axis, value in base.items():
-        _check_grid(f"base {axis}", [value], whole=True)
-        if value > smallest[axis]:
-            raise MutransferError(
-                f"base {axis} is {value}, larger than the smallest {axis} of the study"
-            )
-    return Size({axis: int(value) for axis, value in base.items()})
-
-
-def _check_training(study: Study) -> None:
-    """Raise unless the optimizer, the steps and the batch can be trained with."""
-    check_optimizer(study.optimizer, study.options, "a study")
-    families = [name.strip() for name in study.optimizer.split("+")]
-    if "adam" in families and study.weight_decay:
-        raise MutransferError(
-            "Adam adds weight decay to the gradient, which no width rule makes right; "
-            "give optimizer='adamw'"
-        )
-    if study.steps < 1:
-        raise MutransferError(f"steps is {study.steps}: train at least one step")
-    if study.weight_decay is not None and study.weight_decay < 0:
-        raise MutransferError(f"weight_decay is {study.weight_decay}: it cannot be negative")
-    study.task.batches(0, 1, study.batch)
-
-
-def _check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:
-    if not hasattr(values, "__len__") or isinstance(values, str):
-        raise MutransferError(f"{name} is {values!r}: give a list, such as [{values}]")
-    if len(values) == 0:
-        raise MutransferError(f"{name} is empty: give at least one value")
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise MutransferError(f"{name} has values that are not positive: {list(values)}")
-    if whole and not all(value == int(value) for value in values):
-        raise MutransferError(f"{name} has values that are no whole numbers: {list(values)}")
-    if any(b <= a for a, b in pairwise(values)):
-        raise MutransferError(
-            f"{name} is not in ascending order: {list(values)}; sort it and remove repetitions"
-        )

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..core import MutransferError, OnProgress, Progress, about
 from ..training import Watch
+from ._axis_check import check_axes
 from ._chunks import Chunk, chunks
 from ._extension import beyond
-from ._fingerprint import fingerprint
+from ._fingerprint import fingerprint, model_name
 from ._models import Models
+from ._own_loop import OwnRun
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
-from ._store import Store
+from ._store import Row, Store
 from ._study import Study
+from ._swept import header
 
 _PAUSE = 0.2
 """Seconds between two calls of a progress callback."""
@@ -29,38 +33,45 @@ def sweep(
 ) -> Runs:
     """Train every run of the study that the record lacks, and return them all.
 
-    The runs of one size are one vectorised program and enter the record together. A killed sweep
-    that is started again finishes with the rows of an undisturbed one, and repeats no finished
-    work.
+    The runs of one size and recipe are one vectorised program and enter the record together; in a
+    training function of one's own they train one after the other. A killed sweep that is started
+    again finishes with the rows of an undisturbed one, and repeats no finished work. Runs that
+    failed are tried again.
 
     Args:
         study: What to run.
-        out: Folder of the record; made, or taken up where it stands.
+        out: Folder of the record; made, or taken up where it stands. Runs of another study in it
+            stay, with a warning that names what differs.
         extend: How many rates to add beyond either end of the grid, where an optimum lies at its
             edge.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
-            second; its result is the `Runs` so far.
+            second; its result is the `Runs` so far. In a training function of one's own its unit is
+            the run.
 
     Raises:
-        MutransferError: the folder was written by another study or with another model, or cannot
-            be written; base and sizes do not fit the rule; extend is negative.
+        MutransferError: the folder was written with another model under the same name, or cannot
+            be written; base and sizes do not fit the rule; an axis changes no shape; the model does
+            not fit the task; extend is negative.
     """
     if extend < 0:
         raise MutransferError(f"extend is {extend}: it cannot be negative")
     store = Store(out)
     models, wanted = Models(study), study.runs()
-    store.open(study.identity(), about(), partial(fingerprint, models))
+    check_axes(models)
     _check_rules(study, store)
+    _open(study, store, models, wanted)
     while wanted:
         _finish(models, store, wanted, progress)
         wanted = beyond(study, _record(study, store), extend)
+        if wanted:
+            _open(study, store, models, wanted)
     return _record(study, store)
 
 
 def missing(study: Study, out: str | Path) -> list[Run]:
     """Return the runs of the study that the record in this folder lacks."""
     store = Store(out)
-    done = {row["id"] for row in store.rows()} if (store.folder / "study.json").exists() else set()
+    done = _done(store) if (store.folder / "study.json").exists() else set()
     return [run for run in study.runs() if study.run_id(run) not in done]
 
 
@@ -68,44 +79,75 @@ def estimate(study: Study, runs: Sequence[Run]) -> float:
     """Return the seconds that training these runs will take on this machine.
 
     A few steps of each shape are timed.
+
+    Raises:
+        MutransferError: the study trains in a function of its own, which cannot be timed.
     """
+    if study.train is not None:
+        raise MutransferError(
+            "the study trains in a function of its own, whose time cannot be estimated: run it, "
+            "and its progress says how long it will take"
+        )
     return sum(chunk.seconds() for chunk in chunks(Models(study), runs))
+
+
+def _open(study: Study, store: Store, models: Models, wanted: Sequence[Run]) -> None:
+    """Create the record or take it up, with these runs among its own."""
+    ids = [study.run_id(run) for run in wanted]
+    design = {"axes": list(study.base), **header(study), "runs": ids, "model": model_name(study)}
+    store.open(study.identity(), about(), partial(fingerprint, models), design)
+
+
+def _done(store: Store) -> set[str]:
+    """Return the ids of all runs that need not be trained again."""
+    return {row["id"] for row in store.rows() if row.get("status") != "failed"}
 
 
 def _check_rules(study: Study, store: Store) -> None:
     """Raise where the record has runs of another rule under a custom rule's name."""
     custom = {rule.name for rule in study.custom_rules()}
-    for row in store.rows() if custom else ():
-        if row["rule"] in custom and row["id"] != study.run_id(Run.of(row)):
+    if not custom or not store.is_of(study.identity()):
+        return
+    for row in Runs.read(store.folder).rows:
+        if row["rule"] in custom and not _is_of(study, row):
             raise MutransferError(
                 f"{store.folder} has runs of another rule named {row['rule']!r}: rename the custom "
                 "one, as by dataclasses.replace(rule, name=...), or give another folder with out="
             )
 
 
+def _is_of(study: Study, row: Mapping[str, Any]) -> bool:
+    return bool(row["id"] == study.run_id(Run.of(row, study.base, study.swept)))
+
+
 def _record(study: Study, store: Store) -> Runs:
     """Return the study's finished runs.
 
-    A rate is left out while some of its seeds are lost to a crash.
+    A point is left out while some of its seeds are lost to a crash.
     """
     rules, sizes = {rule_name(rule) for rule in study.rules}, set(study.sizes())
-    runs = [(Run.of(row), row) for row in store.rows()]
+    record = Runs.read(store.folder)
+    names = study.points()[0]
+    runs = [(Run.of(row, study.base, names), row) for row in record.rows]
     known = [
         (run, row)
         for run, row in runs
         if run.rule in rules and run.seed in study.seeds and run.size in sizes
     ]
-    seeds = Counter((run.rule, run.size, run.lr) for run, _ in known)
-    whole = [row for run, row in known if seeds[run.rule, run.size, run.lr] >= len(study.seeds)]
-    return Runs(header=store.header(), rows=whole)
+    seeds = Counter((run.rule, run.size, run.point) for run, _ in known)
+    whole = [row for run, row in known if seeds[run.rule, run.size, run.point] >= len(study.seeds)]
+    return Runs(header=record.header, rows=whole)
 
 
 def _finish(
     models: Models, store: Store, wanted: Sequence[Run], progress: OnProgress | None
 ) -> None:
-    """Train the chunks of these runs that are not in the record."""
+    """Train the runs that are not in the record."""
+    if models.study.train is not None:
+        _finish_one_by_one(models, store, wanted, progress)
+        return
     study = models.study
-    done = {row["id"] for row in store.rows()}
+    done = _done(store)
     left = [
         chunk
         for chunk in chunks(models, wanted)
@@ -126,6 +168,28 @@ def _finish(
         progress(Progress(what=what, done=total, total=total, elapsed=elapsed, result=runs))
 
 
+def _finish_one_by_one(
+    models: Models, store: Store, wanted: Sequence[Run], progress: OnProgress | None
+) -> None:
+    """Train the runs that are not in the record in the study's own function."""
+    done, start = _done(store), time.monotonic()
+    left = [run for run in wanted if models.study.run_id(run) not in done]
+    for number, run in enumerate(left):
+        rows: list[Row] = OwnRun(models, run, store.folder).rows()
+        store.append(rows)
+        if progress is not None:
+            elapsed, runs = time.monotonic() - start, _record(models.study, store)
+            progress(
+                Progress(
+                    what=str(run.size),
+                    done=number + 1,
+                    total=len(left),
+                    elapsed=elapsed,
+                    result=runs,
+                )
+            )
+
+
 def _watch(
     chunk: Chunk,
     costs: Sequence[float],
@@ -142,7 +206,7 @@ def _watch(
         steps, now = steps + 1, time.monotonic()
         if now - last > _PAUSE:
             last = now
-            done = sum(costs[:number]) + costs[number] * steps / chunk.study.steps
+            done = sum(costs[:number]) + costs[number] * steps / chunk.steps
             progress(
                 Progress(
                     what=str(chunk.size),

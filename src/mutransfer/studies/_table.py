@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core import MutransferError
 from ..rules import DEFAULT
+from ._hyperparameters import HYPERPARAMETERS, scale_of
 from ._run import SWEPT
 from ._store import Row
 from ._table_cells import NotANumber, Numbers, choices, numbers, status
@@ -129,7 +130,7 @@ class _Reading:
     def _header(self, swept: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> dict[str, Any]:
         columns = {role: str(column) for role, column in self.choice.all.items()}
         scales = {
-            name: "log2" if name == "lr" else scale_of({values[row] for row in rows})
+            name: _scale(name, list({values[row] for row in rows}))
             for name, values in swept.items()
         }
         return {
@@ -277,16 +278,16 @@ class _Reading:
         return f" (row{'s' if len(rows) > 1 else ''} {numbers}{more})"
 
 
-def scale_of(values: Iterable[Any]) -> str:
-    """Return the scale of a hyperparameter; of text it is "choice".
+def _scale(name: str, values: Sequence[Any]) -> str:
+    """Return the scale of a hyperparameter; of one that we do not know, by its values.
 
-    >>> scale_of([0.01, 0.1]), scale_of([0.9, 0.95]), scale_of(["cosine", "linear"])
-    ('log2', 'linear', 'choice')
+    >>> _scale("beta2", [0.9, 0.95]), _scale("mlp_lr", [0.01, 0.1]), _scale("optimizer", ["a"])
+    ('linear', 'log2', 'choice')
     """
-    known = set(values)
-    if not all(isinstance(value, int | float) for value in known):
-        return "choice"
-    low, high = min(known), max(known)
+    scale = scale_of(name, values)
+    if name in HYPERPARAMETERS or scale == "choice":
+        return scale
+    low, high = min(values), max(values)
     return "log2" if low > 0 and high >= low * 2**_FEWEST_OCTAVES else "linear"
 
 

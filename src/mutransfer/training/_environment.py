@@ -1,4 +1,4 @@
-"""The surroundings that both programs of training share: threads, attention, data."""
+"""The surroundings that both programs of training share: threads and attention."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from ..tasks import Task
 
 CHECK_EVERY = 20
 """Steps between checks for diverged members, which are not trained any further."""
@@ -37,12 +34,3 @@ def program(largest: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def placed(task: Task, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the task's data on the device of a parameter, numbers in its type."""
-
-    def moved(data: Tensor) -> Tensor:
-        return data.to(like.device, like.dtype if data.is_floating_point() else data.dtype)
-
-    return moved(task.inputs), moved(task.targets)

@@ -31,6 +31,11 @@ class FlatKernels:
         flat = [{**group, "params": [*map(self._flat, group["params"])]} for group in groups]
         self._optimizer = kind(flat, **settings)
 
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups, whose rates a schedule changes."""
+        return self._optimizer.param_groups
+
     def zero_grad(self) -> None:
         """Forget the gradients of kernels and matrices."""
         self._optimizer.zero_grad()

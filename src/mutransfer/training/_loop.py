@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from ..pytorch import VARIANTS, parameter_groups, torch_class
-from ..rules import family
+from ..core import MutransferError
 from ..statistics import diverged_at
-from ._environment import CHECK_EVERY, placed, program
-from ._flat import FlatKernels
-from ._loss import batch_loss
-from ._recipe import Member, Recipe, Watch, check_members
+from ._environment import CHECK_EVERY, program
+from ._members import Member, check_members
+from ._one import One
+from ._recipe import Recipe, Watch
+from ._trained import Trained
 
 
 def train_one_by_one(
     members: Sequence[Member], recipe: Recipe, watch: Watch | None = None
-) -> Float[Tensor, "member steps"]:
+) -> Trained:
     """Train as `train` does, one member after the other, with torch's own optimizers.
 
     Losses equal those of `train` to rounding, unless the model itself draws while it trains, as
@@ -35,53 +30,37 @@ def train_one_by_one(
         The losses, as `train`.
 
     Raises:
-        MutransferError: there are no members, or a tensor has no hyperparameters.
+        MutransferError: there are no members, a tensor has no hyperparameters, or the model fails.
     """
     check_members(members, recipe)
-    losses = torch.full((len(members), recipe.steps), float("nan"), dtype=torch.float64)
-    for member, row in zip(members, losses, strict=True):
-        _train(member, recipe, row, watch)
-    return losses
+    with program(max(parameter.numel() for parameter in members[0].model.parameters())):
+        return each(members, recipe, watch)
 
 
-def _train(
-    member: Member, recipe: Recipe, losses: Float[Tensor, " steps"], watch: Watch | None
-) -> None:
-    """Train one member, and write the loss of every step."""
-    model = copy.deepcopy(member.model)
-    parameters = dict(model.named_parameters())
-    optimizers = _optimizers(member, recipe, parameters)
-    inputs, targets = placed(recipe.task, next(iter(parameters.values())))
-    batches = recipe.task.batches(member.seed, recipe.steps, recipe.batch)
-    with program(max(parameter.numel() for parameter in parameters.values())):
-        for step, rows in enumerate(batches):
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss = batch_loss(recipe.task, model(inputs[rows]), targets[rows])
-            loss.backward()  # type: ignore[no-untyped-call]
-            for optimizer in optimizers:
-                optimizer.step()
-            losses[step] = loss.detach().double()
-            if watch is not None:
-                watch(1)
-            due = (step + 1) % CHECK_EVERY == 0
-            if due and diverged_at(losses[None, : step + 1].numpy())[0] is not None:
-                return
+def each(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Trained:
+    """Train members one after the other, threads and attention as they are."""
+    trained = Trained.empty(len(members), recipe)
+    for number, member in enumerate(members):
+        _train(number, One(member, recipe), trained, watch)
+    return trained
 
 
-def _optimizers(
-    member: Member, recipe: Recipe, parameters: Mapping[str, nn.Parameter]
-) -> list[torch.optim.Optimizer | FlatKernels]:
-    """Return torch's optimizer of every family that trains a tensor of this member."""
-    optimizers: list[torch.optim.Optimizer | FlatKernels] = []
-    for name, options in recipe.families().items():
-        rows = {tensor: row for tensor, row in member.table.items() if row.optimizer == name}
-        kind = torch_class(family(name))
-        if rows and kind is not None:
-            groups = parameter_groups(rows, parameters)
-            settings = {**VARIANTS.get(name, {}), **options}
-            if family(name).matrices:
-                optimizers.append(FlatKernels(kind, groups, **settings))
-            else:
-                optimizers.append(kind(groups, **settings))
-    return optimizers
+def _train(number: int, one: One, trained: Trained, watch: Watch | None) -> None:
+    """Train one member, and write its losses and evaluations."""
+    losses = trained.losses[number]
+    for step, factor in enumerate(one.recipe.factors()):
+        try:
+            losses[step] = one.step(step, factor).double()
+            if (due := one.evaluation.due(step + 1)) is not None:
+                trained.write(number, due, one.evaluate())
+        except MutransferError:
+            raise
+        except Exception as error:
+            raise MutransferError(
+                f"training fails at step {step} with {type(error).__name__}: {error}"
+            ) from error
+        if watch is not None:
+            watch(1)
+        check = (step + 1) % CHECK_EVERY == 0
+        if check and diverged_at(losses[None, : step + 1].numpy())[0] is not None:
+            return

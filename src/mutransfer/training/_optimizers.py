@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..core import MutransferError
 from ..pytorch import torch_class
 from ..rules import families, family
-from ._updates import adam, muon, sgd
+from ._lion import Lion
+from ._matrix_optimizers import SOAP, Shampoo
+from ._updates_entries import adagrad, adam, adamax, lion, nadam, radam, rmsprop, sgd
+from ._updates_matrices import muon, shampoo, soap
+
+OWN: Mapping[str, type[torch.optim.Optimizer]] = {"lion": Lion, "shampoo": Shampoo, "soap": SOAP}
+"""Our class of each family that torch has none of."""
 
 
 @dataclass(frozen=True)
@@ -19,29 +29,70 @@ class Update:
 
     Attributes:
         apply: The update, called with a `Step` and the optimizer's options.
-        state: Names of the tensors that the optimizer keeps.
+        state: Names of the tensors that the optimizer keeps, of the parameter's shape.
+        left: Names of those of shape (rows, rows), for matrices.
+        right: Names of those of shape (columns, columns).
         fixed: The options that make the update this family's.
     """
 
     apply: Callable[..., None]
     state: tuple[str, ...]
+    left: tuple[str, ...] = ()
+    right: tuple[str, ...] = ()
     fixed: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def options(self) -> list[str]:
         """Names of the options that a user may set."""
         known = signature(self.apply).parameters
-        return [name for name in known if name != "step" and name not in self.fixed]
+        hidden = {"step", *self.fixed, *_FORMS}
+        return [name for name in known if name not in hidden]
 
+    def start(self, values: Tensor) -> dict[str, Tensor]:
+        """Return the state before the first step, zeros.
+
+        Args:
+            values: The stacked parameters, (name, member, *shape).
+        """
+        state = {name: torch.zeros_like(values) for name in self.state}
+        if self.left or self.right:
+            rows, *columns = values.shape[2:]
+            for size, names in ((rows, self.left), (math.prod(columns), self.right)):
+                shape = (*values.shape[:2], size, size)
+                state |= {name: values.new_zeros(shape) for name in names}
+        return state
+
+
+_FORMS = ("decoupled", "amsgrad", "match_rms")
+"""Options that make an update another family's; each family fixes its own."""
+
+_MOMENTS = ("first", "second")
+_DECOUPLED = {"decoupled": True}
 
 UPDATES: Mapping[str, Update] = {
     "sgd": Update(sgd, ("momentum",)),
-    "adam": Update(adam, ("first", "second")),
-    "adamw": Update(adam, ("first", "second"), {"decoupled": True}),
-    "muon-original": Update(muon, ("momentum",), {"match_rms": False}),
-    "muon-match-rms": Update(muon, ("momentum",), {"match_rms": True}),
+    "adam": Update(adam, _MOMENTS),
+    "adamw": Update(adam, _MOMENTS, fixed=_DECOUPLED),
+    "amsgrad": Update(adam, (*_MOMENTS, "largest"), fixed={"amsgrad": True}),
+    "nadam": Update(nadam, _MOMENTS),
+    "nadamw": Update(nadam, _MOMENTS, fixed=_DECOUPLED),
+    "radam": Update(radam, _MOMENTS),
+    "radamw": Update(radam, _MOMENTS, fixed=_DECOUPLED),
+    "adagrad": Update(adagrad, ("total",)),
+    "rmsprop": Update(rmsprop, ("first", "second", "momentum")),
+    "adamax": Update(adamax, ("first", "largest")),
+    "lion": Update(lion, ("first",)),
+    "muon-original": Update(muon, ("momentum",), fixed={"match_rms": False}),
+    "muon-match-rms": Update(muon, ("momentum",), fixed={"match_rms": True}),
+    "shampoo": Update(shampoo, (), ("left",), ("right",)),
+    "soap": Update(soap, _MOMENTS, ("left", "left basis"), ("right", "right basis")),
 }
 """The stacked update of each family that training knows."""
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer] | None:
+    """Return torch's class of a family, ours where torch has none, or None."""
+    return OWN.get(name) or torch_class(family(name))
 
 
 def options_by_family(
@@ -71,7 +122,7 @@ def options_by_family(
 
 def _check_known(name: Any, where: str) -> None:
     if isinstance(name, str) and name in UPDATES:
-        if torch_class(family(name)) is None:
+        if optimizer_class(name) is None:
             raise MutransferError(f"this torch has no optimizer for {name}: install a newer one")
         return
     if isinstance(name, str) and name.startswith("muon"):
@@ -102,5 +153,6 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
     known = UPDATES[name].options
     if unknown := sorted(options.keys() - set(known)):
         raise MutransferError(
-            f"the optimizer {name} takes no option {unknown[0]!r}; it takes {', '.join(known)}"
+            f"the optimizer {name} takes no option {unknown[0]!r}; it takes "
+            f"{', '.join(known) or 'none'}"
         )

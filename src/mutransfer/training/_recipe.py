@@ -1,37 +1,30 @@
-"""Members of one shape, and the recipe that they share."""
+"""The recipe that all members share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
+from numbers import Real
 from typing import Any
 
-from torch import nn
+import torch
 
 from ..core import FrozenDict, MutransferError, frozen
-from ..plans import Row
 from ..tasks import Task
 from ._optimizers import options_by_family
+from ._schedules import Schedule, schedule
 
 Watch = Callable[[int], None]
 """A callback that receives the number of member-steps just done."""
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Member:
-    """One configuration: a model, the hyperparameters of its tensors, its seed.
-
-    Members with the same initial draw may share one model: it is copied, never changed.
-
-    Attributes:
-        model: The initialised model.
-        table: The hyperparameters of each tensor, as `Plan.table` returns them.
-        seed: The seed of its batches.
-    """
-
-    model: nn.Module
-    table: Mapping[str, Row]
-    seed: int
+PRECISIONS: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.float32,
+    "float64": torch.float64,
+}
+"""The parameters' type in every precision; bfloat16 is autocast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +35,24 @@ class Recipe:
         task: Data and loss.
         steps: Number of optimizer steps.
         batch: Examples a step.
-        optimizer: The optimizer family: "sgd", "adam", "adamw", "muon-original" or
-            "muon-match-rms". Two share the work as "muon-original+adamw".
+        optimizer: The optimizer family, one of `training.UPDATES`. Two share the work as
+            "muon-original+adamw".
         options: What else the optimizer takes, such as betas or momentum; by family where two
             share the work, such as {"adamw": {"betas": (0.9, 0.95)}}.
+        schedule: The schedule of the rate, one of `training.SCHEDULES`, or a function
+            (step, steps) -> factor of the steps after warmup.
+        warmup: Steps in which the rate rises along a line; a float below 1 is their share.
+        clip: Largest norm of the gradients at base size, as `Plan.clip_grad_norm_` has it; None
+            for no clipping.
+        label_smoothing: Share of the uniform distribution in the targets of training; the loss of
+            validation is without it.
+        accumulate: Equal pieces of a batch whose gradients are added up, one after the other.
+        precision: "float32" or "float64" to train in this type, "bfloat16" for autocast with
+            parameters in float32; None for the model's own types.
+        evaluate: Steps between evaluations of validation loss and metrics; None for the end only.
 
     Raises:
-        MutransferError: the optimizer is unknown, or does not take an option.
+        MutransferError: a value is unknown or out of range; the message names it.
     """
 
     task: Task
@@ -56,14 +60,85 @@ class Recipe:
     batch: int
     optimizer: str = "adamw"
     options: Mapping[str, Any] = field(default_factory=FrozenDict)
+    schedule: str | Schedule = "constant"
+    warmup: float = 0
+    clip: float | None = None
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+    precision: str | None = None
+    evaluate: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", frozen(self.options or {}))
         check_optimizer(self.optimizer, self.options, "a recipe")
+        for name in ("steps", "batch", "accumulate"):
+            _check_count(name, getattr(self, name))
+        self.factors()
+        self._check_clip()
+        self._check_label_smoothing()
+        self._check_pieces()
+        self._check_evaluate()
 
     def families(self) -> dict[str, Mapping[str, Any]]:
         """Return the options of each optimizer family."""
         return options_by_family(self.optimizer, self.options, "a recipe")
+
+    def factors(self) -> list[float]:
+        """Return the factor of the learning rate at every step."""
+        return schedule(self.schedule, self.steps, self.warmup)
+
+    def evaluations(self) -> tuple[int, ...]:
+        """Return the numbers of steps after which the model is evaluated."""
+        if self.task.validation is None:
+            return ()
+        every = self.steps if self.evaluate is None else self.evaluate
+        return (*range(every, self.steps, every), self.steps)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The parameters' type in training; None for the model's own."""
+        return None if self.precision is None else PRECISIONS[self.precision]
+
+    def _check_clip(self) -> None:
+        if self.clip is not None and not (_is_number(self.clip) and self.clip > 0):
+            raise MutransferError(
+                f"clip is {self.clip!r}: give the largest norm of the gradients at base size, such "
+                "as 1.0, or None for no clipping"
+            )
+
+    def _check_label_smoothing(self) -> None:
+        smoothing = self.label_smoothing
+        if not (_is_number(smoothing) and 0 <= smoothing < 1):
+            raise MutransferError(
+                f"label_smoothing is {smoothing!r}: give a share from 0 to below 1, such as 0.1"
+            )
+        if smoothing and not _takes_label_smoothing(self.task.loss):
+            raise MutransferError(
+                f"the loss of task {self.task.name} takes no label_smoothing: give it this "
+                "argument, as mutransfer.tasks.cross_entropy has it, or leave label_smoothing at 0"
+            )
+
+    def _check_pieces(self) -> None:
+        if self.batch % self.accumulate:
+            raise MutransferError(
+                f"a batch of {self.batch} examples does not divide into {self.accumulate} equal "
+                "pieces: choose batch and accumulate so that it does"
+            )
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise MutransferError(
+                f"unknown precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}, or "
+                "None for the model's own"
+            )
+
+    def _check_evaluate(self) -> None:
+        if self.evaluate is None:
+            return
+        _check_count("evaluate", self.evaluate)
+        if self.task.validation is None:
+            raise MutransferError(
+                f"evaluate is {self.evaluate}, but task {self.task.name} has no validation data: "
+                "give the task validation=(inputs, targets), or leave evaluate out"
+            )
 
 
 def check_optimizer(optimizer: str, options: Mapping[str, Any], where: str) -> None:
@@ -80,28 +155,17 @@ def check_optimizer(optimizer: str, options: Mapping[str, Any], where: str) -> N
     options_by_family(optimizer, options, where)
 
 
-def check_members(members: Sequence[Member], recipe: Recipe) -> None:
-    """Raise unless every trained tensor has hyperparameters of the recipe's families.
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise MutransferError(f"{name} is {value!r}: give a whole number, at least 1")
 
-    Raises:
-        MutransferError: there are no members, one of them has nothing to train, or naming the
-            member and its tensor.
-    """
-    if not members:
-        raise MutransferError("there is nothing to train: give at least one member")
-    families = recipe.families()
-    for number, member in enumerate(members):
-        trained = [name for name, p in member.model.named_parameters() if p.requires_grad]
-        if not trained:
-            raise MutransferError(
-                "no parameter of the model trains: requires_grad is False for all of them, or it "
-                "has none"
-            )
-        for name in trained:
-            if name not in member.table:
-                raise MutransferError(f"{name} is not in the table of member {number}")
-            if (family := member.table[name].optimizer) not in families:
-                raise MutransferError(
-                    f"{name} of member {number} is planned for {family}, but the recipe trains "
-                    f"with {recipe.optimizer}: plan and recipe need one optimizer"
-                )
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _takes_label_smoothing(loss: Any) -> bool:
+    try:
+        return "label_smoothing" in signature(loss).parameters
+    except (TypeError, ValueError):
+        return False

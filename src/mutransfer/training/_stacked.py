@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ..statistics import diverged_at
 from ._environment import CHECK_EVERY, program
-from ._recipe import Member, Recipe, Watch, check_members
+from ._fallback import NotStackedError, one_by_one, quiet, slowness
+from ._members import Member, check_members
+from ._recipe import Recipe, Watch
 from ._stack import Stack
+from ._trained import Trained
 
 
-def train(
-    members: Sequence[Member], recipe: Recipe, watch: Watch | None = None
-) -> Float[Tensor, "member steps"]:
+def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Trained:
     """Train all members together, each at its own rates.
 
     Losses equal those of `train_one_by_one` to rounding, unless the model itself draws while it
-    trains, as dropout does.
+    trains, as dropout does. A model that cannot be stacked, as one whose forward pass branches on
+    values, is trained one by one, with a `StackingWarning` that says why.
 
     Args:
         members: Configurations of one shape.
@@ -28,18 +29,39 @@ def train(
         watch: Receives progress.
 
     Returns:
-        The loss of every step before its update, float64; not a number for the steps that a
-        diverged member was not trained any more (see `statistics.diverged_at`).
+        The loss of every step before its update, and the validation loss and metrics of every
+        evaluation.
 
     Raises:
-        MutransferError: there are no members, or their shapes or optimizers do not fit.
+        MutransferError: there are no members, their shapes or optimizers do not fit, or the model
+            fails.
     """
     check_members(members, recipe)
     stack = Stack(members, recipe)
-    losses = torch.full((len(members), recipe.steps), float("nan"), dtype=torch.float64)
-    with program(stack.largest):
-        for step in range(recipe.steps):
-            losses[stack.alive, step] = stack.step(step).double().cpu()
+    try:
+        return _together(stack, watch)
+    except NotStackedError as failure:
+        del stack
+        return one_by_one(members, recipe, watch, failure)
+
+
+def _together(stack: Stack, watch: Watch | None) -> Trained:
+    """Train a stack.
+
+    Raises:
+        NotStackedError: the model, the loss or a metric failed.
+    """
+    trained, done = Trained.empty(len(stack.alive), stack.recipe), 0
+    losses = trained.losses
+    with program(stack.largest), quiet():
+        for step, factor in enumerate(stack.recipe.factors()):
+            try:
+                losses[stack.alive, step] = _step(stack, step, factor).double().cpu()
+                if (due := stack.evaluation.due(step + 1)) is not None:
+                    trained.write(stack.alive, due, stack.evaluate())
+            except Exception as error:
+                raise NotStackedError(done) from error
+            done += len(stack.alive)
             if watch is not None:
                 watch(len(stack.alive))
             if (step + 1) % CHECK_EVERY == 0:
@@ -47,4 +69,13 @@ def train(
                 stack.keep([i for i, end in enumerate(ends) if end is None])
                 if not len(stack.alive):
                     break
-    return losses
+    return trained
+
+
+def _step(stack: Stack, step: int, factor: float) -> Tensor:
+    """Train one step; the first also tries an evaluation, and warns if it is slow."""
+    with slowness(stack.template) if step == 0 else nullcontext():
+        if step == 0 and stack.recipe.evaluations():
+            # Before the training: a metric that cannot be stacked must not cost all of it.
+            stack.evaluate(probe=True)
+        return stack.step(step, factor)

@@ -1,0 +1,42 @@
+"""Checks of the models of a study before any of them is trained."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ..core import MutransferError, Size
+from ..tasks import check_fit
+from ._models import Models
+from ._run import Run
+from ._sizes import TRAINING
+
+
+def check_axes(models: Models) -> None:
+    """Raise unless every axis changes a shape, and the model fits its task.
+
+    Raises:
+        MutransferError: naming the axis, or what of the task does not fit.
+    """
+    study = models.study
+    if study.build is None:
+        return
+    sizes, point = study.sizes(), study.points()[0]
+    runs = {size: Run(rule="", size=size, point=point, seed=0) for size in sizes}
+    if study.train is None:
+        check_fit(models.at_base(), study.task_of(runs[sizes[0]]))
+    for axis in study.base:
+        # A model without positions has the same shapes at every context.
+        if axis in TRAINING or axis == "context":
+            continue
+        for first, second in pairwise(_line(sizes, axis)):
+            if models.shapes(runs[first]) == models.shapes(runs[second]):
+                raise MutransferError(
+                    f"the builder makes the same shapes at {first} and at {second}: it ignores "
+                    f"{axis}"
+                )
+
+
+def _line(sizes: list[Size], axis: str) -> list[Size]:
+    """Return sizes that differ along one axis alone, from the smallest one on."""
+    rest = {name: value for name, value in sizes[0].items() if name != axis}
+    return [size for size in sizes if {n: v for n, v in size.items() if n != axis} == rest]

@@ -1,0 +1,115 @@
+"""The hyperparameters that a study can sweep: their scales, and what each of them sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from ..core import MutransferError
+
+Scale = Literal["log2", "linear", "choice"]
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One hyperparameter.
+
+    Attributes:
+        sets: What it sets: a column of the "table" of tensors, a "multiplier" of the plan, an
+            "option" of the optimizer, or a field of the "recipe".
+        scale: The scale of its values where all are positive numbers.
+        neutral: The value that changes nothing; None where there is no such value.
+    """
+
+    sets: Literal["table", "multiplier", "option", "recipe"]
+    scale: Scale
+    neutral: Any = None
+
+
+HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
+    {
+        "lr": Hyperparameter("table", "log2"),
+        "weight_decay": Hyperparameter("table", "log2"),
+        "eps": Hyperparameter("table", "log2"),
+        "readout": Hyperparameter("multiplier", "log2", 1.0),
+        "embedding": Hyperparameter("multiplier", "log2", 1.0),
+        "attention": Hyperparameter("multiplier", "log2", 1.0),
+        "branch": Hyperparameter("multiplier", "log2", 1.0),
+        "init": Hyperparameter("multiplier", "log2", 1.0),
+        "momentum": Hyperparameter("option", "linear"),
+        "beta1": Hyperparameter("option", "linear"),
+        "beta2": Hyperparameter("option", "linear"),
+        "nesterov": Hyperparameter("option", "choice"),
+        "schedule": Hyperparameter("recipe", "choice", "constant"),
+        "warmup": Hyperparameter("recipe", "linear", 0),
+        "clip": Hyperparameter("recipe", "log2"),
+        "label_smoothing": Hyperparameter("recipe", "linear", 0.0),
+    }
+)
+"""The hyperparameters by name; a study also sweeps patterns and keywords of its builder."""
+
+PATTERNS = ("lr.", "init.")
+"""What may stand before a role or a pattern of tensors, as in "lr.blocks.*.up.weight"."""
+
+
+def is_pattern(name: str) -> bool:
+    """Return True for a hyperparameter of single tensors, such as "init.readout"."""
+    return name.startswith(PATTERNS)
+
+
+def sets(name: str) -> str:
+    """Return what a hyperparameter sets; "builder" where the builder takes it."""
+    if is_pattern(name):
+        return "multiplier"
+    known = HYPERPARAMETERS.get(name)
+    return "builder" if known is None else known.sets
+
+
+def neutral(name: str) -> Any:
+    """Return the value of a hyperparameter that changes nothing; None where there is none."""
+    if is_pattern(name):
+        return 1.0
+    known = HYPERPARAMETERS.get(name)
+    return None if known is None else known.neutral
+
+
+def scale_of(name: str, values: Sequence[Any]) -> Scale:
+    """Return the scale on which these values of a hyperparameter are swept."""
+    known = HYPERPARAMETERS.get(name)
+    if not all(_is_number(value) for value in values):
+        return "choice"
+    scale = "log2" if is_pattern(name) else known.scale if known else "linear"
+    return "linear" if scale == "log2" and min(values) <= 0 else scale
+
+
+def check_values(name: str, values: Sequence[Any]) -> None:
+    """Raise unless a hyperparameter can have these values.
+
+    Raises:
+        MutransferError: naming the hyperparameter and the value.
+    """
+    known = HYPERPARAMETERS.get(name)
+    scale: Scale = "log2" if is_pattern(name) else known.scale if known else "choice"
+    wrong = [value for value in values if not _fits(name, scale, value)]
+    if wrong:
+        wanted = "at least 0" if name in _FROM_ZERO else "positive"
+        kind = f"{wanted} numbers" if scale == "log2" else "numbers from 0 on"
+        raise MutransferError(f"{name} has values that are not {kind}: {wrong}")
+
+
+_FROM_ZERO = {"weight_decay", "eps"}
+
+
+def _fits(name: str, scale: Scale, value: Any) -> bool:
+    if scale == "choice":
+        return True
+    if not _is_number(value) or not math.isfinite(value):
+        return False
+    return bool(value > 0 if scale == "log2" and name not in _FROM_ZERO else value >= 0)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

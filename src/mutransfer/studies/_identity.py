@@ -1,0 +1,78 @@
+"""What trains a run, as data: the identity of a study and the ids of its runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..pytorch import builder_name
+from ..rules import Parametrization
+from ._rules import trained_data
+from ._run import Run
+from ._sizes import TRAINING
+from ._swept import fixed
+
+if TYPE_CHECKING:
+    from ._study import Study
+
+_DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None, "train": None}
+"""Arguments that are part of an identity only where they differ from these."""
+
+
+def identity(study: Study) -> dict[str, Any]:
+    """Return what all runs of a study share; see `Study.identity`."""
+    shared = {
+        "build": study.build_name,
+        "base": _base(study),
+        "task": _named(study.task) if callable(study.task) else study.task.name,
+        "optimizer": study.optimizer,
+        "options": dict(study.options),
+        "weight_decay": fixed(study).get("weight_decay"),
+        "steps": study.steps if isinstance(study.steps, int) else None,
+        "batch": study.batch if isinstance(study.batch, int) else None,
+    }
+    if isinstance(study.context, int):
+        shared["context"] = study.context
+    others = {name: v for name, v in fixed(study).items() if name not in {"weight_decay", "lr"}}
+    changed = {
+        name: _named(getattr(study, name))
+        for name, usual in _DEFAULTS.items()
+        if getattr(study, name) != usual
+    }
+    return shared | {name: _named(value) for name, value in others.items()} | changed
+
+
+def run_id(study: Study, run: Run) -> str:
+    """Return the hash of everything that trains a run; see `Study.run_id`."""
+    settings = study.settings(run)
+    # Whether a value is swept or fixed makes no difference to what a run trains.
+    shared = {
+        n: v for n, v in identity(study).items() if n not in settings and n not in fixed(study)
+    }
+    shared |= {
+        "task": study.task_of(run).name,
+        "weight_decay": settings.pop("weight_decay", None),
+        "steps": study.length(run),
+        "batch": study.batch_of(run),
+    }
+    shared.pop("context", None)
+    rule = study.rule(run.rule)
+    fields = {
+        "rule": trained_data(rule) if isinstance(rule, Parametrization) else run.rule,
+        **{axis: value for axis, value in run.size.items() if axis not in TRAINING},
+        **{name: _named(value) for name, value in settings.items()},
+        "seed": run.seed,
+    }
+    spec = json.dumps([shared, fields], sort_keys=True, default=str)
+    return hashlib.sha256(spec.encode()).hexdigest()[:16]
+
+
+def _base(study: Study) -> dict[str, int]:
+    """Return the base along the axes that change what is trained."""
+    scaled = TRAINING if study.horizon is None else ()
+    return {axis: value for axis, value in study.base.items() if axis not in scaled}
+
+
+def _named(value: Any) -> Any:
+    return builder_name(value) if callable(value) else value

@@ -1,0 +1,99 @@
+"""The hyperparameters of a study: those that are swept, and those that are fixed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..core import FrozenDict, MutransferError, frozen
+from ._designs import OneAtATime
+from ._hyperparameters import HYPERPARAMETERS, check_values, is_pattern, neutral, scale_of
+from ._run import Run
+from ._values import check_grid, check_order, is_list
+
+if TYPE_CHECKING:
+    from ._study import Study
+
+
+def normalised(study: Study) -> dict[str, Any]:
+    """Return the fields of hyperparameters, lists as tuples of checked values.
+
+    Raises:
+        MutransferError: naming the hyperparameter and what is wrong with it.
+    """
+    fields: dict[str, Any] = {name: _values(name, getattr(study, name)) for name in HYPERPARAMETERS}
+    given = study.hyperparameters or {}
+    for name in given:
+        if name in HYPERPARAMETERS:
+            raise MutransferError(
+                f"hyperparameters has {name!r}, which is an argument: give {name}=..."
+            )
+    fields["hyperparameters"] = FrozenDict({name: _values(name, given[name]) for name in given})
+    fields["design"] = tuple(study.design) if isinstance(study.design, list) else study.design
+    return fields
+
+
+def _values(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if not is_list(value):
+        check_values(name, [value])
+        return float(value) if _is_rate(name) else value
+    if _is_rate(name):
+        check_grid(name, value, whole=False)
+        return tuple(float(each) for each in value)
+    if len(value) == 0:
+        raise MutransferError(f"{name} is empty: give at least one value")
+    check_values(name, value)
+    check_order(name, value)
+    return frozen(list(value))
+
+
+def _is_rate(name: str) -> bool:
+    """Return True for numbers that are positive floats, whatever type they are given in."""
+    known = HYPERPARAMETERS.get(name)
+    positive = known is not None and known.sets == "multiplier"
+    return name in {"lr", "clip"} or positive or is_pattern(name)
+
+
+def given(study: Study) -> dict[str, Any]:
+    """Return every hyperparameter that the study gives, by name."""
+    named = {name: getattr(study, name) for name in HYPERPARAMETERS}
+    return {name: v for name, v in (named | dict(study.hyperparameters)).items() if v is not None}
+
+
+def swept(study: Study) -> dict[str, tuple[Any, ...]]:
+    """Return the values of the rate, and of each hyperparameter that has a list."""
+    values = given(study)
+    lists = {name: value for name, value in values.items() if isinstance(value, tuple)}
+    return {"lr": values["lr"] if "lr" in lists else (values["lr"],), **lists}
+
+
+def fixed(study: Study) -> dict[str, Any]:
+    """Return the hyperparameters that have one value."""
+    values = swept(study)
+    return {name: value for name, value in given(study).items() if name not in values}
+
+
+def settings(study: Study, run: Run) -> dict[str, Any]:
+    """Return every hyperparameter of a run, without those that change nothing."""
+    values = fixed(study) | dict(run.point)
+    return {n: v for n, v in values.items() if neutral(n) is None or v != neutral(n)}
+
+
+def header(study: Study) -> dict[str, Any]:
+    """Return what a reader of the record needs of the design."""
+    points = study.points()
+    names = list(dict.fromkeys(name for point in points for name in point))
+    values = {n: list(dict.fromkeys(p[n] for p in points if n in p)) for n in names}
+    varied = [name for name in names if len(values[name]) > 1 or name in _lists(study)] or ["lr"]
+    designs = study.design if isinstance(study.design, tuple) else (study.design,)
+    centres = [each.centred(study.swept) for each in designs if isinstance(each, OneAtATime)]
+    return {
+        "hyperparameters": varied,
+        "scales": {name: scale_of(name, values[name]) for name in varied},
+        **({"centre": dict(centres[0])} if len(centres) == 1 else {}),
+    }
+
+
+def _lists(study: Study) -> set[str]:
+    return {name for name, value in given(study).items() if isinstance(value, tuple)}

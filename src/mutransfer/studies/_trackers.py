@@ -1,0 +1,110 @@
+"""Trackers of experiments: one adapter of three calls for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..core import FrozenDict, needs
+from ._store import Row
+
+_CURVES = ("curve", "validation_curve", "evaluated_at", "reported_at")
+
+
+class Tracker(Protocol):
+    """Something that shows runs: it is started, gets numbers by step, and is finished."""
+
+    def start(self, name: str, config: Mapping[str, Any]) -> None:
+        """Begin a run with its configuration."""
+        ...
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Note numbers of one step."""
+        ...
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """End the run with its final numbers."""
+        ...
+
+
+def track(tracker: Tracker, rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Show finished runs in a tracker.
+
+    Args:
+        tracker: The tracker.
+        rows: Rows of a record.
+        names: Columns that say what was run: rule, axes, hyperparameters, seed.
+    """
+    for row in rows:
+        tracker.start(row["id"], {name: row[name] for name in names if name in row})
+        stride = row.get("steps", len(row["curve"])) / max(1, len(row["curve"]))
+        for number, loss in enumerate(row["curve"]):
+            tracker.log(round((number + 1) * stride), {"loss": loss})
+        plain = {k: v for k, v in row.items() if k not in names and not isinstance(v, list)}
+        tracker.finish({key: value for key, value in plain.items() if value is not None})
+
+
+@dataclass
+class Wandb:
+    """Weights & Biases, also offline: `Wandb(project="sweep", mode="offline")`.
+
+    Attributes:
+        settings: Arguments of wandb.init, or of trackio.init.
+        package: "wandb", or "trackio", which has the same three calls.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=FrozenDict)
+    package: str = "wandb"
+
+    def __post_init__(self) -> None:
+        with needs("this tracker", self.package, self.package):
+            self._module = __import__(self.package)
+
+    def start(self, name: str, config: Mapping[str, Any]) -> None:
+        """Begin a run."""
+        self._run = self._module.init(name=name, config=dict(config), **self.settings)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Note numbers of one step."""
+        self._module.log(dict(values), step=step)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """End the run; its last numbers are logged, too."""
+        numbers = {k: v for k, v in summary.items() if isinstance(v, int | float)}
+        if numbers:
+            self._module.log(numbers)
+        self._module.finish()
+
+
+@dataclass
+class TensorBoard:
+    """TensorBoard: a folder of event files for each run.
+
+    Attributes:
+        folder: Where they are written.
+    """
+
+    folder: str | Path
+
+    def __post_init__(self) -> None:
+        with needs("TensorBoard", "tensorboard", "tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+        self._writer_class = SummaryWriter
+
+    def start(self, name: str, config: Mapping[str, Any]) -> None:
+        """Begin a run."""
+        self._config = {key: value for key, value in config.items() if value is not None}
+        self._writer = self._writer_class(str(Path(self.folder) / name))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Note numbers of one step."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """End the run with its configuration and final numbers."""
+        numbers = {k: v for k, v in summary.items() if isinstance(v, int | float)}
+        self._writer.add_hparams(self._config, numbers, run_name=".")
+        self._writer.close()

@@ -1,0 +1,115 @@
+"""The batches of training, of tensors and of streams, on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from ..tasks import Task
+
+Inputs = Tensor | Mapping[str, Tensor]
+"""The inputs of a batch; a mapping is passed as model(**inputs)."""
+
+T = TypeVar("T")
+
+
+def mapped(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """Return inputs with a function applied to each tensor."""
+    if isinstance(inputs, Mapping):
+        return {key: function(value) for key, value in inputs.items()}
+    return function(inputs)
+
+
+def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the inputs as positional and named arguments of a model."""
+    return ((), dict(inputs)) if isinstance(inputs, Mapping) else ((inputs,), {})
+
+
+def called(model: nn.Module, inputs: Any) -> Any:
+    """Return the model's output."""
+    positional, named = arguments(inputs)
+    return model(*positional, **named)
+
+
+def placed(inputs: Any, like: Tensor) -> Any:
+    """Return inputs on the device of a parameter, numbers in its type."""
+
+    def moved(data: Tensor) -> Tensor:
+        return data.to(like.device, like.dtype if data.is_floating_point() else data.dtype)
+
+    return mapped(moved, inputs)
+
+
+def pieces(inputs: Any, targets: Tensor, count: int, dim: int = 0) -> Iterator[tuple[Any, Tensor]]:
+    """Return a batch in equal pieces along a dimension."""
+    if count == 1:
+        yield inputs, targets
+        return
+    size = targets.shape[dim] // count
+    for start in range(0, count * size, size):
+
+        def cut(data: Tensor, start: int = start) -> Tensor:
+            return data.narrow(dim, start, size)
+
+        yield mapped(cut, inputs), cut(targets)
+
+
+class Batches:
+    """The batches of several members at every step.
+
+    Data in tensors is kept on the device and indexed; batches of a stream are made step by step.
+
+    Args:
+        task: The data.
+        seeds: The members' seeds.
+        steps: Number of steps.
+        batch: Examples a step.
+        like: A parameter, for device and type.
+    """
+
+    def __init__(
+        self, task: Task, seeds: Sequence[int], steps: int, batch: int, like: Tensor
+    ) -> None:
+        self._like = like
+        unique = sorted(set(seeds))
+        self._seed = torch.tensor([unique.index(seed) for seed in seeds])
+        self._indexed = isinstance(task, Task)
+        if self._indexed:
+            self._inputs, self._targets = placed(task.inputs, like), placed(task.targets, like)
+            self._rows = torch.stack([task.batches(seed, steps, batch) for seed in unique])
+        else:
+            self._feeds = [task.feed(seed, steps, batch) for seed in unique]
+
+    def __getitem__(self, step: int) -> tuple[Any, Tensor]:
+        """Return inputs and targets of all members, (member, batch, ...)."""
+        if self._indexed:
+            rows: Int[Tensor, "member batch"] = self._rows[self._seed, step]
+            return mapped(lambda data: data[rows], self._inputs), self._targets[rows]
+        needed = sorted(set(self._seed.tolist()))
+        batches = [self._feeds[number][step] for number in needed]
+        place = torch.searchsorted(torch.tensor(needed), self._seed)
+
+        def stacked(parts: list[Tensor]) -> Tensor:
+            return torch.stack([placed(part, self._like) for part in parts])[place]
+
+        first, _ = batches[0]
+        targets = stacked([targets for _, targets in batches])
+        if isinstance(first, Mapping):
+            return {key: stacked([inputs[key] for inputs, _ in batches]) for key in first}, targets
+        return stacked([inputs for inputs, _ in batches]), targets
+
+    def one(self, step: int) -> tuple[Any, Tensor]:
+        """Return inputs and targets of the first member, (batch, ...)."""
+        if self._indexed:
+            rows = self._rows[0, step]
+            return mapped(lambda data: data[rows], self._inputs), self._targets[rows]
+        inputs, targets = self._feeds[0][step]
+        return placed(inputs, self._like), placed(targets, self._like)
+
+    def keep(self, index: Int[Tensor, " kept"]) -> None:
+        """Drop all members but these."""
+        self._seed = self._seed[index]

@@ -1,0 +1,121 @@
+"""One member in an ordinary loop: its copy of the model, its optimizers, one step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import MutransferError
+from ..pytorch import VARIANTS, parameter_groups
+from ..rules import family
+from ._batches import Batches, called, pieces
+from ._evaluation import Evaluation, evaluating, measures
+from ._flat import FlatKernels
+from ._loss import autocast, training_loss
+from ._members import Member
+from ._optimizers import optimizer_class
+from ._recipe import Recipe
+
+
+class One:
+    """One member in training, as torch trains it.
+
+    Args:
+        member: The member; its model is copied.
+        recipe: The recipe.
+
+    Raises:
+        MutransferError: the model cannot be copied.
+    """
+
+    def __init__(self, member: Member, recipe: Recipe) -> None:
+        self.recipe, self.table = recipe, member.table
+        self.model = copied(member.model).to(recipe.dtype)
+        self.parameters = dict(self.model.named_parameters())
+        self.optimizers = _optimizers(member, recipe, self.parameters)
+        like = next(iter(self.parameters.values()))
+        self.device = like.device.type
+        self.batches = Batches(recipe.task, [member.seed], recipe.steps, recipe.batch, like)
+        self.evaluation = Evaluation(recipe, like)
+        self.threshold = member.threshold(recipe)
+        self.factor = 1.0
+        self.rates = [
+            (group, group["lr"])
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+        ]
+
+    def step(self, number: int, factor: float) -> Tensor:
+        """Train one step, and return the loss before it."""
+        if factor != self.factor:
+            self.factor = factor
+            for group, lr in self.rates:
+                group["lr"] = lr * factor
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        count, losses = self.recipe.accumulate, []
+        for inputs, targets in pieces(*self.batches.one(number), count):
+            with autocast(self.recipe, self.device):
+                loss = training_loss(self.recipe, called(self.model, inputs), targets)
+            (loss if count == 1 else loss / count).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        if self.threshold < math.inf:
+            self._clip()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return losses[0] if count == 1 else torch.stack(losses).mean()
+
+    def evaluate(self) -> Tensor:
+        """Return the loss and the metrics of the validation data."""
+        with evaluating(self.model), autocast(self.recipe, self.device):
+            return self.evaluation.mean(
+                lambda inputs, targets: measures(
+                    self.recipe.task, called(self.model, inputs), targets
+                )
+            )
+
+    def _clip(self) -> None:
+        """Clip the gradients as `Plan.clip_grad_norm_`."""
+        gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        norms = [grad.norm() * self.table[name].multiplier for name, grad in gradients.items()]
+        scale = torch.clamp(self.threshold / (torch.stack(norms).norm() + 1e-6), max=1.0)
+        for grad in gradients.values():
+            grad.mul_(scale)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy of the model.
+
+    Raises:
+        MutransferError: the model cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise MutransferError(
+            f"the model cannot be copied to be trained ({type(error).__name__}: {error}): let "
+            "copy.deepcopy(model) work"
+        ) from error
+
+
+def _optimizers(
+    member: Member, recipe: Recipe, parameters: Mapping[str, nn.Parameter]
+) -> list[torch.optim.Optimizer | FlatKernels]:
+    """Return the optimizer of every family that trains a tensor of this member."""
+    optimizers: list[torch.optim.Optimizer | FlatKernels] = []
+    for name, options in recipe.families().items():
+        rows = {tensor: row for tensor, row in member.table.items() if row.optimizer == name}
+        kind = optimizer_class(name)
+        if rows and kind is not None:
+            groups = parameter_groups(rows, parameters)
+            settings: dict[str, Any] = {**VARIANTS.get(name, {}), **options}
+            if family(name).matrices:
+                optimizers.append(FlatKernels(kind, groups, **settings))
+            else:
+                optimizers.append(kind(groups, **settings))
+    return optimizers

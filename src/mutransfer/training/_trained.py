@@ -1,0 +1,57 @@
+"""The result of training: losses, and what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """The losses of members that were trained.
+
+    Numbers are float64 on the CPU. They are not a number for the steps and evaluations that a
+    diverged member was not trained for any more (see `statistics.diverged_at`).
+
+    Attributes:
+        losses: The loss of every step before its update, label smoothing included.
+        evaluations: Numbers of steps after which members were evaluated; none without validation
+            data.
+        validation: The loss of the validation data, without label smoothing.
+        metrics: The task's metrics of the validation data.
+    """
+
+    losses: Float[Tensor, "member steps"]
+    evaluations: tuple[int, ...]
+    validation: Float[Tensor, "member evaluation"]
+    metrics: Mapping[str, Float[Tensor, "member evaluation"]]
+
+    @classmethod
+    def empty(cls, members: int, recipe: Recipe) -> Trained:
+        """Return the result before any step, all of it not a number."""
+
+        def missing(columns: int) -> Tensor:
+            return torch.full((members, columns), float("nan"), dtype=torch.float64)
+
+        evaluations = recipe.evaluations()
+        return cls(
+            losses=missing(recipe.steps),
+            evaluations=evaluations,
+            validation=missing(len(evaluations)),
+            metrics={name: missing(len(evaluations)) for name in recipe.task.metrics},
+        )
+
+    def write(
+        self, members: Tensor | int, number: int, measured: Float[Tensor, "*member measures"]
+    ) -> None:
+        """Write an evaluation of these members, their loss and metrics."""
+        loss, *metrics = measured.cpu().unbind(-1)
+        self.validation[members, number] = loss
+        for values, column in zip(metrics, self.metrics.values(), strict=True):
+            column[members, number] = values

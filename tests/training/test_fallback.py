@@ -1,0 +1,157 @@
+"""Models that cannot be stacked train one by one, with one line that says why."""
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mutransfer import MutransferError
+from mutransfer.training import Recipe, StackingWarning, train, train_one_by_one
+from tests.training.networks import Square, assert_same, planned, vectors
+
+
+class Branching(Square):
+    """A network whose forward pass branches on a value, which leaves it as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.abs().sum() > 0 else -x)
+
+
+class Late(Square):
+    """A network whose fourth pass branches on a value."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__(width)
+        self.passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        if self.passes > 3 and x.sum() > 1e9:
+            return x
+        return super().forward(x)
+
+
+class Unknown(torch.autograd.Function):
+    """A function that vmap has no rule for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return 2 * gradients[0]
+
+
+class Custom(Square):
+    """A network with a function that vmap has no rule for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Unknown.apply(super().forward(x))  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Faulty(Square):
+    """A network with a bug."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) @ torch.ones(7, 7, dtype=x.dtype)
+
+
+class Slow(Square):
+    """A network with an operation that vmap runs in a loop."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.histc(x.detach(), bins=4).mean()
+
+
+def members(kind: Callable[[], nn.Module], optimizer: str = "adamw") -> list[Any]:
+    return planned(kind, kind, optimizer, [0.01, 0.02, 0.01])
+
+
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {"task": vectors(), "steps": 8, "batch": 16, "evaluate": 3}
+    return Recipe(**values | changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Branching, "its forward pass, loss or metrics branch on values of tensors"),
+        (Late, "its forward pass, loss or metrics branch on values of tensors"),
+        (Custom, "setup_context"),
+    ],
+)
+def test_what_cannot_be_stacked_trains_one_by_one(kind: Any, reason: str) -> None:
+    steps: list[int] = []
+    with pytest.warns(StackingWarning) as caught:
+        trained = train(members(kind), recipe(), steps.append)
+    (message,) = [str(each.message) for each in caught]
+    assert message.startswith(f"{kind.__name__} trains one by one, which is slower") and (
+        reason in message and len(message) < 300 and "\n" not in message
+    )
+    assert_same(trained, train_one_by_one(members(kind), recipe()))
+    assert sum(steps) == 3 * 8
+
+
+def test_a_metric_that_cannot_be_stacked_costs_no_training() -> None:
+    def branching(output: Tensor, targets: Tensor) -> Tensor:
+        return output.mean() if output.sum() > 0 else output.sum()
+
+    steps: list[int] = []
+    with pytest.warns(StackingWarning, match="one by one"):
+        train(members(Square), recipe(task=vectors(metrics={"own": branching})), steps.append)
+    assert steps == [1] * 24
+
+
+@pytest.mark.parametrize("how", [train, train_one_by_one])
+def test_a_bug_of_the_model_is_raised_as_itself(how: Any) -> None:
+    with pytest.raises(MutransferError, match="training fails at step 0 with RuntimeError: mat1"):
+        how([replace(each, model=Faulty().double()) for each in members(Square)], recipe())
+
+
+@pytest.mark.parametrize("how", [train, train_one_by_one])
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (lambda output, targets: output, "the metric own of task vectors returns a tensor of"),
+        (lambda output, targets: output.nothing, "training fails at step \\d with AttributeError"),
+    ],
+)
+def test_a_bug_of_a_metric_is_raised_as_itself(how: Any, metric: Any, message: str) -> None:
+    task = vectors(metrics={"own": metric})
+    with pytest.raises(MutransferError, match=message):
+        how(members(Square), recipe(task=task, evaluate=None))
+
+
+def test_a_metric_may_return_a_number_one_by_one() -> None:
+    task = vectors(metrics={"own": lambda output, targets: float(output.mean())})
+    with pytest.warns(StackingWarning, match=re.escape(".item()")):
+        trained = train(members(Square), recipe(task=task))
+    assert trained.metrics["own"].isfinite().all()
+
+
+def test_slow_operations_are_named() -> None:
+    with pytest.warns(StackingWarning, match="Slow trains slowly .* vmap runs aten::histc in a"):
+        trained = train(members(Slow), recipe())
+    assert_same(trained, train_one_by_one(members(Slow), recipe()))
+
+
+def test_other_warnings_of_the_model_are_passed_on() -> None:
+    class Warning_(Square):
+        def forward(self, x: Tensor) -> Tensor:
+            warnings.warn("mine", UserWarning, stacklevel=1)
+            return super().forward(x)
+
+    with pytest.warns(UserWarning, match="mine"):
+        train(members(Warning_), recipe())
+
+
+def test_one_by_one_shares_no_state_with_the_stack_that_failed() -> None:
+    with pytest.warns(StackingWarning):
+        first, second = (train(members(Branching), recipe()) for _ in range(2))
+    assert torch.equal(first.losses, second.losses)
