@@ -210,18 +210,18 @@ class Noisy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(64)
+        self.frozen = nn.BatchNorm1d(64).eval()
         self.drop = nn.Dropout()
         self.readout = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.drop(self.norm(x)) + torch.randn(64))
+        return self.readout(self.drop(self.frozen(self.norm(x))) + torch.randn(64))
 
 
 @pytest.mark.parametrize("outputs", [10, 3])
 def test_the_model_and_the_generators_stay_as_they_were(outputs: int) -> None:
     model = Noisy()
     model.readout = nn.Linear(64, outputs)
-    model.norm.eval()
     before, drawn = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     try:
         check_fit(model, digits())
@@ -229,6 +229,6 @@ def test_the_model_and_the_generators_stay_as_they_were(outputs: int) -> None:
         assert outputs == 3
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), drawn)
-    assert [m.training for m in (model, model.norm, model.drop)] == [True, False, True]
+    assert [m.training for m in (model, model.norm, model.frozen)] == [True, True, False]
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -178,8 +178,8 @@ class Study:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         # A builder may change while it builds: the name that it has now is that of all runs.
-        name = None if self.build is None else builder_name(self.build)
-        object.__setattr__(self, "_build_name", name)
+        built = None if self.build is None else builder_name(self.build)
+        object.__setattr__(self, "_build_name", built)
         object.__setattr__(self, "task", _sizes.checked_task(self))
         object.__setattr__(self, "base", _sizes.base_of(self))
         check_study(self)
