@@ -294,6 +294,8 @@ class Runs(Result, Drawn):
         """Return the runs that differ in one hyperparameter alone."""
         rows = self._rows(rule, size)
         others = [name for name in self.hyperparameters if name != over]
+        if not others:
+            return rows
         fixed = self.header.get("centre") or self.best(rule, size) or {}
         return [row for row in rows if all(row.get(n) == fixed.get(n, row.get(n)) for n in others)]
 

@@ -210,6 +210,9 @@ class _Reading:
     def _complete(self, rows: list[int], parts: Mapping[str, Sequence[Any]]) -> list[int]:
         """Return the rows with a size and all hyperparameters."""
         for name, values in parts.items():
+            # Different values are few, rows may be a million.
+            if not any(value is None or value != value for value in set(values)):
+                continue
             lost = [row for row in rows if values[row] is None or values[row] != values[row]]
             if lost:
                 self.notes.append(f"rows without {name} are left out{self._at(lost)}")
@@ -220,9 +223,9 @@ class _Reading:
         return rows
 
     def _check_positive(self, name: str, values: Sequence[Any], rows: Iterable[int]) -> None:
-        row = next((row for row in rows if not 0 < values[row] < math.inf), None)
-        if row is None:
+        if all(0 < value < math.inf for value in set(map(values.__getitem__, rows))):
             return
+        row = next(row for row in rows if not 0 < values[row] < math.inf)
         column = self.choice.all[name]
         unit = (
             f": if the column holds logarithms, say so as columns={{{name!r}: "
