@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,24 @@ def test_a_hyperparameter_that_is_refused_leaves_the_rest(several: Runs) -> None
     assert found.hyperparameters.keys() == {"lr", "beta2", "schedule"}
     assert any("readout is not known: " in warning for warning in found.warnings)
     assert any("add values of readout above it" in warning for warning in found.warnings)
+
+
+def test_points_at_random_have_no_slice(several: Runs) -> None:
+    rows = [{**row, "beta2": 0.8 + 0.01 * number} for number, row in enumerate(several.rows)]
+    header = {**several.header, "centre": None}
+    refusal = transfer(Runs(header=header, rows=rows))["default"]
+    assert isinstance(refusal, Refusal) and "as points drawn at random are" in refusal.reason
+
+
+def test_a_folder_holds_text_numbers_and_figure(several: Runs, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = transfer(several)
+    folder = found.save(tmp_path / "new" / "folder")
+    assert {path.name for path in folder.iterdir()} == {
+        f"transfer.{ending}" for ending in ("txt", "json", "csv", "png", "svg")
+    }
+    assert Transfers.from_json((folder / "transfer.json").read_text()) == found
+    assert (folder / "transfer.txt").read_text() == f"{found}\n"
 
 
 def test_a_hyperparameter_that_was_not_swept_is_bad_input(several: Runs) -> None:

@@ -67,6 +67,19 @@ def test_other_seeds_at_other_sizes_are_independent(record: Record) -> None:
     assert found.drift["width"].low < -0.5 < found.drift["width"].high
 
 
+def test_seeds_pair_sizes_only_where_they_are_the_same(record: Record) -> None:
+    """The optimum of seed s is moved by s / 4 at both sizes, which cancels if they are paired."""
+    rows = [
+        {**row, "loss": 1 + (math.log2(row["lr"]) + 5 - row["seed"] / 4) ** 2}
+        for row in record(drifting, widths=(32, 128)).rows
+    ]
+    paired = only(Runs(header={}, rows=rows)).drift["width"]
+    assert paired.low == pytest.approx(0) and paired.high == pytest.approx(0)
+    others = [{**row, "seed": row["seed"] + 9 * (row["width"] > 32)} for row in rows]
+    drift = only(Runs(header={}, rows=others)).drift["width"]
+    assert drift.low < -0.1 and drift.high > 0.1
+
+
 # Few seeds
 
 

@@ -51,6 +51,14 @@ def test_curves_of_two_runs_that_disagree_are_refused(tmp_path: Path) -> None:
         read(tmp_path, text)
 
 
+def test_a_logged_schedule_is_not_taken_for_many_runs(tmp_path: Path) -> None:
+    text = "Name,width,lr,step,loss\na,64,1,0,3\na,64,0.5,9,2\n"
+    with pytest.raises(MutransferError, match="run a changes its size, hyperparameters or seed at"):
+        read(tmp_path, text)
+    runs = read(tmp_path, text.replace("Name", "comment"))
+    assert "every row counts as a run, although there is a column step" in runs.notes
+
+
 def test_a_column_of_steps_may_be_an_axis(tmp_path: Path) -> None:
     text = "step,lr,loss\n100,1,3\n200,1,2\n"
     assert len(read(tmp_path, text, axes=["step"]).rows) == 2
@@ -77,6 +85,7 @@ def test_a_column_of_steps_may_be_an_axis(tmp_path: Path) -> None:
         ("width,log_lr,loss\n1,-8,2\n", {}, "name it with columns={'lr': 'log2:log_lr'}"),
         ("width,lr,loss\n1,0,2\n", {}, "lr is 0 in row 2, and lr must be positive: correct or"),
         ("width,lr,loss\n0,1,2\n", {}, "width is 0 in row 2, and width must be positive"),
+        ("width,lr,loss,lr\n1,1,2,3\n", {}, "has several columns lr: rename all but one"),
         ("width,lr,loss\n,1,2\n", {}, "has no runs left: .* rows without width are left out"),
         ("width,lr,loss\n1,5000,2\n", {"columns": {"lr": "log2:lr"}}, "larger than any number"),
         ("config.lr,params.lr,width,loss\n1,1,1,1\n", {}, "config.lr, params.lr, each of which"),

@@ -17,7 +17,7 @@ from ._choice import Choice, choice
 from ._drift import are_separate, axis_warnings, cost_warnings, slopes
 from ._grids import Grid, grid
 from ._metric import check_metric
-from ._optimum import EXTEND, FEW_SEEDS, Optimum, optimum, spread
+from ._optimum import EXTEND, FEW_SEEDS, FEWEST_VALUES, Optimum, optimum, spread
 from ._regret import regret
 from ._scales import positions, scale_along, unit
 from ._transfer import Refusal, Transfer
@@ -240,6 +240,12 @@ def _optima(record: _Record) -> _Found:
 
 
 def _optimum(record: _Record, cells: Grid, stream: int) -> tuple[Optimum, Float[Array, " n"]]:
+    if len(cells.values) < FEWEST_VALUES and len(record.runs.hyperparameters) > 1:
+        raise MutransferError(
+            f"rule {record.rule!r} at {cells.size} was run at {len(cells.values)} values of "
+            f"{record.over} with the other hyperparameters held, as points drawn at random are: "
+            "an optimum needs at least 3; sweep a grid, or one hyperparameter at a time"
+        )
     return optimum(
         record.rule,
         cells.size,

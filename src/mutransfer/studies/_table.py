@@ -247,18 +247,7 @@ class _Reading:
     ) -> list[int]:
         """Return one row of each run; set the state of those that diverged."""
         keys = list(zip(*parts.values(), strict=True))
-        count = len(rows)
-        if (step := self.choice.roles.get("step")) and len({keys[row] for row in rows}) < count:
-            names = self._column("name")
-            curves: Sequence[Hashable] = (
-                keys if names is None else list(zip(keys, names, strict=True))
-            )
-            steps = numbers(self.table, step, self.cells[step.name])
-            rows = last_steps(curves, steps, losses, rows)
-            self.notes.append(
-                f"the table has curves: of every run the last {step} with a loss counts, "
-                f"{len(rows)} of {count} rows"
-            )
+        rows = self._ends_of_curves(keys, losses, rows)
         ends = [_end(loss, state) for loss, state in zip(losses, states, strict=True)]
         for row in rows:
             if math.isinf(ends[row]):
@@ -273,6 +262,35 @@ class _Reading:
                 else "one row repeats another and counts once"
             )
         return only
+
+    def _ends_of_curves(
+        self, keys: Sequence[Hashable], losses: Numbers, rows: list[int]
+    ) -> list[int]:
+        """Return a row of each run, where the table has a row of each step."""
+        step, names = self.choice.roles.get("step"), self._column("name")
+        if step is None:
+            return rows
+        if names is not None:
+            known: dict[Any, Hashable] = {}
+            for row in rows:
+                if known.setdefault(names[row], keys[row]) != keys[row]:
+                    raise MutransferError(
+                        f"{self.table.title}: run {names[row]} changes its size, hyperparameters "
+                        f"or seed at row {self.table.first + row}, as a logged schedule does: give "
+                        "columns that are the same over a run, such as the peak learning rate"
+                    )
+        elif len({keys[row] for row in rows}) == len(rows):
+            self.notes.append(f"every row counts as a run, although there is a column {step}")
+            return rows
+        curves = keys if names is None else list(zip(keys, names, strict=True))
+        steps = numbers(self.table, step, self.cells[step.name])
+        last = last_steps(curves, steps, losses, rows)
+        if len(last) < len(rows):
+            self.notes.append(
+                f"the table has curves: of every run the last {step} with a loss counts, "
+                f"{len(last)} of {len(rows)} rows"
+            )
+        return last
 
     def _at(self, rows: Sequence[int]) -> str:
         """Return the numbers of the first rows, in brackets."""

@@ -68,6 +68,8 @@ def choose(
         raise MutransferError(
             f"one column of {table.title} is named for two things: {_sentence(parts)}"
         )
+    if twice := [name for name in used if table.names.count(name) > 1]:
+        raise MutransferError(f"{table.title} has several columns {twice[0]}: rename all but one")
     # A column of steps may be an axis: then it is no step of a curve.
     roles = {
         role: column

@@ -157,7 +157,7 @@ def _from_frame(frame: Any) -> Table:
         # The method is called tolist in pandas and to_list in polars.
         return [each.tolist() if hasattr(each, "tolist") else each.to_list() for each in series]
 
-    return Table(title="the data frame", names=tuple(columns), first=0, read=read)
+    return Table(title="the data frame", names=tuple(map(str, frame.columns)), first=0, read=read)
 
 
 def _unpacked(table: Table) -> Table:
