@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..core import varying
 from ._optimum import Optimum
-from ._scales import cell_text, distance_text
+from ._scales import cell_text, decimal, distance_text
 from ._transfer import Transfer
 
 _WIDEST = 220
@@ -121,12 +121,19 @@ def _summary(transfers: Sequence[Transfer], axes: Sequence[str]) -> list[tuple[s
     for target in dict.fromkeys(transfer.target for transfer in extrapolated):
         rates = [_predicted(t) if t.target == target else "" for t in transfers]
         rows.append((f"predicted for {target.along(axes)}", *rates))
+    for target in dict.fromkeys(transfer.target for transfer in transfers):
+        uses = [_use(t) if t.target == target else "" for t in transfers]
+        rows.append((f"to use at {target.along(axes)}", *uses))
     rows.append(("runs that diverged", *(f"{transfer.diverged:.0%}" for transfer in transfers)))
     return rows
 
 
 def _octaves(best: Optimum | None) -> str:
     return "" if best is None else cell_text(best.position, best.low, best.high, best.scale)
+
+
+def _use(transfer: Transfer) -> str:
+    return f"{transfer.over}={decimal(transfer.rate.value, transfer.scale)}"
 
 
 def _predicted(transfer: Transfer) -> str:
