@@ -177,7 +177,7 @@ def test_an_output_that_the_loss_does_not_take_is_refused(tmp_path: Path) -> Non
     task = replace(data(), loss=lambda y, t: (y.log_softmax(-1)[:, 0] * t).mean())
     study = short(build=formed(lambda y, h: (y, h)), depth=[1], rules=["sp"], task=task)
     with pytest.raises(
-        mt.MutransferError, match="returns a tuple, and the loss of task rows does not take it"
+        mt.MutransferError, match="loss of task rows fails on the model's output, a tuple"
     ):
         mt.sweep(study, tmp_path)
 

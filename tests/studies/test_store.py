@@ -11,7 +11,7 @@ import pytest
 from mutransfer import MutransferError
 from mutransfer.core import Size, write_csv
 from mutransfer.statistics import edge
-from mutransfer.studies import Runs, Store
+from mutransfer.studies import RecordWarning, Runs, Store
 
 IDENTITY = {"task": "digits", "steps": 200, "options": {"betas": (0.9, 0.99)}, "weight_decay": None}
 
@@ -91,13 +91,13 @@ def test_a_damaged_line_inside_is_refused(store: Store, content: str, number: in
 
 
 @pytest.mark.parametrize("name", IDENTITY)
-def test_another_studys_record_is_refused_by_the_field_that_differs(
-    store: Store, name: str
-) -> None:
+def test_another_studys_runs_stay_with_a_warning_of_what_differs(store: Store, name: str) -> None:
     store.append([row(1)])
-    message = f"was written by another study: its {name} is .*, this study's is 'x'; give another"
-    with pytest.raises(MutransferError, match=f"{message} folder"):
-        store.open(IDENTITY | {name: "x"}, {})
+    message = f"holds 1 runs of another study: its {name} is .*, this study's is 'x'"
+    with pytest.warns(RecordWarning, match=message):
+        store.open(IDENTITY | {name: "x"}, {}, design={"runs": ["r2"]})
+    store.append([row(2)])
+    assert Runs.read(store.folder).rows == [row(2)] and store.rows() == [row(1), row(2)]
 
 
 def test_a_record_without_runs_may_become_another_studys(tmp_path: Path) -> None:

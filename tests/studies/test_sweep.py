@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,11 @@ import torch
 from torch import nn
 
 from mutransfer import MutransferError, Progress, Runs, Size, Study, log2, sweep
-from mutransfer.studies import Run, estimate, members, missing
+from mutransfer.studies import RecordWarning, Run, estimate, members, missing
 from mutransfer.tasks import digits, mlp
 from mutransfer.training import Recipe, train_one_by_one
 from tests.models import Net, dropped
-from tests.studies.small_study import FIRST, STEPS, Counted, data, on_disk, study, untimed
+from tests.studies.small_study import FIRST, STEPS, Counted, data, double, on_disk, study, untimed
 
 
 def test_rows_are_those_of_members_trained_alone(tmp_path: Path) -> None:
@@ -173,25 +175,27 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"build": mlp}, "build"),
+        ({"build": partial(double, depth=3), "depth": None}, "base"),
         ({"base": {"width": 4}}, "base"),
         ({"optimizer": "adamw"}, "optimizer"),
         ({"options": {"betas": (0.9, 0.9)}}, "options"),
         ({"weight_decay": 0.0}, "weight_decay"),
         ({"steps": 3}, "steps"),
         ({"batch": 8}, "batch"),
-        ({"task": "digits"}, "task"),
+        ({"task": replace(data(), name="other")}, "task"),
     ],
 )
-def test_another_studys_record_is_refused(
+def test_another_studys_runs_go_beside_those_of_the_record(
     tmp_path: Path, changes: dict[str, Any], field: str
 ) -> None:
-    counted, out = Counted(data()), tmp_path / "a"
-    small = {"width": [8], "rules": ["sp"], "seeds": 1}
-    sweep(study(**small), out)
-    with pytest.raises(MutransferError, match=f"was written by another study: its {field} is"):
-        sweep(study(**small | {"task": counted.task} | changes), out)
-    assert counted.steps == 0
+    out, small = tmp_path / "a", {"width": [8], "rules": ["sp"], "seeds": 1}
+    before = sweep(study(**small), out)
+    with pytest.warns(RecordWarning, match=f"4 runs of another study: its {field} is"):
+        after = sweep(study(**small | changes), out)
+    assert Runs.read(out).rows == after.rows and len(on_disk(out)) == 8
+    with pytest.warns(RecordWarning, match=f"8 runs of another study: its {field} is"):
+        assert sweep(study(**small), out).rows == before.rows
+    assert len(on_disk(out)) == 8, "what was trained once is not trained again"
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Models:
         self.study = study
         self._shapes: dict[Arguments, nn.Module] = {}
         self._bases: dict[Arguments, Reading | nn.Module] = {}
+        self._unread: dict[Arguments, nn.Module] = {}
         self._plans: dict[tuple[str, Arguments, Mapping[str, float]], Plan] = {}
         self._initialised: dict[_Draw, nn.Module] = {}
 
@@ -70,9 +71,12 @@ class Models:
         return self._initialised[draw]
 
     def at_base(self) -> nn.Module:
-        """Return a model at the study's base size."""
-        run = Run(rule="", size=self.study.base, point=self.study.points()[0], seed=0)
-        return self._drawn(self._arguments(run), 0)
+        """Return a model at the study's base size, as the builder draws it."""
+        first = Run(rule="", size=self.study.base, point=self.study.points()[0], seed=0)
+        arguments = self._arguments(first)
+        if arguments not in self._unread:
+            self._unread[arguments] = self._drawn(arguments, 0)
+        return self._unread[arguments]
 
     def shapes(self, run: Run) -> list[torch.Size]:
         """Return the shapes of the parameters and buffers of a run's model."""
@@ -125,9 +129,7 @@ class Models:
         base = {name: self.study.base.get(name, value) for name, value in arguments.items()}
         key = FrozenDict(base)
         if key not in self._bases:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                model = self.study.model(base)
+            model = self._unread.pop(key, None) or self._drawn(key, 0)
             # Standard parametrization alone also serves models that cannot be traced.
             traced = any(self._traced(rule) for rule in self.study.rules)
             inputs = self._example_inputs

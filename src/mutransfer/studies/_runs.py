@@ -54,7 +54,8 @@ class Runs(Result, Drawn):
         swept = header.get("hyperparameters", SWEPT)
         # Runs from before a hyperparameter was swept had the value that changes nothing.
         usual = {name: neutral(name) for name in swept if neutral(name) is not None}
-        return cls(header=header, rows=[usual | row for row in rows]).with_metric(metric)
+        completed = [row | {n: v for n, v in usual.items() if n not in row} for row in rows]
+        return cls(header=header, rows=completed).with_metric(metric)
 
     @classmethod
     def from_table(
@@ -240,7 +241,7 @@ class Runs(Result, Drawn):
         numbers["seed"] = len({row["seed"] for row in self.rows})
         runs, *grid = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in numbers.items())
         end = f"{diverged} diverged" + (f", {failed} failed" if failed else "")
-        head = f"{runs}: {', '.join(grid)}; {end}"
+        head = "\n".join([f"{runs}: {', '.join(grid)}; {end}", *self.header.get("notes", ())])
         what = "best rate" if self.hyperparameters == SWEPT else "best"
         table, best = [[what, *self.rules]], self.best_rates()
         table += [[str(size), *(best[size].get(rule, "") for rule in self.rules)] for size in sizes]

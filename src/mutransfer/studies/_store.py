@@ -40,7 +40,9 @@ class Store:
         identity: Mapping[str, Any],
         about: Mapping[str, Any],
         first_losses: Callable[[], Fingerprint | None] = lambda: None,
+        *,
         design: Mapping[str, Any] = FrozenDict(),
+        model: str = "",
     ) -> None:
         """Create the record, or take it up; runs of another study stay where they are.
 
@@ -48,8 +50,8 @@ class Store:
             identity: What all runs of the study share.
             about: What else a new record keeps: versions, device, command, date.
             first_losses: Makes the fingerprint of what is trained; called after all other checks.
-            design: What readers need: axes, hyperparameters, the ids of the "runs"; and "model",
-                a name for what the fingerprint is of.
+            design: What readers need: axes, hyperparameters, and the ids of the "runs".
+            model: A name for what the fingerprint is of.
 
         Raises:
             MutransferError: the record was written with another model of the same name, or the
@@ -66,7 +68,7 @@ class Store:
                 self._warn(len(rows), others[0], written["identity"], identity)
             taken_up = written if not others else None
             header = {"identity": identity, "about": dict((taken_up or {}).get("about", about))}
-            header |= self._fingerprints(written, taken_up, first_losses(), design.get("model"))
+            header |= self._fingerprints(written, taken_up, first_losses(), model)
             header |= _joined(taken_up, design)
             if header != written:
                 self._write_header(header)
@@ -74,6 +76,13 @@ class Store:
             raise MutransferError(
                 f"cannot write to {self.folder}: {error.strerror}; give another folder with out="
             ) from None
+
+    def add(self, runs: Iterable[str]) -> None:
+        """Add the ids of more runs to those of the record."""
+        header = self.header()
+        listed = list(dict.fromkeys([*header["runs"], *runs]))
+        if listed != header["runs"]:
+            self._write_header(header | {"runs": listed})
 
     def is_of(self, identity: Mapping[str, Any]) -> bool:
         """Return True if the folder has a record of a study of this identity."""
@@ -86,11 +95,11 @@ class Store:
         written: Mapping[str, Any] | None,
         taken_up: Mapping[str, Any] | None,
         losses: Fingerprint | None,
-        model: str | None,
+        model: str,
     ) -> dict[str, Any]:
         """Return the first losses of the study, and of all models of the record by name."""
         models: dict[str, Any] = dict((written or {}).get("models", {}))
-        known = models.get(model or "", (taken_up or {}).get("first_losses"))
+        known = models.get(model, (taken_up or {}).get("first_losses"))
         if known is None or not self._is_trained_alike(known, losses):
             known = losses
         if known is None:

@@ -20,6 +20,7 @@ from ._own_loop import OwnRun
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
+from ._same import Fingerprint
 from ._store import Row, Store
 from ._study import Study
 from ._swept import header
@@ -57,14 +58,12 @@ def sweep(
         raise MutransferError(f"extend is {extend}: it cannot be negative")
     store = Store(out)
     models, wanted = Models(study), study.runs()
-    check_axes(models)
     _check_rules(study, store)
-    _open(study, store, models, wanted)
+    _open(study, store, models)
     while wanted:
         _finish(models, store, wanted, progress)
         wanted = beyond(study, _record(study, store), extend)
-        if wanted:
-            _open(study, store, models, wanted)
+        store.add(study.run_id(run) for run in wanted)
     return _record(study, store)
 
 
@@ -91,11 +90,18 @@ def estimate(study: Study, runs: Sequence[Run]) -> float:
     return sum(chunk.seconds() for chunk in chunks(Models(study), runs))
 
 
-def _open(study: Study, store: Store, models: Models, wanted: Sequence[Run]) -> None:
-    """Create the record or take it up, with these runs among its own."""
-    ids = [study.run_id(run) for run in wanted]
-    design = {"axes": list(study.base), **header(study), "runs": ids, "model": model_name(study)}
-    store.open(study.identity(), about(), partial(fingerprint, models), design)
+def _open(study: Study, store: Store, models: Models) -> None:
+    """Create the record or take it up."""
+    ids = [study.run_id(run) for run in study.runs()]
+    design = {"axes": list(study.base), **header(study), "runs": ids}
+    name, first_losses = model_name(study), partial(_first_losses, models)
+    store.open(study.identity(), about(), first_losses, design=design, model=name)
+
+
+def _first_losses(models: Models) -> Fingerprint | None:
+    """Return the fingerprint of a study whose models can be trained."""
+    check_axes(models)
+    return fingerprint(models)
 
 
 def _done(store: Store) -> set[str]:

@@ -88,10 +88,16 @@ def header(study: Study) -> dict[str, Any]:
     varied = [name for name in names if len(values[name]) > 1 or name in _lists(study)] or ["lr"]
     designs = study.design if isinstance(study.design, tuple) else (study.design,)
     centres = [each.centred(study.swept) for each in designs if isinstance(each, OneAtATime)]
+    notes = [
+        f"{axis} varies, and nothing is scaled with it: give horizon= to scale by a stated rule"
+        for axis in ("batch", "steps")
+        if study.horizon is None and len({size.get(axis) for size in study.sizes()}) > 1
+    ]
     return {
         "hyperparameters": varied,
         "scales": {name: scale_of(name, values[name]) for name in varied},
         **({"centre": dict(centres[0])} if len(centres) == 1 else {}),
+        **({"notes": notes} if notes else {}),
     }
 
 
