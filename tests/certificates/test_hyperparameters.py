@@ -36,6 +36,13 @@ def test_each_hyperparameter_is_found_along_its_own_slice(several: Runs) -> None
     assert readout.hyperparameters == {"readout": pytest.approx(2 * 2**-2)}
 
 
+def test_a_hyperparameter_that_drifts_is_warned_of_where_it_is_used(several: Runs) -> None:
+    found = transfer(several)
+    warnings = found["sp"].warnings if isinstance(found["sp"], Transfer) else ()
+    (warning,) = [each for each in warnings if each.startswith("readout: the optimum drifts")]
+    assert "it does not transfer" in warning
+
+
 def test_a_linear_scale_has_no_octaves(several: Runs) -> None:
     beta = transfer(several, over="beta2")["default"]
     assert isinstance(beta, Transfer) and beta.scale == "linear"

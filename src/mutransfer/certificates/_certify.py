@@ -99,6 +99,9 @@ def _joined(
             warnings.append(f"{transfers.over} is not known: {found.reason}")
         else:
             values[transfers.over] = found.value
+            # What all hyperparameters share, such as few seeds, is said once.
+            own = [warning for warning in found.warnings if warning not in warnings]
+            warnings += [f"{transfers.over}: {warning}" for warning in own]
     return replace(outcome, others=values, warnings=tuple(warnings))
 
 
