@@ -66,7 +66,7 @@ def planted(tmp_path: Path) -> Runs:
 
 
 def test_a_transfer_as_json_is_the_transfer(command: Command, planted: Runs) -> None:
-    answer = command("transfer", "planted", "--width", 128, "--json")
+    answer = command("transfer", "planted", "--at", "width=128", "--json")
     (data,) = json.loads(answer.out)
     (moved,) = transfer(planted, {"width": 128})
     assert answer.code == 0 and data == json.loads(json.dumps(moved.to_json()))
@@ -75,7 +75,7 @@ def test_a_transfer_as_json_is_the_transfer(command: Command, planted: Runs) -> 
 
 
 def test_a_target_in_an_axis_that_was_not_swept_is_refused(command: Command, planted: Runs) -> None:
-    answer = command("transfer", "planted", "--depth", 8)
+    answer = command("transfer", "planted", "--at", "depth=8")
     assert answer.code == 2 and answer.err.count("\n") == 1
     assert "says nothing of depth 8" in answer.err
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..core import MutransferWarning
 from ._loop import each
 from ._members import Member
 from ._recipe import Recipe, Watch
@@ -26,7 +27,7 @@ _SLOW = re.compile(r"There is a performance drop.*batching rule for (\S+?)\.", r
 """Torch's warning of an operation that vmap runs in a loop over members."""
 
 
-class StackingWarning(UserWarning):
+class StackingWarning(MutransferWarning):
     """A model does not train as one stacked program, or does so slowly."""
 
 
