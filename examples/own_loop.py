@@ -68,8 +68,8 @@ def train(trial):
 def validated(model):
     x, y = examples(512, seed=1).tensors
     logits = model(x)
-    accuracy = (logits.argmax(1) == y).float().mean()
-    return {"validation": F.cross_entropy(logits, y).item(), "accuracy": accuracy.item()}
+    error = (logits.argmax(1) != y).float().mean()
+    return {"validation": F.cross_entropy(logits, y).item(), "error": error.item()}
 
 
 study = mt.Study(
@@ -86,7 +86,7 @@ study = mt.Study(
 
 def train_what_fits(trial):
     if trial.size["width"] > 32:
-        raise MemoryError(f"width {trial.size["width"]} does not fit into this machine")
+        raise MemoryError(f"width {trial.size['width']} does not fit into this machine")
     train(trial)
 
 

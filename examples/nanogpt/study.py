@@ -3,7 +3,7 @@
 In this folder, with a text input.txt:
 
     mutransfer sweep study.py:study --out runs --extend 4
-    mutransfer transfer runs --width 256
+    mutransfer transfer runs --at width=256
     python train.py input.txt --out large --width 256 --steps 150 --lr RATE
 """
 
@@ -13,9 +13,9 @@ from mutransfer.studies import command
 study = mt.Study(
     None,
     width=[32, 64],
-    lr=mt.log2(-8, -3),
+    lr=mt.log2(-8, -4),
     steps=150,
-    seeds=2,
+    seeds=3,
     train=command(
         "{python} train.py input.txt --out {folder} --width {width} --lr {lr} --steps {steps} "
         "--seed {seed}",

@@ -1,6 +1,7 @@
 """Examples as modules, and the rows that their sweeps write."""
 
 import importlib.util
+import pydoc_data.topics
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,3 +23,9 @@ def load(name: str) -> ModuleType:
 def rows_of(runs: mt.Runs, **what: Any) -> list[dict[str, Any]]:
     """Return the rows with these values."""
     return [row for row in runs.rows if all(row[name] == value for name, value in what.items())]
+
+
+def write_text(path: Path) -> None:
+    """Write some of Python's own documentation."""
+    topics = pydoc_data.topics.topics
+    path.write_text("".join(topics[name] for name in ("class", "for", "if", "lambda")))

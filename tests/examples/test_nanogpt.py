@@ -3,23 +3,15 @@
 import csv
 import dataclasses
 import difflib
-import json
-import pydoc_data.topics
 import sys
 
 import pytest
-import torch
 
 from mutransfer.studies import missing, sweep
-from tests.examples.loading import EXAMPLES, load
+from tests.examples.loading import EXAMPLES, load, write_text
 
 SOURCES = {name: (EXAMPLES / "nanogpt" / name).read_text() for name in ("before.py", "train.py")}
 SIZE = {"width": 32, "depth": 2, "context": 16, "batch": 4}
-
-
-def write_text(path):
-    text = "".join(pydoc_data.topics.topics[name] for name in ("class", "for", "if", "lambda"))
-    path.write_text(text)
 
 
 @pytest.fixture
@@ -100,25 +92,3 @@ def test_a_sweep_goes_on_from_the_checkpoint_of_a_killed_run(run, folder_of, tmp
     assert (row["status"], row["reported_at"]) == ("finished", [1, 20])
     assert row["curve"] == pytest.approx([loss for _, loss in whole], rel=1e-5)
     assert 0 < row["validation"] < row["curve"][0]
-
-
-def test_from_the_script_to_the_rate_for_a_wider_network(folder_of, mutransfer, run, capsys):
-    folder = folder_of("nanogpt")
-    write_text(folder / "input.txt")
-    (folder / "small.py").write_text(
-        "import dataclasses\n"
-        "from study import study\n"
-        "grid = {'width': [32, 64], 'lr': [2**-9, 2**-5, 2**-1]}\n"
-        "rest = {'steps': 12, 'seeds': 1, 'rules': ('default',)}\n"
-        "small = dataclasses.replace(study, **grid, **rest)\n"
-    )
-    assert mutransfer("sweep", "small.py:small", "--out", "runs") == 0
-    capsys.readouterr()
-    assert mutransfer("transfer", "runs", "--width", 256, "--json") == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    rate = 2 ** found["predicted"]["value"] if "predicted" in found else found["rate"]["value"]
-    assert 2**-9 < rate < 2**-1
-    losses = run("train.py", "large", width=256, lr=rate, steps=12)
-    assert len(losses) == 12 and losses[-1][1] < losses[0][1]
-    weights = torch.load(folder.parent / "large" / "checkpoint.pt")["model"]
-    assert weights["blocks.1.qkv.weight"].shape == (3 * 256, 256)

@@ -27,7 +27,7 @@ def test_a_plain_loop_fills_the_record(plain, tmp_path):
     for row in runs.rows:
         assert row["status"] == "finished" and len(row["curve"]) == 32
         assert row["reported_at"] == [1, 32]
-        assert row["final"] < row["curve"][0] and 0.25 < row["accuracy"] <= 1
+        assert row["final"] < row["curve"][0] and 0 < row["error"] < 0.75
     best = min(row["validation"] for row in runs.rows)
     assert runs.with_metric("validation").losses("default", {"width": 32})[1].min() >= best
 
@@ -85,12 +85,7 @@ def test_the_exit_code_says_that_runs_failed(mutransfer, tmp_path, capsys):
     assert mutransfer("sweep", f"{tiny}:study", "--out", tmp_path / "all") == 0
     assert capsys.readouterr().err == ""
     assert mutransfer("sweep", f"{tiny}:limited", "--out", tmp_path / "some") == 1
-    errors = capsys.readouterr().err.splitlines()
-    assert errors == [
-        f"failed: default at width 64, lr={rate}, seed 0: "
-        "MemoryError: width 64 does not fit into this machine"
-        for rate in TINY["lr"]
-    ]
+    assert "2 of 4 runs failed, the first with: MemoryError: width 64" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -288,7 +288,7 @@ class Runs(Result, Drawn):
         return {(rule, self.size_of(rows[0])): rows for (rule, *_), rows in groups.items()}
 
     def _rows(self, rule: str, size: Size) -> list[Row]:
-        rows = self._groups.get((rule, size), [])
+        rows = self._groups.get((rule, Size(size)), [])
         return [row for row in rows if row.get("status") != "failed"]
 
     def _along(self, rule: str, size: Size, over: str) -> list[Row]:
