@@ -19,7 +19,7 @@ SMALL = """
 import dataclasses
 
 grid = {"width": [32, 64], "lr": [2**-10, 2**-6, 2**-2], "seeds": 1, "rules": ("default",)}
-study = dataclasses.replace(study, steps=12, **grid)
+study = dataclasses.replace(study, steps=8, **grid)
 """
 
 
