@@ -60,8 +60,8 @@ def study(build: Any = mlp, **changes: Any) -> Study:
         ({"rules": ["default", "mupp"]}, "unknown rule 'mupp'; choose one of sp, sp-layerwise"),
         ({"rules": ["default, without epsilon"]}, "no factor 'epsilon'"),
         (
-            {"optimizer": "lion"},
-            "unknown optimizer 'lion' for a study; choose one of sgd, adam, adamw",
+            {"optimizer": "sophia"},
+            "unknown optimizer 'sophia' for a study; choose one of sgd, adam, adamw",
         ),
         ({"task": "imagenet"}, "unknown task 'imagenet'"),
         ({"steps": 0}, "steps is 0: train at least one step"),

@@ -68,7 +68,10 @@ def test_options_of_either_family_train_something_else(tmp_path: Path) -> None:
     [
         ({"optimizer": "muon+adamw"}, "cannot train with 'muon': .* muon-original or muon-match"),
         ({"optimizer": "muon-spectral+adamw"}, "cannot train with 'muon-spectral'"),
-        ({"optimizer": "adamw+lion"}, "unknown optimizer 'lion' for a study; choose one of sgd"),
+        (
+            {"optimizer": "adamw+sophia"},
+            "unknown optimizer 'sophia' for a study; choose one of sgd",
+        ),
         ({"optimizer": "sgd+adam+adamw"}, "two families share the work"),
         (
             {"optimizer": "muon-original+adam", "weight_decay": 0.1},

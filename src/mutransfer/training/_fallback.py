@@ -70,7 +70,7 @@ def one_by_one(
             warnings.warn(message, StackingWarning, stacklevel=6)
         steps += done
         if watch is not None and steps > hidden:
-            watch(min(done, steps - hidden))
+            watch(done)
 
     return each(members, recipe, late)
 
