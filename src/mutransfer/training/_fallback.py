@@ -93,7 +93,7 @@ def slowness(model: object) -> Iterator[None]:
             f"{type(model).__name__} trains slowly as one stacked program: vmap runs {listed} in a "
             "loop over members; train_one_by_one may be faster",
             StackingWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
