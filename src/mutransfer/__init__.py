@@ -48,6 +48,7 @@ if _TYPE_CHECKING:
     from .studies import sweep as sweep
     from .tasks import Stream as Stream
     from .tasks import Task as Task
+    from .training import RangeTest as RangeTest
     from .training import range_test as range_test
 
 _HOMES = {
@@ -62,6 +63,7 @@ _HOMES = {
     "Points": "studies",
     "Progress": "core",
     "Random": "studies",
+    "RangeTest": "training",
     "Reading": "reading",
     "Refusal": "certificates",
     "Runs": "studies",

@@ -125,8 +125,8 @@ study = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})
         ),
         (
             ("sweep", "given.py:study", "--out", "a"),
-            STUDY.format("optimizer='lion'"),
-            "unknown optimizer 'lion'",
+            STUDY.format("optimizer='sophia'"),
+            "unknown optimizer 'sophia'",
         ),
         (
             ("sweep", "given.py:study", "--out", "given.py/a"),
