@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-(STUDY,) = (block for block in BLOCKS if "mt.Study(" in block)
+(STUDY,) = (block for block in BLOCKS if "mt.Study(\n    resmlp" in block)
 
 
 def small(study):

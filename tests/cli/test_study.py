@@ -125,10 +125,13 @@ def test_an_interrupted_sweep_keeps_its_rows_and_resumes(command: Command, tmp_p
     assert len({row["id"] for row in rows}) == len(rows) == RUNS
 
 
-def test_another_studys_folder_is_code_2(command: Command, study: Path, planted: Runs) -> None:
-    answer = command("sweep", f"{study}:study", "--out", "planted")
-    assert answer.code == 2
-    assert "planted was written by another study: its base is None" in answer.err
+def test_runs_of_another_study_stay_with_a_warning(
+    command: Command, study: Path, planted: Runs, tmp_path: Path
+) -> None:
+    answer = command("sweep", f"{study}:study", "--out", "planted", "--quiet")
+    assert answer.code == 0 and answer.out == ""
+    assert "planted holds 14 runs of another study: its base is None" in answer.err
+    assert len(Runs.read(tmp_path / "planted").rows) == RUNS
 
 
 def test_the_reports_csv_has_every_run(command: Command, planted: Runs, tmp_path: Path) -> None:

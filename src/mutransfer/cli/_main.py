@@ -49,9 +49,11 @@ def main() -> None:
     # Before torch is imported: passive waiting costs little when idle and helps on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     make_printable(sys.stdout, sys.stderr)
-    warnings.showwarning = _warned
     try:
-        _dispatch(sys.argv[1:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", MutransferWarning)
+            warnings.showwarning = _warned
+            _dispatch(sys.argv[1:])
         sys.stdout.flush()
     except MutransferError as error:
         print(f"mutransfer: {error}", file=sys.stderr)
