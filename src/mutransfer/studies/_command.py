@@ -136,7 +136,7 @@ class Command:
             trial.report(step, loss, **metrics)
 
     def _points(self, entries: Iterable[Entry]) -> list[_Point]:
-        """Return step, loss and metrics of entries in order; of a step twice, the later ones."""
+        """Return step, loss and metrics of entries, in order; later ones of a step count."""
         points: dict[int, _Point] = {}
         for entry in entries:
             step, column = self._step(entry), self._named("loss", _LOSS, entry)

@@ -1,4 +1,4 @@
-"""The log of a script: the steps that it writes, and those of an attempt that was stopped."""
+"""The log of a script: what it writes, and what an earlier attempt had written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Log:
         return _objects(lines)
 
     def _written(self, process: Popen[str]) -> Iterator[str]:
-        """Yield whole lines as they are written; before those added to a table, its header."""
+        """Yield whole lines as they are written, after the header of a table."""
         position, rest = None, ""
         while True:
             ended = process.poll() is not None
@@ -69,7 +69,7 @@ class Log:
             time.sleep(_POLL)
 
     def _start(self) -> int | None:
-        """Return where new text starts, 0 if the file was begun anew; None while there is none."""
+        """Return where new text starts, 0 in a file that is new; None while there is none."""
         data = self.path.read_bytes() if self.path.exists() else b""
         if not data or data == self._before:
             return None
