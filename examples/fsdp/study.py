@@ -6,7 +6,6 @@ In this folder:
 """
 
 import mutransfer as mt
-from mutransfer.studies import command
 
 study = mt.Study(
     None,
@@ -14,7 +13,7 @@ study = mt.Study(
     lr=mt.log2(-9, -5),
     steps=50,
     seeds=2,
-    train=command(
+    train=mt.command(
         "{python} -m torch.distributed.run --standalone --nproc-per-node 2 train_fsdp.py "
         "--lr {lr} --width {width} --steps {steps} --seed {seed}"
     ),

@@ -8,7 +8,6 @@ In this folder, with a text input.txt:
 """
 
 import mutransfer as mt
-from mutransfer.studies import command
 
 study = mt.Study(
     None,
@@ -16,7 +15,7 @@ study = mt.Study(
     lr=mt.log2(-8, -4),
     steps=150,
     seeds=3,
-    train=command(
+    train=mt.command(
         "{python} train.py input.txt --out {folder} --width {width} --lr {lr} --steps {steps} "
         "--seed {seed}",
         log="{folder}/log.csv",

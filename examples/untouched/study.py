@@ -7,7 +7,6 @@ In this folder:
 """
 
 import mutransfer as mt
-from mutransfer.studies import command
 
 GRID = {"width": [16, 32], "lr": mt.log2(-5, 1), "steps": 100, "seeds": 2}
 LINE = "{python} train.py --lr {lr} --width {width} --seed {seed} --steps {steps}"
@@ -15,6 +14,6 @@ LINE = "{python} train.py --lr {lr} --width {width} --seed {seed} --steps {steps
 from_csv = mt.Study(
     None,
     **GRID,
-    train=command(LINE + " --out {folder}", log="{folder}/log.csv", columns={"loss": "nll"}),
+    train=mt.command(LINE + " --out {folder}", log="{folder}/log.csv", columns={"loss": "nll"}),
 )
-from_json = mt.Study(None, **GRID, train=command(LINE))
+from_json = mt.Study(None, **GRID, train=mt.command(LINE))

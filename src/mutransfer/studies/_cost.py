@@ -43,7 +43,10 @@ class Cost(Result):
             parts.append(f"{self.flops:.2g} FLOPs")
         if self.seconds is not None:
             parts.append(f"about {_duration(self.seconds)} on this machine")
-        parts.append(f"{self.memory / 2**20:,.0f} MB of parameters, gradients and optimizer state")
+        # The models of a script of one's own are not known.
+        if self.memory:
+            megabytes = f"{self.memory / 2**20:,.0f} MB"
+            parts.append(f"{megabytes} of parameters, gradients and optimizer state")
         return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
