@@ -36,6 +36,6 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
     assert STUDY.split("\n\n", 1)[1].strip() in example
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", README))
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)", README))
 def test_links_of_the_readme_exist(target: str) -> None:
     assert (ROOT / target).exists()
