@@ -144,3 +144,14 @@ def test_a_list_of_designs_is_their_union_without_repetition() -> None:
     assert set(study(lr=log2(-6, -4), readout=[1.0, 2.0, 4.0], design=line).points()) < set(found)
     runs = wanted.runs()
     assert len(runs) == len({wanted.run_id(run) for run in runs}) == len(found) * 2 * 2 * 2
+
+
+def test_a_point_is_the_same_run_in_whatever_type_its_numbers_are() -> None:
+    listed = study(lr=[1.0], design=Points([{"lr": 1, "readout": 4, "clip": 2}]))
+    swept = study(lr=[1.0], readout=[4.0], clip=[2.0])
+    centre = study(
+        lr=[1.0], readout=[1, 4], clip=2, design=OneAtATime({"lr": 1, "readout": 4}), seeds=1
+    )
+    ids = [[each.run_id(run) for run in each.runs()] for each in (listed, swept)]
+    assert ids[0] == ids[1]
+    assert {swept.run_id(run) for run in centre.runs() if run.point["readout"] == 4} < set(ids[0])
