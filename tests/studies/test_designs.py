@@ -154,4 +154,5 @@ def test_a_point_is_the_same_run_in_whatever_type_its_numbers_are() -> None:
     )
     ids = [[each.run_id(run) for run in each.runs()] for each in (listed, swept)]
     assert ids[0] == ids[1]
-    assert {swept.run_id(run) for run in centre.runs() if run.point["readout"] == 4} < set(ids[0])
+    found = {centre.run_id(run) for run in centre.runs() if run.point["readout"] == 4}
+    assert found < set(ids[0])
