@@ -198,6 +198,10 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: mt.plan(ends_in_a_function(8), ends_in_a_function(8)).tuned(branch=2),
         r"residual branch 1 of 1 \(with layer\.\w+\) does not end in learned tensors.*end it with",
     ),
+    "end shared with a matrix": (
+        lambda: mt.plan(shared_end(8), shared_end(8)).tuned(branch=2),
+        r"residual branch 1 of 1 \(with mix\) does not end in learned tensors.*end it with",
+    ),
     "fused queries": (
         lambda: fused().tuned(attention=2),
         r"qkv\.\w+ makes more than the queries.*give the queries a linear layer of their own",
@@ -227,6 +231,20 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
         "flags of Megatron-LM cannot say what is tuned.*snippet",
     ),
 }
+
+
+def shared_end(width: int) -> nn.Module:
+    """Build a network whose branch ends, in one operation with the sum, in a shared matrix."""
+    ends = {"stem": nn.Linear(5, width), "up": nn.Linear(width, width)}
+
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        x = m.stem(x)
+        x = torch.addmm(x, torch.tanh(m.up(x)), m.mix)
+        return m.head(torch.tanh(x @ m.mix))  # type: ignore[no-any-return]
+
+    net = Net(forward, **ends, head=nn.Linear(width, 3))
+    net.mix = nn.Parameter(torch.randn(width, width) / width**0.5)
+    return net
 
 
 def fused() -> mt.Plan:

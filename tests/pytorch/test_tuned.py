@@ -1,5 +1,6 @@
 """Tuned plans applied: initial values, groups, audits, snippets."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 import mutransfer as mt
 from mutransfer.pytorch import snippet
 from mutransfer.tasks import gpt, resmlp
+from tests.models import Everything
 
 TUNING: dict[str, Any] = {"readout": 4, "branch": 0.5, "init.up.1.weight": 3, "lr.up.*": 2}
 
@@ -115,3 +117,40 @@ def test_hooks_of_a_plan_stay() -> None:
     tuned.attach(model)
     tuned.initialize(model)
     assert tuned.param_groups(model, 0.1)
+
+
+@pytest.mark.parametrize("signal", ["readout", "embedding", "branch"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_carriers_multiply_their_signal_alone(signal: str, tied: bool) -> None:
+    """Every kind of branch, in a network that no longer is as it was drawn."""
+    inputs = torch.arange(16).reshape(2, 8) % 12, torch.randn(2, 8, 3)
+    model = Everything(32, 2, 2, tied=tied)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    plan = mt.plan(model, Everything(16, 2, 2, tied=tied), example_inputs=inputs)
+    model, inputs = model.double(), (inputs[0], inputs[1].double())
+    folded, explicit = copy.deepcopy(model), copy.deepcopy(model)
+    with torch.no_grad():
+        for name, power in plan.tunable[signal].tensors.items():
+            folded.get_parameter(name).mul_(0.3**power)
+    ends = {
+        "readout": [explicit.head],
+        "embedding": [explicit.token, explicit.position],
+        "branch": [*explicit.blocks],
+    }
+    for module in ends[signal]:
+        module.register_forward_hook(lambda module, inputs, output: 0.3 * output)
+    torch.testing.assert_close(folded(*inputs), explicit(*inputs), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(folded(*inputs), model(*inputs), rtol=1e-2)
+
+
+def test_declared_branches_can_be_tuned() -> None:
+    norm = ("blocks.*.mlp_norm.*", "blocks.*.up.*", "blocks.*.down.*")
+    attention = [
+        f"blocks.*.{name}.*" for name in ("attention_norm", "query", "key", "value", "out")
+    ]
+    branches = {"blocks.*.out": tuple(attention), "blocks.*.down": norm}
+    plan = mt.plan(gpt(64, 2), gpt(32, 2), branches=branches).tuned(branch=0.5)
+    carried = {name for name, tensor in plan.tensors.items() if "branch" in tensor.ratios}
+    assert carried == {f"blocks.{i}.{end}.weight" for i in range(2) for end in ("out", "down")}

@@ -81,8 +81,8 @@ def recipe(**changes: Any) -> Recipe:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Branching, "its forward pass, loss or metrics branch on values of tensors"),
-        (Late, "its forward pass, loss or metrics branch on values of tensors"),
+        (Branching, "it branches on values of tensors, or calls .item(), test_fallback.py line "),
+        (Late, "it branches on values of tensors, or calls .item(), test_fallback.py line "),
         (Custom, "setup_context"),
     ],
 )
@@ -95,7 +95,7 @@ def test_what_cannot_be_stacked_trains_one_by_one(kind: Any, reason: str) -> Non
         reason in message and len(message) < 300 and "\n" not in message
     )
     assert_same(trained, train_one_by_one(members(kind), recipe()))
-    assert sum(steps) == 3 * 8
+    assert sum(steps) == 3 * 8 and set(steps) <= {1, 3}
 
 
 def test_a_metric_that_cannot_be_stacked_costs_no_training() -> None:

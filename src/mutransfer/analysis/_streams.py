@@ -152,8 +152,9 @@ class Streams:
                 join = None if result is None else self._join(operation, result, found)
                 found += [join] if join is not None else []
         signals = self.signals.all_of([(join.end, self._sum_of(join)) for join in found])
+        fused = self._fused_signals([join for join in found if join.end == join.value])
         return [
-            replace(join, signal=self._fused_signal(join) if join.end == join.value else signal)
+            replace(join, signal=fused.get(join.value, signal))
             for join, signal in zip(found, signals, strict=True)
         ]
 
@@ -164,15 +165,21 @@ class Streams:
             operations.append(self.program.makers[join.operation.inputs[0]])
         return operations
 
-    def _fused_signal(self, join: Join) -> Signal:
-        """Return what carries a branch that one operation multiplies and adds."""
-        if join.operation.name == "addcmul":
-            factors = join.operation.inputs[1:3]
-            found = [self.signals.of(i, [join.operation]) for i in factors]
-            return next((signal for signal in found if signal.tensors), NOTHING)
-        weight = self._weight(join.operation)
-        names = self.signals.ends(weight) if weight is not None else frozenset[str]()
-        return Signal(names or None)
+    def _fused_signals(self, joins: list[Join]) -> dict[int, Signal]:
+        """Return what carries each branch that one operation multiplies and adds."""
+        found = dict.fromkeys((join.value for join in joins), NOTHING)
+        weights = [
+            (join, weight) for join in joins if (weight := self._weight(join.operation)) is not None
+        ]
+        uses = [(weight, [join.operation]) for join, weight in weights]
+        for (join, _), signal in zip(weights, self.signals.all_of(uses), strict=True):
+            found[join.value] = signal
+        for join in joins:
+            if join.operation.name == "addcmul":
+                factors = join.operation.inputs[1:3]
+                signals = [self.signals.of(i, [join.operation]) for i in factors]
+                found[join.value] = next((each for each in signals if each.tensors), NOTHING)
+        return found
 
     def _join(self, operation: Operation, result: int, found: list[Join]) -> Join | None:
         """Return the stream and the branch that an operation adds, if it adds one."""

@@ -13,4 +13,5 @@ from ._table import grouped as grouped
 from ._table import table as table
 from ._tensor import ForwardMultiplier as ForwardMultiplier
 from ._tensor import TensorPlan as TensorPlan
+from ._tunable import Carriers as Carriers
 from ._warnings import PlanWarning as PlanWarning

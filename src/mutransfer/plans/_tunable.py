@@ -197,7 +197,7 @@ def _readout(sides: Sides, branch_tensors: Mapping[str, object]) -> Carriers:
 
 
 def _inputs(sides: Sides, heads: Sequence[Contraction]) -> list[str] | None:
-    """Return the tensors that make the inputs of tied heads; None where there are none."""
+    """Return the tensors that make the inputs of tied heads; None without any."""
     names = _carried(sides, [(head.operand, [head.operation]) for head in heads])
     tied = {
         each
@@ -209,7 +209,7 @@ def _inputs(sides: Sides, heads: Sequence[Contraction]) -> list[str] | None:
 
 
 def _carried(sides: Sides, uses: _Uses) -> list[str] | None:
-    """Return the tensors that carry one factor of all these values; None where nothing does."""
+    """Return the tensors that carry a factor of all these values; None without any."""
     found = sides.walk.signals.all_of(uses)
     if any(each.tensors is None for each in found):
         return None

@@ -127,7 +127,7 @@ def _carriers(
 
 
 def _matching(tensors: Mapping[str, TensorPlan], name: str, key: str) -> list[str]:
-    """Return the tensors of a role or name pattern; all matrices and tables for no key."""
+    """Return the tensors of a role or name pattern; all matrices without one."""
     if not key:
         return [name for name, tensor in tensors.items() if not _is_vector(tensor.role)]
     found = [

@@ -1,35 +1,31 @@
-"""What a study's training is refused for before anything is trained."""
+"""Checks of a study before anything is trained."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from ..core import MutransferError
 from ..training import check_optimizer
 from ._command import Command
+from ._fields import Fields
 from ._hyperparameters import is_pattern, sets
 from ._recipes import options
-from ._run import Run
-from ._sizes import takes
-
-if TYPE_CHECKING:
-    from ._study import Study
+from ._sizes import batch_at, sizes, takes, task_at
+from ._swept import fixed, points, swept
 
 
-def check_study(study: Study) -> None:
+def check_study(study: Fields) -> None:
     """Raise unless the study can be trained with.
 
     Raises:
         MutransferError: the optimizer or a hyperparameter is unknown, or a number is out of range.
     """
-    points = study.points()
-    names = list(dict.fromkeys([*study.fixed, *(name for point in points for name in point)]))
+    listed = points(study)
+    names = list(dict.fromkeys([*fixed(study), *(name for point in listed for name in point)]))
     _check_builder(study, names)
     if study.train is not None:
         if isinstance(study.train, Command):
-            sizes = {axis for axis, value in study.base.items()}
-            swept = {n for n, line in study.swept.items() if len(line) > 1} | sizes
-            study.train.check(sizes | set(names), swept)
+            axes = set(study.base)
+            varied = {name for name, line in swept(study).items() if len(line) > 1}
+            study.train.check(axes | set(names), axes | varied)
         return
     if study.build is None:
         raise MutransferError(
@@ -37,20 +33,19 @@ def check_study(study: Study) -> None:
         )
     check_optimizer(study.optimizer, study.options, "a study")
     families = [name.strip() for name in study.optimizer.split("+")]
-    decays = [study.weight_decay, *(point.get("weight_decay") for point in points)]
+    decays = [study.weight_decay, *(point.get("weight_decay") for point in listed)]
     if "adam" in families and any(decays):
         raise MutransferError(
             "Adam adds weight decay to the gradient, which no width rule makes right; "
             "give optimizer='adamw'"
         )
     options(study, {name: 0.5 for name in names if sets(name) == "option"})
-    for size in study.sizes():
-        run = Run(rule="", size=size, point=points[0], seed=0)
-        study.task_of(run).batches(0, 1, study.batch_of(run))
+    for size in sizes(study):
+        task_at(study, size).feed(0, 1, batch_at(study, size))
 
 
-def _check_builder(study: Study, names: list[str]) -> None:
-    """Raise unless the builder takes every keyword that is no hyperparameter of training."""
+def _check_builder(study: Fields, names: list[str]) -> None:
+    """Raise unless the builder takes every keyword that training does not."""
     for name in names:
         if is_pattern(name) or sets(name) != "builder" or study.train is not None:
             continue

@@ -124,7 +124,7 @@ def named_row(study: Study, run: Run) -> Row:
 
 
 def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:
-    """Return status and losses of a row: means and curve; None where training diverged."""
+    """Return status, mean losses and curve of a row; None where training diverged."""
     stride = max(1, len(losses) // _CURVE_POINTS)
     trained = losses[:end] if end is not None else losses
     curve = [float(part.mean()) for part in torch.split(trained, stride) if len(part)]

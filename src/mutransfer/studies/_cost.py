@@ -87,7 +87,7 @@ def cost(study: Study, runs: Sequence[Run]) -> Cost:
 
 
 def _flops(models: Models, piece: Chunk) -> float:
-    """Return the operations of all steps of a chunk; the backward pass costs two forward ones."""
+    """Return the operations of all steps; a backward pass costs two forward ones."""
     study, run = models.study, piece.runs[0]
     inputs, _ = study.task_of(run).feed(run.seed, 1, study.batch_of(run))[0]
     examples = study.batch_of(run)

@@ -38,7 +38,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class OneAtATime:
-    """Each hyperparameter along its values, the others at a centre (2203.03466, Figure 4).
+    """One hyperparameter at a time, the others at a centre (2203.03466, Figure 4).
 
     Args:
         centre: The value of each hyperparameter while the others vary. By default that which
@@ -73,7 +73,7 @@ class OneAtATime:
 
 @dataclass(frozen=True)
 class Random:
-    """A number of points drawn between the lowest and the highest value of each hyperparameter.
+    """Points drawn between the lowest and the highest value of each hyperparameter.
 
     Args:
         number: How many points.

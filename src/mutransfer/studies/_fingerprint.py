@@ -15,7 +15,6 @@ import torch
 
 from ..training import Recipe, train
 from ._hyperparameters import sets
-from ._identity import identity
 from ._models import Models
 from ._rules import rule_name
 from ._run import Run
@@ -61,7 +60,7 @@ def fingerprint(models: Models) -> Fingerprint | None:
 
 def model_name(study: Study) -> str:
     """Return a name for what the fingerprint of a study is of."""
-    shared = identity(study)
+    shared = study.identity()
     spec = [{name: shared.get(name) for name in _OF_MODEL}, _point(study)]
     text = json.dumps(spec, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

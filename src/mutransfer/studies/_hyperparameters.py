@@ -1,4 +1,4 @@
-"""The hyperparameters that a study can sweep: their scales, and what each of them sets."""
+"""Hyperparameters that a study can sweep: their scales, and what each sets."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def sets(name: str) -> str:
 
 
 def neutral(name: str) -> Any:
-    """Return the value of a hyperparameter that changes nothing; None where there is none."""
+    """Return the value that changes nothing; None where there is none."""
     if is_pattern(name):
         return 1.0
     known = HYPERPARAMETERS.get(name)

@@ -1,29 +1,27 @@
-"""What trains a run, as data: the identity of a study and the ids of its runs."""
+"""Identities: what trains a study and each of its runs, as data."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..pytorch import builder_name
 from ..rules import Parametrization
-from ._rules import trained_data
+from ._fields import Fields
+from ._rules import rule_named, trained_data
 from ._run import Run
-from ._sizes import TRAINING
-from ._swept import fixed
-
-if TYPE_CHECKING:
-    from ._study import Study
+from ._sizes import TRAINING, batch_at, length, task_at
+from ._swept import fixed, settings
 
 _DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None, "train": None}
 """Arguments that are part of an identity only where they differ from these."""
 
 
-def identity(study: Study) -> dict[str, Any]:
+def identity(study: Fields, build: str | None) -> dict[str, Any]:
     """Return what all runs of a study share; see `Study.identity`."""
     shared = {
-        "build": study.build_name,
+        "build": build,
         "base": _base(study),
         "task": _named(study.task) if callable(study.task) else study.task.name,
         "optimizer": study.optimizer,
@@ -43,32 +41,32 @@ def identity(study: Study) -> dict[str, Any]:
     return shared | {name: _named(value) for name, value in others.items()} | changed
 
 
-def run_id(study: Study, run: Run) -> str:
+def run_id(study: Fields, build: str | None, run: Run) -> str:
     """Return the hash of everything that trains a run; see `Study.run_id`."""
-    settings = study.settings(run)
+    values = settings(study, run)
     # Whether a value is swept or fixed makes no difference to what a run trains.
     shared = {
-        n: v for n, v in identity(study).items() if n not in settings and n not in fixed(study)
+        n: v for n, v in identity(study, build).items() if n not in values and n not in fixed(study)
     }
     shared |= {
-        "task": study.task_of(run).name,
-        "weight_decay": settings.pop("weight_decay", None),
-        "steps": study.length(run),
-        "batch": study.batch_of(run),
+        "task": task_at(study, run.size).name,
+        "weight_decay": values.pop("weight_decay", None),
+        "steps": length(study, run.size),
+        "batch": batch_at(study, run.size),
     }
     shared.pop("context", None)
-    rule = study.rule(run.rule)
+    rule = rule_named(study.rules, run.rule)
     fields = {
         "rule": trained_data(rule) if isinstance(rule, Parametrization) else run.rule,
         **{axis: value for axis, value in run.size.items() if axis not in TRAINING},
-        **{name: _named(value) for name, value in settings.items()},
+        **{name: _named(value) for name, value in values.items()},
         "seed": run.seed,
     }
     spec = json.dumps([shared, fields], sort_keys=True, default=str)
     return hashlib.sha256(spec.encode()).hexdigest()[:16]
 
 
-def _base(study: Study) -> dict[str, int]:
+def _base(study: Fields) -> dict[str, int]:
     """Return the base along the axes that change what is trained."""
     scaled = TRAINING if study.horizon is None else ()
     return {axis: value for axis, value in study.base.items() if axis not in scaled}

@@ -29,7 +29,7 @@ Arguments = Mapping[str, Any]
 
 
 class _Draw(NamedTuple):
-    """What an initialised model depends on."""
+    """The things that an initialised model depends on."""
 
     arguments: Arguments
     seed: int

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core import MutransferError
 from ..rules import horizon
 from ..training import UPDATES, Recipe
+from ._fields import Fields
 from ._hyperparameters import sets
 from ._run import Run
-
-if TYPE_CHECKING:
-    from ._study import Study
+from ._sizes import batch_at, length, task_at
+from ._swept import settings
 
 _OPTIONS = {"momentum": "momentum", "nesterov": "nesterov", "beta1": "betas", "beta2": "betas"}
 """The option of an optimizer that each hyperparameter sets."""
 
 
-def recipe(study: Study, run: Run, steps: int | None = None) -> Recipe:
+def recipe(study: Fields, run: Run, steps: int | None = None) -> Recipe:
     """Return what all runs that train together with this one share in training.
 
     Args:
@@ -27,12 +27,12 @@ def recipe(study: Study, run: Run, steps: int | None = None) -> Recipe:
         run: One of its runs.
         steps: Number of optimizer steps, where it is not the run's.
     """
-    settings = study.settings(run)
-    fields = {name: value for name, value in settings.items() if sets(name) == "recipe"}
+    values = settings(study, run)
+    fields = {name: value for name, value in values.items() if sets(name) == "recipe"}
     return Recipe(
-        task=study.task_of(run),
-        steps=study.length(run) if steps is None else steps,
-        batch=study.batch_of(run),
+        task=task_at(study, run.size),
+        steps=length(study, run.size) if steps is None else steps,
+        batch=batch_at(study, run.size),
         optimizer=study.optimizer,
         options=scaled_options(study, run),
         accumulate=study.accumulate,
@@ -42,7 +42,7 @@ def recipe(study: Study, run: Run, steps: int | None = None) -> Recipe:
     )
 
 
-def options(study: Study, settings: Mapping[str, Any]) -> dict[str, Any]:
+def options(study: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the optimizer's options, with the hyperparameters that set one.
 
     Raises:
@@ -51,13 +51,13 @@ def options(study: Study, settings: Mapping[str, Any]) -> dict[str, Any]:
     families = [name.strip() for name in study.optimizer.split("+")]
     by_family = {families[0]: study.options} if len(families) == 1 else dict(study.options)
     found = {name: dict(by_family.get(name, {})) for name in families}
-    for name in (name for name in settings if sets(name) == "option"):
+    for name in (name for name in values if sets(name) == "option"):
         option = _OPTIONS[name]
         having = [family for family in families if option in UPDATES[family].options]
         if not having:
             raise MutransferError(f"the optimizer {study.optimizer} has no {name}")
         for family in having:
-            found[family][option] = _value(family, name, settings[name], found[family])
+            found[family][option] = _value(family, name, values[name], found[family])
     return found[families[0]] if len(families) == 1 else found
 
 
@@ -69,7 +69,7 @@ def _value(family: str, name: str, value: Any, options: Mapping[str, Any]) -> An
     return (value, betas[1]) if name == "beta1" else (betas[0], value)
 
 
-def scales(study: Study, run: Run) -> dict[str, float]:
+def scales(study: Fields, run: Run) -> dict[str, float]:
     """Return the factors of rate, eps and decay for the batch and the steps of a run."""
     if study.horizon is None:
         return {"lr": 1.0, "eps": 1.0, "weight_decay": 1.0}
@@ -77,9 +77,9 @@ def scales(study: Study, run: Run) -> dict[str, float]:
     return {"lr": change.lr, "eps": change.eps, "weight_decay": change.decay}
 
 
-def scaled_options(study: Study, run: Run) -> dict[str, Any]:
+def scaled_options(study: Fields, run: Run) -> dict[str, Any]:
     """Return the optimizer's options, with betas for the batch and the steps of a run."""
-    found = options(study, study.settings(run))
+    found = options(study, settings(study, run))
     if study.horizon is None or "+" in study.optimizer:
         return found
     if "betas" not in UPDATES[study.optimizer].options:
@@ -91,12 +91,12 @@ def scaled_options(study: Study, run: Run) -> dict[str, Any]:
     return found | {"betas": change.betas}
 
 
-def _scaled_family(study: Study) -> str | None:
+def _scaled_family(study: Fields) -> str | None:
     return None if "+" in study.optimizer else study.optimizer
 
 
-def _ratios(study: Study, run: Run) -> dict[str, Any]:
+def _ratios(study: Fields, run: Run) -> dict[str, Any]:
     """Return batch and samples of a run over the base's."""
-    batch = study.batch_of(run) / study.base.get("batch", study.batch_of(run))
-    steps = study.length(run) / study.base.get("steps", study.length(run))
+    batch = batch_at(study, run.size) / study.base.get("batch", batch_at(study, run.size))
+    steps = length(study, run.size) / study.base.get("steps", length(study, run.size))
     return {"batch": batch, "tokens": batch * steps}

@@ -40,6 +40,12 @@ def checked_rules(rules: Iterable[Rule | None]) -> tuple[Rule, ...]:
     return checked
 
 
+def rule_named(rules: Iterable[Rule], name: str) -> Rule:
+    """Return the rule of this name, as data where it is a custom one."""
+    custom = (rule for rule in rules if isinstance(rule, Parametrization))
+    return next((rule for rule in custom if rule.name == name), name)
+
+
 def trained_data(rule: Parametrization) -> dict[str, Any]:
     """Return a rule's data without its title and sources, which train nothing."""
     unread = ("title", "source", "cites")

@@ -1,4 +1,4 @@
-"""The sizes of a study: a grid or a list, and what a size means for model and task."""
+"""Sizes of a study: a grid or a list, and their meaning for model and task."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from inspect import Parameter, signature
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core import FrozenDict, MutransferError, Size
-from ..tasks import Task, pydocs, text
+from ..tasks import pydocs, text
 from ..tasks import task as find_task
+from ._fields import Data, Fields
 from ._hyperparameters import sets
 from ._values import check_grid, is_list
-
-if TYPE_CHECKING:
-    from ._study import Study
 
 TRAINING = ("batch", "steps")
 """Axes of training, which the builder does not see."""
@@ -24,7 +22,7 @@ _FIELDS = ("width", "depth", "context", "batch", "steps")
 """Axes that are arguments of a study, in the order of a size."""
 
 
-def normalised(study: Study) -> dict[str, Any]:
+def normalised(study: Fields) -> dict[str, Any]:
     """Return the fields of axes: lists as tuples of whole numbers, sizes as sizes.
 
     Raises:
@@ -59,7 +57,7 @@ def _grid(name: str, values: Any) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def _listed(study: Study) -> tuple[Size, ...]:
+def _listed(study: Fields) -> tuple[Size, ...]:
     given: Any = study.axes
     sizes = [Size({axis: _grid(axis, [v])[0] for axis, v in dict(s).items()}) for s in given]
     if len({tuple(size) for size in sizes}) > 1:
@@ -70,7 +68,7 @@ def _listed(study: Study) -> tuple[Size, ...]:
     return tuple(sorted(dict.fromkeys(sizes)))
 
 
-def sizes(study: Study) -> list[Size]:
+def sizes(study: Fields) -> list[Size]:
     """Return all sizes of a study, from small to large."""
     if isinstance(study.axes, tuple):
         return list(study.axes)
@@ -79,7 +77,7 @@ def sizes(study: Study) -> list[Size]:
     return [Size(dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
 
 
-def base_of(study: Study) -> Size:
+def base_of(study: Fields) -> Size:
     """Return the base's size, the smallest of the study along axes that are not given.
 
     Raises:
@@ -101,7 +99,7 @@ def base_of(study: Study) -> Size:
     return Size({axis: int(value) for axis, value in base.items()})
 
 
-def arguments(study: Study, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(study: Fields, size: Size, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the builder is called with at one size."""
     given: dict[str, Any] = {axis: v for axis, v in size.items() if axis not in TRAINING}
     if study.context is not None:
@@ -121,7 +119,7 @@ def takes(function: Callable[..., Any] | None, name: str) -> bool:
     return name in parameters or Parameter.VAR_KEYWORD in kinds
 
 
-def checked_task(study: Study) -> Task | Callable[..., Task]:
+def checked_task(study: Fields) -> Data | Callable[..., Data]:
     """Return the task of a study, or the function of the context that makes it.
 
     Raises:
@@ -140,7 +138,7 @@ def checked_task(study: Study) -> Task | Callable[..., Task]:
     return given
 
 
-def task_at(study: Study, size: Size) -> Task:
+def task_at(study: Fields, size: Size) -> Data:
     """Return the task of a study at one size."""
     if not callable(study.task):
         return study.task
@@ -150,5 +148,15 @@ def task_at(study: Study, size: Size) -> Task:
 
 
 @cache
-def _made(function: Callable[..., Task], arguments: Mapping[str, int]) -> Task:
+def _made(function: Callable[..., Data], arguments: Mapping[str, int]) -> Data:
     return function(**arguments)
+
+
+def length(study: Fields, size: Size) -> int:
+    """Return the number of optimizer steps at one size."""
+    return int(size.get("steps", study.steps))  # type: ignore[arg-type]
+
+
+def batch_at(study: Fields, size: Size) -> int:
+    """Return the number of examples a step at one size."""
+    return int(size.get("batch", study.batch))  # type: ignore[arg-type]

@@ -1,34 +1,29 @@
-"""A Study: what is trained at which hyperparameters, and what all of its runs share."""
+"""A Study: what is trained, and at which sizes and hyperparameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..core import FrozenDict, MutransferError, Size, frozen
+from ..core import MutransferError, Size, frozen
 from ..pytorch import build_model, builder_name
 from ..rules import DEFAULT, HorizonRule, Parametrization
-from ..tasks import Task
 from . import _identity, _sizes, _swept
 from ._checks import check_study
-from ._designs import Design, Grid
-from ._rules import Rule, checked_rules, rule_name
+from ._designs import Design
+from ._fields import Data, Fields
+from ._rules import Rule, checked_rules, rule_name, rule_named
 from ._run import Run
-
-Values = Any
-"""One value, or a list of values to sweep."""
-
-GRID = Grid()
 
 AS_IT_IS = "as it is"
 """The rule of runs whose models are built and scaled elsewhere."""
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Fields):
     """A sweep over sizes, rules, hyperparameters and seeds.
 
     A hyperparameter is one value, or a list that is swept; None is the optimizer's default, or
@@ -86,44 +81,6 @@ class Study:
             it.
     """
 
-    build: Callable[..., nn.Module] | None
-    _: KW_ONLY
-    width: tuple[int, ...] | None = None
-    depth: tuple[int, ...] | None = None
-    lr: Values
-    axes: Mapping[str, tuple[int, ...]] | tuple[Size, ...] = FrozenDict()
-    context: int | tuple[int, ...] | None = None
-    batch: int | tuple[int, ...] = 64
-    steps: int | tuple[int, ...] = 200
-    horizon: str | HorizonRule | None = None
-    weight_decay: Values = None
-    eps: Values = None
-    momentum: Values = None
-    beta1: Values = None
-    beta2: Values = None
-    nesterov: Values = None
-    schedule: Values = None
-    warmup: Values = None
-    clip: Values = None
-    label_smoothing: Values = None
-    readout: Values = None
-    embedding: Values = None
-    attention: Values = None
-    branch: Values = None
-    init: Values = None
-    hyperparameters: Mapping[str, Values] = FrozenDict()
-    design: Design | tuple[Design, ...] = GRID
-    seeds: tuple[int, ...] = (0, 1, 2)
-    rules: tuple[Rule, ...] = (DEFAULT,)
-    base: Size = None  # type: ignore[assignment]
-    task: Task | Callable[..., Task] = "digits"  # type: ignore[assignment]
-    optimizer: str = "adamw"
-    options: Mapping[str, Any] = field(default_factory=FrozenDict)
-    accumulate: int = 1
-    precision: str | None = None
-    evaluate: int | None = None
-    train: Callable[[Any], Any] | None = None
-
     if TYPE_CHECKING:
         # The constructor takes more than the fields hold: `__post_init__` normalises it.
         def __init__(
@@ -158,7 +115,7 @@ class Study:
             seeds: int | Sequence[int] = 3,
             rules: Sequence[Rule] = (DEFAULT,),
             base: Mapping[str, int] | None = None,
-            task: Task | Callable[..., Task] | str = "digits",
+            task: Data | Callable[..., Data] | str = "digits",
             optimizer: str = "adamw",
             options: Mapping[str, Any] | None = None,
             accumulate: int = 1,
@@ -211,7 +168,7 @@ class Study:
 
     @property
     def swept(self) -> dict[str, tuple[Any, ...]]:
-        """The hyperparameters of a point, with their values; the rate is always among them."""
+        """The hyperparameters of a point with their values; the rate is one of them."""
         return _swept.swept(self)
 
     @property
@@ -221,9 +178,7 @@ class Study:
 
     def points(self) -> list[Mapping[str, Any]]:
         """Return the points of all designs, each once."""
-        designs = self.design if isinstance(self.design, tuple) else (self.design,)
-        points = [point for design in designs for point in design.points(self.swept)]
-        return list(dict.fromkeys(FrozenDict(point) for point in points))
+        return _swept.points(self)
 
     def settings(self, run: Run) -> dict[str, Any]:
         """Return every hyperparameter of a run, without those that change nothing."""
@@ -231,19 +186,19 @@ class Study:
 
     def length(self, run: Run) -> int:
         """Return the number of optimizer steps of a run."""
-        return int(run.size.get("steps", self.steps))  # type: ignore[arg-type]
+        return _sizes.length(self, run.size)
 
     def batch_of(self, run: Run) -> int:
         """Return the number of examples a step of a run."""
-        return int(run.size.get("batch", self.batch))  # type: ignore[arg-type]
+        return _sizes.batch_at(self, run.size)
 
-    def task_of(self, run: Run) -> Task:
-        """Return the task of a run, which may depend on the context."""
+    def task_of(self, run: Run) -> Data:
+        """Return the data of a run, which may depend on the context."""
         return _sizes.task_at(self, run.size)
 
     def rule(self, name: str) -> Rule:
         """Return the rule of this name, as data if the study has a custom one."""
-        return next((rule for rule in self.custom_rules() if rule.name == name), name)
+        return rule_named(self.rules, name)
 
     def custom_rules(self) -> list[Parametrization]:
         """Return the rules that are not of the library."""
@@ -271,7 +226,7 @@ class Study:
 
         Two studies with the same identity may write one record, whatever their grids.
         """
-        return _identity.identity(self)
+        return _identity.identity(self, self.build_name)
 
     def run_id(self, run: Run) -> str:
         """Return a run's name in the record: a hash of everything that trains it.
@@ -280,7 +235,7 @@ class Study:
         that it had. A custom rule is hashed with its data, as its name may come to mean another
         one.
         """
-        return _identity.run_id(self, run)
+        return _identity.run_id(self, self.build_name, run)
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from ..core import FrozenDict, MutransferError, frozen
-from ._designs import OneAtATime
+from ._designs import Design, OneAtATime
+from ._fields import Fields
 from ._hyperparameters import HYPERPARAMETERS, check_values, is_pattern, neutral, scale_of
 from ._run import Run
+from ._sizes import sizes
 from ._values import check_grid, check_order, is_list
 
-if TYPE_CHECKING:
-    from ._study import Study
 
-
-def normalised(study: Study) -> dict[str, Any]:
+def normalised(study: Fields) -> dict[str, Any]:
     """Return the fields of hyperparameters, lists as tuples of checked values.
 
     Raises:
@@ -49,49 +49,61 @@ def _values(name: str, value: Any) -> Any:
 
 
 def _is_rate(name: str) -> bool:
-    """Return True for numbers that are positive floats, whatever type they are given in."""
+    """Return True for positive floats, whatever type they are given in."""
     known = HYPERPARAMETERS.get(name)
     positive = known is not None and known.sets == "multiplier"
     return name in {"lr", "clip"} or positive or is_pattern(name)
 
 
-def given(study: Study) -> dict[str, Any]:
+def given(study: Fields) -> dict[str, Any]:
     """Return every hyperparameter that the study gives, by name."""
     named = {name: getattr(study, name) for name in HYPERPARAMETERS}
     return {name: v for name, v in (named | dict(study.hyperparameters)).items() if v is not None}
 
 
-def swept(study: Study) -> dict[str, tuple[Any, ...]]:
+def swept(study: Fields) -> dict[str, tuple[Any, ...]]:
     """Return the values of the rate, and of each hyperparameter that has a list."""
     values = given(study)
     lists = {name: value for name, value in values.items() if isinstance(value, tuple)}
     return {"lr": values["lr"] if "lr" in lists else (values["lr"],), **lists}
 
 
-def fixed(study: Study) -> dict[str, Any]:
+def fixed(study: Fields) -> dict[str, Any]:
     """Return the hyperparameters that have one value."""
     values = swept(study)
     return {name: value for name, value in given(study).items() if name not in values}
 
 
-def settings(study: Study, run: Run) -> dict[str, Any]:
+def designs(study: Fields) -> tuple[Design, ...]:
+    """Return the designs of a study."""
+    return study.design if isinstance(study.design, tuple) else (study.design,)
+
+
+def points(study: Fields) -> list[Mapping[str, Any]]:
+    """Return the points of all designs, each once."""
+    values = swept(study)
+    listed = [point for design in designs(study) for point in design.points(values)]
+    return list(dict.fromkeys(FrozenDict(point) for point in listed))
+
+
+def settings(study: Fields, run: Run) -> dict[str, Any]:
     """Return every hyperparameter of a run, without those that change nothing."""
     values = fixed(study) | dict(run.point)
     return {n: v for n, v in values.items() if neutral(n) is None or v != neutral(n)}
 
 
-def header(study: Study) -> dict[str, Any]:
+def header(study: Fields) -> dict[str, Any]:
     """Return what a reader of the record needs of the design."""
-    points = study.points()
-    names = list(dict.fromkeys(name for point in points for name in point))
-    values = {n: list(dict.fromkeys(p[n] for p in points if n in p)) for n in names}
+    listed = points(study)
+    names = list(dict.fromkeys(name for point in listed for name in point))
+    values = {n: list(dict.fromkeys(p[n] for p in listed if n in p)) for n in names}
     varied = [name for name in names if len(values[name]) > 1 or name in _lists(study)] or ["lr"]
-    designs = study.design if isinstance(study.design, tuple) else (study.design,)
-    centres = [each.centred(study.swept) for each in designs if isinstance(each, OneAtATime)]
+    line = swept(study)
+    centres = [each.centred(line) for each in designs(study) if isinstance(each, OneAtATime)]
     notes = [
         f"{axis} varies, and nothing is scaled with it: give horizon= to scale by a stated rule"
         for axis in ("batch", "steps")
-        if study.horizon is None and len({size.get(axis) for size in study.sizes()}) > 1
+        if study.horizon is None and len({size.get(axis) for size in sizes(study)}) > 1
     ]
     return {
         "hyperparameters": varied,
@@ -101,5 +113,5 @@ def header(study: Study) -> dict[str, Any]:
     }
 
 
-def _lists(study: Study) -> set[str]:
+def _lists(study: Fields) -> set[str]:
     return {name for name, value in given(study).items() if isinstance(value, tuple)}

@@ -8,6 +8,8 @@ from ._matrix_optimizers import SOAP as SOAP
 from ._matrix_optimizers import Shampoo as Shampoo
 from ._members import Member as Member
 from ._optimizers import UPDATES as UPDATES
+from ._range_test import RangeTest as RangeTest
+from ._range_test import range_test as range_test
 from ._recipe import Recipe as Recipe
 from ._recipe import Watch as Watch
 from ._recipe import check_optimizer as check_optimizer

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ..tasks import Task
+from ..tasks import Stream, Task
 
 Inputs = Tensor | Mapping[str, Tensor]
 """The inputs of a batch; a mapping is passed as model(**inputs)."""
@@ -72,13 +72,13 @@ class Batches:
     """
 
     def __init__(
-        self, task: Task, seeds: Sequence[int], steps: int, batch: int, like: Tensor
+        self, task: Task | Stream, seeds: Sequence[int], steps: int, batch: int, like: Tensor
     ) -> None:
         self._like = like
         unique = sorted(set(seeds))
         self._seed = torch.tensor([unique.index(seed) for seed in seeds])
         self._indexed = isinstance(task, Task)
-        if self._indexed:
+        if isinstance(task, Task):
             self._inputs, self._targets = placed(task.inputs, like), placed(task.targets, like)
             self._rows = torch.stack([task.batches(seed, steps, batch) for seed in unique])
         else:

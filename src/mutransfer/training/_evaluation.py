@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..core import MutransferError
-from ..tasks import Task
+from ..tasks import Stream, Task
 from ._batches import mapped, placed
 from ._loss import batch_loss
 from ._recipe import Recipe
@@ -57,7 +57,7 @@ class Evaluation:
         return torch.stack(parts).sum(0) / examples
 
 
-def measures(task: Task, output: Any, targets: Tensor) -> Float[Tensor, " measures"]:
+def measures(task: Task | Stream, output: Any, targets: Tensor) -> Float[Tensor, " measures"]:
     """Return the loss and the metrics of an output, float64.
 
     Raises:

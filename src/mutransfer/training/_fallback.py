@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -17,6 +18,9 @@ from ._trained import Trained
 
 _LONGEST = 160
 """Most characters of a reason."""
+
+_OURS = (Path(torch.__file__).parent, Path(__file__).parents[1])
+"""Folders whose lines say nothing about why a model cannot be stacked."""
 
 _SLOW = re.compile(r"There is a performance drop.*batching rule for (\S+?)\.", re.DOTALL)
 """Torch's warning of an operation that vmap runs in a loop over members."""
@@ -43,6 +47,8 @@ def one_by_one(
 ) -> Trained:
     """Train members one by one after a stacked program failed, and warn.
 
+    The warning comes after the first step: if that fails, too, the error is the model's own.
+
     Args:
         members: The members.
         recipe: What they share.
@@ -50,18 +56,23 @@ def one_by_one(
         failure: The failure.
 
     Raises:
-        MutransferError: the model fails one by one, too, so that the error is its own.
+        MutransferError: the model fails one by one, too.
     """
-    short = replace(recipe, steps=1, evaluate=None)
-    with torch.random.fork_rng(devices=[]):
-        each(members[:1], short)
-    warnings.warn(
+    message = (
         f"{type(members[0].model).__name__} trains one by one, which is slower: it cannot be "
-        f"stacked ({_reason(failure.__cause__)})",
-        StackingWarning,
-        stacklevel=3,
+        f"stacked ({_reason(failure.__cause__)})"
     )
-    return each(members, recipe, None if watch is None else _after(failure.done, watch))
+    steps, hidden = 0, failure.done
+
+    def late(done: int) -> None:
+        nonlocal steps
+        if not steps:
+            warnings.warn(message, StackingWarning, stacklevel=6)
+        steps += done
+        if watch is not None and steps > hidden:
+            watch(min(done, steps - hidden))
+
+    return each(members, recipe, late)
 
 
 @contextmanager
@@ -93,24 +104,19 @@ def quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException | None) -> str:
-    """Return the first sentence of an error, short."""
+    """Return the first sentence of an error, short, and the place that it comes from."""
     text = " ".join(str(error).split())
     if "data-dependent control flow" in text or ".item()" in text:
-        text = "its forward pass, loss or metrics branch on values of tensors, or call .item()"
+        text = "it branches on values of tensors, or calls .item()"
     sentence = text.removeprefix("vmap: ").split(". ")[0]
     short = sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]} ..."
-    return short or type(error).__name__
+    return (short or type(error).__name__) + _place(error)
 
 
-def _after(done: int, watch: Watch) -> Watch:
-    """Return a watch that leaves out member-steps that were reported before."""
-    left = done
-
-    def late(steps: int) -> None:
-        nonlocal left
-        hidden = min(left, steps)
-        left -= hidden
-        if steps > hidden:
-            watch(steps - hidden)
-
-    return late
+def _place(error: BaseException | None) -> str:
+    """Return the innermost file and line that are neither torch's nor ours."""
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    foreign = [
+        frame for frame in frames if not any(map(Path(frame.filename).is_relative_to, _OURS))
+    ]
+    return f", {Path(foreign[-1].filename).name} line {foreign[-1].lineno}" if foreign else ""

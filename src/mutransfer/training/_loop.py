@@ -50,6 +50,9 @@ def _train(number: int, one: One, trained: Trained, watch: Watch | None) -> None
     losses = trained.losses[number]
     for step, factor in enumerate(one.recipe.factors()):
         try:
+            if step == 0 and one.recipe.evaluations():
+                # Before the training: a bug in a metric must not cost all of it.
+                one.evaluate(probe=True)
             losses[step] = one.step(step, factor).double()
             if (due := one.evaluation.due(step + 1)) is not None:
                 trained.write(number, due, one.evaluate())

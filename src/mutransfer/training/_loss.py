@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core import MutransferError
-from ..tasks import Task
+from ..tasks import Stream, Task
 from ._recipe import Recipe
 
 
@@ -31,7 +31,7 @@ def training_loss(recipe: Recipe, output: Any, targets: Tensor) -> Tensor:
     return batch_loss(recipe.task, output, targets, **options)
 
 
-def batch_loss(task: Task, output: Any, targets: Tensor, **options: float) -> Tensor:
+def batch_loss(task: Task | Stream, output: Any, targets: Tensor, **options: float) -> Tensor:
     """Return a task's loss of what a model returned.
 
     Raises:

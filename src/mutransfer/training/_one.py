@@ -70,22 +70,23 @@ class One:
             optimizer.step()
         return losses[0] if count == 1 else torch.stack(losses).mean()
 
-    def evaluate(self) -> Tensor:
-        """Return the loss and the metrics of the validation data."""
+    def evaluate(self, *, probe: bool = False) -> Tensor:
+        """Return validation loss and metrics; of one example in a probe."""
         with evaluating(self.model), autocast(self.recipe, self.device):
             return self.evaluation.mean(
                 lambda inputs, targets: measures(
                     self.recipe.task, called(self.model, inputs), targets
-                )
+                ),
+                probe=probe,
             )
 
     def _clip(self) -> None:
         """Clip the gradients as `Plan.clip_grad_norm_`."""
-        gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
-        norms = [grad.norm() * self.table[name].multiplier for name, grad in gradients.items()]
-        scale = torch.clamp(self.threshold / (torch.stack(norms).norm() + 1e-6), max=1.0)
-        for grad in gradients.values():
-            grad.mul_(scale)
+        named = [(n, p) for n, p in self.parameters.items() if p.grad is not None]
+        norms = torch.stack([p.grad.norm() for _, p in named if p.grad is not None])
+        multipliers = [self.table[name].multiplier for name, _ in named]
+        total = (norms * torch.tensor(multipliers).to(norms)).norm()
+        torch.nn.utils.clip_grads_with_norm_([p for _, p in named], self.threshold, total)
 
 
 def copied(model: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..core import FrozenDict, MutransferError, frozen
-from ..tasks import Task
+from ..tasks import Stream, Task
 from ._optimizers import options_by_family
 from ._schedules import Schedule, schedule
 
@@ -55,7 +55,7 @@ class Recipe:
         MutransferError: a value is unknown or out of range; the message names it.
     """
 
-    task: Task
+    task: Task | Stream
     steps: int
     batch: int
     optimizer: str = "adamw"

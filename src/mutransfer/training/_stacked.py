@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+import torch
 from torch import Tensor
 
 from ..statistics import diverged_at
@@ -37,11 +38,12 @@ def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None)
             fails.
     """
     check_members(members, recipe)
-    stack = Stack(members, recipe)
+    stack, generator = Stack(members, recipe), torch.get_rng_state()
     try:
         return _together(stack, watch)
     except NotStackedError as failure:
         del stack
+        torch.set_rng_state(generator)
         return one_by_one(members, recipe, watch, failure)
 
 
