@@ -109,6 +109,12 @@ def check_values(name: str, values: Sequence[Any]) -> None:
     Raises:
         MutransferError: naming the hyperparameter and the value.
     """
+    names = [value.__name__ for value in values if hasattr(value, "__name__")]
+    if twice := [each for each in names if names.count(each) > 1]:
+        raise MutransferError(
+            f"{name} has two values named {twice[0]!r}, which a record could not tell apart: give "
+            "them names of their own"
+        )
     for value in values:
         if name == "schedule":
             # A function is asked for its factors when the number of steps is known.

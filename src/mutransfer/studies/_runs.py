@@ -13,12 +13,16 @@ from jaxtyping import Float
 
 from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
 from ..statistics import Array
-from ._hyperparameters import neutral
+from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
 
 METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 """The columns of the metrics that every record can have; others are named as their column."""
+
+
+_COLUMNS = {"id", "rule", "seed", "status", "seconds", "steps", "batch", "diverged_at"}
+"""Columns that compare nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -60,11 +64,9 @@ class Runs(Result, Drawn):
         Raises:
             MutransferError: no run has it.
         """
-        column = METRICS.get(metric, metric)
-        if self.rows and not any(column in row for row in self.rows):
-            names = [name for name, each in METRICS.items() if each in self.rows[0]]
+        if self.rows and metric not in self._metrics:
             raise MutransferError(
-                f"the record has no metric {metric!r}; it has {', '.join([*names, *self._extra])}"
+                f"the record has no metric {metric!r}; it has {', '.join(self._metrics)}"
             )
         return replace(self, metric=metric)
 
@@ -218,9 +220,17 @@ class Runs(Result, Drawn):
             return runs
 
     @property
-    def _extra(self) -> list[str]:
-        """Names of the metrics of these runs beyond those of every record."""
-        return list(self.header.get("metrics", ()))
+    def _metrics(self) -> list[str]:
+        """Names of what these runs can be compared by."""
+        known = [name for name, each in METRICS.items() if any(each in row for row in self.rows)]
+        said = {*_COLUMNS, *METRICS.values(), *self.axes, *self.hyperparameters, *HYPERPARAMETERS}
+        numbers = [
+            name
+            for row in self.rows
+            for name, value in row.items()
+            if name not in said and not is_pattern(name) and _is_number(value)
+        ]
+        return list(dict.fromkeys([*known, *self.header.get("metrics", ()), *numbers]))
 
     def _rows(self, rule: str, size: Size) -> list[Row]:
         return [
@@ -253,6 +263,10 @@ def loss_of(row: Row, metric: str = "mean") -> float:
         return math.inf
     loss = number(row.get(METRICS.get(metric, metric)))
     return loss if math.isfinite(loss) else math.inf
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _ordered(values: set[Any]) -> list[Any]:
