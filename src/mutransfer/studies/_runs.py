@@ -13,16 +13,13 @@ from jaxtyping import Float
 
 from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
 from ..statistics import Array
+from ._columns import NAMES, OUTCOMES
 from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
 
 METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 """The columns of the metrics that every record can have; others are named as their column."""
-
-
-_COLUMNS = {"id", "rule", "seed", "status", "seconds", "steps", "batch", "diverged_at"}
-"""Columns that compare nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -223,7 +220,7 @@ class Runs(Result, Drawn):
     def _metrics(self) -> list[str]:
         """Names of what these runs can be compared by."""
         known = [name for name, each in METRICS.items() if any(each in row for row in self.rows)]
-        said = {*_COLUMNS, *METRICS.values(), *self.axes, *self.hyperparameters, *HYPERPARAMETERS}
+        said = {*NAMES, *OUTCOMES, *METRICS, *self.axes, *self.hyperparameters, *HYPERPARAMETERS}
         numbers = [
             name
             for row in self.rows
