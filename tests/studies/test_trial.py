@@ -114,11 +114,12 @@ def test_a_trial_knows_its_run(tmp_path: Path) -> None:
         seen.append(trial)
         trial.report(0, 1.0)
 
-    wanted = own(train, lr=[0.5], momentum=None, schedule=["linear", "cosine"], clip=2)
+    lines: dict[str, Any] = {"schedule": ["linear", "constant"], "readout": 1.0}
+    wanted = own(train, lr=[0.5], momentum=None, clip=2, **lines)
     mt.sweep(wanted, tmp_path)
     for trial, run in zip(seen, wanted.runs(), strict=True):
         assert (trial.rule, trial.size, trial.seed, trial.lr) == ("mup", run.size, 0, 0.5)
-        settings = {"steps": STEPS, "batch": BATCH, "lr": 0.5, "clip": 2.0}
+        settings = {"steps": STEPS, "batch": BATCH, "lr": 0.5, "clip": 2.0, "readout": 1.0}
         assert dict(trial.hyperparameters) == settings | {"schedule": run.point["schedule"]}
         assert trial.folder.is_dir() and trial.folder.is_relative_to(tmp_path)
         assert trial.device.type in ("cpu", "cuda")

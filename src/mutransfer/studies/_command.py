@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -21,6 +24,9 @@ _STEP = ("step", "iter", "iteration", "global_step", "steps", "_step")
 _LOSS = ("loss", "train_loss", "train/loss", "training_loss")
 _POLL = 0.1
 """Seconds between two looks at a log file."""
+
+_GRACE = 5.0
+"""Seconds that a command has to end by itself."""
 
 ALWAYS = ("rule", "seed", "folder", "python", "steps", "batch")
 """What every command may name besides axes and hyperparameters."""
@@ -46,7 +52,9 @@ class Command:
     def names(self) -> set[str]:
         """The names in braces."""
         texts = (self.template, self.log, self.cwd)
-        return {name for text in texts for _, name, _, _ in Formatter().parse(text) if name}
+        return {
+            name for text in texts for _, name, _, _ in Formatter().parse(text) if name is not None
+        }
 
     def check(self, known: set[str], swept: set[str]) -> None:
         """Raise unless the command names what is swept, and nothing else.
@@ -54,6 +62,11 @@ class Command:
         Raises:
             MutransferError: naming the name.
         """
+        if "" in self.names:
+            raise MutransferError(
+                f"the command {self.template!r} has empty braces: write a name in them, or two of "
+                "each for braces themselves"
+            )
         if unknown := self.names - known - set(ALWAYS):
             raise MutransferError(
                 f"the command names {{{min(unknown)}}}, which the study has not; it has "
@@ -72,26 +85,31 @@ class Command:
             MutransferError: it ended with an error, or logged nothing that can be read.
         """
         values = self._values(trial)
-        arguments = [part.format_map(values) for part in shlex.split(self.template)]
-        errors = trial.folder / "stderr.txt"
-        with errors.open("w") as stderr:
+        arguments = [_filled(part, values) for part in shlex.split(self.template)]
+        folder = _filled(self.cwd, values)
+        log = Path(folder, _filled(self.log, values)) if self.log else None
+        if log is not None and log.exists():
+            # What an earlier run wrote would be taken for this one's.
+            log.replace(log.with_name(f"{log.name}.old"))
+        with (trial.folder / "stderr.txt").open("w") as stderr:
             try:
                 process = subprocess.Popen(
                     arguments,
-                    stdout=subprocess.PIPE if not self.log else stderr,
+                    stdout=subprocess.PIPE if log is None else stderr,
                     stderr=stderr,
                     text=True,
-                    cwd=self.cwd.format_map(values) or None,
+                    errors="replace",
+                    cwd=folder or None,
+                    start_new_session=True,
                 )
             except OSError as error:
                 raise MutransferError(
                     f"cannot run {arguments[0]}: {error.strerror or error}"
                 ) from None
         try:
-            self._report(trial, process, values)
+            self._report(trial, process, log)
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
 
     def _values(self, trial: Trial) -> dict[str, Any]:
         fields = {
@@ -102,10 +120,7 @@ class Command:
         }
         return {**trial.hyperparameters, **trial.size, **fields}
 
-    def _report(
-        self, trial: Trial, process: subprocess.Popen[str], values: Mapping[str, Any]
-    ) -> None:
-        path = Path(self.cwd.format_map(values), self.log.format_map(values)) if self.log else None
+    def _report(self, trial: Trial, process: subprocess.Popen[str], path: Path | None) -> None:
         lines = _written(path, process) if path is not None else iter(process.stdout or ())
         suffix = "" if path is None else path.suffix
         is_table = suffix in {".csv", ".tsv"}
@@ -178,6 +193,35 @@ def command(
     if not parts:
         raise MutransferError("the command is empty: give a command line")
     return made
+
+
+class _Names(Formatter):
+    """Fields by their whole name, as "lr.blocks.*" is one."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        return kwargs[field_name], field_name
+
+
+def _filled(text: str, values: Mapping[str, Any]) -> str:
+    return _Names().vformat(text, (), values)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command with all processes that it started."""
+    with suppress(subprocess.TimeoutExpired):
+        if process.poll() is None:
+            # A launcher ends its workers when it is asked to end.
+            _signal(process, signal.SIGTERM)
+            process.wait(_GRACE)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _signal(process: subprocess.Popen[str], number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _written(path: Path, process: subprocess.Popen[str]) -> Iterator[str]:

@@ -75,12 +75,13 @@ class OwnRun:
         return [{**row, **said, "seconds": time.monotonic() - start}]
 
     def _trial(self) -> Trial:
-        settings = self.study.settings(self.run)
+        # A script has no idea of values that change nothing: it gets them as any other.
+        given = {**self.study.fixed, **self.run.point}
         training = {"steps": self.study.length(self.run), "batch": self.study.batch_of(self.run)}
         return Trial(
             rule=self.run.rule,
             size=self.run.size,
-            hyperparameters={**training, **settings, **_scaled(self.study, self.run)},
+            hyperparameters={**training, **given, **_scaled(self.study, self.run)},
             seed=self.run.seed,
             device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             folder=self.folder,
