@@ -92,3 +92,37 @@ def depths() -> Runs:
 def unbracketed() -> Runs:
     """Five widths; under sp the best rate of the widest lies below the grid."""
     return drifting_runs({"sp": -0.8, "default": 0.0}, powers=range(-8, -1))
+
+
+@pytest.fixture(scope="session")
+def several() -> Runs:
+    """Four hyperparameters of two rules, each swept alone about the centre, without noise.
+
+    Under sp the best rate moves by -0.6 octaves per doubling and the best readout by -0.5; under
+    default nothing moves. The rates diverge 3.5 octaves above the best.
+    """
+    centre = {"lr": 2.0**-6, "readout": 1.0, "beta2": 0.95, "schedule": "cosine"}
+    values: dict[str, list[Any]] = {
+        "lr": [2.0**power for power in range(-10, -1)],
+        "readout": [2.0**power for power in range(-4, 5)],
+        "beta2": [0.8, 0.85, 0.9, 0.95, 0.99],
+        "schedule": ["constant", "cosine", "linear"],
+    }
+    points = {
+        tuple({**centre, name: value}.values()) for name, each in values.items() for value in each
+    }
+    excess = {"constant": 0.05, "linear": 0.02, "cosine": 0.0}
+    rows: list[dict[str, Any]] = []
+    grid = product(("sp", "default"), enumerate((32, 64, 128)), sorted(points, key=str), range(3))
+    for rule, (rank, width), values_of_point, seed in grid:
+        point: dict[str, Any] = dict(zip(centre, values_of_point, strict=True))
+        moved = rank if rule == "sp" else 0
+        away = math.log2(point["lr"]) - (-6 - 0.6 * moved)
+        readout = math.log2(point["readout"]) - (1 - 0.5 * moved)
+        loss = 2 - 0.1 * rank + 0.02 * away**2 + 0.005 * readout**2 + 0.01 * seed
+        loss += 2 * (point["beta2"] - 0.93) ** 2 + excess[point["schedule"]]
+        row = {"rule": rule, "width": width, "depth": 2, **point, "seed": seed}
+        rows.append({**row, "loss": None if away > 3.5 else loss})
+    scales = {"lr": "log2", "readout": "log2", "beta2": "linear", "schedule": "choice"}
+    header = {"hyperparameters": list(centre), "centre": centre, "scales": scales}
+    return Runs(header=header, rows=rows)

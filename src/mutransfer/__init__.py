@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
     from . import limits as limits
+    from .certificates import Choice as Choice
     from .certificates import Refusal as Refusal
     from .certificates import Transfer as Transfer
     from .certificates import Transfers as Transfers
@@ -35,35 +36,54 @@ if _TYPE_CHECKING:
     from .rules import classify_depth as classify_depth
     from .rules import horizon as horizon
     from .rules import parametrization as parametrization
+    from .studies import Grid as Grid
+    from .studies import OneAtATime as OneAtATime
+    from .studies import Points as Points
+    from .studies import Random as Random
     from .studies import Runs as Runs
     from .studies import Study as Study
+    from .studies import Trial as Trial
+    from .studies import command as command
     from .studies import log2 as log2
     from .studies import sweep as sweep
+    from .tasks import Stream as Stream
     from .tasks import Task as Task
+    from .training import RangeTest as RangeTest
+    from .training import range_test as range_test
 
 _HOMES = {
     "ABC": "rules",
+    "Choice": "certificates",
     "CoordinateCheck": "checks",
+    "Grid": "studies",
     "MutransferError": "core",
+    "OneAtATime": "studies",
     "Parametrization": "rules",
     "Plan": "pytorch",
+    "Points": "studies",
     "Progress": "core",
+    "Random": "studies",
+    "RangeTest": "training",
     "Reading": "reading",
     "Refusal": "certificates",
     "Runs": "studies",
     "Size": "core",
+    "Stream": "tasks",
     "Study": "studies",
     "Task": "tasks",
     "Transfer": "certificates",
     "Transfers": "certificates",
+    "Trial": "studies",
     "cite": "pytorch",
     "classify": "rules",
     "classify_depth": "rules",
+    "command": "studies",
     "coordinate_check": "checks",
     "horizon": "rules",
     "log2": "studies",
     "parametrization": "rules",
     "plan": "pytorch",
+    "range_test": "training",
     "read": "pytorch",
     "sweep": "studies",
     "transfer": "certificates",

@@ -71,9 +71,9 @@ study = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})
         ((*PLAN, "--optimizer", "lbfgs"), "", "unknown optimizer 'lbfgs'"),
         ((*PLAN, "--explain", "nope"), "", "the plan has no tensor 'nope'"),
         (
-            ("plan", "mutransfer.tasks:vit", "--width", 8, "--base-width", 8),
+            ("plan", "mutransfer.tasks:lstm", "--width", 8, "--base-width", 8),
             "",
-            "mutransfer.tasks has no 'vit'",
+            "mutransfer.tasks has no 'lstm'",
         ),
         (
             ("plan", "mutransfer.tasks:ACTIVATIONS", "--width", 8, "--base-width", 8),
@@ -125,8 +125,8 @@ study = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})
         ),
         (
             ("sweep", "given.py:study", "--out", "a"),
-            STUDY.format("optimizer='lion'"),
-            "unknown optimizer 'lion'",
+            STUDY.format("optimizer='sophia'"),
+            "unknown optimizer 'sophia'",
         ),
         (
             ("sweep", "given.py:study", "--out", "given.py/a"),

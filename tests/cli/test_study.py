@@ -66,7 +66,7 @@ def planted(tmp_path: Path) -> Runs:
 
 
 def test_a_transfer_as_json_is_the_transfer(command: Command, planted: Runs) -> None:
-    answer = command("transfer", "planted", "--width", 128, "--json")
+    answer = command("transfer", "planted", "--at", "width=128", "--json")
     (data,) = json.loads(answer.out)
     (moved,) = transfer(planted, {"width": 128})
     assert answer.code == 0 and data == json.loads(json.dumps(moved.to_json()))
@@ -75,7 +75,7 @@ def test_a_transfer_as_json_is_the_transfer(command: Command, planted: Runs) -> 
 
 
 def test_a_target_in_an_axis_that_was_not_swept_is_refused(command: Command, planted: Runs) -> None:
-    answer = command("transfer", "planted", "--depth", 8)
+    answer = command("transfer", "planted", "--at", "depth=8")
     assert answer.code == 2 and answer.err.count("\n") == 1
     assert "says nothing of depth 8" in answer.err
 
@@ -125,10 +125,13 @@ def test_an_interrupted_sweep_keeps_its_rows_and_resumes(command: Command, tmp_p
     assert len({row["id"] for row in rows}) == len(rows) == RUNS
 
 
-def test_another_studys_folder_is_code_2(command: Command, study: Path, planted: Runs) -> None:
-    answer = command("sweep", f"{study}:study", "--out", "planted")
-    assert answer.code == 2
-    assert "planted was written by another study: its base is None" in answer.err
+def test_runs_of_another_study_stay_with_a_warning(
+    command: Command, study: Path, planted: Runs, tmp_path: Path
+) -> None:
+    answer = command("sweep", f"{study}:study", "--out", "planted", "--quiet")
+    assert answer.code == 0 and answer.out == ""
+    assert "planted holds 14 runs of another study: its base is None" in answer.err
+    assert len(Runs.read(tmp_path / "planted").rows) == RUNS
 
 
 def test_the_reports_csv_has_every_run(command: Command, planted: Runs, tmp_path: Path) -> None:

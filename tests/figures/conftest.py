@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from mutransfer.figures import save
 from tests.records import depths as depths
+from tests.records import several as several
 from tests.records import unbracketed as unbracketed
 from tests.records import widths as widths
 

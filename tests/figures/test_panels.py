@@ -43,7 +43,7 @@ def test_the_lines_hold_the_losses(widths: Runs) -> None:
     sp, _ = panels([section_of(widths)])
     for line in sp.lines:
         rates, losses = widths.losses("sp", line.size)
-        assert np.array_equal(2**line.log2_lr, rates) and np.array_equal(line.losses, losses)
+        assert np.array_equal(2**line.places, rates) and np.array_equal(line.losses, losses)
         assert np.array_equal(line.mean, losses.mean(0)) and np.array_equal(
             line.diverged, np.isinf(losses).mean(0)
         )
@@ -52,7 +52,7 @@ def test_the_lines_hold_the_losses(widths: Runs) -> None:
 def test_runs_that_are_not_in_the_record_are_nan(widths: Runs) -> None:
     lost = [row for row in widths.rows if (row["lr"], row["seed"]) != (2**-9, 1)]
     line = panels([bare_section(Runs(header={}, rows=lost))])[0].lines[0]
-    rate = line.log2_lr == -9
+    rate = line.places == -9
     assert np.isnan(line.losses[1, rate]).all() and np.isfinite(line.losses[[0, 2]][:, rate]).all()
     assert np.isfinite(line.mean[rate]).all()
 

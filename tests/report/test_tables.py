@@ -45,10 +45,12 @@ def test_a_regret_that_was_not_run_is_not_called_a_divergence(widths: Runs) -> N
 def test_a_prediction_is_printed_only_with_a_target(widths: Runs) -> None:
     assert "predicted" not in printed(section_of(widths))
     section = section_of(widths, {"width": 1024})
-    assert (
-        f"{section.transfers['sp'].rate.value:.2f} ["
-        in printed(section).split("predicted for width 1024")[1]
-    )
+    (row,) = (line for line in printed(section, 120).splitlines() if "predicted" in line)
+    rate = section.transfers["sp"].rate.value
+    assert row.startswith("predicted for width 1024") and f"{rate:.2f} [" in row
+    assert f"{2**rate:.2g}" in row
+    (use,) = (line for line in printed(section, 120).splitlines() if "to use at" in line)
+    assert use.startswith("to use at width 1024") and f"lr={2**rate:.2g}" in use
 
 
 def test_markup_in_names_is_left_alone(widths: Runs) -> None:

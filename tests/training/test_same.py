@@ -1,13 +1,16 @@
 """Stacked and one by one are one training, whatever the recipe asks for."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from mutransfer.tasks import cross_entropy
 from mutransfer.training import SCHEDULES, UPDATES, Recipe, train, train_one_by_one
 from tests.models import normed_convolution
-from tests.training.networks import Square, assert_same, planned, vectors
+from tests.training.networks import CLASSES, VECTORS, Square, assert_same, planned, vectors
 
 STEPS = 24
 BADLY = {"adam", "amsgrad", "nadam", "radam", "adagrad", "rmsprop", "adamax"}
@@ -140,6 +143,31 @@ def test_buffers_are_those_of_each_member_and_evaluations_leave_them() -> None:
     often, seldom = train(members, every), train(members, once)
     assert torch.equal(often.losses, seldom.losses)
     assert torch.equal(often.validation[:, -1:], seldom.validation)
+
+
+class Normed(Square):
+    """A network with batch norm and dropout, which are others in evaluation."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__(width)
+        self.norm, self.drop = nn.BatchNorm1d(5), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(super().forward(self.norm(x)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("how", [train, train_one_by_one])
+def test_evaluations_are_in_evaluation_mode(how: Any) -> None:
+    """At a rate of zero only the averages of the norm move, and nothing is dropped."""
+    (member,) = planned(Normed, Normed, "sgd", [1e-300])
+    recipe = Recipe(task=vectors(), steps=6, batch=16, optimizer="sgd", evaluate=2)
+    found = how([member], recipe)
+    model = copy.deepcopy(member.model)
+    for rows in vectors().batches(member.seed, 6, 16):
+        model(vectors().inputs[rows])
+    wanted = cross_entropy(model.eval()(VECTORS[:23]), CLASSES[:23]).detach()
+    torch.testing.assert_close(found.validation[0, -1], wanted, rtol=1e-12, atol=0)
+    assert member.model.training and member.model.drop.training  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("how", [train, train_one_by_one])

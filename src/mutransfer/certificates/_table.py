@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core import Estimate, varying
+from ..core import varying
 from ._optimum import Optimum
+from ._scales import cell_text, decimal, distance_text
 from ._transfer import Transfer
 
 _WIDEST = 220
@@ -23,11 +24,13 @@ class Cells:
     """A table as text: a first column of names, then a column for each rule.
 
     Attributes:
+        heading: What the cells of a size hold.
         rules: The rules.
         sizes: A row for each size, with the optimum under each rule.
         summary: Rows of drift, regret, predictions and diverged runs.
     """
 
+    heading: str
     rules: tuple[str, ...]
     sizes: tuple[tuple[str, ...], ...]
     summary: tuple[tuple[str, ...], ...]
@@ -44,9 +47,9 @@ def table(transfers: Sequence[Transfer], title: str = "") -> Table:
     grid = Table(box=None, pad_edge=False, header_style="bold", title_style="bold")
     if title:
         grid.title, grid.title_justify = Text(title), "left"
-    grid.add_column("log2 of the best rate")
+    grid.add_column(contents.heading)
     for rule in contents.rules:
-        grid.add_column(Text(rule), justify="right")
+        grid.add_column(Text(rule), justify="right", no_wrap=True)
     for row in contents.sizes:
         grid.add_row(*map(Text, row))
     grid.add_section()
@@ -75,10 +78,18 @@ def cells(transfers: Sequence[Transfer]) -> Cells:
         ]
         rows.append((size.along(axes), *map(_octaves, optima)))
     return Cells(
+        heading=_heading(transfers),
         rules=tuple(transfer.rule for transfer in transfers),
         sizes=tuple(rows),
         summary=tuple(_summary(transfers, axes)),
     )
+
+
+def _heading(transfers: Sequence[Transfer]) -> str:
+    """Return what the cells of a size hold."""
+    over, scale = (transfers[0].over, transfers[0].scale) if transfers else ("lr", "log2")
+    name = "rate" if over == "lr" else over
+    return f"log2 of the best {name}" if scale == "log2" else f"the best {name}"
 
 
 def regret_text(transfer: Transfer) -> str:
@@ -100,22 +111,31 @@ def _summary(transfers: Sequence[Transfer], axes: Sequence[str]) -> list[tuple[s
         return []
     rows: list[tuple[str, ...]] = []
     for axis in axes:
-        drifts = [transfer.drift.get(axis) for transfer in transfers]
-        texts = ("" if drift is None else str(drift) for drift in drifts)
+        drifts = [(transfer.drift.get(axis), transfer.scale) for transfer in transfers]
+        texts = ("" if drift is None else distance_text(drift, scale) for drift, scale in drifts)
         rows.append((f"drift per doubling of {axis}", *texts))
-    rows.append(("drift in all", *(f"{transfer.total:+.2f}" for transfer in transfers)))
+    digits = ".2f" if transfers[0].scale == "log2" else ".2g"
+    rows.append(("drift in all", *(f"{transfer.total:+{digits}}" for transfer in transfers)))
     rows.append(("regret at the largest size", *map(regret_text, transfers)))
     extrapolated = [t for t in transfers if t.target != t.optima[-1].size]
     for target in dict.fromkeys(transfer.target for transfer in extrapolated):
-        rates = [_interval(t.rate) if t.target == target else "" for t in transfers]
+        rates = [_predicted(t) if t.target == target else "" for t in transfers]
         rows.append((f"predicted for {target.along(axes)}", *rates))
+    for target in dict.fromkeys(transfer.target for transfer in transfers):
+        uses = [_use(t) if t.target == target else "" for t in transfers]
+        rows.append((f"to use at {target.along(axes)}", *uses))
     rows.append(("runs that diverged", *(f"{transfer.diverged:.0%}" for transfer in transfers)))
     return rows
 
 
 def _octaves(best: Optimum | None) -> str:
-    return "" if best is None else f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]"
+    return "" if best is None else cell_text(best.position, best.low, best.high, best.scale)
 
 
-def _interval(rate: Estimate) -> str:
-    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+def _use(transfer: Transfer) -> str:
+    return f"{transfer.over}={decimal(transfer.rate.value, transfer.scale)}"
+
+
+def _predicted(transfer: Transfer) -> str:
+    rate = transfer.rate
+    return cell_text(rate.value, rate.low, rate.high, transfer.scale)

@@ -1,13 +1,25 @@
-"""The outcomes of all rules of a record."""
+"""The outcomes of all rules of a record, along each of its hyperparameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-from ..core import Drawn, MutransferError, Result, Size, parsed, parsing, varying
+from ..core import (
+    Drawn,
+    MutransferError,
+    Result,
+    Size,
+    parsed,
+    parsing,
+    save_folder,
+    varying,
+)
 from ..studies import Runs
+from ._choice import Choice
+from ._rows import optima_rows
 from ._table import rendered, table
 from ._transfer import Refusal, Transfer
 
@@ -22,15 +34,24 @@ class Transfers(Result, Drawn):
     Attributes:
         runs: The record.
         outcomes: What was found for each rule, in the order of the record's rules.
+        over: The hyperparameter.
+        others: The same for each other hyperparameter that was swept.
     """
 
     runs: Runs
-    outcomes: tuple[Transfer | Refusal, ...]
+    outcomes: tuple[Transfer | Choice | Refusal, ...]
+    over: str = "lr"
+    others: tuple[Transfers, ...] = ()
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
         """The outcomes that are refusals."""
         return tuple(each for each in self.outcomes if isinstance(each, Refusal))
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The outcomes of a hyperparameter that has no scale, such as the schedule."""
+        return tuple(each for each in self.outcomes if isinstance(each, Choice))
 
     @property
     def ok(self) -> bool:
@@ -63,7 +84,7 @@ class Transfers(Result, Drawn):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __getitem__(self, rule: str | int) -> Transfer | Refusal:
+    def __getitem__(self, rule: str | int) -> Transfer | Choice | Refusal:
         if isinstance(rule, int):
             return list(self)[rule]
         for outcome in self.outcomes:
@@ -74,17 +95,31 @@ class Transfers(Result, Drawn):
 
     def __str__(self) -> str:
         transfers = list(self)
-        rules = ", ".join(transfer.rule for transfer in transfers) or "no rule"
+        known = [outcome.rule for outcome in self.outcomes if not isinstance(outcome, Refusal)]
         refused = ", ".join(refusal.rule for refusal in self.refusals)
         axes = " and ".join(self.axes) or "size"
-        head = f"transfer in {axes}: {rules}" + (f"; refused: {refused}" if refused else "")
+        what = "transfer" if self.over == "lr" else f"transfer of {self.over}"
+        rules = ", ".join(known) or "no rule"
+        head = f"{what} in {axes}: {rules}" + (f"; refused: {refused}" if refused else "")
         grid = ["", rendered(table(transfers)), ""] if transfers else []
-        return "\n".join([head, *grid, *dict.fromkeys(map(str, self.outcomes))])
+        own = "\n".join([head, *grid, *dict.fromkeys(map(str, self.outcomes))])
+        return "\n\n".join([own, *map(str, self.others)])
+
+    def save(self, out: str | Path) -> Path:
+        """Write text, JSON, CSV and figure into a folder, and return it.
+
+        Args:
+            out: The folder; it is made if it is missing.
+
+        Raises:
+            MutransferError: the folder cannot be written, or matplotlib is missing.
+        """
+        outcomes = [each for found in (self, *self.others) for each in found.outcomes]
+        return save_folder(self, optima_rows(outcomes), out, name="transfer")
 
     def to_json(self) -> dict[str, Any]:
         """Return all outcomes, and the record that they were found in."""
-        outcomes = [outcome.to_json() for outcome in self.outcomes]
-        return {"outcomes": outcomes, "runs": self.runs.to_json()}
+        return {**self._found(), "runs": self.runs.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -95,9 +130,27 @@ class Transfers(Result, Drawn):
         """
         with parsing("a result written by Transfers.to_json"):
             values = parsed(data)
-            outcomes = tuple(map(_outcome, values["outcomes"]))
-            return cls(runs=Runs.from_json(values["runs"]), outcomes=outcomes)
+            return cls._from(values, Runs.from_json(values["runs"]))
+
+    def _found(self) -> dict[str, Any]:
+        """Return the outcomes without the record."""
+        return {
+            "over": self.over,
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
+            "others": [transfers._found() for transfers in self.others],
+        }
+
+    @classmethod
+    def _from(cls, values: Mapping[str, Any], runs: Runs) -> Self:
+        return cls(
+            runs=runs,
+            outcomes=tuple(map(_outcome, values["outcomes"])),
+            over=values["over"],
+            others=tuple(cls._from(other, runs) for other in values["others"]),
+        )
 
 
-def _outcome(data: Mapping[str, Any]) -> Transfer | Refusal:
-    return Refusal.from_json(data) if "reason" in data else Transfer.from_json(data)
+def _outcome(data: Mapping[str, Any]) -> Transfer | Choice | Refusal:
+    if "reason" in data:
+        return Refusal.from_json(data)
+    return Choice.from_json(data) if "best" in data else Transfer.from_json(data)

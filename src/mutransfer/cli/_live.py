@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -29,10 +31,15 @@ class LiveSweep:
     """The progress of sweeps; a context manager to be given as `progress=`.
 
     On a terminal a bar and a table renew themselves. Elsewhere one line is printed for every size.
+
+    Args:
+        console: Where it is shown.
+        title: What stands before the bar.
+        runs: How many runs there are in all; 0 where it is not to be shown.
     """
 
-    def __init__(self, console: Console, title: str) -> None:
-        self.console = console
+    def __init__(self, console: Console, title: str, *, runs: int = 0) -> None:
+        self.console, self.runs = console, runs
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
         self.bar = Progress(*columns, TextColumn("{task.fields[left]}"))
         self.task = self.bar.add_task(title, total=1.0, left="")
@@ -68,13 +75,51 @@ class LiveSweep:
             if progress.what not in self.shown:
                 self.shown.add(progress.what)
                 share = progress.done / progress.total if progress.total else 1.0
-                line = f"  {progress.what}: {share:.0%} done, {left} left; {_best_line(runs)}"
+                counts = _counts(runs, self.runs)
+                line = f"  {progress.what}: {share:.0%} done{counts}, {left} left; "
+                line += _best_line(runs)
                 self.console.print(line, soft_wrap=True)
             return
         self.live.start()
-        shown = f"{left} left; {progress.what}"
+        shown = f"{left} left{_counts(runs, self.runs)}; {progress.what}"
         self.bar.update(self.task, completed=progress.done, total=progress.total, left=shown)
         self.live.update(Group(self.bar, best_table(runs) if runs.rows else Text("")))
+
+
+class JsonLines:
+    """The progress of a sweep as JSON, an object a line; a context manager."""
+
+    def __init__(self) -> None:
+        self.last = -math.inf
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, progress: core.Progress) -> None:
+        """Print this progress, at most once a second."""
+        now, ended = time.monotonic(), progress.done >= progress.total
+        if now - self.last < 1 and not ended:
+            return
+        self.last = now
+        runs = progress.result
+        best = {str(size): rates for size, rates in runs.best_rates().items()}
+        print(
+            json.dumps(
+                {
+                    "what": progress.what,
+                    "done": progress.done,
+                    "total": progress.total,
+                    "elapsed": progress.elapsed,
+                    "left": _seconds_left(progress),
+                    **_numbers(runs),
+                    "best": best,
+                }
+            ),
+            flush=True,
+        )
 
 
 class Counting:
@@ -105,6 +150,26 @@ class Counting:
         description = f"{self.title}: {progress.what}"
         done = {"completed": progress.done, "total": progress.total}
         self.bar.update(self.task, description=description, **done)  # type: ignore[arg-type]
+
+
+def _numbers(runs: Runs) -> dict[str, int]:
+    """Return how many runs were finished, and how many of them diverged or failed."""
+    status = [row.get("status") for row in runs.rows]
+    return {
+        "runs": len(status),
+        "diverged": sum(math.isinf(runs.loss_of(row)) for row in runs.rows)
+        - status.count("failed"),
+        "failed": status.count("failed"),
+    }
+
+
+def _counts(runs: Runs, total: int) -> str:
+    """Return these numbers as text, empty where the total is not known."""
+    if not total:
+        return ""
+    numbers = _numbers(runs)
+    ended = [f"{numbers[name]} {name}" for name in ("diverged", "failed") if numbers[name]]
+    return ", " + ", ".join([f"{numbers['runs']}/{max(total, numbers['runs'])} runs", *ended])
 
 
 def _seconds_left(progress: core.Progress) -> float:

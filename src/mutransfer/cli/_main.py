@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
-from ..core import MutransferError
+from ..core import MutransferError, MutransferWarning
 from ._check import check
 from ._demo import demo
 from ._limit import limit
@@ -15,7 +17,7 @@ from ._plan import plan
 from ._report import report
 from ._rules import rules
 from ._show import make_printable
-from ._sweep import sweep
+from ._sweep import FailedRuns, sweep
 from ._transfer import transfer
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -41,18 +43,21 @@ MODULE:NAME. Every verb explains itself, with examples: `mutransfer sweep --help
 def main() -> None:
     """Run the command line and exit.
 
-    Exit code 0 when all went well, 1 where a check fails, 2 for bad input, 3 undecided, 130
-    interrupted.
+    Exit code 0 when all went well, 1 where a check or a run fails, 2 for bad input, 3 undecided,
+    130 interrupted.
     """
     # Before torch is imported: passive waiting costs little when idle and helps on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     make_printable(sys.stdout, sys.stderr)
     try:
-        _dispatch(sys.argv[1:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", MutransferWarning)
+            warnings.showwarning = _warned
+            _dispatch(sys.argv[1:])
         sys.stdout.flush()
     except MutransferError as error:
         print(f"mutransfer: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, FailedRuns) else 2) from None
     except KeyboardInterrupt:
         print(
             "mutransfer: interrupted; every finished run is kept, "
@@ -63,6 +68,14 @@ def main() -> None:
     except BrokenPipeError:
         # The reader has gone, as `head` does. Python flushes stdout once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warned(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print a warning of ours as a sentence, others as Python does."""
+    if issubclass(category, MutransferWarning):
+        print(f"mutransfer: {message}", file=sys.stderr)
+        return
+    print(warnings.formatwarning(message, category, where[0], where[1]), file=sys.stderr, end="")
 
 
 def _dispatch(arguments: list[str]) -> None:

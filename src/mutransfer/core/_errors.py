@@ -14,6 +14,10 @@ class MutransferError(ValueError):
     """
 
 
+class MutransferWarning(UserWarning):
+    """Something that works, and may not be what was meant."""
+
+
 @contextmanager
 def needs(what: str, module: str, extra: str) -> Iterator[None]:
     """Turn the missing module of an extra into a sentence that says how to install it.

@@ -52,11 +52,21 @@ class Size(FrozenDict[str, int]):
         >>> Size(width=32, depth=4).along(["width"])
         'width 32'
         """
-        return ", ".join(f"{axis} {self[axis]}" for axis in [*axes] or self)
+        return ", ".join(f"{axis} {_shown(self[axis])}" for axis in [*axes] or self)
 
     def grown(self, **values: int) -> Size:
         """Return this size with other values along these axes."""
         return Size(self | values)
+
+
+def _shown(value: float) -> str:
+    """Return a number as text, round ones from a million on by their power of ten.
+
+    >>> _shown(512), _shown(10**11), _shown(214663680)
+    ('512', '1e+11', '214663680')
+    """
+    short = f"{value:g}" if isinstance(value, int | float) and value >= 1e6 else str(value)
+    return short if short == str(value) or float(short) == value else str(value)
 
 
 def varying(sizes: Iterable[Size]) -> list[str]:

@@ -23,4 +23,5 @@ from ._panels import Line as Line
 from ._panels import Panel as Panel
 from ._panels import Section as Section
 from ._panels import panels as panels
+from ._panels import sections as sections
 from ._transfer import transfer_figure as transfer_figure

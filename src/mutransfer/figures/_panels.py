@@ -1,4 +1,4 @@
-"""The panels of a transfer figure: losses by rate, for every rule and size."""
+"""The panels of a transfer figure, one for every rule and hyperparameter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,22 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float
 
-from ..certificates import Optimum, Refusal, Transfer, Transfers
+from ..certificates import (
+    Choice,
+    Optimum,
+    Refusal,
+    Transfer,
+    Transfers,
+    metric_name,
+    positions,
+    scale_along,
+)
 from ..core import MutransferError, Size
 from ..statistics import Array
-from ..studies import Runs, loss_of
+from ..studies import Runs
+
+MOST_ROWS = 6
+"""Rows of one section; where other axes have more values, all sizes share a panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +61,7 @@ class Section:
 
         Args:
             transfers: The outcomes of its rules, as `mutransfer.transfer` returns them.
-            title: The axis by default.
+            title: The axis by default, or the hyperparameter if it is not the learning rate.
             axis: Another axis.
 
         Raises:
@@ -57,7 +69,8 @@ class Section:
         """
         all_axes = (axis for size in transfers.sizes for axis in size)
         chosen = axis or next(iter([*transfers.axes, *all_axes]), "")
-        name = chosen.capitalize() if title is None else title
+        default = chosen.capitalize() if transfers.over == "lr" else transfers.over
+        name = default if title is None else title
         return cls(title=name, transfers=transfers, axis=chosen)
 
     @property
@@ -71,31 +84,40 @@ class Section:
         return self.transfers.refusals
 
 
+def sections(transfers: Transfers) -> list[Section]:
+    """Return the section of each hyperparameter that was swept.
+
+    Raises:
+        MutransferError: the record is empty.
+    """
+    return [Section.of(each) for each in (transfers, *transfers.others)]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Line:
-    """Mean training loss against rate, at one size.
+    """Mean loss against one hyperparameter, at one size.
 
     Attributes:
         size: The size.
-        log2_lr: The rates, ascending.
+        places: Places of its values on their scale, such as log2 of rates, ascending.
         losses: Infinite where a run diverged, NaN where a run is missing.
-        optimum: The best rate, if known.
+        optimum: The best value, if known.
     """
 
     size: Size
-    log2_lr: Float[Array, " rates"]
-    losses: Float[Array, "seeds rates"]
+    places: Float[Array, " values"]
+    losses: Float[Array, "seeds values"]
     optimum: Optimum | None
 
     @property
-    def mean(self) -> Float[Array, " rates"]:
+    def mean(self) -> Float[Array, " values"]:
         """Mean over the seeds that were run; infinite where one of them diverged."""
         ran = ~np.isnan(self.losses)
         total, count = np.where(ran, self.losses, 0.0).sum(0), ran.sum(0)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     @property
-    def diverged(self) -> Float[Array, " rates"]:
+    def diverged(self) -> Float[Array, " values"]:
         """Share of the seeds that diverged."""
         count = np.maximum((~np.isnan(self.losses)).sum(0), 1)
         return np.asarray(np.isinf(self.losses).sum(0) / count)
@@ -112,7 +134,12 @@ class Panel:
         axis: The axis along which the lines differ.
         values: All values of the axis in the section, ascending.
         lines: The lines, from small to large.
-        transfer: The transfer of the rule, if it has one.
+        outcome: What was found for the rule, if it was not refused.
+        over: The hyperparameter.
+        scale: Its scale.
+        choices: Its values, where they have no scale.
+        metric: Name of the loss.
+        crowded: True if sizes share the panel that differ along other axes as well.
     """
 
     section: str
@@ -121,7 +148,12 @@ class Panel:
     axis: str
     values: tuple[int, ...]
     lines: tuple[Line, ...]
-    transfer: Transfer | None
+    outcome: Transfer | Choice | None
+    over: str
+    scale: str
+    choices: tuple[str, ...]
+    metric: str
+    crowded: bool
 
     @property
     def row(self) -> str:
@@ -133,53 +165,80 @@ def panels(sections: Sequence[Section]) -> list[Panel]:
     """Return the panels of a transfer figure.
 
     A section is a row with a panel for each rule. Where other axes vary as well, there is a row for
-    each of their values.
+    each of their values, unless they are many.
     """
     return [panel for section in sections for panel in _panels(section)]
 
 
 def _panels(section: Section) -> Iterator[Panel]:
     runs, sizes, axis = section.runs, section.transfers.sizes, section.axis
+    over = section.transfers.over
     others = [other for other in section.transfers.axes if other != axis]
-    transfers = {transfer.rule: transfer for transfer in section.transfers}
+    crowded = len({tuple(size[other] for other in others) for size in sizes}) > MOST_ROWS
+    if crowded:
+        others = []
+    kind = scale_along(runs, over)
+    choices = _choices(runs, over) if kind == "choice" else ()
+    outcomes = {each.rule: each for each in section.transfers.outcomes}
     for values in sorted({tuple(size[other] for other in others) for size in sizes}):
         for rule in runs.rules:
+            outcome = outcomes.get(rule)
+            known = None if isinstance(outcome, Refusal) else outcome
             lines = [
-                _line(runs, rule, size, transfers.get(rule))
+                _line(runs, rule, size, over, kind, choices, known)
                 for size in runs.sizes(rule)
                 if tuple(size[other] for other in others) == values
             ]
             if lines:
-                pairs = zip(others, values, strict=True)
                 yield Panel(
                     section=section.title,
-                    at=", ".join(f"{other} {value}" for other, value in pairs),
+                    at=Size(zip(others, values, strict=True)).along(others) if others else "",
                     rule=rule,
                     axis=axis,
                     values=tuple(sorted({size[axis] for size in sizes})),
                     lines=tuple(lines),
-                    transfer=transfers.get(rule),
+                    outcome=known,
+                    over=over,
+                    scale=kind,
+                    choices=choices,
+                    metric=metric_name(runs),
+                    crowded=crowded,
                 )
 
 
-def _line(runs: Runs, rule: str, size: Size, transfer: Transfer | None) -> Line:
-    rates, losses = _table(runs, rule, size)
-    optima = transfer.optima if transfer else ()
+def _choices(runs: Runs, over: str) -> tuple[str, ...]:
+    return tuple(sorted({str(row[over]) for row in runs.rows if row.get(over) is not None}))
+
+
+def _line(
+    runs: Runs,
+    rule: str,
+    size: Size,
+    over: str,
+    kind: str,
+    choices: Sequence[str],
+    outcome: Transfer | Choice | None,
+) -> Line:
+    values, _, losses = runs.grid(rule, size, over)
+    if kind == "choice":
+        places = np.array([choices.index(str(value)) for value in values], dtype=np.float64)
+        return Line(
+            size=size, places=places, losses=losses, optimum=_chosen(outcome, size, choices)
+        )
+    optima = outcome.optima if isinstance(outcome, Transfer) else ()
     best = next((best for best in optima if best.size == size), None)
-    return Line(size=size, log2_lr=rates, losses=losses, optimum=best)
+    return Line(size=size, places=positions(values, kind), losses=losses, optimum=best)
 
 
-def _table(
-    runs: Runs, rule: str, size: Size
-) -> tuple[Float[Array, " rates"], Float[Array, "seeds rates"]]:
-    """Return log2 of the rates, and the losses with NaN for runs that are missing."""
-    rows = [
-        row
-        for row in runs.rows
-        if row["rule"] == rule and all(row[axis] == value for axis, value in size.items())
-    ]
-    rates, seeds = sorted({row["lr"] for row in rows}), sorted({row["seed"] for row in rows})
-    losses = np.full((len(seeds), len(rates)), np.nan)
-    for row in rows:
-        losses[seeds.index(row["seed"]), rates.index(row["lr"])] = loss_of(row)
-    return np.log2(np.array(rates, dtype=np.float64)), losses
+def _chosen(
+    outcome: Transfer | Choice | None, size: Size, choices: Sequence[str]
+) -> Optimum | None:
+    """Return the best choice as a place among the choices."""
+    if not isinstance(outcome, Choice):
+        return None
+    for best in outcome.best:
+        if best.size == size:
+            place = float(choices.index(best.choice))
+            ends = {"position": place, "low": place, "high": place}
+            return Optimum(size=size, **ends, loss=best.loss, diverged=0.0, scale="choice")
+    return None

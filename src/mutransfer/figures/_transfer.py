@@ -1,17 +1,17 @@
-"""The transfer plot: loss against rate, and the optimum that should not move."""
+"""The transfer plot: loss against a hyperparameter, and how far its optimum moves."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ..certificates import Transfers, transfer
+from ..certificates import Transfer, Transfers, distance_text, transfer, unit
 from ..core import MutransferError
 from ..statistics import Array
 from ..studies import Runs
@@ -28,7 +28,7 @@ from ._canvas import (
     size_legend,
 )
 from ._draw import draw
-from ._panels import Line, Panel, Section, panels
+from ._panels import Line, Panel, panels, sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,8 +43,21 @@ _MARGIN = 0.06
 _LOG_FROM = 3.0
 """Ratio of the highest loss to the lowest above which their axis is logarithmic."""
 
-_MOST_TICKS = 8
+_SIDES = 0.05
+"""Share of the range of a linear hyperparameter that stays free at its sides."""
+
+_MOST_TICKS, _FEWER_TICKS = 8, 5
 _LONGEST_TITLE = 38
+_LINE = 10
+"""Height of a line below a title, in points."""
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "log2": {"marker": "o", "markersize": 2.2},
+    "linear": {"marker": "o", "markersize": 2.2},
+    "choice": {"marker": "o", "markersize": 3.5, "linewidth": 0.5},
+    "crowded": {"marker": "", "linewidth": 0.5, "alpha": 0.6},
+}
+"""Lines by scale; between choices they only show what belongs together."""
 
 _BAR: dict[str, Any] = {"color": ACCENT, "linewidth": 2.2, "solid_capstyle": "butt"}
 _CROSS: dict[str, Any] = {
@@ -56,11 +69,11 @@ _CROSS: dict[str, Any] = {
 
 
 def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
-    """Draw mean training loss against learning rate.
+    """Draw the loss against the learning rate, or another hyperparameter on its scale.
 
-    Every study is a row, every rule a column, every size a line. A dot marks each optimum, a bar
-    its 95% interval, a dashed line their drift. The strip above a panel has a row for each size,
-    with a cross at every rate where seeds diverged, faint where only some did.
+    Every study and hyperparameter is a row, every rule a column, every size a line. A dot marks
+    each optimum, a bar its 95% interval, a dashed line their drift. The strip above a panel has a
+    row for each size, with a cross at every value where seeds diverged, faint where only some did.
 
     Args:
         panels: Panels, as `mutransfer.figures.panels` returns them.
@@ -94,12 +107,12 @@ def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
 
 @draw.register(Transfers)
 def _(transfers: Transfers) -> Figure:
-    return transfer_figure(panels([Section.of(transfers)]))
+    return transfer_figure(panels(sections(transfers)))
 
 
 @draw.register(Runs)
 def _(runs: Runs) -> Figure:
-    return transfer_figure(panels([Section.of(transfer(runs))]))
+    return transfer_figure(panels(sections(transfer(runs))))
 
 
 def _places(panels: Sequence[Panel], narrow: bool) -> Iterator[tuple[int, int]]:
@@ -115,7 +128,7 @@ class _Frame:
     """The scales that the panels of one section share, so that they can be compared.
 
     Attributes:
-        x: Limits of log2 of the rate.
+        x: Limits of the hyperparameter, on its scale.
         y: Limits of the loss.
         log: True if the axis of the loss is logarithmic.
         strip: True if runs diverged, so that panels have the strip above.
@@ -129,15 +142,21 @@ class _Frame:
 
 def _frames(panels: Sequence[Panel]) -> dict[str, _Frame]:
     """Return the frame of each section."""
-    lines: dict[str, list[Line]] = {}
+    own_panels: dict[str, list[Panel]] = {}
     for panel in panels:
-        lines.setdefault(panel.section, []).extend(panel.lines)
-    return {section: _frame(own_lines) for section, own_lines in lines.items()}
+        own_panels.setdefault(panel.section, []).append(panel)
+    return {
+        section: _frame(
+            [line for panel in each for line in panel.lines], each[0].scale, each[0].crowded
+        )
+        for section, each in own_panels.items()
+    }
 
 
-def _frame(lines: Sequence[Line]) -> _Frame:
+def _frame(lines: Sequence[Line], scale: str, crowded: bool) -> _Frame:
     """Return limits that hold the losses, but for those that would flatten the rest."""
-    rates = np.concatenate([line.log2_lr for line in lines])
+    places = np.concatenate([line.places for line in lines])
+    margin_of_x = _SIDES * (float(np.ptp(places)) or 1.0) if scale == "linear" else 0.4
     losses = np.concatenate([line.losses[:, np.isfinite(line.mean)].ravel() for line in lines])
     losses = losses[~np.isnan(losses)]
     low, high = (float(losses.min()), float(losses.max())) if len(losses) else (0.0, 1.0)
@@ -145,7 +164,9 @@ def _frame(lines: Sequence[Line]) -> _Frame:
     if low > 0:
         # Training at the lowest rates hardly starts, so that their loss is about that of no
         # training: what lies far above it is on the way to divergence.
-        high = min(high, max(10 * low, 2 * float(np.concatenate(starts).max())))
+        start = float(np.concatenate(starts).max())
+        # Of many sizes in one panel only the valleys can be told apart.
+        high = min(high, 1.02 * start if crowded else max(10 * low, 2 * start))
     log = low > 0 and high > _LOG_FROM * low
     if log:
         margin = (high / low) ** _MARGIN
@@ -154,7 +175,7 @@ def _frame(lines: Sequence[Line]) -> _Frame:
         margin = _MARGIN * ((high - low) or abs(high) or 1.0)
         y = (low - margin, high + margin)
     return _Frame(
-        x=(float(rates.min()) - 0.4, float(rates.max()) + 0.4),
+        x=(float(places.min()) - margin_of_x, float(places.max()) + margin_of_x),
         y=y,
         log=log,
         strip=any(line.diverged.any() for line in lines),
@@ -165,36 +186,39 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
     axes.set_xlim(frame.x)
     axes.set_yscale("log" if frame.log else "linear")
     axes.set_ylim(frame.y)
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("mean training loss" if first else "")
+    axes.set_xlabel("learning rate" if panel.over == "lr" else panel.over.replace("_", " "))
+    axes.set_ylabel(panel.metric if first else "")
     axes.tick_params(labelleft=first)
-    _rate_ticks(axes, frame)
+    _ticks(axes, panel, frame)
     if frame.log:
         loss_ticks(axes)
     for rank, line in enumerate(panel.lines):
-        _draw_line(axes, line, _colour(panel, line), zorder=2 + rank / 100)
+        marks = _STYLES["crowded" if panel.crowded else panel.scale]
+        _draw_line(axes, line, _colour(panel, line), marks, zorder=2 + rank / 1000)
     _draw_optima(axes, panel, frame)
     top = _draw_diverged(axes, panel, first) if frame.strip else axes
-    top.set_title(_drift(panel), loc="left", fontsize=7.5, color=FAINT, pad=4)
+    found = _finding(panel)
+    top.set_title(found, loc="left", fontsize=7.5, color=FAINT, pad=4)
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
     font: dict[str, Any] = {"fontsize": 9.5, "fontweight": "bold", "parse_math": False}
-    top.annotate(title, (0, 1), (0, 15), **font, **style)
+    top.annotate(title, (0, 1), (0, 15 + _LINE * found.count("\n")), **font, **style)
 
 
-def _draw_line(axes: Axes, line: Line, colour: str, zorder: float) -> None:
+def _draw_line(
+    axes: Axes, line: Line, colour: str, style: Mapping[str, Any], zorder: float
+) -> None:
     """Draw mean and range over seeds, with dotted lines to diverged neighbours."""
-    mean, rates = line.mean, line.log2_lr
+    mean, places = line.mean, line.places
     finite = np.isfinite(mean)
     low = np.where(finite, np.nan_to_num(line.losses, nan=np.inf).min(axis=0), np.nan)
     high = np.where(finite, np.nan_to_num(line.losses, nan=-np.inf).max(axis=0), np.nan)
-    axes.fill_between(rates, low, high, color=colour, alpha=0.18, linewidth=0, zorder=zorder - 1)
+    axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0, zorder=zorder - 1)
     shown = np.where(finite, mean, np.nan)
-    dots: dict[str, Any] = {"marker": "o", "markersize": 2.2}
-    axes.plot(rates, shown, color=colour, zorder=zorder, label=str(line.size), **dots)
+    axes.plot(places, shown, color=colour, zorder=zorder, label=str(line.size), **style)
     dotted: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (1, 1.5)), "label": "_out"}
     for here, there in _ways_out(mean):
         ends = [mean[here], axes.get_ylim()[1]]
-        axes.plot(rates[[here, there]], ends, color=colour, zorder=zorder - 0.5, **dotted)
+        axes.plot(places[[here, there]], ends, color=colour, zorder=zorder - 0.5, **dotted)
 
 
 def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
@@ -205,17 +229,27 @@ def _draw_optima(axes: Axes, panel: Panel, frame: _Frame) -> None:
             continue
         finite = np.isfinite(line.mean)
         losses = np.log(line.mean[finite]) if frame.log else line.mean[finite]
-        height = float(np.interp(best.log2_lr, line.log2_lr[finite], losses))
-        path.append((best.log2_lr, math.exp(height) if frame.log else height))
-        axes.plot([best.low, best.high], [path[-1][1]] * 2, zorder=4, label="_interval", **_BAR)
-        style: dict[str, Any] = {"linestyle": "none", "label": "_optimum", "zorder": 5}
-        axes.plot(*path[-1], color=_colour(panel, line), **style, **DOT)
-    if path:
+        height = float(np.interp(best.position, line.places[finite], losses))
+        path.append((best.position, math.exp(height) if frame.log else height))
+        style: dict[str, Any] = {"linestyle": "none", "label": "_optimum", "zorder": 5, **DOT}
+        if panel.crowded:
+            style["markersize"] = 3.5
+        elif panel.scale == "choice":
+            style |= {"markersize": 7, "markeredgecolor": ACCENT, "markeredgewidth": 1.5}
+        else:
+            axes.plot([best.low, best.high], [path[-1][1]] * 2, zorder=4, label="_interval", **_BAR)
+        axes.plot(*path[-1], color=_colour(panel, line), **style)
+    if path and _is_path(panel):
         axes.plot(*zip(*path, strict=True), zorder=3.5, label="_drift", **DRIFT)
 
 
-def _ways_out(mean: Float[Array, " rates"]) -> list[tuple[int, int]]:
-    """Return pairs of neighbouring rates: the first has a loss, the second diverged."""
+def _is_path(panel: Panel) -> bool:
+    """Return True if a line joins the optima: not choices, nor sizes of several axes."""
+    return not panel.crowded and panel.scale != "choice"
+
+
+def _ways_out(mean: Float[Array, " values"]) -> list[tuple[int, int]]:
+    """Return pairs of neighbouring values: the first has a loss, the second diverged."""
     pairs = [(i, j) for i in range(len(mean)) for j in (i - 1, i + 1) if 0 <= j < len(mean)]
     return [(i, j) for i, j in pairs if np.isfinite(mean[i]) and np.isinf(mean[j])]
 
@@ -234,9 +268,9 @@ def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
         rank, colour = panel.values.index(line.size[panel.axis]), _colour(panel, line)
         some = (line.diverged > 0) & (line.diverged < 1)
         for alpha, chosen in ((0.4, some), (1.0, line.diverged == 1)):
-            rates = line.log2_lr[chosen]
-            ranks = np.full(len(rates), rank)
-            strip.plot(rates, ranks, color=colour, alpha=alpha, label="_diverged", **_CROSS)
+            places = line.places[chosen]
+            ranks = np.full(len(places), rank)
+            strip.plot(places, ranks, color=colour, alpha=alpha, label="_diverged", **_CROSS)
     return strip
 
 
@@ -247,16 +281,33 @@ def _title(panel: Panel, several: bool) -> str:
     return f"{place}: {panel.rule}" if place else panel.rule
 
 
-def _drift(panel: Panel) -> str:
-    if panel.transfer is None:
+def _finding(panel: Panel) -> str:
+    """Return what was found, as the line below the title of a panel."""
+    if panel.outcome is None:
         return "drift not known"
-    drift = panel.transfer.drift.get(panel.axis)
-    return "" if drift is None else minus(f"{drift} octaves per doubling of {panel.axis}")
+    if not isinstance(panel.outcome, Transfer):
+        same = panel.outcome.same
+        return f"{panel.outcome.value} at every size" if same else "changes with size"
+    drift, distance = panel.outcome.drift, unit(panel.scale)
+    if panel.crowded:
+        parts = (f"{distance_text(each, panel.scale)} of {axis}" for axis, each in drift.items())
+        return minus("\n".join([f"{distance} per doubling:", *parts]))
+    if panel.axis not in drift:
+        return ""
+    moved = distance_text(drift[panel.axis], panel.scale)
+    return minus(f"{moved} {distance} per doubling of {panel.axis}")
 
 
-def _rate_ticks(axes: Axes, frame: _Frame) -> None:
-    from matplotlib.ticker import FuncFormatter, MultipleLocator
+def _ticks(axes: Axes, panel: Panel, frame: _Frame) -> None:
+    """Label the hyperparameter: choices by name, a logarithmic scale by powers of two."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
+    if panel.scale == "choice":
+        axes.set_xticks(range(len(panel.choices)), panel.choices)
+    if panel.scale == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(_FEWER_TICKS))
+    if panel.scale != "log2":
+        return
     step = 1
     while (frame.x[1] - frame.x[0]) / step > _MOST_TICKS:
         step *= 2
@@ -286,10 +337,14 @@ def _key(figure: Figure, panels: Sequence[Panel], columns: int) -> None:
 
     lines = [line for panel in panels for line in panel.lines]
     key: list[Any] = []
-    if any(line.optimum for line in lines):
+    marked = [panel for panel in panels if any(line.optimum for line in panel.lines)]
+    if paths := [panel for panel in marked if _is_path(panel)]:
         mark = {**_BAR, **DOT, "markerfacecolor": FAINT}
         key.append(Line2D([], [], label="optimum, 95% interval", **mark))
         key.append(Line2D([], [], label="its drift", **DRIFT))
+    if marked and not paths:
+        mark = {**DOT, "markerfacecolor": FAINT, "linestyle": "none"}
+        key.append(Line2D([], [], label="optimum", **mark))
     if any(len(line.losses) > 1 for line in lines):
         key.append(Patch(color=FAINT, alpha=0.25, linewidth=0, label="range over seeds"))
     if any(line.diverged.any() for line in lines):

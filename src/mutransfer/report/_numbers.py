@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..certificates import metric_name, optima_rows, summary_rows
 from ..core import text, write_csv
 from ..figures import Curve, Section
-from ._tables import optima_rows, summary_rows
 from ._words import headline, warnings
 
 _TABLES: dict[str, Callable[[Section], Sequence[Mapping[str, Any]]]] = {
-    "optima.csv": lambda section: optima_rows(section.transfers),
-    "summary.csv": lambda section: summary_rows(section.transfers),
-    "runs.csv": lambda section: section.runs.rows,
+    "optima.csv": lambda section: optima_rows(section.transfers.outcomes),
+    "summary.csv": lambda section: summary_rows(section.transfers.outcomes),
 }
 
 
@@ -32,24 +31,41 @@ def write_numbers(
     for name, rows in _TABLES.items():
         titled = [{"section": each.title, **row} for each in sections for row in rows(each)]
         write_csv(draft / name, titled)
+    # Sections of several hyperparameters share a record, which is written once.
+    write_csv(
+        draft / "runs.csv",
+        [{"section": each.title, **row} for each in records(sections) for row in each.runs.rows],
+    )
+    first = {id(section) for section in records(sections)}
     data = {
         "title": title,
         "headline": headline(sections),
         "about": about,
-        "sections": [_section_data(section) for section in sections],
+        "sections": [_section_data(each, id(each) in first) for each in sections],
         "curves": [_curve_data(curve) for curve in curves],
     }
     (draft / "report.json").write_text(text(data), encoding="utf-8")
 
 
-def _section_data(section: Section) -> dict[str, Any]:
+def records(sections: Sequence[Section]) -> list[Section]:
+    """Return the first section of every record."""
+    first: dict[int, Section] = {}
+    for section in sections:
+        first.setdefault(id(section.runs), section)
+    return list(first.values())
+
+
+def _section_data(section: Section, is_first: bool) -> dict[str, Any]:
+    """Return a section as data; the first of a record has its runs."""
     return {
         "title": section.title,
         "axis": section.axis,
+        "hyperparameter": section.transfers.over,
+        "metric": metric_name(section.runs),
         "transfers": list(section.transfers),
+        "choices": list(section.transfers.choices),
         "warnings": warnings(section),
-        "header": section.runs.header,
-        "runs": section.runs.rows,
+        **({"header": section.runs.header, "runs": section.runs.rows} if is_first else {}),
     }
 
 

@@ -15,14 +15,14 @@ from typing import Any
 from ..certificates import cells
 from ..core import MutransferError, needs
 from ..figures import Curve, Section, as_svg, curves_figure, panels, save, transfer_figure
-from ._numbers import write_numbers
-from ._words import alt_text, caption, costs, headline, warnings
+from ._numbers import records, write_numbers
+from ._words import advice, alt_text, caption, costs, headline, warnings
 
 _FILES = {
     "transfer.png": "the figure",
     "transfer.svg": "the figure, as vectors",
-    "optima.csv": "the best rate of every rule and size",
-    "summary.csv": "drift, regret and predicted rate of every rule",
+    "optima.csv": "the best value of every rule and size",
+    "summary.csv": "drift, regret and predicted value of every rule",
     "runs.csv": "every run",
     "report.json": "all numbers, with every run's loss curve",
 }
@@ -124,12 +124,14 @@ def _page(
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(source)
+    first = {id(section) for section in records(sections)}
     return template.render(
         title=title,
         headline=headline(sections),
         figure=_transfer_picture(draft, sections),
         proof=_curves_picture(draft, curves) if curves else None,
-        sections=[_section_values(section) for section in sections],
+        sections=[_section_values(each, id(each) in first) for each in sections],
+        records=[_record_values(section) for section in records(sections)],
         about=_facts(about),
         files=_FILES | (_CURVE_FILES if curves else {}),
     )
@@ -156,15 +158,25 @@ def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
     }
 
 
-def _section_values(section: Section) -> dict[str, Any]:
-    """Return what the template shows of a section."""
-    transfers, header = list(section.transfers), section.runs.header
-    identity, about = (header.get(part) or {} for part in ("identity", "about"))
+def _section_values(section: Section, is_first: bool) -> dict[str, Any]:
+    """Return what the template shows of a section; a record's first has advice."""
+    transfers = list(section.transfers)
     return {
         "title": section.title,
         "costs": costs(section),
+        "advice": advice(section) if is_first else [],
         "table": cells(transfers) if transfers else None,
         "warnings": warnings(section),
+    }
+
+
+def _record_values(section: Section) -> dict[str, Any]:
+    """Return what the template shows of a record: how it was made."""
+    header = section.runs.header
+    identity, about = (header.get(part) or {} for part in ("identity", "about"))
+    return {
+        "title": section.title,
+        "notes": section.runs.notes,
         "runs": len(section.runs.rows),
         "made": _facts({**identity, **about}),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..certificates import Transfer, regret_text
+from ..certificates import FEW_SEEDS, Transfer, metric_name, metric_reason, regret_text, unit
 from ..core import Size, varying
 from ..figures import Panel, Section
 
@@ -13,8 +13,12 @@ _FEW_SEEDS = 5
 """Seeds below which bootstrap intervals are too narrow."""
 
 
+_MOST_OPTIMA = 12
+"""Optima of a panel that are told one by one."""
+
+
 def headline(sections: Sequence[Section]) -> str:
-    """Return how far the best rate moves in each study, under each rule.
+    """Return how far the best value moves in each study, under each rule.
 
     Such as "From width 32 to 512 the best rate moves -3.2 octaves under sp and +0.3 under default."
     """
@@ -22,45 +26,69 @@ def headline(sections: Sequence[Section]) -> str:
 
 
 def costs(section: Section) -> list[str]:
-    """Return what the smallest size's best rate costs at the largest.
+    """Return what the smallest size's best value costs at the largest.
 
-    There is a sentence for all rules of the same sizes.
+    There is a sentence for all rules of the same sizes. One size alone has none.
     """
     sentences = []
     for (small, large), transfers in _by_span(section.transfers):
         axes = varying([small, large])
-        clauses = _join([_cost(transfer) for transfer in transfers])
-        sentences.append(f"At {large.along(axes)}, the best rate of {small.along(axes)} {clauses}.")
+        if not axes:
+            continue
+        clauses = _join([_cost(transfer, metric_name(section.runs)) for transfer in transfers])
+        best = _best(section)
+        sentences.append(f"At {large.along(axes)}, {best} of {small.along(axes)} {clauses}.")
     return sentences
 
 
-def _cost(transfer: Transfer) -> str:
+def advice(section: Section) -> list[str]:
+    """Return what to do at the target, for each rule."""
+    outcomes = [*section.transfers, *section.transfers.choices]
+    return [f"{outcome.rule}: {outcome.advice}" for outcome in outcomes]
+
+
+def _best(section: Section) -> str:
+    over = section.transfers.over
+    return "the best rate" if over == "lr" else f"the best {over}"
+
+
+def _cost(transfer: Transfer, metric: str) -> str:
     text = regret_text(transfer)
     if math.isinf(transfer.regret.value):
         return f"{'diverges' if text == 'diverges' else 'was not run'} under {transfer.rule}"
-    return f"gives away {text} in mean loss under {transfer.rule}"
+    return f"gives away {text} in {metric} under {transfer.rule}"
 
 
 def alt_text(panel: Panel) -> str:
     """Return a panel in words."""
     optima = [
-        f"2^{line.optimum.log2_lr:.1f} at {line.size.along([panel.axis])}"
+        f"{_place(panel, line.optimum.position)} at {line.size.along([panel.axis])}"
         for line in panel.lines
         if line.optimum
     ]
     share = math.fsum(float(line.diverged.mean()) for line in panel.lines) / len(panel.lines)
     unmarked = f"{len(panel.lines)} sizes without marked optima"
     best = f"lowest at {_join(optima)}" if optima else unmarked
+    if len(optima) > _MOST_OPTIMA:
+        places = sorted(line.optimum.position for line in panel.lines if line.optimum)
+        ends = (_place(panel, place) for place in (places[0], places[-1]))
+        best = f"lowest at {' to '.join(ends)} at {len(optima)} sizes"
     return f"{panel.row}, rule {panel.rule}: {best}; {share:.0%} of the runs diverged."
 
 
+def _place(panel: Panel, position: float) -> str:
+    if panel.scale == "choice":
+        return panel.choices[int(position)]
+    return f"2^{position:.1f}" if panel.scale == "log2" else f"{position:.3g}"
+
+
 def warnings(section: Section) -> list[str]:
-    """Return the reasons of refusals, then the warnings of each transfer."""
+    """Return the reasons of refusals, then the warnings of each rule."""
     reasons = [refusal.reason for refusal in section.refusals]
     return reasons + [
-        f"{transfer.rule}: {warning}"
-        for transfer in section.transfers
-        for warning in transfer.warnings
+        f"{outcome.rule}: {warning}"
+        for outcome in (*section.transfers, *section.transfers.choices)
+        for warning in outcome.warnings
     ]
 
 
@@ -71,9 +99,13 @@ def caption(sections: Sequence[Section]) -> str:
     if len(seeds) == 1:
         count = f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
     trust = "; with so few they are too narrow" if seeds[0] < _FEW_SEEDS else ""
+    if seeds[0] <= FEW_SEEDS:
+        trust = ", widened by what the warnings say"
+    over = _join(list(dict.fromkeys(_name(section.transfers.over) for section in sections)))
+    reason = _join(list(dict.fromkeys(metric_reason(section.runs) for section in sections)))
     return (
-        "Training loss, averaged over the run, against learning rate: a line for each size, "
-        "from light (small) to dark (large). "
+        f"Loss against {over}: a line for each size, from light (small) to dark (large). "
+        f"The loss is the {reason}. "
         "Dots are the optima, horizontal bars their 95% intervals, the dashed line their drift, "
         "and the band the range over seeds. "
         "Crosses above a panel are runs that diverged, faint where only some seeds did. "
@@ -81,25 +113,35 @@ def caption(sections: Sequence[Section]) -> str:
     )
 
 
+def _name(over: str) -> str:
+    return "learning rate" if over == "lr" else over
+
+
 def _moves(section: Section, many: bool) -> str:
-    sentences = [_move(*span, transfers) for span, transfers in _by_span(section.transfers)]
+    best = _best(section)
+    sentences = [_move(best, *span, found) for span, found in _by_span(section.transfers)]
+    sentences += [f"{str(choice).splitlines()[0]}." for choice in section.transfers.choices]
     if refused := [refusal.rule for refusal in section.refusals]:
         sentences.append(
-            f"How far the best rate moves under {_join(refused)} is not known: see the warnings."
+            f"How far {best} moves under {_join(refused)} is not known: see the warnings."
         )
-    place = f"{section.title}: " if many and section.title.lower() != section.axis else ""
+    is_said = section.title.lower() in (section.axis, section.transfers.over)
+    place = f"{section.title}: " if many and not is_said else ""
     return place + " ".join(sentences)
 
 
-def _move(small: Size, large: Size, transfers: Sequence[Transfer]) -> str:
+def _move(best: str, small: Size, large: Size, transfers: Sequence[Transfer]) -> str:
     first, *rest = transfers
+    if small == large:
+        places = _join([f"{each.value:.2g} under {each.rule}" for each in transfers])
+        return f"At {small} {best} is {places}."
     clauses = [
-        f"{_moved(first.total)} octaves under {first.rule}",
+        f"{_moved(first.total)} {unit(first.scale)} under {first.rule}",
         *(f"{_moved(transfer.total)} under {transfer.rule}" for transfer in rest),
     ]
     axes = varying([small, large])
     end = str(large[axes[0]]) if len(axes) == 1 else large.along(axes)
-    return f"From {small.along(axes)} to {end} the best rate moves {_join(clauses)}."
+    return f"From {small.along(axes)} to {end} {best} moves {_join(clauses)}."
 
 
 def _by_span(transfers: Iterable[Transfer]) -> Iterable[tuple[tuple[Size, Size], list[Transfer]]]:

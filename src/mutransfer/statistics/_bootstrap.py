@@ -12,9 +12,17 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 
-def resamples(seeds: int, count: int = RESAMPLES) -> Int[Indices, "resamples seeds"]:
-    """Return bootstrap samples of the seeds, the same on every call."""
-    return np.random.default_rng(0).integers(seeds, size=(count, seeds))
+def resamples(
+    seeds: int, count: int = RESAMPLES, stream: int = 0
+) -> Int[Indices, "resamples seeds"]:
+    """Return bootstrap samples of the seeds, the same on every call.
+
+    Args:
+        seeds: Number of seeds.
+        count: Number of samples.
+        stream: Number of the sequence; different ones are independent.
+    """
+    return np.random.default_rng(stream).integers(seeds, size=(count, seeds))
 
 
 def interval(samples: Float[Array, " resamples"]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from ._designs import OneAtATime as OneAtATime
 from ._designs import Points as Points
 from ._designs import Random as Random
 from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
+from ._hyperparameters import scale_of as scale_of
 from ._models import members as members
 from ._models import planned as planned
 from ._recipes import recipe as recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core import MutransferError
+from ..rules import family
 from ..training import check_optimizer
 from ._command import Command
 from ._fields import Fields
@@ -34,9 +35,11 @@ def check_study(study: Fields) -> None:
     check_optimizer(study.optimizer, study.options, "a study")
     families = [name.strip() for name in study.optimizer.split("+")]
     decays = [study.weight_decay, *(point.get("weight_decay") for point in listed)]
-    if "adam" in families and any(decays):
+    badly = [name for name in families if family(name).decays_badly]
+    if badly and any(decays):
+        name = "Adam" if badly[0] == "adam" else badly[0]
         raise MutransferError(
-            "Adam adds weight decay to the gradient, which no width rule makes right; "
+            f"{name} adds weight decay to the gradient, which no width rule makes right; "
             "give optimizer='adamw'"
         )
     options(study, {name: 0.5 for name in names if sets(name) == "option"})

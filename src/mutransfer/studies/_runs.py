@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ._columns import NAMES, OUTCOMES
 from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
+from ._table import read_table
 
 METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 """The columns of the metrics that every record can have; others are named as their column."""
@@ -55,6 +58,43 @@ class Runs(Result, Drawn):
         completed = [row | {n: v for n, v in usual.items() if n not in row} for row in rows]
         return cls(header=header, rows=completed).with_metric(metric)
 
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        columns: Mapping[str, str] | None = None,
+        axes: Sequence[str] | None = None,
+        hyperparameters: Sequence[str] | None = None,
+        *,
+        rule: str | None = None,
+        metric: str = "mean",
+    ) -> Runs:
+        """Return the runs of anybody's table, which has a row a run.
+
+        Columns are recognised by their names, also with the prefixes of trackers, where they are
+        not named; `notes` says which is what. An empty or infinite loss is a run that diverged.
+        Without a column of seeds all runs have seed 0.
+
+        Args:
+            table: Path of a CSV, TSV, JSON lines or parquet file, or a data frame.
+            columns: Columns by what they mean, such as {"lr": "learning_rate", "loss": "val_loss",
+                "seed": "rng"}; "log2:COLUMN", "log10:COLUMN" and "ln:COLUMN" hold logarithms.
+                Names that are no axis, hyperparameter, "seed", "rule", "status", "name" or "step"
+                are further metrics.
+            axes: Columns that are the size of a run, such as ["params", "tokens"]; width and depth
+                by default.
+            hyperparameters: Columns that were swept; the learning rate alone by default.
+            rule: Rule of all runs, where the table has no column for it.
+            metric: Metric that is compared, as in `read`: "mean" is the column of the loss.
+
+        Raises:
+            MutransferError: the table cannot be read, a column is missing, or rows of one run
+                disagree.
+        """
+        loss = METRICS.get(metric, metric)
+        header, rows = read_table(table, columns, axes, hyperparameters, rule, loss)
+        return cls(header=header, rows=rows, metric=metric)
+
     def with_metric(self, metric: str) -> Runs:
         """Return the same runs, compared by another metric.
 
@@ -78,9 +118,14 @@ class Runs(Result, Drawn):
         return tuple(self.header.get("hyperparameters", SWEPT))
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on how a foreign table was read; empty for a record of one's own."""
+        return tuple(self.header.get("notes", ()))
+
+    @property
     def rules(self) -> list[str]:
         """The rules in the record, in the order of their first run."""
-        return list(dict.fromkeys(row["rule"] for row in self.rows))
+        return list(dict.fromkeys(rule for rule, _ in self._groups))
 
     def only(self, rule: str) -> Runs:
         """Return the part of the record that belongs to one rule."""
@@ -96,7 +141,7 @@ class Runs(Result, Drawn):
 
     def sizes(self, rule: str) -> list[Size]:
         """Return the sizes that a rule was run at, from small to large."""
-        return sorted({self.size_of(row) for row in self.rows if row["rule"] == rule})
+        return sorted(size for each, size in self._groups if each == rule)
 
     def seeds(self, rule: str, size: Size) -> frozenset[int]:
         """Return the seeds that a rule was run with at one size."""
@@ -123,6 +168,24 @@ class Runs(Result, Drawn):
             MutransferError: the record has no runs of this rule and size, did not sweep the
                 hyperparameter, or lacks some runs of a full grid.
         """
+        values, seeds, table = self.grid(rule, size, over)
+        if (gaps := np.argwhere(np.isnan(table))).size:
+            (seed, value), what = gaps[np.lexsort(gaps.T)[0]], "rate" if over == "lr" else over
+            raise MutransferError(
+                f"the record lacks seed {seeds[seed]} at {what} {_text(values[value])} of rule "
+                f"{rule!r} at {size}: run the sweep again to finish it"
+            )
+        return values, table
+
+    def grid(
+        self, rule: str, size: Size, over: str = "lr"
+    ) -> tuple[list[Any], list[int], Float[Array, "seeds values"]]:
+        """Return values, seeds and losses as `losses` does; NaN where a run is missing.
+
+        Raises:
+            MutransferError: the record has no runs of this rule and size, or did not sweep the
+                hyperparameter.
+        """
         if over not in self.hyperparameters:
             raise MutransferError(
                 f"the record did not sweep {over!r}: it has {', '.join(self.hyperparameters)}"
@@ -134,22 +197,15 @@ class Runs(Result, Drawn):
             raise MutransferError(f"the record has no runs of rule {rule!r} at {size}")
         values = _ordered({value for value, _ in known})
         seeds = sorted({seed for _, seed in known})
-        if gaps := [
-            (value, seed) for value in values for seed in seeds if (value, seed) not in known
-        ]:
-            what = "rate" if over == "lr" else over
-            raise MutransferError(
-                f"the record lacks seed {gaps[0][1]} at {what} {_text(gaps[0][0])} of rule "
-                f"{rule!r} at {size}: run the sweep again to finish it"
-            )
-        table = [[known[value, seed] for value in values] for seed in seeds]
-        return values, np.array(table, dtype=np.float64)
+        table = [[known.get((value, seed), math.nan) for value in values] for seed in seeds]
+        return values, seeds, np.array(table, dtype=np.float64)
 
     def best(self, rule: str, size: Size) -> dict[str, Any] | None:
         """Return the point of lowest mean metric at one size; None where all diverged."""
         losses: dict[tuple[Any, ...], list[float]] = {}
+        names = self.hyperparameters
         for row in self._rows(rule, size):
-            losses.setdefault(self._point(row), []).append(self.loss_of(row))
+            losses.setdefault(tuple(map(row.get, names)), []).append(self.loss_of(row))
         means = {point: float(np.mean(values)) for point, values in losses.items()}
         # Of equally good points the first in order, whatever the order of writing.
         best = min(sorted(means, key=str), key=lambda point: means[point], default=None)
@@ -176,7 +232,7 @@ class Runs(Result, Drawn):
             return "no runs yet"
         diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows)
         failed = sum(row.get("status") == "failed" for row in self.rows)
-        sizes = sorted({self.size_of(row) for row in self.rows})
+        sizes = sorted({size for _, size in self._groups})
         numbers = {"run": len(self.rows), "rule": len(self.rules), "size": len(sizes)}
         for name in self.hyperparameters:
             values = {row[name] for row in self.rows if name in row}
@@ -211,9 +267,9 @@ class Runs(Result, Drawn):
                 header=dict(fields["header"]), rows=rows, metric=fields.get("metric", "mean")
             )
             for row in rows:
-                for key in ("rule", *runs.axes, "seed", "loss"):
+                for key in ("rule", *runs.axes, "seed"):
                     row[key]
-                number(row["loss"])
+                number(row[METRICS.get(runs.metric, runs.metric)])
             return runs
 
     @property
@@ -229,20 +285,25 @@ class Runs(Result, Drawn):
         ]
         return list(dict.fromkeys([*known, *self.header.get("metrics", ()), *numbers]))
 
-    def _rows(self, rule: str, size: Size) -> list[Row]:
-        return [
-            row
-            for row in self.rows
-            if row["rule"] == rule and self.size_of(row) == size and row.get("status") != "failed"
-        ]
+    @cached_property
+    def _groups(self) -> dict[tuple[str, Size], list[Row]]:
+        """The rows of each rule and size: a table of a million rows is gone through once."""
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        key = itemgetter("rule", *self.axes)
+        for row in self.rows:
+            groups.setdefault(key(row), []).append(row)
+        return {(rule, self.size_of(rows[0])): rows for (rule, *_), rows in groups.items()}
 
-    def _point(self, row: Row) -> tuple[Any, ...]:
-        return tuple(row.get(name) for name in self.hyperparameters)
+    def _rows(self, rule: str, size: Size) -> list[Row]:
+        rows = self._groups.get((rule, size), [])
+        return [row for row in rows if row.get("status") != "failed"]
 
     def _along(self, rule: str, size: Size, over: str) -> list[Row]:
         """Return the runs that differ in one hyperparameter alone."""
         rows = self._rows(rule, size)
         others = [name for name in self.hyperparameters if name != over]
+        if not others:
+            return rows
         fixed = self.header.get("centre") or self.best(rule, size) or {}
         return [row for row in rows if all(row.get(n) == fixed.get(n, row.get(n)) for n in others)]
 

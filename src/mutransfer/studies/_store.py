@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core import FrozenDict, MutransferError
+from ..core import FrozenDict, MutransferError, MutransferWarning
 from ._same import Fingerprint, are_same
 
 Row = dict[str, Any]
 """A finished run: its id, what was run, and its losses."""
 
 
-class RecordWarning(UserWarning):
+class RecordWarning(MutransferWarning):
     """A folder holds runs of more than one study."""
 
 

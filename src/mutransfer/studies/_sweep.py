@@ -23,13 +23,19 @@ from ._same import Fingerprint
 from ._store import Row, Store
 from ._study import Study
 from ._swept import header
+from ._trackers import Tracked, Tracker
 
 _PAUSE = 0.2
 """Seconds between two calls of a progress callback."""
 
 
 def sweep(
-    study: Study, out: str | Path, *, extend: int = 0, progress: OnProgress | None = None
+    study: Study,
+    out: str | Path,
+    *,
+    extend: int = 0,
+    progress: OnProgress | None = None,
+    tracker: Tracker | None = None,
 ) -> Runs:
     """Train every run of the study that the record lacks, and return them all.
 
@@ -47,6 +53,7 @@ def sweep(
         progress: Receives progress in seconds of training as estimated beforehand, several times a
             second; its result is the `Runs` so far. In a training function of one's own its unit is
             the run.
+        tracker: Gets every run as it enters the record.
 
     Raises:
         MutransferError: the folder was written with another model under the same name, or cannot
@@ -55,7 +62,7 @@ def sweep(
     """
     if extend < 0:
         raise MutransferError(f"extend is {extend}: it cannot be negative")
-    store = Store(out)
+    store = Store(out) if tracker is None else Tracked(out, tracker, _names(study))
     models, wanted = Models(study), study.runs()
     _check_rules(study, store)
     _open(study, store, models)
@@ -87,6 +94,12 @@ def estimate(study: Study, runs: Sequence[Run]) -> float:
             "and its progress says how long it will take"
         )
     return sum(chunk.seconds() for chunk in chunks(Models(study), runs))
+
+
+def _names(study: Study) -> list[str]:
+    """Return the columns that say what a run is."""
+    settings = [*study.swept, *study.fixed]
+    return ["rule", *study.base, "steps", "batch", *settings, "seed"]
 
 
 def _open(study: Study, store: Store, models: Models) -> None:

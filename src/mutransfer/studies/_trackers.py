@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..core import FrozenDict, needs
-from ._store import Row
-
-_CURVES = ("curve", "validation_curve", "evaluated_at", "reported_at")
+from ._store import Row, Store
 
 
 class Tracker(Protocol):
@@ -44,6 +42,26 @@ def track(tracker: Tracker, rows: Sequence[Row], names: Sequence[str]) -> None:
             tracker.log(round((number + 1) * stride), {"loss": loss})
         plain = {k: v for k, v in row.items() if k not in names and not isinstance(v, list)}
         tracker.finish({key: value for key, value in plain.items() if value is not None})
+
+
+class Tracked(Store):
+    """A record whose rows go to a tracker, too.
+
+    Args:
+        folder: Where the record is, or will be.
+        tracker: The tracker.
+        names: Columns that say what was run.
+    """
+
+    def __init__(self, folder: str | Path, tracker: Tracker, names: Iterable[str]) -> None:
+        super().__init__(folder)
+        self._tracker, self._names = tracker, tuple(names)
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Add rows to the record, then show them in the tracker."""
+        listed = list(rows)
+        super().append(listed)
+        track(self._tracker, listed, self._names)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..core import MutransferWarning
 from ._loop import each
 from ._members import Member
 from ._recipe import Recipe, Watch
@@ -26,24 +27,25 @@ _SLOW = re.compile(r"There is a performance drop.*batching rule for (\S+?)\.", r
 """Torch's warning of an operation that vmap runs in a loop over members."""
 
 
-class StackingWarning(UserWarning):
+class StackingWarning(MutransferWarning):
     """A model does not train as one stacked program, or does so slowly."""
 
 
 class NotStackedError(Exception):
-    """A stacked program failed; its cause is the error of the model, if it is one.
+    """A stacked program failed.
 
     Attributes:
+        reason: The reason, in a few words.
         done: Member-steps that were reported before.
     """
 
-    def __init__(self, done: int) -> None:
-        super().__init__(done)
-        self.done = done
+    def __init__(self, error: Exception, done: int) -> None:
+        super().__init__(_reason(error), done)
+        self.reason, self.done = _reason(error), done
 
 
 def one_by_one(
-    members: Sequence[Member], recipe: Recipe, watch: Watch | None, failure: NotStackedError
+    members: Sequence[Member], recipe: Recipe, watch: Watch | None, reason: str, hidden: int
 ) -> Trained:
     """Train members one by one after a stacked program failed, and warn.
 
@@ -53,16 +55,17 @@ def one_by_one(
         members: The members.
         recipe: What they share.
         watch: Receives progress, but for what was reported before.
-        failure: The failure.
+        reason: The reason of the failure.
+        hidden: Member-steps that were reported before.
 
     Raises:
         MutransferError: the model fails one by one, too.
     """
     message = (
         f"{type(members[0].model).__name__} trains one by one, which is slower: it cannot be "
-        f"stacked ({_reason(failure.__cause__)})"
+        f"stacked ({reason})"
     )
-    steps, hidden = 0, failure.done
+    steps = 0
 
     def late(done: int) -> None:
         nonlocal steps
@@ -70,7 +73,7 @@ def one_by_one(
             warnings.warn(message, StackingWarning, stacklevel=6)
         steps += done
         if watch is not None and steps > hidden:
-            watch(min(done, steps - hidden))
+            watch(done)
 
     return each(members, recipe, late)
 
@@ -91,7 +94,7 @@ def slowness(model: object) -> Iterator[None]:
             f"{type(model).__name__} trains slowly as one stacked program: vmap runs {listed} in a "
             "loop over members; train_one_by_one may be faster",
             StackingWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -103,7 +106,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _reason(error: BaseException | None) -> str:
+def _reason(error: Exception) -> str:
     """Return the first sentence of an error, short, and the place that it comes from."""
     text = " ".join(str(error).split())
     if "data-dependent control flow" in text or ".item()" in text:
@@ -113,9 +116,9 @@ def _reason(error: BaseException | None) -> str:
     return (short or type(error).__name__) + _place(error)
 
 
-def _place(error: BaseException | None) -> str:
+def _place(error: Exception) -> str:
     """Return the innermost file and line that are neither torch's nor ours."""
-    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    frames = traceback.extract_tb(error.__traceback__)
     foreign = [
         frame for frame in frames if not any(map(Path(frame.filename).is_relative_to, _OURS))
     ]

@@ -85,7 +85,7 @@ class One:
         named = [(n, p) for n, p in self.parameters.items() if p.grad is not None]
         norms = torch.stack([p.grad.norm() for _, p in named if p.grad is not None])
         multipliers = [self.table[name].multiplier for name, _ in named]
-        total = (norms * torch.tensor(multipliers).to(norms)).norm()
+        total = (norms * norms.new_tensor(multipliers)).norm()
         torch.nn.utils.clip_grads_with_norm_([p for _, p in named], self.threshold, total)
 
 

@@ -42,9 +42,11 @@ def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None)
     try:
         return _together(stack, watch)
     except NotStackedError as failure:
-        del stack
-        torch.set_rng_state(generator)
-        return one_by_one(members, recipe, watch, failure)
+        reason, done = failure.reason, failure.done
+    # After the handler, which would keep the stack in memory by the error's frames.
+    del stack
+    torch.set_rng_state(generator)
+    return one_by_one(members, recipe, watch, reason, done)
 
 
 def _together(stack: Stack, watch: Watch | None) -> Trained:
@@ -62,7 +64,7 @@ def _together(stack: Stack, watch: Watch | None) -> Trained:
                 if (due := stack.evaluation.due(step + 1)) is not None:
                     trained.write(stack.alive, due, stack.evaluate())
             except Exception as error:
-                raise NotStackedError(done) from error
+                raise NotStackedError(error, done) from error
             done += len(stack.alive)
             if watch is not None:
                 watch(len(stack.alive))

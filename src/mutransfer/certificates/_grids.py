@@ -1,0 +1,80 @@
+"""The losses of one size as a complete grid, also of a record that lacks runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..core import MutransferError, Size
+from ..statistics import Array
+from ..studies import Runs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """Losses of one size at values of one hyperparameter, without gaps.
+
+    Attributes:
+        size: The size.
+        values: The values, ascending where they are numbers.
+        seeds: The seeds, which were run at every value.
+        losses: Infinite where a run diverged.
+        note: What was left out; empty if nothing was.
+    """
+
+    size: Size
+    values: list[Any]
+    seeds: tuple[int, ...]
+    losses: Float[Array, "seeds values"]
+    note: str
+
+
+def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
+    """Return the grid of one size, without the values that lack seeds.
+
+    Where the best loss is among those values, the seeds that lack runs are left out instead.
+
+    Raises:
+        MutransferError: there are no runs, or no seed was run at every value either.
+    """
+    values, seeds, losses = runs.grid(rule, size, over)
+    missing = np.isnan(losses)
+    if not missing.any():
+        return Grid(size=size, values=values, seeds=tuple(seeds), losses=losses, note="")
+    whole = np.asarray(~missing.any(0))
+    counts = (~missing).sum(0)
+    means = np.where(missing, 0.0, losses).sum(0) / np.maximum(counts, 1)
+    if whole.any() and means[whole].min() <= means.min():
+        kept = [value for value, is_whole in zip(values, whole, strict=True) if is_whole]
+        lost = ", ".join(
+            _text(v) for v, is_whole in zip(values, whole, strict=True) if not is_whole
+        )
+        return Grid(
+            size=size,
+            values=kept,
+            seeds=tuple(seeds),
+            losses=losses[:, whole],
+            note=f"{size} lacks seeds at {over} {lost}, which is left out",
+        )
+    complete = np.asarray(~missing.any(1))
+    if not complete.any():
+        raise MutransferError(
+            f"rule {rule!r} at {size} lacks runs: no seed was run at every value of {over}, and "
+            "the best one lacks seeds; run what is missing"
+        )
+    left = tuple(seed for seed, is_whole in zip(seeds, complete, strict=True) if is_whole)
+    gone = ", ".join(str(seed) for seed in seeds if seed not in left)
+    return Grid(
+        size=size,
+        values=values,
+        seeds=left,
+        losses=losses[complete],
+        note=f"{size} lacks runs of seed {gone}, which is left out",
+    )
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,74 @@
+"""Transfers as plain rows, for CSV and for readers of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..core import plain
+from ._choice import Choice
+from ._scales import value_at
+from ._transfer import Refusal, Transfer
+
+
+def optima_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[str, Any]]:
+    """Return a plain row with the best value of every rule and size."""
+    rows: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Transfer):
+            rows += _transfer_rows(outcome)
+        elif isinstance(outcome, Choice):
+            rows += [
+                {
+                    "rule": outcome.rule,
+                    **best.size,
+                    "hyperparameter": outcome.over,
+                    outcome.over: best.choice,
+                    "loss": best.loss,
+                }
+                for best in outcome.best
+            ]
+    return rows
+
+
+def summary_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[str, Any]]:
+    """Return a plain row of every transfer; what is infinite is "inf", as in JSON."""
+    rows = []
+    for transfer in outcomes:
+        if not isinstance(transfer, Transfer):
+            continue
+        over, position = transfer.over, _position(transfer)
+        row: dict[str, Any] = {"rule": transfer.rule, "hyperparameter": over}
+        row |= {"total": transfer.total}
+        drifts = {f"drift_{axis}": drift for axis, drift in transfer.drift.items()}
+        estimates = drifts | {"regret": transfer.regret, position: transfer.rate}
+        for name, estimate in estimates.items():
+            ends = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+            row |= {name + end: plain(value) for end, value in ends.items()}
+        row[over] = transfer.value
+        row |= {f"target_{axis}": value for axis, value in transfer.target.items()}
+        rows.append(row | {"diverged": transfer.diverged})
+    return rows
+
+
+def _transfer_rows(transfer: Transfer) -> list[dict[str, Any]]:
+    ends = ("low", "high")
+    return [
+        {
+            "rule": transfer.rule,
+            **best.size,
+            "hyperparameter": transfer.over,
+            transfer.over: best.value,
+            _position(transfer): best.position,
+            **{end: getattr(best, end) for end in ends},
+            **{f"{transfer.over}_{end}": value_at(getattr(best, end), best.scale) for end in ends},
+            "loss": best.loss,
+            "diverged": best.diverged,
+        }
+        for best in transfer.optima
+    ]
+
+
+def _position(transfer: Transfer) -> str:
+    """Return the name of a place on the scale, such as "log2_lr"."""
+    return f"log2_{transfer.over}" if transfer.scale == "log2" else f"{transfer.over}_place"

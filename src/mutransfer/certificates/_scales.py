@@ -1,0 +1,89 @@
+"""Hyperparameters on their scales: positions on an axis, values, and both as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..core import Estimate
+from ..statistics import Array
+from ..studies import Runs, scale_of
+
+
+def scale_along(runs: Runs, over: str) -> str:
+    """Return the scale of a hyperparameter: "log2", "linear" or "choice".
+
+    A logarithmic scale that the record names is a linear one where a value is not positive.
+    """
+    values = list({row[over] for row in runs.rows if row.get(over) is not None})
+    default = scale_of(over, values) if values else "log2"
+    named: str = runs.header.get("scales", {}).get(over, default)
+    if default == "choice" or named != "log2":
+        return "choice" if default == "choice" else named
+    return "linear" if min(values, default=1.0) <= 0 else "log2"
+
+
+def positions(values: Sequence[Any], scale: str) -> Float[Array, " values"]:
+    """Return values as places on their scale: log2 of them, or themselves."""
+    array = np.array(values, dtype=np.float64)
+    return np.log2(array) if scale == "log2" else array
+
+
+def value_at(position: float, scale: str) -> float:
+    """Return the value at a place of the scale."""
+    return 2.0**position if scale == "log2" else float(position)
+
+
+def decimal(position: float, scale: str) -> str:
+    """Return the value at a place as a decimal of two digits, three on a linear scale.
+
+    >>> decimal(-7.51, "log2"), decimal(0.953, "linear")
+    ('0.0055', '0.953')
+    """
+    return f"{value_at(position, scale):.{2 if scale == 'log2' else 3}g}"
+
+
+def value_text(position: float, scale: str) -> str:
+    """Return the value at a place as text.
+
+    >>> value_text(-7.51, "log2"), value_text(0.95, "linear")
+    ('2^-7.51 (0.0055)', '0.95')
+    """
+    if scale == "log2":
+        return f"2^{position:.2f} ({decimal(position, scale)})"
+    return decimal(position, scale)
+
+
+def interval_text(estimate: Estimate, scale: str) -> str:
+    """Return an estimate with its interval, in values."""
+    power = "2^" if scale == "log2" else ""
+    ends = ", ".join(
+        f"{power}{end:.2f}" if power else f"{end:.3g}" for end in (estimate.low, estimate.high)
+    )
+    return f"{value_text(estimate.value, scale)} [{ends}]"
+
+
+def cell_text(value: float, low: float, high: float, scale: str) -> str:
+    """Return an optimum as a cell of a table: place, interval and decimal.
+
+    >>> cell_text(-7.51, -7.9, -7.2, "log2")
+    '-7.51 [-7.90, -7.20] 0.0055'
+    """
+    if scale == "log2":
+        return f"{value:.2f} [{low:.2f}, {high:.2f}] {decimal(value, scale)}"
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def distance_text(estimate: Estimate, scale: str) -> str:
+    """Return a distance on the scale with its interval, as text."""
+    if scale == "log2":
+        return str(estimate)
+    return f"{estimate.value:+.2g} [{estimate.low:+.2g}, {estimate.high:+.2g}]"
+
+
+def unit(scale: str) -> str:
+    """Return the unit of a distance on the scale."""
+    return "octaves" if scale == "log2" else "units"

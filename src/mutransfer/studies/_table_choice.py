@@ -1,0 +1,117 @@
+"""The columns of a foreign table that are read, and how they were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core import MutransferError
+from ._run import AXES
+from ._table_names import Column, find, needed, others
+from ._table_source import Table
+
+ROLES = ("seed", "rule", "status", "name", "step")
+"""What a table may say of a run beside its size, its hyperparameters and its losses."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """The columns that are read, by what they mean.
+
+    Attributes:
+        axes: The column of each axis.
+        swept: The column of each hyperparameter.
+        metrics: The column of the loss, then of other metrics that were named.
+        roles: The columns of seed, rule, status, name and step, where there are any.
+        notes: Remarks on how they were chosen.
+    """
+
+    axes: dict[str, Column]
+    swept: dict[str, Column]
+    metrics: dict[str, Column]
+    roles: dict[str, Column]
+    notes: tuple[str, ...]
+
+    @property
+    def all(self) -> dict[str, Column]:
+        """Every column that is read."""
+        return self.axes | self.swept | self.metrics | self.roles
+
+
+def choose(
+    table: Table,
+    columns: Mapping[str, str],
+    axes: Sequence[str] | None,
+    swept: Sequence[str],
+    loss: str,
+) -> Choice:
+    """Return the columns to read: those that the user named, the rest by their names.
+
+    Args:
+        table: The table.
+        columns: The columns that the user named, by what they mean.
+        axes: Names of the axes; None for width and depth, as far as there are any.
+        swept: Names of the hyperparameters.
+        loss: Name of the metric that is compared.
+
+    Raises:
+        MutransferError: a column is missing, or several may be meant.
+    """
+    found_axes = {axis: needed(table, axis, columns) for axis in _axes(table, columns, axes)}
+    found_swept = {name: needed(table, name, columns) for name in swept}
+    taken = {*found_axes, *found_swept, *ROLES}
+    metrics = dict.fromkeys([loss, *(role for role in columns if role not in taken)])
+    found_metrics = {name: needed(table, name, columns) for name in metrics}
+    parts = found_axes | found_swept | found_metrics
+    used = {column.name for column in parts.values()}
+    if len(used) < len(parts):
+        raise MutransferError(
+            f"one column of {table.title} is named for two things: {_sentence(parts)}"
+        )
+    if twice := [name for name in used if table.names.count(name) > 1]:
+        raise MutransferError(f"{table.title} has several columns {twice[0]}: rename all but one")
+    # A column of steps may be an axis: then it is no step of a curve.
+    roles = {
+        role: column
+        for role in ROLES
+        if (column := find(table, role, columns)) and (role in columns or column.name not in used)
+    }
+    if "step" not in roles:
+        # Names of runs tell curves apart, and are not needed otherwise.
+        roles.pop("name", None)
+    notes = [_sentence(parts | roles)]
+    if loss not in columns and (more := others(table, loss, used)):
+        notes.append(
+            f"{', '.join(more)} may be meant by {loss} as well: columns={{{loss!r}: {more[0]!r}}} "
+            "takes it"
+        )
+    return Choice(
+        axes=found_axes, swept=found_swept, metrics=found_metrics, roles=roles, notes=tuple(notes)
+    )
+
+
+def _axes(table: Table, columns: Mapping[str, str], axes: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(axes, str) or (axes is not None and not axes):
+        raise MutransferError(
+            'axes is a list of the columns that are the size of a run, such as axes=["width"]'
+        )
+    if axes is not None:
+        return tuple(axes)
+    known = tuple(axis for axis in AXES if find(table, axis, columns))
+    if not known:
+        raise MutransferError(
+            f"{table.title} has no column for width or depth: say which columns are the size of a "
+            'run, such as axes=["params", "tokens"] (--axes params,tokens); '
+            f"the columns are {', '.join(table.names)}"
+        )
+    return known
+
+
+def _sentence(columns: Mapping[str, Column]) -> str:
+    """Return which column is what.
+
+    >>> _sentence({"lr": Column(name="learning_rate"), "loss": Column(name="val_loss")})
+    'lr is the column learning_rate, loss val_loss'
+    """
+    (role, column), *rest = columns.items()
+    return ", ".join([f"{role} is the column {column}", *(f"{r} {c}" for r, c in rest)])

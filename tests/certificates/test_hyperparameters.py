@@ -1,0 +1,198 @@
+"""Any hyperparameter: on its scale, several at once, and choices that have no scale."""
+
+import json
+import math
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mutransfer import MutransferError, Runs, Transfer, transfer
+from mutransfer.certificates import Choice, Refusal, Transfers
+from tests.records import several as several
+
+WIDTHS = (32, 64, 128)
+
+
+def test_each_hyperparameter_is_found_along_its_own_slice(several: Runs) -> None:
+    found = transfer(several, at={"width": 512})
+    assert found.over == "lr" and [each.over for each in found.others] == [
+        "readout",
+        "beta2",
+        "schedule",
+    ]
+    assert found["default"].hyperparameters == {
+        "lr": pytest.approx(2**-6),
+        "readout": pytest.approx(2.0),
+        "beta2": pytest.approx(0.93),
+        "schedule": "cosine",
+    }
+    readout = transfer(several, at={"width": 512}, over="readout")["sp"]
+    assert isinstance(readout, Transfer) and readout.scale == "log2"
+    assert readout.drift["width"].value == pytest.approx(-0.5)
+    assert readout.hyperparameters == {"readout": pytest.approx(2 * 2**-2)}
+
+
+def test_a_hyperparameter_that_drifts_is_warned_of_where_it_is_used(several: Runs) -> None:
+    found = transfer(several)
+    warnings = found["sp"].warnings if isinstance(found["sp"], Transfer) else ()
+    (warning,) = [each for each in warnings if each.startswith("readout: the optimum drifts")]
+    assert "it does not transfer" in warning
+
+
+def test_a_linear_scale_has_no_octaves(several: Runs) -> None:
+    beta = transfer(several, over="beta2")["default"]
+    assert isinstance(beta, Transfer) and beta.scale == "linear"
+    assert [best.position for best in beta.optima] == pytest.approx([0.93] * 3)
+    assert beta.value == beta.rate.value and "octave" not in str(beta)
+    assert "the best beta2" in str(transfer(several, over="beta2"))
+
+
+def test_the_advice_is_code_for_the_plan(several: Runs) -> None:
+    advice = transfer(several, at={"width": 512})["default"].advice
+    assert advice == (
+        "train at width 512, depth 2 with lr=0.016, readout=2, beta2=0.93, schedule='cosine': "
+        "plan.tuned(readout=2).param_groups(model, lr=0.016)"
+    )
+
+
+def test_every_rate_is_a_decimal_too(several: Runs) -> None:
+    found = transfer(several, at={"width": 512}, over="lr")
+    text = str(found)
+    sp = found["sp"]
+    assert isinstance(sp, Transfer)
+    assert f"rate 2^{sp.rate.value:.2f} ({2**sp.rate.value:.2g}) [" in text
+    for best in sp.optima:
+        assert f"{best.position:.2f} [{best.low:.2f}, {best.high:.2f}] {best.value:.2g}" in text
+    data = sp.to_json()
+    assert data["value"] == sp.value == 2**sp.rate.value
+    assert [each["value"] for each in data["optima"]] == [2**best.position for best in sp.optima]
+
+
+# Choices
+
+
+def test_a_choice_is_the_same_at_every_size(several: Runs) -> None:
+    choice = transfer(several, over="schedule")["default"]
+    assert isinstance(choice, Choice) and choice.same and choice.value == "cosine"
+    assert [best.choice for best in choice.best] == ["cosine"] * 3
+    assert str(choice).splitlines()[0] == "default: schedule cosine is best at every size"
+    assert transfer(several, over="schedule").choices[0].rule == "sp"
+
+
+def chosen(losses: dict[int, dict[str, list[float]]]) -> Choice:
+    """Return the choice at these widths, from losses of every seed."""
+    rows = [
+        {"rule": "sp", "width": width, "depth": 2, "lr": 1.0, "schedule": name, "seed": seed}
+        | {"loss": loss}
+        for width, choices in losses.items()
+        for name, values in choices.items()
+        for seed, loss in enumerate(values)
+    ]
+    runs = Runs(header={"hyperparameters": ["lr", "schedule"]}, rows=rows)
+    choice = transfer(runs, over="schedule")["sp"]
+    assert isinstance(choice, Choice)
+    return choice
+
+
+def test_a_choice_that_changes_with_size_is_said() -> None:
+    clear, other = {"a": [1.0] * 3, "b": [2.0] * 3}, {"a": [2.0] * 3, "b": [1.0] * 3}
+    choice = chosen({32: clear, 64: other})
+    assert not choice.same and choice.value == "b"
+    assert "the best schedule changes with size: a at width 32, depth 2; b at" in str(choice)
+
+
+def test_a_choice_within_the_noise_of_the_seeds_is_as_good() -> None:
+    """At the second size b wins by less than its seeds differ; a is as good everywhere."""
+    clear = {"a": [1.0] * 3, "b": [2.0, 2.1, 2.2]}
+    close = {"a": [1.0, 1.1, 1.2], "b": [1.1, 0.9, 1.15]}
+    choice = chosen({32: clear, 64: close})
+    assert [best.choice for best in choice.best] == ["a", "b"]
+    assert set(choice.best[1].tied) == {"a", "b"} and choice.same and choice.value == "a"
+    assert "a is best, or as good within the seeds' noise, at every size" in str(choice)
+
+
+def test_a_choice_that_diverges_is_never_the_best() -> None:
+    choice = chosen({32: {"a": [1.0, math.nan], "b": [2.0, 2.0]}, 64: {"a": [3, 3], "b": [2, 2]}})
+    assert choice.same and choice.value == "b"
+
+
+def test_one_choice_alone_and_only_diverged_ones_are_refused() -> None:
+    for losses, sentence in [({"a": [1.0]}, "one schedule alone, a"), ({}, "every schedule div")]:
+        losses = losses or {"a": [math.inf], "b": [math.inf]}
+        with pytest.raises(AssertionError):
+            chosen({32: losses})
+        rows: list[dict[str, Any]] = [
+            {"rule": "sp", "width": 32, "depth": 2, "lr": 1.0, "schedule": name, "seed": 0}
+            | {"loss": loss}
+            for name, (loss,) in losses.items()
+        ]
+        runs = Runs(header={"hyperparameters": ["lr", "schedule"]}, rows=rows)
+        refusal = transfer(runs, over="schedule")["sp"]
+        assert isinstance(refusal, Refusal) and sentence in refusal.reason
+
+
+# Faults
+
+
+def test_a_hyperparameter_that_is_refused_leaves_the_rest(several: Runs) -> None:
+    rows = [row for row in several.rows if row["readout"] <= 1]
+    found = transfer(replace(several, rows=rows))["default"]
+    assert found.hyperparameters.keys() == {"lr", "beta2", "schedule"}
+    assert any("readout is not known: " in warning for warning in found.warnings)
+    assert any("add values of readout above it" in warning for warning in found.warnings)
+
+
+def test_points_at_random_have_no_slice(several: Runs) -> None:
+    rows = [{**row, "beta2": 0.8 + 0.01 * number} for number, row in enumerate(several.rows)]
+    header = {**several.header, "centre": None}
+    refusal = transfer(Runs(header=header, rows=rows))["default"]
+    assert isinstance(refusal, Refusal) and "as points drawn at random are" in refusal.reason
+
+
+def test_a_folder_holds_text_numbers_and_figure(several: Runs, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = transfer(several)
+    folder = found.save(tmp_path / "new" / "folder")
+    assert {path.name for path in folder.iterdir()} == {
+        f"transfer.{ending}" for ending in ("txt", "json", "csv", "png", "svg")
+    }
+    assert Transfers.from_json((folder / "transfer.json").read_text()) == found
+    assert (folder / "transfer.txt").read_text() == f"{found}\n"
+
+
+def test_a_hyperparameter_that_was_not_swept_is_bad_input(several: Runs) -> None:
+    with pytest.raises(MutransferError, match="did not sweep 'momentum': it has lr, readout"):
+        transfer(several, over="momentum")
+
+
+def test_a_value_without_effect_is_named(several: Runs) -> None:
+    rows = [{**row, "loss": 2.0} for row in several.rows if row["readout"] != 1]
+    header = {**several.header, "hyperparameters": ["readout"], "centre": {}}
+    refusal = transfer(Runs(header=header, rows=rows), over="readout")["default"]
+    assert "the loss is the same at every readout, so the readout has no effect" in str(refusal)
+
+
+def test_results_survive_json_and_pickle(several: Runs) -> None:
+    found = transfer(several, at={"width": 512})
+    text = json.dumps(found.to_json(), allow_nan=False)
+    assert Transfers.from_json(text) == found == pickle.loads(pickle.dumps(found))
+    choice = transfer(several, over="schedule")["default"]
+    assert isinstance(choice, Choice)
+    assert Choice.from_json(json.dumps(choice.to_json())) == choice
+    assert json.loads(text)["outcomes"][1]["hyperparameters"]["schedule"] == "cosine"
+
+
+def test_zero_makes_a_scale_linear() -> None:
+    rows = [
+        {"rule": "sp", "width": width, "depth": 2, "wd": wd, "seed": seed, "loss": (wd - 0.2) ** 2}
+        for width in WIDTHS
+        for wd in np.linspace(0, 1, 6).tolist()
+        for seed in range(3)
+    ]
+    runs = Runs(header={"hyperparameters": ["wd"], "scales": {"wd": "log2"}}, rows=rows)
+    found = transfer(runs)["sp"]
+    assert found.hyperparameters == {"wd": pytest.approx(0.2)}

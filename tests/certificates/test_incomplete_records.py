@@ -1,0 +1,180 @@
+"""Records with gaps, with few seeds, of one size, and tables from elsewhere."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+
+from mutransfer import MutransferError, Runs, Size, Transfer, transfer
+from mutransfer.certificates import Refusal
+
+Record = Callable[..., Runs]
+
+
+def only(runs: Runs, **options: Any) -> Transfer:
+    """Return the transfer of the only rule."""
+    (transferred,) = transfer(runs, **options)
+    return transferred
+
+
+def drifting(doublings: float, _: float) -> float:
+    return -5.2 - 0.5 * doublings
+
+
+def without(runs: Runs, lost: Callable[[dict[str, Any]], bool]) -> Runs:
+    return replace(runs, rows=[row for row in runs.rows if not lost(row)])
+
+
+# Gaps
+
+
+def test_a_rate_that_lacks_a_seed_is_left_out_and_said(record: Record) -> None:
+    whole = record(drifting, noise=0.1)
+    gap = (256, 2, 1.0)
+    runs = without(whole, lambda row: (row["width"], row["seed"], row["lr"]) == gap)
+    found, expected = only(runs), only(whole)
+    assert found.optima == (*expected.optima[:-1], found.optima[-1])
+    assert found.rate == expected.rate and found.drift == expected.drift
+    assert found.warnings[0] == ("width 256, depth 2 lacks seeds at lr 1, which is left out")
+
+
+def test_a_gap_at_the_best_rate_leaves_out_the_seed(record: Record) -> None:
+    """Without its lowest point a curve would have another optimum."""
+    whole = record(lambda *_: -5.0, noise=0.2)
+    runs = without(whole, lambda row: (row["width"], row["seed"], row["lr"]) == (256, 2, 2**-5))
+    found = only(runs)
+    two = only(without(whole, lambda row: row["width"] == 256 and row["seed"] == 2))
+    assert found.optima[-1].position == pytest.approx(two.optima[-1].position)
+    assert "width 256, depth 2 lacks runs of seed 2, which is left out" in found.warnings
+
+
+def test_gaps_everywhere_at_the_best_rate_are_refused(record: Record) -> None:
+    runs = without(
+        record(lambda *_: -5.0),
+        lambda row: row["width"] == 64 and (row["seed"], row["lr"]) in [(0, 2**-5), (1, 1), (2, 1)],
+    )
+    assert "'mup' at width 64, depth 2 lacks runs: no seed" in str(transfer(runs)["mup"])
+
+
+def test_other_seeds_at_other_sizes_are_independent(record: Record) -> None:
+    runs = record(drifting, noise=0.2)
+    runs = without(runs, lambda row: row["width"] == 256 and row["seed"] == 0)
+    found = only(runs)
+    assert "sizes have different seeds, which are taken as independent" in found.warnings
+    assert found.drift["width"].low < -0.5 < found.drift["width"].high
+
+
+def test_seeds_pair_sizes_only_where_they_are_the_same(record: Record) -> None:
+    """The optimum of seed s is moved by s / 4 at both sizes, which cancels if they are paired."""
+    rows = [
+        {**row, "loss": 1 + (math.log2(row["lr"]) + 5 - row["seed"] / 4) ** 2}
+        for row in record(drifting, widths=(32, 128)).rows
+    ]
+    paired = only(Runs(header={}, rows=rows)).drift["width"]
+    assert paired.low == pytest.approx(0) and paired.high == pytest.approx(0)
+    others = [{**row, "seed": row["seed"] + 9 * (row["width"] > 32)} for row in rows]
+    drift = only(Runs(header={}, rows=others)).drift["width"]
+    assert drift.low < -0.1 and drift.high > 0.1
+
+
+# Few seeds
+
+
+@pytest.mark.parametrize(("seeds", "halfwidth"), [(1, 0.49), (2, 0.35)])
+def test_few_seeds_have_a_stated_interval(record: Record, seeds: int, halfwidth: float) -> None:
+    """A quarter of a step of an octave, over the root of the seeds, is the standard deviation."""
+    found = only(record(drifting, seeds=seeds))
+    for best in found.optima:
+        assert best.high - best.position == pytest.approx(halfwidth, rel=0.15)
+        assert best.position - best.low == pytest.approx(halfwidth, rel=0.15)
+    (warning,) = [each for each in found.warnings if "cannot show how far" in each]
+    name, sd = ("one seed", "0.25") if seeds == 1 else ("2 seeds", "0.18")
+    assert warning.startswith(name) and f"a standard deviation of {sd} octaves" in warning
+
+
+def test_a_fine_grid_does_not_make_one_seed_sure(record: Record) -> None:
+    powers = [power / 4 for power in range(-48, 1)]
+    best = only(record(drifting, seeds=1, powers=powers)).optima[0]
+    assert best.high - best.low == pytest.approx(2 * 1.96 * 0.2, rel=0.15)
+
+
+def test_three_seeds_are_left_as_they_are(record: Record) -> None:
+    found = only(record(drifting, seeds=3))
+    assert found.optima[0].low == found.optima[0].high
+    assert not [each for each in found.warnings if "cannot show" in each]
+
+
+# One size
+
+
+def test_one_size_is_summarised(record: Record) -> None:
+    found = only(record(drifting, widths=(64,)))
+    assert found.hyperparameters == {"lr": pytest.approx(2**-5.7)}
+    assert (found.drift, found.total, found.target) == ({}, 0.0, Size(width=64, depth=2))
+    assert found.warnings == ("one size only, width 64, depth 2, which says nothing of others",)
+
+
+# Tables from elsewhere
+
+
+def table(best: Callable[..., float], powers: range = range(-12, 1), **axes: Any) -> Runs:
+    """Return a record as a table gives it, with parabolas about `best` in all axes."""
+    rows = []
+    for values in product(*axes.values()):
+        size = dict(zip(axes, values, strict=True))
+        for power in powers:
+            loss = 1 + (power - best(**size)) ** 2
+            rows.append({"rule": "default", **size, "lr": 2.0**power, "seed": 0, "loss": loss})
+    return Runs(header={"axes": list(axes), "table": {"loss": "val_loss"}}, rows=rows)
+
+
+def law(params: float, tokens: float) -> float:
+    return -6 - 0.5 * math.log2(params / 1e6) + 0.25 * math.log2(tokens / 1e9)
+
+
+def test_any_axes_have_their_drifts() -> None:
+    runs = table(law, params=[10**6, 4 * 10**6], tokens=[10**9, 4 * 10**9, 10**10])
+    found = only(runs, at={"params": 1e7, "tokens": 2e10})
+    assert {axis: drift.value for axis, drift in found.drift.items()} == {
+        "params": pytest.approx(-0.5),
+        "tokens": pytest.approx(0.25),
+    }
+    assert found.rate.value == pytest.approx(law(1e7, 2e10))
+    assert found.target == Size(params=10**7, tokens=2 * 10**10)
+    assert found.advice == f"train at {found.target} with lr={2**found.rate.value:.2g}"
+
+
+def test_sizes_without_an_optimum_are_left_out_and_said() -> None:
+    runs = table(law, range(-7, 1), params=[10**6, 4 * 10**6, 16 * 10**6], tokens=[10**9, 10**10])
+    found = only(runs)
+    assert [best.size["params"] for best in found.optima] == [10**6, 10**6, 4 * 10**6]
+    assert found.drift["params"].value == pytest.approx(-0.5)
+    (warning,) = [each for each in found.warnings if "left out" in each]
+    assert warning.startswith("3 sizes are left out, without an optimum: params 4e+06, tokens")
+    assert "add rates below it" in warning and "--extend" not in warning
+
+
+def test_too_few_sizes_with_an_optimum_are_refused_by_name() -> None:
+    runs = table(law, range(-6, 1), params=[10**6, 4 * 10**6], tokens=[10**9, 10**10])
+    refusal = transfer(runs)["default"]
+    assert isinstance(refusal, Refusal)
+    assert "too few sizes have an optimum to see params and tokens apart" in refusal.reason
+    assert "params 4e+06, tokens 1e+09 (the lowest loss is at the edge" in refusal.reason
+
+
+def test_an_own_sweep_is_refused_where_a_table_is_not(record: Record) -> None:
+    """Its rates can be extended."""
+    runs = record(lambda doublings, _: -9.0 - doublings)
+    assert "--extend 4" in str(transfer(runs)["mup"])
+    found = only(replace(runs, header={"table": {"loss": "loss"}}))
+    assert [best.size["width"] for best in found.optima] == [32, 64, 128]
+
+
+def test_an_accuracy_is_refused(record: Record) -> None:
+    runs = record(drifting)
+    rows = [{**row, "accuracy": -row["loss"]} for row in runs.rows]
+    with pytest.raises(MutransferError, match="accuracy is better where it is higher"):
+        transfer(replace(runs, rows=rows, metric="accuracy"))
