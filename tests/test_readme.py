@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-(STUDY,) = (block for block in BLOCKS if "mt.Study(" in block)
+(STUDY,) = (block for block in BLOCKS if "mt.Study(\n    resmlp" in block)
 
 
 def small(study):
@@ -36,6 +36,6 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
     assert STUDY.split("\n\n", 1)[1].strip() in example
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", README))
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)", README))
 def test_links_of_the_readme_exist(target: str) -> None:
     assert (ROOT / target).exists()
