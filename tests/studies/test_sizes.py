@@ -135,9 +135,6 @@ def test_a_context_for_a_task_of_its_own_length_is_refused() -> None:
         study(context=8)
 
 
-SMALL = Size(width=8, depth=2, batch=8, steps=4)
-
-
 def scaled(**changes: Any) -> Study:
     """Two batches and two numbers of steps, scaled by a rule."""
     grid: dict[str, Any] = {"width": [8], "depth": [2], "lr": [0.01], "rules": ["sp"], "seeds": 1}
@@ -145,27 +142,30 @@ def scaled(**changes: Any) -> Study:
     return Study(double, **grid | training | changes)
 
 
+@pytest.mark.parametrize(("batch", "steps"), [(8, 4), (16, 4), (8, 8), (16, 8)])
 @pytest.mark.parametrize("rule", sorted(HORIZON_RULES))
-def test_a_horizon_scales_what_its_rule_says(rule: str) -> None:
-    wanted = scaled(horizon=rule, eps=1e-6, weight_decay=0.1, beta1=0.9, beta2=0.99)
-    for run in wanted.runs():
-        batch, steps = run.size["batch"] / 8, run.size["steps"] / 4
-        ratios = {"batch": batch, "tokens": batch * steps}
-        try:
-            change = mt.horizon(rule, **ratios, betas=(0.9, 0.99), optimizer="adamw")
-        except mt.MutransferError as refusal:
-            # A rule that does not cover a change refuses the run in the same words.
-            with pytest.raises(mt.MutransferError) as found:
-                recipe(wanted, run)
-            assert str(found.value) == str(refusal)
-            continue
-        (member,) = members(wanted, [run])
-        for row in member.table.values():
-            assert row.lr == pytest.approx(0.01 * change.lr, rel=1e-12)
-            assert row.eps == pytest.approx(1e-6 * change.eps, rel=1e-12)
-            assert row.weight_decay == pytest.approx(0.1 * change.decay, rel=1e-12)
-        assert recipe(wanted, run).options["betas"] == pytest.approx(change.betas, rel=1e-12)
-        assert run.size != SMALL or (change.lr, change.betas) == (1, (0.9, 0.99))
+def test_a_horizon_scales_what_its_rule_says(rule: str, batch: int, steps: int) -> None:
+    given: dict[str, Any] = {"eps": 1e-6, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99}
+    given |= {"batch": [batch], "steps": [steps], "base": {"batch": 8, "steps": 4}}
+    ratios = {"batch": batch / 8, "tokens": batch * steps / 32}
+    try:
+        change = mt.horizon(rule, **ratios, betas=(0.9, 0.99), optimizer="adamw")
+    except mt.MutransferError as refusal:
+        # A rule that does not cover a change refuses it in the same words.
+        with pytest.raises(mt.MutransferError) as found:
+            wanted = scaled(horizon=rule, **given)
+            recipe(wanted, wanted.runs()[0])
+        assert str(found.value) == str(refusal)
+        return
+    wanted = scaled(horizon=rule, **given)
+    (run,) = wanted.runs()
+    (member,) = members(wanted, [run])
+    for row in member.table.values():
+        assert row.lr == pytest.approx(0.01 * change.lr, rel=1e-12)
+        assert row.eps == pytest.approx(1e-6 * change.eps, rel=1e-12)
+        assert row.weight_decay == pytest.approx(0.1 * change.decay, rel=1e-12)
+    assert recipe(wanted, run).options["betas"] == pytest.approx(change.betas, rel=1e-12)
+    assert (batch, steps) != (8, 4) or (change.lr, change.betas) == (1, (0.9, 0.99))
 
 
 def test_a_horizon_scales_what_torch_chooses_by_itself() -> None:
@@ -186,8 +186,11 @@ def test_a_batch_may_grow_at_the_same_number_of_samples() -> None:
     wanted = Study(
         double, axes=sizes, base=base, lr=[0.01], horizon="sde", task=data(), rules=["sp"], seeds=1
     )
-    rates = [{row.lr for row in each.table.values()} for each in members(wanted, wanted.runs())]
-    assert rates == [{0.01}, {pytest.approx(0.01 * 2**0.5)}]
+    rates = {
+        run.size["batch"]: {row.lr for row in member.table.values()}
+        for run, member in zip(wanted.runs(), members(wanted, wanted.runs()), strict=True)
+    }
+    assert rates[8] == {0.01} and [*rates[16]] == [pytest.approx(0.01 * 2**0.5)]
 
 
 def test_a_horizon_that_says_nothing_of_a_size_is_refused_at_once() -> None:

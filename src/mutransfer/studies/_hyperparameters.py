@@ -88,7 +88,7 @@ def scale_of(name: str, values: Sequence[Any]) -> Scale:
 
 
 def is_rate(name: str) -> bool:
-    """Return True for numbers that are positive floats, whatever type they are given in."""
+    """Return True for positive floats, whatever type they are given in."""
     return name in {"lr", "clip"} or sets(name) == "multiplier"
 
 

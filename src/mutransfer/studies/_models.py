@@ -229,7 +229,7 @@ class Models:
 
 
 def _scaled(row: Row, factors: Mapping[str, float]) -> Row:
-    """Return a row with eps and decay for the batch and the steps, also those of torch."""
+    """Return a row with eps and decay, also those of torch, by these factors."""
     if factors["eps"] == factors["weight_decay"] == 1:
         return row
     eps = row.eps * factors["eps"] if isinstance(row.eps, float) else row.eps

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,7 +98,9 @@ class Wandb:
     """
 
     def __init__(self, *, package: str = "wandb", **settings: Any) -> None:
-        self._module, self._settings = _imported(package, package), settings
+        with _installed(package):
+            self._module = __import__(package)
+        self._settings = settings
 
     def start(self, name: str, config: Mapping[str, Any]) -> None:
         """Begin a run."""
@@ -127,8 +129,9 @@ class TensorBoard:
     folder: str | Path
 
     def __post_init__(self) -> None:
-        module = _imported("torch.utils.tensorboard", "tensorboard")
-        self._writer_class = module.SummaryWriter
+        with _installed("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+        self._writer_class = SummaryWriter
 
     def start(self, name: str, config: Mapping[str, Any]) -> None:
         """Begin a run."""
@@ -147,9 +150,10 @@ class TensorBoard:
         self._writer.close()
 
 
-def _imported(module: str, package: str) -> Any:
-    """Return a module of a package that mutransfer does not bring."""
+@contextmanager
+def _installed(package: str) -> Iterator[None]:
+    """Turn a missing package, which mutransfer does not bring, into a sentence."""
     try:
-        return import_module(module)
+        yield
     except ModuleNotFoundError:
         raise MutransferError(f"this tracker needs {package}: pip install {package}") from None
