@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from ..core import MutransferError, Size
 from ..tasks import check_fit
+from ._columns import check_metrics
 from ._models import Models
 from ._run import Run
 from ._sizes import TRAINING
@@ -23,7 +24,9 @@ def check_axes(models: Models) -> None:
     sizes, point = study.sizes(), study.points()[0]
     runs = {size: Run(rule="", size=size, point=point, seed=0) for size in sizes}
     if study.train is None:
-        check_fit(models.at_base(), study.task_of(runs[sizes[0]]))
+        task = study.task_of(runs[sizes[0]])
+        check_metrics(task.metrics, ["validation", *study.base, *point, *study.fixed])
+        check_fit(models.at_base(), task)
     for axis in study.base:
         # A model without positions has the same shapes at every context.
         if axis in TRAINING or axis == "context":

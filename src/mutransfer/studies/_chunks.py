@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -17,6 +20,7 @@ from ..training import Trained, Watch, train
 from ._hyperparameters import sets
 from ._models import Models
 from ._recipes import recipe
+from ._rules import trained_data
 from ._run import Run
 from ._store import Row
 from ._study import Study
@@ -120,7 +124,27 @@ def named_row(study: Study, run: Run) -> Row:
     """
     training = {"steps": study.length(run), "batch": study.batch_of(run)}
     row = {**run.row(), **training, **study.settings(run)}
-    return {name: getattr(v, "__name__", v) if callable(v) else v for name, v in row.items()}
+    data = rule_data(study, run.rule)
+    custom = {"rule_data": data} if data else {}
+    return {name: _written(value) for name, value in row.items()} | custom
+
+
+def rule_data(study: Study, name: str) -> str:
+    """Return a hash of what a custom rule trains, by which its name is known again."""
+    rule = study.rule(name)
+    if isinstance(rule, str):
+        return ""
+    text = json.dumps(trained_data(rule), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _written(value: Any) -> Any:
+    """Return a value as a record has it: functions by name, what JSON lacks as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return str(getattr(value, "__name__", value))
 
 
 def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:

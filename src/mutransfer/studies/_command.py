@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -52,7 +54,9 @@ class Command:
     def names(self) -> set[str]:
         """The names in braces."""
         texts = (self.template, self.log, self.cwd)
-        return {name for text in texts for _, name, _, _ in Formatter().parse(text) if name}
+        return {
+            name for text in texts for _, name, _, _ in Formatter().parse(text) if name is not None
+        }
 
     def check(self, known: set[str], swept: set[str]) -> None:
         """Raise unless the command names what is swept, and nothing else.
@@ -60,6 +64,11 @@ class Command:
         Raises:
             MutransferError: naming the name.
         """
+        if "" in self.names:
+            raise MutransferError(
+                f"the command {self.template!r} has empty braces: write a name in them, or two of "
+                "each for braces themselves"
+            )
         if unknown := self.names - known - set(ALWAYS):
             raise MutransferError(
                 f"the command names {{{min(unknown)}}}, which the study has not; it has "
@@ -78,9 +87,9 @@ class Command:
             MutransferError: it ended with an error, or logged nothing that can be read.
         """
         values = self._values(trial)
-        arguments = [part.format_map(values) for part in shlex.split(self.template)]
-        folder = trial.folder.resolve()
-        named = Path(self.cwd.format_map(values), self.log.format_map(values))
+        arguments = [_filled(part, values) for part in shlex.split(self.template)]
+        folder, cwd = trial.folder.resolve(), _filled(self.cwd, values)
+        named = Path(cwd, _filled(self.log, values))
         log = Log(named if self.log else folder / "stdout.txt")
         # What was printed before stays: a script that goes on from a checkpoint prints the rest.
         with (folder / "stdout.txt").open("a") as out, (folder / "stderr.txt").open("w") as err:
@@ -90,7 +99,9 @@ class Command:
                     stdout=out,
                     stderr=err,
                     text=True,
-                    cwd=self.cwd.format_map(values) or None,
+                    errors="replace",
+                    cwd=cwd or None,
+                    start_new_session=True,
                     # Losses that wait in a buffer would show a divergence at the end only.
                     env=os.environ | {"PYTHONUNBUFFERED": "1"},
                 )
@@ -201,14 +212,31 @@ def command(
     return made
 
 
+class _Names(Formatter):
+    """Fields by their whole name, as "lr.blocks.*" is one."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        return kwargs[field_name], field_name
+
+
+def _filled(text: str, values: Mapping[str, Any]) -> str:
+    return _Names().vformat(text, (), values)
+
+
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a process; a launcher such as torchrun then ends those that it started."""
-    process.terminate()
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """End a command with all processes that it started."""
+    with suppress(subprocess.TimeoutExpired):
+        if process.poll() is None:
+            # A launcher such as torchrun ends its workers when it is asked to end.
+            _signal(process, signal.SIGTERM)
+            process.wait(_GRACE)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(process: subprocess.Popen[str], number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _complaint(folder: Path) -> str:

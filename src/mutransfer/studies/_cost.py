@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..core import Result, parsed, parsing, plain
 from ..tasks import take
-from ..training import called
+from ..training import called, placed
 from ._chunks import Chunk, chunks
 from ._models import Models
 from ._run import Run
@@ -38,7 +38,10 @@ class Cost(Result):
     memory: int
 
     def __str__(self) -> str:
-        parts = [f"{self.runs} runs", f"{self.member_steps:,} optimizer steps in all"]
+        parts = [
+            f"{self.runs} run{'' if self.runs == 1 else 's'}",
+            f"{self.member_steps:,} optimizer steps in all",
+        ]
         if self.flops is not None:
             parts.append(f"{self.flops:.2g} FLOPs")
         if self.seconds is not None:
@@ -94,8 +97,11 @@ def _flops(models: Models, piece: Chunk) -> float:
     study, run = models.study, piece.runs[0]
     inputs, _ = study.task_of(run).feed(run.seed, 1, study.batch_of(run))[0]
     examples = study.batch_of(run)
+    # In evaluation mode, as a batch norm refuses to train on one example.
+    model = models.fresh(run).eval()
+    one = placed(take(inputs, slice(0, 1)), next(model.parameters()))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        called(models.fresh(run), take(inputs, slice(0, 1)))
+        called(model, one)
     return 3.0 * int(counter.get_total_flops()) * examples * piece.steps * len(piece.runs)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
 
-from ..core import FrozenDict, MutransferError, frozen
-from ._hyperparameters import neutral, scale_of
+from ..core import FrozenDict, MutransferError
+from ._hyperparameters import checked_point, neutral, scale_of
 
 Point = Mapping[str, Any]
 """A value for each swept hyperparameter."""
@@ -49,7 +49,7 @@ class OneAtATime:
     centre: Mapping[str, Any] = FrozenDict()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "centre", frozen(dict(self.centre)))
+        object.__setattr__(self, "centre", checked_point(self.centre))
 
     def points(self, values: Values) -> list[Point]:
         """Return the centre, then the points along each hyperparameter."""
@@ -110,7 +110,7 @@ class Points:
     def __post_init__(self) -> None:
         if not self.listed:
             raise MutransferError("Points([]): give at least one point")
-        object.__setattr__(self, "listed", tuple(frozen(dict(point)) for point in self.listed))
+        object.__setattr__(self, "listed", tuple(map(checked_point, self.listed)))
 
     def points(self, values: Values) -> list[Point]:
         """Return the listed points.

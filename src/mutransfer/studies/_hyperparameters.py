@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ..core import MutransferError
+from ..core import FrozenDict, MutransferError, frozen
+from ..training import schedule
 
 Scale = Literal["log2", "linear", "choice"]
 
@@ -85,31 +87,70 @@ def scale_of(name: str, values: Sequence[Any]) -> Scale:
     return "linear" if scale == "log2" and min(values) <= 0 else scale
 
 
+def is_rate(name: str) -> bool:
+    """Return True for positive floats, whatever type they are given in."""
+    return name in {"lr", "clip"} or sets(name) == "multiplier"
+
+
+def checked_point(point: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a point that was given by hand, rates as floats.
+
+    Raises:
+        MutransferError: a hyperparameter cannot have its value.
+    """
+    for name, value in point.items():
+        check_values(name, [value])
+    return FrozenDict({n: float(v) if is_rate(n) else frozen(v) for n, v in point.items()})
+
+
 def check_values(name: str, values: Sequence[Any]) -> None:
     """Raise unless a hyperparameter can have these values.
 
     Raises:
         MutransferError: naming the hyperparameter and the value.
     """
-    known = HYPERPARAMETERS.get(name)
-    scale: Scale = "log2" if is_pattern(name) else known.scale if known else "choice"
-    wrong = [value for value in values if not _fits(name, scale, value)]
-    if wrong:
-        wanted = "at least 0" if name in _FROM_ZERO else "positive"
-        kind = f"{wanted} numbers" if scale == "log2" else "numbers from 0 on"
-        raise MutransferError(f"{name} has values that are not {kind}: {wrong}")
+    names = [value.__name__ for value in values if hasattr(value, "__name__")]
+    if twice := [each for each in names if names.count(each) > 1]:
+        raise MutransferError(
+            f"{name} has two values named {twice[0]!r}, which a record could not tell apart: give "
+            "them names of their own"
+        )
+    for value in values:
+        if name == "schedule":
+            # A function is asked for its factors when the number of steps is known.
+            schedule("constant" if callable(value) else value, 1)
+        elif name == "warmup":
+            schedule("constant", 1, value)
+        elif not _fits(name, value):
+            raise MutransferError(f"{name} has values that are not {_wanted(name)}: {[value]}")
 
 
 _FROM_ZERO = {"weight_decay", "eps"}
+_BELOW_ONE = {"momentum", "beta1", "beta2", "label_smoothing"}
 
 
-def _fits(name: str, scale: Scale, value: Any) -> bool:
-    if scale == "choice":
-        return True
+def _wanted(name: str) -> str:
+    """Return which values a hyperparameter can have, in words."""
+    if name == "nesterov":
+        return "True or False"
+    if name in _BELOW_ONE:
+        return "numbers from 0 to below 1"
+    if not is_pattern(name) and name not in HYPERPARAMETERS:
+        return "finite"
+    return "numbers from 0 on" if name in _FROM_ZERO else "positive numbers"
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name == "nesterov":
+        return isinstance(value, bool)
+    if not is_pattern(name) and name not in HYPERPARAMETERS:
+        return not isinstance(value, float) or math.isfinite(value)
     if not _is_number(value) or not math.isfinite(value):
         return False
-    return bool(value > 0 if scale == "log2" and name not in _FROM_ZERO else value >= 0)
+    if name in _BELOW_ONE:
+        return bool(0 <= value < 1)
+    return bool(value >= 0 if name in _FROM_ZERO else value > 0)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)

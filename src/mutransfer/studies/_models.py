@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core import FrozenDict, Size
-from ..plans import needs_trace
+from ..plans import Row, needs_trace
 from ..pytorch import Plan, plan, read
 from ..reading import Reading
 from ..training import Member
@@ -223,15 +224,19 @@ class Models:
 
     def _member(self, run: Run) -> Member:
         model, settings = self.model(run), self.study.settings(run)
-        factors = scales(self.study, run)
-        values = {
-            name: settings[name] * factors[name]
-            for name in ("eps", "weight_decay")
-            if settings.get(name) is not None
-        }
-        planned = self.plan(run)
-        table = planned.table(model, run.lr * factors["lr"], **values)
+        given = {n: settings[n] for n in ("eps", "weight_decay") if settings.get(n) is not None}
+        factors, planned = scales(self.study, run), self.plan(run)
+        rows = planned.table(model, run.lr * factors["lr"], **given)
+        table = {name: _scaled(row, factors) for name, row in rows.items()}
         return Member(model=model, table=table, seed=run.seed, clip=planned.clip)
+
+
+def _scaled(row: Row, factors: Mapping[str, float]) -> Row:
+    """Return a row with eps and decay, also those of torch, by these factors."""
+    if factors["eps"] == factors["weight_decay"] == 1:
+        return row
+    eps = row.eps * factors["eps"] if isinstance(row.eps, float) else row.eps
+    return replace(row, eps=eps, weight_decay=row.weight_decay * factors["weight_decay"])
 
 
 def planned(study: Study, rule: str, size: Size) -> Plan:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..core import MutransferError, Size
+from ..pytorch import torch_class
+from ..rules import family
 from ._chunks import finite, named_row, outcome
 from ._models import Models
-from ._recipes import scales
+from ._recipes import scaled_options, scales
 from ._run import Run
 from ._store import Row
+from ._study import Study
 from ._trial import Trial, TrialStopped
 
 
@@ -70,20 +75,36 @@ class OwnRun:
         return [{**row, **said, "seconds": time.monotonic() - start}]
 
     def _trial(self) -> Trial:
-        factors = scales(self.study, self.run)
-        settings = self.study.settings(self.run)
-        scaled = {n: settings[n] * f for n, f in factors.items() if settings.get(n) is not None}
+        # A script has no idea of values that change nothing: it gets them as any other.
+        given = {**self.study.fixed, **self.run.point}
         training = {"steps": self.study.length(self.run), "batch": self.study.batch_of(self.run)}
         return Trial(
             rule=self.run.rule,
             size=self.run.size,
-            hyperparameters={**training, **settings, **scaled},
+            hyperparameters={**training, **given, **_scaled(self.study, self.run)},
             seed=self.run.seed,
             device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             folder=self.folder,
             make_model=lambda: self.models.fresh(self.run),
             make_plan=lambda: self.models.plan(self.run),
         )
+
+
+def _scaled(study: Study, run: Run) -> dict[str, Any]:
+    """Return what the study's horizon scales, also where torch's defaults are used."""
+    if study.horizon is None:
+        return {}
+    # Several families have several defaults: there only what the study gives is scaled.
+    cls = None if "+" in study.optimizer else torch_class(family(study.optimizer))
+    known = {} if cls is None else {n: p.default for n, p in signature(cls).parameters.items()}
+    values = {**known, "lr": run.lr, **study.settings(run)}
+    numbers = {
+        name: values[name] * factor
+        for name, factor in scales(study, run).items()
+        if isinstance(values.get(name), int | float)
+    }
+    betas = scaled_options(study, run).get("betas", ())
+    return numbers | dict(zip(("beta1", "beta2"), betas, strict=False))
 
 
 def _outcome(trial: Trial) -> Row:

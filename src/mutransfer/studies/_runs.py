@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
 from ..statistics import Array
-from ._hyperparameters import neutral
+from ._columns import NAMES, OUTCOMES
+from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
 from ._table import read_table
@@ -100,11 +101,9 @@ class Runs(Result, Drawn):
         Raises:
             MutransferError: no run has it.
         """
-        column = METRICS.get(metric, metric)
-        if self.rows and not any(column in row for row in self.rows):
-            names = [name for name, each in METRICS.items() if each in self.rows[0]]
+        if self.rows and metric not in self._metrics:
             raise MutransferError(
-                f"the record has no metric {metric!r}; it has {', '.join([*names, *self._extra])}"
+                f"the record has no metric {metric!r}; it has {', '.join(self._metrics)}"
             )
         return replace(self, metric=metric)
 
@@ -274,9 +273,17 @@ class Runs(Result, Drawn):
             return runs
 
     @property
-    def _extra(self) -> list[str]:
-        """Names of the metrics of these runs beyond those of every record."""
-        return list(self.header.get("metrics", ()))
+    def _metrics(self) -> list[str]:
+        """Names of what these runs can be compared by."""
+        known = [name for name, each in METRICS.items() if any(each in row for row in self.rows)]
+        said = {*NAMES, *OUTCOMES, *METRICS, *self.axes, *self.hyperparameters, *HYPERPARAMETERS}
+        numbers = [
+            name
+            for row in self.rows
+            for name, value in row.items()
+            if name not in said and not is_pattern(name) and _is_number(value)
+        ]
+        return list(dict.fromkeys([*known, *self.header.get("metrics", ()), *numbers]))
 
     @cached_property
     def _groups(self) -> dict[tuple[str, Size], list[Row]]:
@@ -314,6 +321,10 @@ def loss_of(row: Row, metric: str = "mean") -> float:
         return math.inf
     loss = number(row.get(METRICS.get(metric, metric)))
     return loss if math.isfinite(loss) else math.inf
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _ordered(values: set[Any]) -> list[Any]:

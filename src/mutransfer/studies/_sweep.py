@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..core import MutransferError, OnProgress, Progress, about
 from ..training import Watch
 from ._axis_check import check_axes
-from ._chunks import Chunk, chunks
+from ._chunks import Chunk, chunks, rule_data
 from ._extension import beyond
 from ._fingerprint import fingerprint, model_name
 from ._models import Models
@@ -135,7 +134,11 @@ def _check_rules(study: Study, store: Store) -> None:
             )
 
 
-def _is_of(study: Study, row: Mapping[str, Any]) -> bool:
+def _is_of(study: Study, row: Row) -> bool:
+    """Return True if a row is of the study's rule of this name."""
+    if "rule_data" in row:
+        return bool(row["rule_data"] == rule_data(study, row["rule"]))
+    # Records from before that column have one hyperparameter, the rate.
     return bool(row["id"] == study.run_id(Run.of(row, study.base, study.swept)))
 
 

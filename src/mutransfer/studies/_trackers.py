@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..core import FrozenDict, needs
+from ..core import MutransferError
 from ._store import Row, Store
 
 
@@ -37,11 +38,35 @@ def track(tracker: Tracker, rows: Sequence[Row], names: Sequence[str]) -> None:
     """
     for row in rows:
         tracker.start(row["id"], {name: row[name] for name in names if name in row})
-        stride = row.get("steps", len(row["curve"])) / max(1, len(row["curve"]))
-        for number, loss in enumerate(row["curve"]):
-            tracker.log(round((number + 1) * stride), {"loss": loss})
+        for step, values in sorted(_numbers(row).items()):
+            tracker.log(step, values)
         plain = {k: v for k, v in row.items() if k not in names and not isinstance(v, list)}
         tracker.finish({key: value for key, value in plain.items() if value is not None})
+
+
+def _numbers(row: Row) -> dict[int, dict[str, float]]:
+    """Return loss, validation loss and metrics of a row by step."""
+    curves = {"loss": dict(zip(_steps(row), row["curve"], strict=True))}
+    for name in (name for name in row if name.endswith("_curve")):
+        points = zip(row["evaluated_at"], row[name], strict=True)
+        curves[name.removesuffix("_curve")] = dict(points)
+    found: dict[int, dict[str, float]] = {}
+    for name, curve in curves.items():
+        for step, value in curve.items():
+            if value is not None:
+                found.setdefault(step, {})[name] = value
+    return found
+
+
+def _steps(row: Row) -> list[int]:
+    """Return the step of each point of the curve, which ends where the run did."""
+    number = len(row["curve"])
+    if "reported_at" in row:
+        first, last = row["reported_at"]
+        return [round(first + i * (last - first) / max(1, number - 1)) for i in range(number)]
+    end = row.get("diverged_at")
+    steps = row.get("steps", number) if end is None else end
+    return [round((i + 1) * steps / number) for i in range(number)]
 
 
 class Tracked(Store):
@@ -64,25 +89,22 @@ class Tracked(Store):
         track(self._tracker, listed, self._names)
 
 
-@dataclass
 class Wandb:
     """Weights & Biases, also offline: `Wandb(project="sweep", mode="offline")`.
 
-    Attributes:
-        settings: Arguments of wandb.init, or of trackio.init.
+    Args:
         package: "wandb", or "trackio", which has the same three calls.
+        settings: Arguments of wandb.init, or of trackio.init.
     """
 
-    settings: Mapping[str, Any] = field(default_factory=FrozenDict)
-    package: str = "wandb"
-
-    def __post_init__(self) -> None:
-        with needs("this tracker", self.package, self.package):
-            self._module = __import__(self.package)
+    def __init__(self, *, package: str = "wandb", **settings: Any) -> None:
+        with _installed(package):
+            self._module = __import__(package)
+        self._settings = settings
 
     def start(self, name: str, config: Mapping[str, Any]) -> None:
         """Begin a run."""
-        self._run = self._module.init(name=name, config=dict(config), **self.settings)
+        self._run = self._module.init(name=name, config=dict(config), **self._settings)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Note numbers of one step."""
@@ -107,7 +129,7 @@ class TensorBoard:
     folder: str | Path
 
     def __post_init__(self) -> None:
-        with needs("TensorBoard", "tensorboard", "tensorboard"):
+        with _installed("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
         self._writer_class = SummaryWriter
 
@@ -126,3 +148,12 @@ class TensorBoard:
         numbers = {k: v for k, v in summary.items() if isinstance(v, int | float)}
         self._writer.add_hparams(self._config, numbers, run_name=".")
         self._writer.close()
+
+
+@contextmanager
+def _installed(package: str) -> Iterator[None]:
+    """Turn a missing package, which mutransfer does not bring, into a sentence."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise MutransferError(f"this tracker needs {package}: pip install {package}") from None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..core import MutransferError, Size
 from ..pytorch import Plan
 from ..statistics import hopeless
+from ._columns import check_metrics
 
 
 class TrialStopped(Exception):
@@ -85,9 +86,14 @@ class Trial:
             metrics: Further numbers; the record keeps the last of each.
 
         Raises:
-            MutransferError: the steps do not ascend, or the first loss is not finite.
+            MutransferError: the steps do not ascend, the first loss is not finite, or a metric has
+                the name of a column.
             TrialStopped: the run has diverged; let it pass, the sweep goes on with the next run.
         """
+        if self.stopped:
+            # A loop that caught the end and goes on.
+            raise TrialStopped(f"the run has {self.stopped}")
+        check_metrics(metrics, [*self.size, *self.hyperparameters])
         self.metrics |= {name: _number(value) for name, value in metrics.items()}
         if loss is None:
             return

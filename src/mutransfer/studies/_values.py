@@ -72,7 +72,7 @@ def _is_whole(power: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _powers_for(low: Any, high: Any) -> str:

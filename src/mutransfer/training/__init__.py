@@ -1,6 +1,7 @@
 """Training: members of one shape, as one stacked program or one by one."""
 
 from ._batches import called as called
+from ._batches import placed as placed
 from ._fallback import StackingWarning as StackingWarning
 from ._lion import Lion as Lion
 from ._loop import train_one_by_one as train_one_by_one
