@@ -286,6 +286,21 @@ def test_axes_of_training_are_the_runs_of_fixed_ones() -> None:
             assert swept.run_id(run) == study(**{name: value}).run_id(RUN)
 
 
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "f12b410f54c9fe18"),
+        (
+            {"optimizer": "adamw", "weight_decay": 0.1, "options": {"betas": (0.8, 0.9)}},
+            "734c9fe9e39faf75",
+        ),
+    ],
+)
+def test_runs_of_old_records_keep_their_ids(changes: dict[str, Any], name: str) -> None:
+    run = replace(RUN, point={"lr": 2.0**-6})
+    assert study(**changes).run_id(run) == name
+
+
 def halved(step: int, steps: int) -> float:
     return 0.5
 

@@ -87,13 +87,13 @@ def test_every_trial_has_a_fresh_model_of_its_own(tmp_path: Path) -> None:
         assert model is trial.model
         first = [parameter.detach().clone() for parameter in model.parameters()]
         starts[str((trial.seed, trial.lr))] = first
-        trial.plan.audit(model)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(math.nan)
         trial.report(0, 1.0)
 
     mt.sweep(own(train, seeds=2, width=[16], base={"width": 8}), tmp_path)
+    assert {row["status"] for row in on_disk(tmp_path)} == {"finished"}
     for seed in (0, 1):
         low, high = (starts[str((seed, lr))] for lr in (2.0**-6, 2.0**-4))
         assert all(torch.equal(a, b) for a, b in zip(low, high, strict=True))
