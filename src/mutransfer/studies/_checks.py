@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from ..core import MutransferError
+from typing import Any
+
+from ..core import FrozenDict, MutransferError
 from ..rules import family
 from ..training import check_optimizer
 from ._command import Command
 from ._fields import Fields
 from ._hyperparameters import is_pattern, sets
-from ._recipes import options
+from ._recipes import options, recipe, scales
+from ._rules import rule_name
+from ._run import Run
 from ._sizes import batch_at, sizes, takes, task_at
-from ._swept import fixed, points, swept
+from ._swept import fixed, points
 
 
 def check_study(study: Fields) -> None:
@@ -22,11 +26,11 @@ def check_study(study: Fields) -> None:
     listed = points(study)
     names = list(dict.fromkeys([*fixed(study), *(name for point in listed for name in point)]))
     _check_builder(study, names)
+    if study.horizon is not None:
+        for size in sizes(study):
+            scales(study, Run(rule="", size=size, point=listed[0], seed=0))
     if study.train is not None:
-        if isinstance(study.train, Command):
-            axes = set(study.base)
-            varied = {name for name, line in swept(study).items() if len(line) > 1}
-            study.train.check(axes | set(names), axes | varied)
+        _check_function(study, names)
         return
     if study.build is None:
         raise MutransferError(
@@ -43,8 +47,33 @@ def check_study(study: Fields) -> None:
             "give optimizer='adamw'"
         )
     options(study, {name: 0.5 for name in names if sets(name) == "option"})
+    # Points that differ in rates and multipliers alone train by one recipe.
+    recipes = {
+        FrozenDict({n: v for n, v in point.items() if sets(n) in {"recipe", "option"}}): point
+        for point in listed
+    }
     for size in sizes(study):
         task_at(study, size).feed(0, 1, batch_at(study, size))
+        for point in recipes.values():
+            recipe(study, Run(rule="", size=size, point=point, seed=0))
+
+
+def _check_function(study: Fields, names: list[str]) -> None:
+    """Raise unless a training function is one, and a command names what varies."""
+    if not callable(study.train):
+        raise MutransferError(
+            f"train is {study.train!r}: give a function of a Trial, or command('python train.py "
+            "--lr {lr}') for a script"
+        )
+    if not isinstance(study.train, Command):
+        return
+    lines: dict[str, set[Any]] = {
+        axis: {size[axis] for size in sizes(study)} for axis in study.base
+    }
+    lines |= {name: {point.get(name) for point in points(study)} for name in names}
+    lines |= {"rule": {*map(rule_name, study.rules)}, "seed": {*study.seeds}}
+    varied = {name for name, line in lines.items() if len(line) > 1}
+    study.train.check({*study.base, *names}, varied)
 
 
 def _check_builder(study: Fields, names: list[str]) -> None:

@@ -14,11 +14,11 @@ from ._run import Run
 from ._sizes import TRAINING, batch_at, length, task_at
 from ._swept import fixed, settings
 
-_DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None, "train": None}
+_DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None}
 """Arguments that are part of an identity only where they differ from these."""
 
 
-def identity(study: Fields, build: str | None) -> dict[str, Any]:
+def identity(study: Fields, build: str | None, train: str | None) -> dict[str, Any]:
     """Return what all runs of a study share; see `Study.identity`."""
     shared = {
         "build": build,
@@ -38,15 +38,18 @@ def identity(study: Fields, build: str | None) -> dict[str, Any]:
         for name, usual in _DEFAULTS.items()
         if getattr(study, name) != usual
     }
+    changed |= {} if train is None else {"train": train}
     return shared | {name: _named(value) for name, value in others.items()} | changed
 
 
-def run_id(study: Fields, build: str | None, run: Run) -> str:
+def run_id(study: Fields, build: str | None, train: str | None, run: Run) -> str:
     """Return the hash of everything that trains a run; see `Study.run_id`."""
     values = settings(study, run)
     # Whether a value is swept or fixed makes no difference to what a run trains.
     shared = {
-        n: v for n, v in identity(study, build).items() if n not in values and n not in fixed(study)
+        n: v
+        for n, v in identity(study, build, train).items()
+        if n not in values and n not in fixed(study)
     }
     shared |= {
         "task": task_at(study, run.size).name,

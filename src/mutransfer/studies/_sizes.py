@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from ..core import FrozenDict, MutransferError, Size
-from ..tasks import pydocs, text
+from ..tasks import Stream, Task, pydocs, text
 from ..tasks import task as find_task
 from ._fields import Data, Fields
 from ._hyperparameters import sets
@@ -35,7 +35,7 @@ def normalised(study: Fields) -> dict[str, Any]:
             fields[name] = _grid(name, value)
         elif name == "steps" and value == 0:
             raise MutransferError("steps is 0: train at least one step")
-        elif value is not None and name != "batch":
+        elif value is not None:
             _grid(name, [value])
     if isinstance(study.axes, Mapping):
         fields["axes"] = FrozenDict({name: _grid(name, study.axes[name]) for name in study.axes})
@@ -92,7 +92,8 @@ def base_of(study: Fields) -> Size:
         )
     for axis, value in base.items():
         check_grid(f"base {axis}", [value], whole=True)
-        if value > smallest[axis]:
+        # A larger batch may come with fewer steps.
+        if value > smallest[axis] and axis not in TRAINING:
             raise MutransferError(
                 f"base {axis} is {value}, larger than the smallest {axis} of the study"
             )
@@ -126,6 +127,11 @@ def checked_task(study: Fields) -> Data | Callable[..., Data]:
         MutransferError: the task is unknown, or a context is given for a task that has its own.
     """
     given, name = study.task, str(study.task)
+    if not isinstance(given, str | Task | Stream) and not callable(given):
+        raise MutransferError(
+            f"task is {given!r}: give a Task, the name of one, the path of a text file, or a "
+            "function of the context that returns a Task"
+        )
     if study.context is None:
         return find_task(name) if isinstance(given, str) else given
     if isinstance(given, str):

@@ -137,6 +137,9 @@ class Study(Fields):
         # A builder may change while it builds: the name that it has now is that of all runs.
         built = None if self.build is None else builder_name(self.build)
         object.__setattr__(self, "_build_name", built)
+        # So may a training function, which keeps what it sees in a list.
+        trained = builder_name(self.train) if callable(self.train) else None
+        object.__setattr__(self, "_train_name", trained)
         object.__setattr__(self, "task", _sizes.checked_task(self))
         object.__setattr__(self, "base", _sizes.base_of(self))
         check_study(self)
@@ -150,6 +153,10 @@ class Study(Fields):
     def build_name(self) -> str | None:
         """The builder's module and name, with what it holds."""
         return self._build_name  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def _trained_by(self) -> str | None:
+        return self._train_name  # type: ignore[attr-defined,no-any-return]
 
     def runs(self) -> list[Run]:
         """Return all runs, size by size from small to large, and rule by rule."""
@@ -226,7 +233,7 @@ class Study(Fields):
 
         Two studies with the same identity may write one record, whatever their grids.
         """
-        return _identity.identity(self, self.build_name)
+        return _identity.identity(self, self.build_name, self._trained_by)
 
     def run_id(self, run: Run) -> str:
         """Return a run's name in the record: a hash of everything that trains it.
@@ -235,7 +242,7 @@ class Study(Fields):
         that it had. A custom rule is hashed with its data, as its name may come to mean another
         one.
         """
-        return _identity.run_id(self, self.build_name, run)
+        return _identity.run_id(self, self.build_name, self._trained_by, run)
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

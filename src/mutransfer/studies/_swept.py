@@ -29,6 +29,12 @@ def normalised(study: Fields) -> dict[str, Any]:
             )
     fields["hyperparameters"] = FrozenDict({name: _values(name, given[name]) for name in given})
     fields["design"] = tuple(study.design) if isinstance(study.design, list) else study.design
+    given_designs = fields["design"] if isinstance(fields["design"], tuple) else (fields["design"],)
+    if not given_designs or not all(hasattr(each, "points") for each in given_designs):
+        raise MutransferError(
+            f"design is {study.design!r}: give Grid(), OneAtATime(), Random(number) or "
+            "Points([...]), or a list of them"
+        )
     return fields
 
 
