@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 from ..core import MutransferError, Size
 from ..tasks import check_fit
 from ._columns import check_metrics
 from ._models import Models
+from ._rules import rule_name
 from ._run import Run
 from ._sizes import TRAINING
 
@@ -27,6 +28,9 @@ def check_axes(models: Models) -> None:
         task = study.task_of(runs[sizes[0]])
         check_metrics(task.metrics, ["validation", *study.base, *point, *study.fixed])
         check_fit(models.at_base(), task)
+        for rule, each in product(map(rule_name, study.rules), study.points()):
+            # A multiplier that the model or the rule has no place for is refused here.
+            models.plan(Run(rule=rule, size=sizes[0], point=each, seed=0))
     for axis in study.base:
         # A model without positions has the same shapes at every context.
         if axis in TRAINING or axis == "context":

@@ -137,8 +137,9 @@ class Command:
             )
         self._add(trial, old or [])
         if not trial.reports:
+            where = log.path if self.log else "its standard output"
             raise MutransferError(
-                f"the command logged no step and loss in {log.path}: write JSON lines such as "
+                f"the command logged no step and loss in {where}: write JSON lines such as "
                 '{"step": 10, "loss": 2.5}, or a CSV, and name other columns by columns='
             )
 

@@ -20,6 +20,7 @@ from ._hyperparameters import sets
 from ._recipes import scales
 from ._rules import Rule
 from ._run import Run
+from ._sizes import OWN_DATA
 from ._study import Study
 
 _MOST_KEPT = 1 << 26
@@ -140,7 +141,7 @@ class Models:
     @cached_property
     def _example_inputs(self) -> Any:
         # A loop of one's own has its own data, which the default task says nothing of.
-        if self.study.train is not None and getattr(self.study.task, "name", "") == "digits":
+        if self.study.train is not None and getattr(self.study.task, "name", "") == OWN_DATA.name:
             return None
         first = Run(rule="", size=self.study.base, point={}, seed=0)
         return self.study.task_of(first).example
@@ -198,7 +199,7 @@ class Models:
         drawn = self._drawn(missing[0].arguments, missing[0].seed)
         for draw, rule_plan in plans.items():
             model = drawn if draw == missing[-1] else self._copy(drawn, draw)
-            rule_plan.initialize(model)
+            rule_plan.initialize(model, fresh=True)
             self._initialised[draw] = model
 
     def _drawn(self, arguments: Arguments, seed: int) -> nn.Module:
@@ -212,7 +213,7 @@ class Models:
         except Exception:
             draw = self._draw(run)
             drawn = self._drawn(draw.arguments, draw.seed)
-            self._plan(draw.rule, draw.arguments, draw.multipliers).initialize(drawn)
+            self._plan(draw.rule, draw.arguments, draw.multipliers).initialize(drawn, fresh=True)
             return drawn
 
     def _copy(self, drawn: nn.Module, draw: _Draw) -> nn.Module:

@@ -8,8 +8,10 @@ from inspect import Parameter, signature
 from itertools import product
 from typing import Any
 
+import torch
+
 from ..core import FrozenDict, MutransferError, Size
-from ..tasks import Stream, Task, pydocs, text
+from ..tasks import Stream, Task, cross_entropy, pydocs, text
 from ..tasks import task as find_task
 from ._fields import Data, Fields
 from ._hyperparameters import sets
@@ -17,6 +19,14 @@ from ._values import check_grid, is_list
 
 TRAINING = ("batch", "steps")
 """Axes of training, which the builder does not see."""
+
+OWN_DATA = Task(
+    name="of the training function",
+    inputs=torch.empty(0, 1),
+    targets=torch.empty(0).long(),
+    loss=cross_entropy,
+)
+"""The data of a study whose training function has its own."""
 
 _FIELDS = ("width", "depth", "context", "batch", "steps")
 """Axes that are arguments of a study, in the order of a size."""
@@ -127,6 +137,8 @@ def checked_task(study: Fields) -> Data | Callable[..., Data]:
         MutransferError: the task is unknown, or a context is given for a task that has its own.
     """
     given, name = study.task, str(study.task)
+    if given == "digits" and study.train is not None:
+        return OWN_DATA
     if not isinstance(given, str | Task | Stream) and not callable(given):
         raise MutransferError(
             f"task is {given!r}: give a Task, the name of one, the path of a text file, or a "

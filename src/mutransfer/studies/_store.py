@@ -64,8 +64,9 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "Permission denied")
-            if others and written is not None and (rows := self.rows()):
-                self._warn(len(rows), others[0], written["identity"], identity)
+            told = [key for key in others if key not in _swept(written, design)]
+            if told and written is not None and (rows := self.rows()):
+                self._warn(len(rows), told[0], written["identity"], identity)
             taken_up = written if not others else None
             header = {"identity": identity, "about": dict((taken_up or {}).get("about", about))}
             header |= self._fingerprints(written, taken_up, first_losses(), model)
@@ -214,6 +215,12 @@ def _different(written: Mapping[str, Any], identity: Mapping[str, Any]) -> list[
     """Return the fields in which two identities differ."""
     keys = dict.fromkeys([*identity, *written])
     return sorted(key for key in keys if identity.get(key) != written.get(key))
+
+
+def _swept(*designs: Mapping[str, Any] | None) -> set[str]:
+    """Return what these designs sweep; a study may fix what another one sweeps."""
+    names = ("axes", "hyperparameters")
+    return {each for design in designs if design for n in names for each in design.get(n, ())}
 
 
 def _joined(written: Mapping[str, Any] | None, design: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class Study(Fields):
 
     def _rules(self) -> tuple[Rule, ...]:
         # Without a builder nothing is planned: the script knows its own rule.
-        without = self.build is None and self.rules == (DEFAULT,)
+        without = self.build is None and tuple(self.rules) in ((DEFAULT,), (AS_IT_IS,))
         return (AS_IT_IS,) if without else checked_rules(self.rules)
 
     @property
