@@ -60,6 +60,8 @@ def main():
         dist.all_reduce(mean)
         if dist.get_rank() == 0:
             print(json.dumps({"step": step, "loss": mean.item()}))
+    # A process that ends while another one still waits for it aborts.
+    dist.barrier()
     dist.destroy_process_group()
 
 
