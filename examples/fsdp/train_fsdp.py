@@ -31,15 +31,8 @@ def batch(step, seed, rank):
     return x, x[:, :1] * x[:, 1:2]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--lr", type=float, required=True)
-    for name in ("width", "steps", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=0)
-    args = parser.parse_args()
-    dist.init_process_group("gloo")
+def train(args):
     mesh = dist.init_device_mesh("cpu", (dist.get_world_size(),))
-
     torch.manual_seed(args.seed)
     model = build(args.width)
     plan = mt.plan(model, build(16))
@@ -60,7 +53,17 @@ def main():
         dist.all_reduce(mean)
         if dist.get_rank() == 0:
             print(json.dumps({"step": step, "loss": mean.item()}))
-    # A process that ends while another one still waits for it aborts.
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lr", type=float, required=True)
+    for name in ("width", "steps", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=0)
+    args = parser.parse_args()
+    dist.init_process_group("gloo")
+    # In a function of its own: the sharded model goes before the processes part.
+    train(args)
     dist.barrier()
     dist.destroy_process_group()
 
