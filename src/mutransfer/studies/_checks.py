@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ..core import MutransferError
+from ..core import FrozenDict, MutransferError
 from ..rules import family
 from ..training import check_optimizer
 from ._command import Command
 from ._fields import Fields
 from ._hyperparameters import is_pattern, sets
-from ._recipes import options
+from ._recipes import recipe
+from ._run import Run, check_metrics
 from ._sizes import batch_at, sizes, takes, task_at
 from ._swept import fixed, points, swept
 
@@ -42,9 +43,21 @@ def check_study(study: Fields) -> None:
             f"{name} adds weight decay to the gradient, which no width rule makes right; "
             "give optimizer='adamw'"
         )
-    options(study, {name: 0.5 for name in names if sets(name) == "option"})
+    _check_recipes(study, names)
+
+
+def _check_recipes(study: Fields, names: list[str]) -> None:
+    """Raise unless every recipe of the study can be trained with."""
+    distinct = {
+        FrozenDict({n: v for n, v in point.items() if sets(n) in {"option", "recipe"}}): point
+        for point in points(study)
+    }
     for size in sizes(study):
-        task_at(study, size).feed(0, 1, batch_at(study, size))
+        data = task_at(study, size)
+        check_metrics(data.metrics, {"validation", *study.base, *names})
+        data.feed(0, 1, batch_at(study, size))
+        for point in distinct.values():
+            recipe(study, Run(rule="", size=size, point=point, seed=0))
 
 
 def _check_builder(study: Fields, names: list[str]) -> None:

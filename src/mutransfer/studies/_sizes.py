@@ -126,7 +126,8 @@ def checked_task(study: Fields) -> Data | Callable[..., Data]:
         MutransferError: the task is unknown, or a context is given for a task that has its own.
     """
     given, name = study.task, str(study.task)
-    if study.context is None:
+    # A training loop of one's own has its own data.
+    if study.context is None or study.train is not None:
         return find_task(name) if isinstance(given, str) else given
     if isinstance(given, str):
         return pydocs if given == "pydocs" else partial(text, name.removeprefix("text:"))

@@ -99,7 +99,8 @@ class Store:
     ) -> dict[str, Any]:
         """Return the first losses of the study, and of all models of the record by name."""
         models: dict[str, Any] = dict((written or {}).get("models", {}))
-        known = models.get(model, (taken_up or {}).get("first_losses"))
+        # A record from before models had names has one model.
+        known = models.get(model) if models else (taken_up or {}).get("first_losses")
         if known is None or not self._is_trained_alike(known, losses):
             known = losses
         if known is None:
