@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -20,6 +21,7 @@ from ._recipes import recipe
 from ._run import Run
 from ._store import Row
 from ._study import Study
+from ._values import as_recorded
 
 _LARGEST_STACK = 1 << 27
 """Most entries of all stacked parameters of one chunk.
@@ -120,7 +122,7 @@ def named_row(study: Study, run: Run) -> Row:
     """
     training = {"steps": study.length(run), "batch": study.batch_of(run)}
     row = {**run.row(), **training, **study.settings(run)}
-    return {name: getattr(v, "__name__", v) if callable(v) else v for name, v in row.items()}
+    return {name: as_recorded(value) for name, value in row.items()}
 
 
 def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:
@@ -152,4 +154,4 @@ def _evaluated(trained: Trained, number: int) -> Row:
 
 def finite(value: float) -> float | None:
     """Return a number for the record, which has None where it is not finite."""
-    return value if torch.isfinite(torch.tensor(value)) else None
+    return value if math.isfinite(value) else None

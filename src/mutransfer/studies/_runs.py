@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
+from ..core import (
+    Drawn,
+    MutransferError,
+    Result,
+    Size,
+    columns,
+    frozen,
+    number,
+    parsed,
+    parsing,
+    plain,
+)
 from ..statistics import Array
 from ._hyperparameters import neutral
 from ._run import AXES, SWEPT, size_of
@@ -54,7 +65,7 @@ class Runs(Result, Drawn):
         swept = header.get("hyperparameters", SWEPT)
         # Runs from before a hyperparameter was swept had the value that changes nothing.
         usual = {name: neutral(name) for name in swept if neutral(name) is not None}
-        completed = [row | {n: v for n, v in usual.items() if n not in row} for row in rows]
+        completed = [_completed(row, swept, usual) for row in rows]
         return cls(header=header, rows=completed).with_metric(metric)
 
     @classmethod
@@ -231,8 +242,9 @@ class Runs(Result, Drawn):
     def __str__(self) -> str:
         if not self.rows:
             return "no runs yet"
-        diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows)
-        failed = sum(row.get("status") == "failed" for row in self.rows)
+        ended = [row for row in self.rows if row.get("status") != "failed"]
+        diverged = sum(math.isinf(self.loss_of(row)) for row in ended)
+        failed = len(self.rows) - len(ended)
         sizes = sorted({size for _, size in self._groups})
         numbers = {"run": len(self.rows), "rule": len(self.rules), "size": len(sizes)}
         for name in self.hyperparameters:
@@ -263,14 +275,16 @@ class Runs(Result, Drawn):
         """
         with parsing("a record written by Runs.to_json"):
             fields = parsed(data)
-            rows = [dict(row) for row in fields["rows"]]
-            runs = cls(
-                header=dict(fields["header"]), rows=rows, metric=fields.get("metric", "mean")
-            )
+            header, metric = dict(fields["header"]), fields.get("metric", "mean")
+            swept = header.get("hyperparameters", SWEPT)
+            rows = [_completed(dict(row), swept, {}) for row in fields["rows"]]
+            runs = cls(header=header, rows=rows, metric=metric)
+            column = METRICS.get(metric, metric)
             for row in rows:
                 for key in ("rule", *runs.axes, "seed"):
                     row[key]
-                number(row[METRICS.get(runs.metric, runs.metric)])
+                # A run that failed has no metric.
+                number(row.get(column) if row.get("status") == "failed" else row[column])
             return runs
 
     @property
@@ -314,6 +328,13 @@ def loss_of(row: Row, metric: str = "mean") -> float:
         return math.inf
     loss = number(row.get(METRICS.get(metric, metric)))
     return loss if math.isfinite(loss) else math.inf
+
+
+def _completed(row: Row, swept: Sequence[str], usual: Mapping[str, Any]) -> Row:
+    """Return a row with all swept hyperparameters, as values that can be hashed."""
+    missing = {name: value for name, value in usual.items() if name not in row}
+    lists = {name: frozen(row[name]) for name in swept if isinstance(row.get(name), list)}
+    return row | missing | lists
 
 
 def _ordered(values: set[Any]) -> list[Any]:
