@@ -72,7 +72,10 @@ class Command:
             MutransferError: it ended with an error, or logged nothing that can be read.
         """
         values = self._values(trial)
-        arguments = [part.format_map(values) for part in shlex.split(self.template)]
+        arguments = [_filled(part, values) for part in shlex.split(self.template)]
+        folder, log = _filled(self.cwd, values), _filled(self.log, values)
+        path = Path(folder, log) if log else None
+        before = None if path is None else _stamp(path)
         errors = trial.folder / "stderr.txt"
         with errors.open("w") as stderr:
             try:
@@ -81,14 +84,15 @@ class Command:
                     stdout=subprocess.PIPE if not self.log else stderr,
                     stderr=stderr,
                     text=True,
-                    cwd=self.cwd.format_map(values) or None,
+                    cwd=folder or None,
                 )
             except OSError as error:
                 raise MutransferError(
                     f"cannot run {arguments[0]}: {error.strerror or error}"
                 ) from None
         try:
-            self._report(trial, process, values)
+            lines = iter(process.stdout or ()) if path is None else _written(path, before, process)
+            self._report(trial, process, lines, path)
         finally:
             process.kill()
             process.wait()
@@ -103,10 +107,8 @@ class Command:
         return {**trial.hyperparameters, **trial.size, **fields}
 
     def _report(
-        self, trial: Trial, process: subprocess.Popen[str], values: Mapping[str, Any]
+        self, trial: Trial, process: subprocess.Popen[str], lines: Iterator[str], path: Path | None
     ) -> None:
-        path = Path(self.cwd.format_map(values), self.log.format_map(values)) if self.log else None
-        lines = _written(path, process) if path is not None else iter(process.stdout or ())
         suffix = "" if path is None else path.suffix
         is_table = suffix in {".csv", ".tsv"}
         for entry in _cells(lines, suffix) if is_table else _objects(lines):
@@ -180,10 +182,33 @@ def command(
     return made
 
 
-def _written(path: Path, process: subprocess.Popen[str]) -> Iterator[str]:
-    """Yield the whole lines of a file while a process writes it."""
-    while not path.exists():
-        if process.poll() is not None and not path.exists():
+_Stamp = tuple[int, int, int] | None
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return what changes when a file is written; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _filled(text: str, values: Mapping[str, Any]) -> str:
+    """Return a text with values for the names in braces, which may have dots and stars."""
+    return "".join(
+        literal + ("" if name is None else format(values[name], spec or ""))
+        for literal, name, spec, _ in Formatter().parse(text)
+    )
+
+
+def _written(path: Path, before: _Stamp, process: subprocess.Popen[str]) -> Iterator[str]:
+    """Yield the whole lines of a file while a process writes it.
+
+    A file as it was before the process, such as the log of an earlier run, is not read.
+    """
+    while _stamp(path) in (None, before):
+        if process.poll() is not None and _stamp(path) in (None, before):
             return
         time.sleep(_POLL)
     with path.open(errors="replace") as file:

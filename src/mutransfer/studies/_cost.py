@@ -92,7 +92,8 @@ def _flops(models: Models, piece: Chunk) -> float:
     inputs, _ = study.task_of(run).feed(run.seed, 1, study.batch_of(run))[0]
     examples = study.batch_of(run)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        called(models.fresh(run), take(inputs, slice(0, 1)))
+        # In evaluation mode, as norms over a batch refuse a batch of one.
+        called(models.fresh(run).eval(), take(inputs, slice(0, 1)))
     return 3.0 * int(counter.get_total_flops()) * examples * piece.steps * len(piece.runs)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from ..core import MutransferError, Size
+from ..core import MutransferError
 from ._chunks import finite, named_row, outcome
 from ._models import Models
 from ._recipes import scales
@@ -31,17 +30,7 @@ class OwnRun:
         self.models, self.study, self.run = models, models.study, run
         self.folder = folder / "trials" / self.study.run_id(run)
 
-    @property
-    def runs(self) -> Sequence[Run]:
-        """The run, as a chunk of one."""
-        return [self.run]
-
-    @property
-    def size(self) -> Size:
-        """Size of the run."""
-        return self.run.size
-
-    def rows(self) -> list[Row]:
+    def row(self) -> Row:
         """Train the run, and return its row; a failure is a row, too."""
         assert self.study.train is not None
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,11 +56,12 @@ class OwnRun:
             **_outcome(trial),
         }
         said = {"message": message.splitlines()[0][:500]} if message else {}
-        return [{**row, **said, "seconds": time.monotonic() - start}]
+        return {**row, **said, "seconds": time.monotonic() - start}
 
     def _trial(self) -> Trial:
         factors = scales(self.study, self.run)
-        settings = self.study.settings(self.run)
+        # With those that change nothing, which a training function asks for, too.
+        settings = self.study.fixed | dict(self.run.point)
         scaled = {n: settings[n] * f for n, f in factors.items() if settings.get(n) is not None}
         training = {"steps": self.study.length(self.run), "batch": self.study.batch_of(self.run)}
         return Trial(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..core import MutransferError, OnProgress, Progress, about
 from ..training import Watch
@@ -15,13 +14,14 @@ from ._axis_check import check_axes
 from ._chunks import Chunk, chunks
 from ._extension import beyond
 from ._fingerprint import fingerprint, model_name
+from ._hyperparameters import HYPERPARAMETERS
 from ._models import Models
 from ._own_loop import OwnRun
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
-from ._store import Row, Store
+from ._store import Store
 from ._study import Study
 from ._swept import header
 from ._trackers import Tracked, Tracker
@@ -127,16 +127,17 @@ def _check_rules(study: Study, store: Store) -> None:
     custom = {rule.name for rule in study.custom_rules()}
     if not custom or not store.is_of(study.identity()):
         return
-    for row in Runs.read(store.folder).rows:
-        if row["rule"] in custom and not _is_of(study, row):
+    record, ids = Runs.read(store.folder), {study.run_id(run) for run in study.runs()}
+    # Earlier designs of the study may have swept other hyperparameters.
+    names = [*HYPERPARAMETERS, *record.hyperparameters, *study.points()[0]]
+    for row in record.rows:
+        if row["rule"] not in custom or row["id"] in ids:
+            continue
+        if row["id"] != study.run_id(Run.of(row, study.base, names)):
             raise MutransferError(
                 f"{store.folder} has runs of another rule named {row['rule']!r}: rename the custom "
                 "one, as by dataclasses.replace(rule, name=...), or give another folder with out="
             )
-
-
-def _is_of(study: Study, row: Mapping[str, Any]) -> bool:
-    return bool(row["id"] == study.run_id(Run.of(row, study.base, study.swept)))
 
 
 def _record(study: Study, store: Store) -> Runs:
@@ -194,8 +195,7 @@ def _finish_one_by_one(
     done, start = _done(store), time.monotonic()
     left = [run for run in wanted if models.study.run_id(run) not in done]
     for number, run in enumerate(left):
-        rows: list[Row] = OwnRun(models, run, store.folder).rows()
-        store.append(rows)
+        store.append([OwnRun(models, run, store.folder).row()])
         if progress is not None:
             elapsed, runs = time.monotonic() - start, _record(models.study, store)
             progress(

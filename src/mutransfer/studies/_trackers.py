@@ -37,11 +37,19 @@ def track(tracker: Tracker, rows: Sequence[Row], names: Sequence[str]) -> None:
     """
     for row in rows:
         tracker.start(row["id"], {name: row[name] for name in names if name in row})
-        stride = row.get("steps", len(row["curve"])) / max(1, len(row["curve"]))
+        stride = _last_step(row) / max(1, len(row["curve"]))
         for number, loss in enumerate(row["curve"]):
             tracker.log(round((number + 1) * stride), {"loss": loss})
         plain = {k: v for k, v in row.items() if k not in names and not isinstance(v, list)}
         tracker.finish({key: value for key, value in plain.items() if value is not None})
+
+
+def _last_step(row: Row) -> int:
+    """Return the step at which the curve of a row ends."""
+    if row.get("reported_at"):
+        return int(row["reported_at"][1])
+    end = row.get("diverged_at")
+    return int(row.get("steps", len(row["curve"])) if end is None else end)
 
 
 class Tracked(Store):

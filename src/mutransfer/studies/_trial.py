@@ -14,6 +14,7 @@ from torch import nn
 from ..core import MutransferError, Size
 from ..pytorch import Plan
 from ..statistics import hopeless
+from ._run import check_metrics
 
 
 class TrialStopped(Exception):
@@ -83,9 +84,13 @@ class Trial:
             metrics: Further numbers; the record keeps the last of each.
 
         Raises:
-            MutransferError: the steps do not ascend, or the first loss is not finite.
+            MutransferError: the steps do not ascend, the first loss is not finite, or a metric has
+                the name of something else in the record, such as "lr".
             TrialStopped: the run has diverged; let it pass, the sweep goes on with the next run.
         """
+        if self.stopped:
+            raise TrialStopped(f"the run has ended before step {step}")
+        check_metrics(metrics, {*self.size, *self.hyperparameters})
         self.metrics |= {name: float(value) for name, value in metrics.items()}
         if loss is None:
             return
