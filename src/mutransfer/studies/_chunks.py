@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
+from statistics import median
 from typing import Any
 
 import torch
@@ -58,9 +59,16 @@ class Chunk:
 
     def seconds(self) -> float:
         """Return how long training will take, from three steps after a first one."""
-        ticks: list[float] = []
-        self._train(min(_TIMED_STEPS, self.steps), lambda _: ticks.append(time.monotonic()))
-        return (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1) * self.steps
+        ticks: list[tuple[float, int]] = []
+        steps = min(_TIMED_STEPS, self.steps)
+        self._train(steps, lambda count: ticks.append((time.monotonic(), count)))
+        # Of one member: models that cannot be stacked train one after the other.
+        gaps = [(end - start) / count for (start, _), (end, count) in pairwise(ticks)]
+        *plain, last = gaps or [0.0]
+        step = median(plain or [last])
+        # The last step ends with an evaluation if there is validation data.
+        evaluations = len(recipe(self.study, self.runs[0]).evaluations())
+        return len(self.runs) * (self.steps * step + evaluations * max(0.0, last - step))
 
     def rows(self, watch: Watch | None) -> list[Row]:
         """Train the runs, and return their rows of the record."""

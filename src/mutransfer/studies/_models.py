@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core import FrozenDict, Size
-from ..plans import needs_trace
+from ..plans import Row, needs_trace
 from ..pytorch import Plan, plan, read
 from ..reading import Reading
 from ..training import Member
@@ -220,15 +221,20 @@ class Models:
 
     def _member(self, run: Run) -> Member:
         model, settings = self.model(run), self.study.settings(run)
-        factors = scales(self.study, run)
-        values = {
-            name: settings[name] * factors[name]
-            for name in ("eps", "weight_decay")
-            if settings.get(name) is not None
-        }
-        planned = self.plan(run)
-        table = planned.table(model, run.lr * factors["lr"], **values)
+        planned, eps, decay = self.plan(run), settings.get("eps"), settings.get("weight_decay")
+        table = planned.table(model, run.lr, eps=eps, weight_decay=decay)
+        if self.study.horizon is not None:
+            # In the rows, where defaults of the optimizer are numbers, too.
+            factors = scales(self.study, run)
+            table = {name: _scaled(row, factors) for name, row in table.items()}
         return Member(model=model, table=table, seed=run.seed, clip=planned.clip)
+
+
+def _scaled(row: Row, factors: Mapping[str, float]) -> Row:
+    """Return the hyperparameters of a tensor at another batch and other steps."""
+    eps = row.eps * factors["eps"] if isinstance(row.eps, float) else row.eps
+    decay = row.weight_decay * factors["weight_decay"]
+    return replace(row, lr=row.lr * factors["lr"], eps=eps, weight_decay=decay)
 
 
 def planned(study: Study, rule: str, size: Size) -> Plan:

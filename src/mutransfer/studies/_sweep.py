@@ -220,12 +220,12 @@ def _watch(
     """Return a callback that turns the steps of one chunk into progress of the sweep."""
     steps, last = 0, 0.0
 
-    def watch(_: int) -> None:
+    def watch(count: int) -> None:
         nonlocal steps, last
-        steps, now = steps + 1, time.monotonic()
+        steps, now = steps + count, time.monotonic()
         if now - last > _PAUSE:
             last = now
-            done = sum(costs[:number]) + costs[number] * steps / chunk.steps
+            done = sum(costs[:number]) + costs[number] * steps / (chunk.steps * len(chunk.runs))
             progress(
                 Progress(
                     what=str(chunk.size),
