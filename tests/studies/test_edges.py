@@ -1,0 +1,191 @@
+"""Edges of studies: values that are no numbers, loops of one's own, records that grow."""
+
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from mutransfer import MutransferError, Runs, Size, Study, sweep
+from mutransfer.core import Progress
+from mutransfer.studies import OneAtATime, Trial, command, estimate, members, track
+from tests.studies.small_study import double, short, study
+
+
+def halved(step: int, steps: int, factor: float = 0.5) -> float:
+    return factor
+
+
+def shaped(width: int, depth: int, shape: Any = None) -> nn.Module:
+    return double(width, depth)
+
+
+def falling(trial: Trial) -> None:
+    for step in range(5):
+        trial.report(step, 2.0 - step / 10)
+
+
+def own(**changes: Any) -> Study:
+    return Study(None, **{"width": [8], "lr": [0.1], "seeds": 1, "train": falling} | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule": partial(halved, factor=0.25)},
+        {"schedule": [halved, partial(halved, factor=0.25)], "design": OneAtATime()},
+        {"hyperparameters": {"shape": [(1, 2), (2, 3)]}},
+        {"hyperparameters": {"shape": np.array([1, 2])}},
+        {"label_smoothing": 0.1},
+    ],
+)
+def test_values_of_any_kind_are_recorded(changes: dict[str, Any], tmp_path: Path) -> None:
+    wanted = short(build=shaped, rules=["sp"], **changes)
+    runs = sweep(wanted, tmp_path, extend=1)
+    assert len(runs.rows) >= len(wanted.runs()) and runs == sweep(wanted, tmp_path, extend=1)
+    assert Runs.from_json(runs.to_json()) == runs
+    for over in runs.hyperparameters:
+        assert np.isfinite(runs.losses("sp", Size(width=8, depth=3), over)[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'"),
+        ({"accumulate": 3}, "does not divide into 3"),
+        ({"precision": "half"}, "unknown precision"),
+        ({"warmup": [0, 1.5]}, "warmup is 1.5"),
+    ],
+)
+def test_recipes_are_checked_at_once(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        short(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"batch": [8, 16, 32]}, {"readout": 2}])
+def test_a_smaller_batch_or_another_multiplier_is_no_other_model(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    first = {"batch": [16, 32]} if "batch" in changes else {"readout": 4}
+    sweep(short(rules=["mup"], **first), tmp_path)
+    wanted = short(rules=["mup"], **changes)
+    if "readout" in changes:
+        with pytest.warns(match="its readout is 4.0"):
+            assert len(sweep(wanted, tmp_path).rows) == len(wanted.runs())
+    else:
+        assert len(sweep(wanted, tmp_path).rows) == len(wanted.runs())
+
+
+def test_trials_have_values_that_change_nothing(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    def train(trial: Trial) -> None:
+        seen.append(trial.hyperparameters["warmup"])
+        falling(trial)
+
+    sweep(own(train=train, warmup=[0, 10], context=[8, 16]), tmp_path)
+    assert seen == [0, 10, 0, 10]
+
+
+def test_a_metric_does_not_overwrite_a_column(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        trial.report(0, 2.0, lr=0.5)
+
+    [row] = sweep(own(train=train), tmp_path).rows
+    assert row["status"] == "failed" and "'lr'" in row["message"] and row["lr"] == 0.1
+
+
+def test_a_run_that_goes_on_after_its_end_is_a_row(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        for step, loss in enumerate([2.0, math.nan, 1.0]):
+            try:
+                trial.report(step, loss)
+            except Exception:
+                continue
+
+    [row] = sweep(own(train=train), tmp_path).rows
+    assert row["status"] == "diverged" and row["diverged_at"] == 1 and row["curve"] == [2.0]
+
+
+def test_failed_runs_are_not_diverged_and_end_no_extension(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        if trial.seed == 1 and trial.lr > 0.15:
+            raise RuntimeError("no luck")
+        falling(trial)
+
+    runs = sweep(own(train=train, lr=[0.1, 0.2], seeds=2), tmp_path, extend=2)
+    assert len(runs.rows) == 4 and "; 0 diverged, 1 failed" in str(runs)
+
+
+def test_a_log_of_an_earlier_run_is_not_read(tmp_path: Path) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log.jsonl"
+    script.write_text(
+        "import json, sys, time\n"
+        "time.sleep(0.2)\n"
+        "with open(sys.argv[1], 'w') as file:\n"
+        "    print(json.dumps({'step': 0, 'loss': 1 + float(sys.argv[2])}), file=file)\n"
+    )
+    line = f"{sys.executable} {script} {log} {{lr}} {{width}} {{init.blocks.*}}"
+    wanted = own(
+        train=command(line, log=str(log)),
+        lr=[0.1, 0.2],
+        hyperparameters={"init.blocks.*": [1.0, 2.0]},
+    )
+    runs = sweep(wanted, tmp_path / "record")
+    assert [row["loss"] for row in runs.rows] == [1.1, 1.1, 1.2, 1.2]
+
+
+def test_progress_of_members_one_by_one_ends_at_the_total(tmp_path: Path) -> None:
+    class Branching(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert float(x.sum()) < math.inf
+            return self.inner(x)  # type: ignore[no-any-return]
+
+    def build(width: int, depth: int) -> nn.Module:
+        return Branching(double(width, depth))
+
+    seen: list[Progress] = []
+    wanted = study(build=build, rules=["sp"], width=[8])
+    with pytest.warns(match="trains one by one"):
+        alone = estimate(wanted, wanted.runs()[:1])
+        together = estimate(wanted, wanted.runs())
+        sweep(wanted, tmp_path, progress=seen.append)
+    assert together > 2 * alone
+    assert max(progress.done / progress.total for progress in seen) <= 1 + 1e-9
+
+
+def test_a_horizon_scales_the_optimizers_own_eps_and_decay() -> None:
+    changes = {"steps": [4, 16], "base": {"steps": 4}, "horizon": "complete-d"}
+    open_, given = (
+        study(optimizer="adamw", **changes, **more)
+        for more in ({}, {"eps": 1e-8, "weight_decay": 0.01})
+    )
+    run = open_.runs()[-1]
+    tables = [members(each, [run])[0].table for each in (open_, given)]
+    assert tables[0] == tables[1]
+    assert {row.eps for row in tables[0].values()} != {1e-8}
+
+
+def test_a_tracked_curve_ends_where_training_diverged() -> None:
+    class Steps:
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+
+        def start(self, name: str, config: Any) -> None: ...
+        def log(self, step: int, values: Any) -> None:
+            self.steps.append(step)
+
+        def finish(self, summary: Any) -> None: ...
+
+    tracker = Steps()
+    row = {"id": "a", "steps": 1000, "curve": [2.0, 1.0, 1.5], "diverged_at": 60}
+    track(tracker, [row], ["id"])
+    assert tracker.steps == [20, 40, 60]
