@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from mutransfer import MutransferError, Runs, Size, Study, sweep
 from mutransfer.core import Progress
 from mutransfer.studies import OneAtATime, Trial, command, estimate, members, track
-from tests.studies.small_study import double, short, study
+from mutransfer.tasks import _data, gpt
+from tests.studies.small_study import data, double, short, study
 
 
 def halved(step: int, steps: int, factor: float = 0.5) -> float:
@@ -89,6 +90,34 @@ def test_trials_have_values_that_change_nothing(tmp_path: Path) -> None:
 
     sweep(own(train=train, warmup=[0, 10], context=[8, 16]), tmp_path)
     assert seen == [0, 10, 0, 10]
+
+
+def test_a_loop_without_a_task_needs_no_data(tmp_path: Path, monkeypatch: Any) -> None:
+    # Without scikit-learn, digits cannot be loaded.
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    _data._digits.cache_clear()
+
+    def train(trial: Trial) -> None:
+        assert trial.param_groups()
+        falling(trial)
+
+    wanted = Study(gpt, width=[32, 64], depth=[1], lr=[0.1], seeds=1, train=train)
+    assert {row["status"] for row in sweep(wanted, tmp_path).rows} == {"finished"}
+
+
+def test_context_is_an_axis_of_models_with_positions(tmp_path: Path) -> None:
+    grid: dict[str, Any] = {"width": [32, 64], "depth": [1], "lr": [0.01], "seeds": 1}
+    wanted = Study(gpt, **grid, context=[8, 16], task="pydocs", steps=2, batch=4)
+    runs = sweep(wanted, tmp_path)
+    assert len({row["loss"] for row in runs.rows}) == 4 and runs.axes[-1] == "context"
+
+
+def test_a_fixed_context_is_part_of_the_id() -> None:
+    ids = [
+        (wanted := own(task=lambda context: data(), context=context)).run_id(wanted.runs()[0])
+        for context in (8, 16)
+    ]
+    assert len(set(ids)) == 2
 
 
 def test_a_metric_does_not_overwrite_a_column(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def _filled(text: str, values: Mapping[str, Any]) -> str:
-    """Return a text with values for the names in braces, which may have dots and stars."""
+    """Return a text with values for its names in braces, also those with dots."""
     return "".join(
         literal + ("" if name is None else format(values[name], spec or ""))
         for literal, name, spec, _ in Formatter().parse(text)

@@ -57,7 +57,7 @@ class Fields:
     seeds: tuple[int, ...] = (0, 1, 2)
     rules: tuple[Rule, ...] = (DEFAULT,)
     base: Size = None  # type: ignore[assignment]
-    task: Data | Callable[..., Data] = "digits"  # type: ignore[assignment]
+    task: Data | Callable[..., Data] | None = None
     optimizer: str = "adamw"
     options: Mapping[str, Any] = field(default_factory=FrozenDict)
     accumulate: int = 1

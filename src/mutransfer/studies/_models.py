@@ -127,7 +127,9 @@ class Models:
 
     def _base(self, arguments: Arguments) -> Reading | nn.Module:
         """Return the base of models that are built with these arguments."""
-        base = {name: self.study.base.get(name, value) for name, value in arguments.items()}
+        # Positions are no width: base and model have the same number of them.
+        anchors = {axis: value for axis, value in self.study.base.items() if axis != "context"}
+        base = {name: anchors.get(name, value) for name, value in arguments.items()}
         key = FrozenDict(base)
         if key not in self._bases:
             model = self._unread.pop(key, None) or self._drawn(key, 0)
@@ -139,6 +141,8 @@ class Models:
 
     @cached_property
     def _example_inputs(self) -> Any:
+        if self.study.task is None:
+            return None
         first = Run(rule="", size=self.study.base, point={}, seed=0)
         return self.study.task_of(first).example
 
