@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mutransfer import MutransferError, Runs, Size, Study, sweep
 from mutransfer.core import Progress
-from mutransfer.studies import OneAtATime, Trial, command, estimate, members, track
+from mutransfer.studies import OneAtATime, Points, Random, Trial, command, estimate, members, track
 from mutransfer.tasks import _data, gpt
 from tests.studies.small_study import data, double, short, study
 
@@ -60,6 +60,10 @@ def test_values_of_any_kind_are_recorded(changes: dict[str, Any], tmp_path: Path
         ({"accumulate": 3}, "does not divide into 3"),
         ({"precision": "half"}, "unknown precision"),
         ({"warmup": [0, 1.5]}, "warmup is 1.5"),
+        ({"batch": 2.5}, "batch has values that are no whole numbers"),
+        ({"lr": None}, "lr is None: give learning rates"),
+        ({"optimizer": "sgd", "nesterov": True}, "nesterov needs a momentum"),
+        ({"design": Points([{"lr": -1.0}])}, "lr has values that are not positive numbers"),
     ],
 )
 def test_recipes_are_checked_at_once(changes: dict[str, Any], message: str) -> None:
@@ -79,6 +83,11 @@ def test_a_smaller_batch_or_another_multiplier_is_no_other_model(
             assert len(sweep(wanted, tmp_path).rows) == len(wanted.runs())
     else:
         assert len(sweep(wanted, tmp_path).rows) == len(wanted.runs())
+
+
+def test_random_points_among_whole_numbers_are_whole() -> None:
+    points = short(warmup=[0, 5], design=Random(20)).points()
+    assert {point["warmup"] for point in points} == set(range(6))
 
 
 def test_trials_have_values_that_change_nothing(tmp_path: Path) -> None:

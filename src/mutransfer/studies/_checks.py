@@ -7,7 +7,7 @@ from ..rules import family
 from ..training import check_optimizer
 from ._command import Command
 from ._fields import Fields
-from ._hyperparameters import is_pattern, sets
+from ._hyperparameters import check_values, is_pattern, sets
 from ._recipes import recipe
 from ._run import Run, check_metrics
 from ._sizes import batch_at, sizes, takes, task_at
@@ -23,6 +23,8 @@ def check_study(study: Fields) -> None:
     listed = points(study)
     names = list(dict.fromkeys([*fixed(study), *(name for point in listed for name in point)]))
     _check_builder(study, names)
+    for name, value in (pair for point in listed for pair in point.items()):
+        check_values(name, [value])
     if study.train is not None:
         if isinstance(study.train, Command):
             axes = set(study.base)
@@ -35,7 +37,7 @@ def check_study(study: Fields) -> None:
         )
     check_optimizer(study.optimizer, study.options, "a study")
     families = [name.strip() for name in study.optimizer.split("+")]
-    decays = [study.weight_decay, *(point.get("weight_decay") for point in listed)]
+    decays = [values.get("weight_decay") for values in (fixed(study), *listed)]
     badly = [name for name in families if family(name).decays_badly]
     if badly and any(decays):
         name = "Adam" if badly[0] == "adam" else badly[0]

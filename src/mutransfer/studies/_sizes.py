@@ -35,7 +35,7 @@ def normalised(study: Fields) -> dict[str, Any]:
             fields[name] = _grid(name, value)
         elif name == "steps" and value == 0:
             raise MutransferError("steps is 0: train at least one step")
-        elif value is not None and name != "batch":
+        elif value is not None:
             _grid(name, [value])
     if isinstance(study.axes, Mapping):
         fields["axes"] = FrozenDict({name: _grid(name, study.axes[name]) for name in study.axes})

@@ -20,6 +20,8 @@ def normalised(study: Fields) -> dict[str, Any]:
     Raises:
         MutransferError: naming the hyperparameter and what is wrong with it.
     """
+    if study.lr is None:
+        raise MutransferError("lr is None: give learning rates, such as lr=log2(-10, -4)")
     fields: dict[str, Any] = {name: _values(name, getattr(study, name)) for name in HYPERPARAMETERS}
     given = study.hyperparameters or {}
     for name in given:
