@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from mutransfer import MutransferError, Runs, Size, Study, sweep
+from mutransfer import MutransferError, Runs, Size, Study, sweep, transfer
 from mutransfer.core import Progress
+from mutransfer.figures import panels, sections
 from mutransfer.studies import OneAtATime, Points, Random, Trial, command, estimate, members, track
 from mutransfer.tasks import _data, gpt
 from tests.studies.small_study import data, double, short, study
@@ -210,6 +211,32 @@ def test_a_horizon_scales_the_optimizers_own_eps_and_decay() -> None:
     tables = [members(each, [run])[0].table for each in (open_, given)]
     assert tables[0] == tables[1]
     assert {row.eps for row in tables[0].values()} != {1e-8}
+
+
+def test_a_horizon_scales_the_groups_of_a_loop_of_ones_own(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def train(trial: Trial) -> None:
+        seen.append(trial.param_groups()[0] | dict(trial.hyperparameters))
+        falling(trial)
+
+    changes = {"steps": [4, 16], "base": {"steps": 4}, "horizon": "complete-d", "train": train}
+    sweep(study(optimizer="adamw", rules=["sp"], width=[8], seeds=1, lr=[0.1], **changes), tmp_path)
+    base, long = seen
+    assert base["eps"] == 1e-8 and base["weight_decay"] == 0.01 and base["beta2"] == 0.999
+    assert long["eps"] != 1e-8 and long["weight_decay"] != 0.01 and long["beta2"] != 0.999
+
+
+def test_a_size_where_every_run_failed_is_not_drawn(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        if trial.size["width"] == 16:
+            raise RuntimeError("out of memory")
+        falling(trial)
+
+    runs = sweep(own(train=train, width=[8, 16], lr=[0.1, 0.2, 0.3]), tmp_path)
+    found = transfer(runs)
+    [panel] = panels(sections(found))
+    assert not found.ok and [line.size for line in panel.lines] == [Size(width=8)]
 
 
 def test_a_tracked_curve_ends_where_training_diverged() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from ..core import MutransferError
+from ..training import UPDATES
 from ._chunks import finite, named_row, outcome
 from ._models import Models
-from ._recipes import scales
+from ._recipes import scaled_options, scales
 from ._run import Run
 from ._store import Row
 from ._trial import Trial, TrialStopped
@@ -63,6 +64,9 @@ class OwnRun:
         # With those that change nothing, which a training function asks for, too.
         settings = self.study.fixed | dict(self.run.point)
         scaled = {n: settings[n] * f for n, f in factors.items() if settings.get(n) is not None}
+        if self.study.horizon is not None and self.study.optimizer in UPDATES:
+            betas = scaled_options(self.study, self.run).get("betas", ())
+            scaled |= dict(zip(("beta1", "beta2"), betas, strict=False))
         training = {"steps": self.study.length(self.run), "batch": self.study.batch_of(self.run)}
         return Trial(
             rule=self.run.rule,
@@ -71,6 +75,7 @@ class OwnRun:
             seed=self.run.seed,
             device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             folder=self.folder,
+            factors=factors,
             make_model=lambda: self.models.fresh(self.run),
             make_plan=lambda: self.models.plan(self.run),
         )
