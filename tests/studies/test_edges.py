@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from mutransfer import MutransferError, Runs, Size, Study, sweep, transfer
@@ -42,6 +43,9 @@ def own(**changes: Any) -> Study:
         {"schedule": [halved, partial(halved, factor=0.25)], "design": OneAtATime()},
         {"hyperparameters": {"shape": [(1, 2), (2, 3)]}},
         {"hyperparameters": {"shape": np.array([1, 2])}},
+        {"hyperparameters": {"shape": [{"rows": 1}, {"rows": 2}]}},
+        {"hyperparameters": {"shape": {"rows": 1}}},
+        {"hyperparameters": {"shape": [torch.float32, torch.float64]}},
         {"label_smoothing": 0.1},
     ],
 )

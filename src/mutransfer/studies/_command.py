@@ -22,7 +22,7 @@ _LOSS = ("loss", "train_loss", "train/loss", "training_loss")
 _POLL = 0.1
 """Seconds between two looks at a log file."""
 
-ALWAYS = ("rule", "seed", "folder", "python", "steps", "batch")
+_ALWAYS = ("rule", "seed", "folder", "python", "steps", "batch")
 """What every command may name besides axes and hyperparameters."""
 
 
@@ -54,10 +54,10 @@ class Command:
         Raises:
             MutransferError: naming the name.
         """
-        if unknown := self.names - known - set(ALWAYS):
+        if unknown := self.names - known - set(_ALWAYS):
             raise MutransferError(
                 f"the command names {{{min(unknown)}}}, which the study has not; it has "
-                f"{', '.join(sorted(known | set(ALWAYS)))}"
+                f"{', '.join(sorted(known | set(_ALWAYS)))}"
             )
         if unused := swept - self.names:
             raise MutransferError(

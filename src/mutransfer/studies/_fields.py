@@ -64,3 +64,8 @@ class Fields:
     precision: str | None = None
     evaluate: int | None = None
     train: Callable[[Any], Any] | None = None
+
+    @property
+    def families(self) -> list[str]:
+        """The families of the optimizer: one, or two that share the work."""
+        return [name.strip() for name in self.optimizer.split("+")]

@@ -85,7 +85,12 @@ class Models:
 
     def fresh(self, run: Run) -> nn.Module:
         """Return a model of a run that may be trained: a copy of `model`."""
-        return self._copied(self.model(run), run)
+        model = self.model(run)
+        try:
+            return copy.deepcopy(model)
+        except Exception:
+            # One that cannot be copied is given away, and drawn again when it is needed.
+            return self._initialised.pop(self._draw(run))
 
     def members(self, runs: Sequence[Run]) -> list[Member]:
         """Return the members of runs, initialised by the plans of their rules."""
@@ -206,15 +211,6 @@ class Models:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.study.model(arguments)
-
-    def _copied(self, model: nn.Module, run: Run) -> nn.Module:
-        try:
-            return copy.deepcopy(model)
-        except Exception:
-            draw = self._draw(run)
-            drawn = self._drawn(draw.arguments, draw.seed)
-            self._plan(draw.rule, draw.arguments, draw.multipliers).initialize(drawn)
-            return drawn
 
     def _copy(self, drawn: nn.Module, draw: _Draw) -> nn.Module:
         """Return a copy of a drawn model; one that cannot be copied is drawn again."""

@@ -48,7 +48,7 @@ def options(study: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         MutransferError: the optimizer has no such hyperparameter.
     """
-    families = [name.strip() for name in study.optimizer.split("+")]
+    families = study.families
     by_family = {families[0]: study.options} if len(families) == 1 else dict(study.options)
     found = {name: dict(by_family.get(name, {})) for name in families}
     for name in (name for name in values if sets(name) == "option"):
@@ -64,9 +64,13 @@ def options(study: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
 def _value(family: str, name: str, value: Any, options: Mapping[str, Any]) -> Any:
     if name not in {"beta1", "beta2"}:
         return value
-    usual = signature(UPDATES[family].apply).parameters["betas"].default
-    betas = options.get("betas", usual)
+    betas = options.get("betas", _usual_betas(family))
     return (value, betas[1]) if name == "beta1" else (betas[0], value)
+
+
+def _usual_betas(family: str) -> tuple[float, float]:
+    usual: tuple[float, float] = signature(UPDATES[family].apply).parameters["betas"].default
+    return usual
 
 
 def scales(study: Fields, run: Run) -> dict[str, float]:
@@ -84,8 +88,7 @@ def scaled_options(study: Fields, run: Run) -> dict[str, Any]:
         return found
     if "betas" not in UPDATES[study.optimizer].options:
         return found
-    usual = signature(UPDATES[study.optimizer].apply).parameters["betas"].default
-    betas = tuple(found.get("betas", usual))
+    betas = tuple(found.get("betas", _usual_betas(study.optimizer)))
     ratios = _ratios(study, run)
     change = horizon(study.horizon, betas=betas, optimizer=study.optimizer, **ratios)
     return found | {"betas": change.betas}

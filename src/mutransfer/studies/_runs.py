@@ -206,7 +206,7 @@ class Runs(Result, Drawn):
             (row[over], row["seed"]): self.loss_of(row) for row in self._along(rule, size, over)
         }
         if not known:
-            raise MutransferError(f"the record has no runs of rule {rule!r} at {size}")
+            raise MutransferError(self._none_of(rule, size))
         values = _ordered({value for value, _ in known})
         seeds = sorted({seed for _, seed in known})
         table = [[known.get((value, seed), math.nan) for value in values] for seed in seeds]
@@ -305,6 +305,13 @@ class Runs(Result, Drawn):
         rows = self._groups.get((rule, size), [])
         return [row for row in rows if row.get("status") != "failed"]
 
+    def _none_of(self, rule: str, size: Size) -> str:
+        """Return why there are no losses of a rule at one size."""
+        if failed := self._groups.get((rule, size)):
+            why = failed[0].get("message", "no message")
+            return f"every run of rule {rule!r} at {size} failed, the first with: {why}"
+        return f"the record has no runs of rule {rule!r} at {size}"
+
     def _along(self, rule: str, size: Size, over: str) -> list[Row]:
         """Return the runs that differ in one hyperparameter alone."""
         rows = self._rows(rule, size)
@@ -333,7 +340,7 @@ def loss_of(row: Row, metric: str = "mean") -> float:
 def _completed(row: Row, swept: Sequence[str], usual: Mapping[str, Any]) -> Row:
     """Return a row with all swept hyperparameters, as values that can be hashed."""
     missing = {name: value for name, value in usual.items() if name not in row}
-    lists = {name: frozen(row[name]) for name in swept if isinstance(row.get(name), list)}
+    lists = {name: frozen(row[name]) for name in swept if isinstance(row.get(name), list | dict)}
     return row | missing | lists
 
 

@@ -167,7 +167,7 @@ class Store:
         """
         if self._shard is None:
             self._shard = self.folder / f"rows-{time.time_ns()}-{os.getpid()}.jsonl"
-        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        text = "".join(json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows)
         try:
             with self._shard.open("a") as file:
                 file.write(text)

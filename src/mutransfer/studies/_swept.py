@@ -41,15 +41,16 @@ def _values(name: str, value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
     if not is_list(value):
         check_values(name, [value])
-        return float(value) if _is_rate(name) else value
+        return float(value) if _is_rate(name) else frozen(value)
     if _is_rate(name):
         check_grid(name, value, whole=False)
         return tuple(float(each) for each in value)
     if len(value) == 0:
         raise MutransferError(f"{name} is empty: give at least one value")
-    check_values(name, value)
-    check_order(name, value)
-    return frozen(list(value))
+    values = frozen(list(value))
+    check_values(name, values)
+    check_order(name, values)
+    return values
 
 
 def _is_rate(name: str) -> bool:
