@@ -3,6 +3,7 @@
 import math
 import sys
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,20 @@ from torch import Tensor, nn
 from mutransfer import MutransferError, Runs, Size, Study, sweep, transfer
 from mutransfer.core import Progress
 from mutransfer.figures import panels, sections
-from mutransfer.studies import OneAtATime, Points, Random, Trial, command, estimate, members, track
+from mutransfer.studies import (
+    OneAtATime,
+    Points,
+    Random,
+    Trial,
+    _chunks,
+    command,
+    estimate,
+    members,
+    recipe,
+    track,
+)
 from mutransfer.tasks import _data, gpt
-from tests.studies.small_study import data, double, short, study
+from tests.studies.small_study import STEPS, data, double, short, study
 
 
 def halved(step: int, steps: int, factor: float = 0.5) -> float:
@@ -182,27 +194,35 @@ def test_a_log_of_an_earlier_run_is_not_read(tmp_path: Path) -> None:
     assert [row["loss"] for row in runs.rows] == [1.1, 1.1, 1.2, 1.2]
 
 
+class Branching(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert float(x.sum()) < math.inf
+        return self.inner(x)  # type: ignore[no-any-return]
+
+
+def branching(width: int, depth: int) -> nn.Module:
+    return Branching(double(width, depth))
+
+
+@pytest.mark.filterwarnings("ignore:.*trains one by one")
 def test_progress_of_members_one_by_one_ends_at_the_total(tmp_path: Path) -> None:
-    class Branching(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x: Tensor) -> Tensor:
-            assert float(x.sum()) < math.inf
-            return self.inner(x)  # type: ignore[no-any-return]
-
-    def build(width: int, depth: int) -> nn.Module:
-        return Branching(double(width, depth))
-
     seen: list[Progress] = []
-    wanted = study(build=build, rules=["sp"], width=[8])
-    with pytest.warns(match="trains one by one"):
-        alone = estimate(wanted, wanted.runs()[:1])
-        together = estimate(wanted, wanted.runs())
-        sweep(wanted, tmp_path, progress=seen.append)
-    assert together > 2 * alone
+    sweep(study(build=branching, rules=["sp"], width=[8]), tmp_path, progress=seen.append)
     assert max(progress.done / progress.total for progress in seen) <= 1 + 1e-9
+
+
+@pytest.mark.filterwarnings("ignore:.*trains one by one")
+def test_an_estimate_is_of_all_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every call of the watch is a second later: a step of all members, or of one.
+    together, alone = (study(build=build, rules=["sp"], width=[8]) for build in (double, branching))
+    clock = count()
+    monkeypatch.setattr(_chunks.time, "monotonic", lambda: float(next(clock)))
+    assert estimate(together, together.runs()) == STEPS
+    assert estimate(alone, alone.runs()) == len(alone.runs()) * STEPS
 
 
 def test_a_horizon_scales_the_optimizers_own_eps_and_decay() -> None:
@@ -215,6 +235,17 @@ def test_a_horizon_scales_the_optimizers_own_eps_and_decay() -> None:
     tables = [members(each, [run])[0].table for each in (open_, given)]
     assert tables[0] == tables[1]
     assert {row.eps for row in tables[0].values()} != {1e-8}
+
+
+def test_a_horizon_scales_the_betas_of_two_optimizers() -> None:
+    changes = {"steps": [4, 16], "base": {"steps": 4}, "horizon": "complete-d"}
+    single, double_ = (
+        study(optimizer=optimizer, rules=["mup"], **changes)
+        for optimizer in ("adamw", "muon-original+adamw")
+    )
+    run = single.runs()[-1]
+    assert recipe(double_, run).options["adamw"] == recipe(single, run).options
+    assert recipe(single, run).options["betas"] != (0.9, 0.999)
 
 
 def test_a_horizon_scales_the_groups_of_a_loop_of_ones_own(tmp_path: Path) -> None:

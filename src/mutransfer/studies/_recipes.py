@@ -84,14 +84,21 @@ def scales(study: Fields, run: Run) -> dict[str, float]:
 def scaled_options(study: Fields, run: Run) -> dict[str, Any]:
     """Return the optimizer's options, with betas for the batch and the steps of a run."""
     found = options(study, settings(study, run))
-    if study.horizon is None or "+" in study.optimizer:
-        return found
-    if "betas" not in UPDATES[study.optimizer].options:
-        return found
-    betas = tuple(found.get("betas", _usual_betas(study.optimizer)))
-    ratios = _ratios(study, run)
-    change = horizon(study.horizon, betas=betas, optimizer=study.optimizer, **ratios)
-    return found | {"betas": change.betas}
+    if len(study.families) == 1:
+        return found | _scaled_betas(study, run, study.families[0], found)
+    return {name: found[name] | _scaled_betas(study, run, name, found[name]) for name in found}
+
+
+def _scaled_betas(
+    study: Fields, run: Run, family: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the betas of one family for the batch and steps of a run, if any."""
+    if study.horizon is None or "betas" not in UPDATES[family].options:
+        return {}
+    betas = tuple(options.get("betas", _usual_betas(family)))
+    scaled = _scaled_family(study)
+    change = horizon(study.horizon, betas=betas, optimizer=scaled, **_ratios(study, run))
+    return {"betas": change.betas}
 
 
 def _scaled_family(study: Fields) -> str | None:
