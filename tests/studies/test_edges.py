@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from mutransfer import MutransferError, Runs, Size, Study, sweep, transfer
 from mutransfer.core import Progress
 from mutransfer.figures import panels, sections
+from mutransfer.rules import HORIZON_RULES
 from mutransfer.studies import (
     OneAtATime,
     Points,
@@ -237,14 +239,17 @@ def test_a_horizon_scales_the_optimizers_own_eps_and_decay() -> None:
     assert {row.eps for row in tables[0].values()} != {1e-8}
 
 
-def test_a_horizon_scales_the_betas_of_two_optimizers() -> None:
-    changes = {"steps": [4, 16], "base": {"steps": 4}, "horizon": "complete-d"}
-    single, double_ = (
-        study(optimizer=optimizer, rules=["mup"], **changes)
-        for optimizer in ("adamw", "muon-original+adamw")
+def test_a_horizon_of_two_optimizers_is_stated_for_both() -> None:
+    changes = {"steps": [4, 16], "base": {"steps": 4}, "optimizer": "muon-original+adamw"}
+    with pytest.raises(MutransferError, match="is stated for adamw"):
+        study(rules=["mup"], horizon="complete-d", **changes)
+    rule = replace(HORIZON_RULES["complete-d"], optimizers=("adamw", "muon-original"))
+    both, single = (
+        study(rules=["mup"], **changes | {"horizon": rule, "optimizer": optimizer})
+        for optimizer in ("muon-original+adamw", "adamw")
     )
-    run = single.runs()[-1]
-    assert recipe(double_, run).options["adamw"] == recipe(single, run).options
+    run = both.runs()[-1]
+    assert recipe(both, run).options["adamw"] == recipe(single, run).options
     assert recipe(single, run).options["betas"] != (0.9, 0.999)
 
 

@@ -77,7 +77,7 @@ def scales(study: Fields, run: Run) -> dict[str, float]:
     """Return the factors of rate, eps and decay for the batch and the steps of a run."""
     if study.horizon is None:
         return {"lr": 1.0, "eps": 1.0, "weight_decay": 1.0}
-    change = horizon(study.horizon, optimizer=_scaled_family(study), **_ratios(study, run))
+    change = horizon(study.horizon, optimizer=study.optimizer, **_ratios(study, run))
     return {"lr": change.lr, "eps": change.eps, "weight_decay": change.decay}
 
 
@@ -96,13 +96,8 @@ def _scaled_betas(
     if study.horizon is None or "betas" not in UPDATES[family].options:
         return {}
     betas = tuple(options.get("betas", _usual_betas(family)))
-    scaled = _scaled_family(study)
-    change = horizon(study.horizon, betas=betas, optimizer=scaled, **_ratios(study, run))
+    change = horizon(study.horizon, betas=betas, optimizer=study.optimizer, **_ratios(study, run))
     return {"betas": change.betas}
-
-
-def _scaled_family(study: Fields) -> str | None:
-    return None if "+" in study.optimizer else study.optimizer
 
 
 def _ratios(study: Fields, run: Run) -> dict[str, Any]:
