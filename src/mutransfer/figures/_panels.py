@@ -187,7 +187,8 @@ def _panels(section: Section) -> Iterator[Panel]:
             lines = [
                 _line(runs, rule, size, over, kind, choices, known)
                 for size in runs.sizes(rule)
-                if tuple(size[other] for other in others) == values
+                # A size where every run failed has no losses.
+                if tuple(size[other] for other in others) == values and runs.seeds(rule, size)
             ]
             if lines:
                 yield Panel(

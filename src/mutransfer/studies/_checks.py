@@ -37,9 +37,8 @@ def check_study(study: Fields) -> None:
             "the study has neither a builder nor train=: give a function that makes a model"
         )
     check_optimizer(study.optimizer, study.options, "a study")
-    families = [name.strip() for name in study.optimizer.split("+")]
-    decays = [study.weight_decay, *(point.get("weight_decay") for point in listed)]
-    badly = [name for name in families if family(name).decays_badly]
+    decays = [values.get("weight_decay") for values in (fixed(study), *listed)]
+    badly = [name for name in study.families if family(name).decays_badly]
     if badly and any(decays):
         name = "Adam" if badly[0] == "adam" else badly[0]
         raise MutransferError(

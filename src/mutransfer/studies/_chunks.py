@@ -24,6 +24,7 @@ from ._rules import trained_data
 from ._run import Run
 from ._store import Row
 from ._study import Study
+from ._values import as_recorded
 
 _LARGEST_STACK = 1 << 27
 """Most entries of all stacked parameters of one chunk.
@@ -60,9 +61,16 @@ class Chunk:
 
     def seconds(self) -> float:
         """Return how long training will take, from three steps after a first one."""
-        ticks: list[float] = []
-        self._train(min(_TIMED_STEPS, self.steps), lambda _: ticks.append(time.monotonic()))
-        return (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1) * self.steps
+        ticks: list[tuple[float, int]] = []
+        steps = min(_TIMED_STEPS, self.steps)
+        self._train(steps, lambda count: ticks.append((time.monotonic(), count)))
+        # Of one member: models that cannot be stacked train one after the other.
+        gaps = [(end - start) / count for (start, _), (end, count) in pairwise(ticks)]
+        *plain, last = gaps or [0.0]
+        step = median(plain or [last])
+        # The last step ends with an evaluation if there is validation data.
+        evaluations = len(recipe(self.study, self.runs[0]).evaluations())
+        return len(self.runs) * (self.steps * step + evaluations * max(0.0, last - step))
 
     def rows(self, watch: Watch | None) -> list[Row]:
         """Train the runs, and return their rows of the record."""
@@ -176,4 +184,4 @@ def _evaluated(trained: Trained, number: int) -> Row:
 
 def finite(value: float) -> float | None:
     """Return a number for the record, which has None where it is not finite."""
-    return value if torch.isfinite(torch.tensor(value)) else None
+    return value if math.isfinite(value) else None

@@ -30,7 +30,7 @@ _GRACE = 10.0
 _Point = tuple[int, float | None, dict[str, float]]
 """Step, loss and metrics."""
 
-ALWAYS = ("rule", "seed", "folder", "python", "steps", "batch")
+_ALWAYS = ("rule", "seed", "folder", "python", "steps", "batch")
 """What every command may name besides axes and hyperparameters."""
 
 
@@ -72,7 +72,7 @@ class Command:
         if unknown := self.names - known - set(ALWAYS):
             raise MutransferError(
                 f"the command names {{{min(unknown)}}}, which the study has not; it has "
-                f"{', '.join(sorted(known | set(ALWAYS)))}"
+                f"{', '.join(sorted(known | set(_ALWAYS)))}"
             )
         if unused := swept - self.names:
             raise MutransferError(

@@ -148,5 +148,8 @@ def _drawn(generator: random.Random, name: str, line: Sequence[Any]) -> Any:
         return generator.choice(line)
     low, high = min(line), max(line)
     if scale == "linear":
-        return generator.uniform(low, high)
-    return 2.0 ** generator.uniform(math.log2(low), math.log2(high))
+        value = generator.uniform(low, high)
+    else:
+        value = 2.0 ** generator.uniform(math.log2(low), math.log2(high))
+    # Among whole numbers, such as steps of warm-up or heads, only whole ones have a meaning.
+    return round(value) if all(isinstance(each, int) for each in line) else value

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
+from ..core import MutransferError, frozen
 from ..statistics import edge
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._study import Study
+from ._values import as_recorded
 
 
 def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
@@ -35,8 +38,12 @@ def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
     }
     added = []
     for size, rule in product(study.sizes(), map(rule_name, study.rules)):
-        point = runs.header.get("centre") or runs.best(rule, size) or study.points()[0]
-        rates, losses = runs.losses(rule, size)
+        try:
+            rates, losses = runs.losses(rule, size)
+        except MutransferError:
+            # Some of its runs failed, and are tried again by the next sweep.
+            continue
+        point = _point_at(study, runs.header.get("centre") or runs.best(rule, size) or {})
         reached = {side: _reached(ladder, rates) for side, ladder in ladders.items()}
         low, high = (ladders[side][reached[side]] for side in ("low", "high"))
         side = edge(losses.mean(0)[[low <= rate <= high for rate in rates]])
@@ -48,6 +55,15 @@ def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
                 for seed in study.seeds
             ]
     return added
+
+
+def _point_at(study: Study, centre: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the study's point that a record has these values of, but for the rate."""
+    others = {name: frozen(value) for name, value in centre.items() if name != "lr"}
+    for point in study.points():
+        if all(as_recorded(point.get(name)) == value for name, value in others.items()):
+            return point
+    return {**study.points()[0], **others}
 
 
 def _reached(ladder: Sequence[float], rates: Sequence[float]) -> int:

@@ -57,10 +57,15 @@ class Fields:
     seeds: tuple[int, ...] = (0, 1, 2)
     rules: tuple[Rule, ...] = (DEFAULT,)
     base: Size = None  # type: ignore[assignment]
-    task: Data | Callable[..., Data] = "digits"  # type: ignore[assignment]
+    task: Data | Callable[..., Data] | None = None
     optimizer: str = "adamw"
     options: Mapping[str, Any] = field(default_factory=FrozenDict)
     accumulate: int = 1
     precision: str | None = None
     evaluate: int | None = None
     train: Callable[[Any], Any] | None = None
+
+    @property
+    def families(self) -> list[str]:
+        """The families of the optimizer: one, or two that share the work."""
+        return [name.strip() for name in self.optimizer.split("+")]

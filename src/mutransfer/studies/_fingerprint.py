@@ -14,11 +14,12 @@ import math
 import torch
 
 from ..training import Recipe, train
-from ._hyperparameters import sets
+from ._hyperparameters import neutral, sets
 from ._models import Models
 from ._rules import rule_name
 from ._run import Run
 from ._same import Fingerprint
+from ._sizes import batch_at
 from ._study import Study
 
 STEPS = 2
@@ -60,13 +61,20 @@ def fingerprint(models: Models) -> Fingerprint | None:
 
 def model_name(study: Study) -> str:
     """Return a name for what the fingerprint of a study is of."""
-    shared = study.identity()
-    spec = [{name: shared.get(name) for name in _OF_MODEL}, _point(study)]
+    # The batch at base size, also where it is an axis.
+    shared = study.identity() | {"batch": batch_at(study, study.base)}
+    fixed = {name: value for name, value in study.fixed.items() if sets(name) == "table"}
+    spec = [{name: shared.get(name) for name in _OF_MODEL}, _point(study), fixed]
     text = json.dumps(spec, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _point(study: Study) -> dict[str, object]:
-    """Return the point of the fingerprint: what the builder needs, and a rate."""
-    first = study.points()[0]
-    return {"lr": _RATE} | {n: v for n, v in first.items() if sets(n) == "builder"}
+    """Return the point of the fingerprint: what the builder needs, and a rate.
+
+    Multipliers change nothing, so that the model is the one that the builder draws.
+    """
+    first = study.fixed | dict(study.points()[0])
+    built = {name: value for name, value in first.items() if sets(name) == "builder"}
+    plain = {name: neutral(name) for name in study.fixed if sets(name) == "multiplier"}
+    return {"lr": _RATE} | built | plain

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from ..core import Size
 from ..pytorch import builder_name
 from ..rules import Parametrization
 from ._fields import Fields
@@ -23,7 +24,7 @@ def identity(study: Fields, build: str | None, train: str | None) -> dict[str, A
     shared = {
         "build": build,
         "base": _base(study),
-        "task": _named(study.task) if callable(study.task) else study.task.name,
+        "task": _named(study.task) if callable(study.task) else _task_name(study, study.base),
         "optimizer": study.optimizer,
         "options": dict(study.options),
         "weight_decay": fixed(study).get("weight_decay"),
@@ -52,12 +53,11 @@ def run_id(study: Fields, build: str | None, train: str | None, run: Run) -> str
         if n not in values and n not in fixed(study)
     }
     shared |= {
-        "task": task_at(study, run.size).name,
+        "task": _task_name(study, run.size),
         "weight_decay": values.pop("weight_decay", None),
         "steps": length(study, run.size),
         "batch": batch_at(study, run.size),
     }
-    shared.pop("context", None)
     rule = rule_named(study.rules, run.rule)
     fields = {
         "rule": trained_data(rule) if isinstance(rule, Parametrization) else run.rule,
@@ -73,6 +73,10 @@ def _base(study: Fields) -> dict[str, int]:
     """Return the base along the axes that change what is trained."""
     scaled = TRAINING if study.horizon is None else ()
     return {axis: value for axis, value in study.base.items() if axis not in scaled}
+
+
+def _task_name(study: Fields, size: Size) -> str | None:
+    return None if study.task is None else task_at(study, size).name
 
 
 def _named(value: Any) -> Any:

@@ -86,7 +86,12 @@ class Models:
 
     def fresh(self, run: Run) -> nn.Module:
         """Return a model of a run that may be trained: a copy of `model`."""
-        return self._copied(self.model(run), run)
+        model = self.model(run)
+        try:
+            return copy.deepcopy(model)
+        except Exception:
+            # One that cannot be copied is given away, and drawn again when it is needed.
+            return self._initialised.pop(self._draw(run))
 
     def members(self, runs: Sequence[Run]) -> list[Member]:
         """Return the members of runs, initialised by the plans of their rules."""
@@ -128,7 +133,9 @@ class Models:
 
     def _base(self, arguments: Arguments) -> Reading | nn.Module:
         """Return the base of models that are built with these arguments."""
-        base = {name: self.study.base.get(name, value) for name, value in arguments.items()}
+        # Positions are no width: base and model have the same number of them.
+        anchors = {axis: value for axis, value in self.study.base.items() if axis != "context"}
+        base = {name: anchors.get(name, value) for name, value in arguments.items()}
         key = FrozenDict(base)
         if key not in self._bases:
             model = self._unread.pop(key, None) or self._drawn(key, 0)

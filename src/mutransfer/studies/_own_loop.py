@@ -36,17 +36,7 @@ class OwnRun:
         self.models, self.study, self.run = models, models.study, run
         self.folder = folder / "trials" / self.study.run_id(run)
 
-    @property
-    def runs(self) -> Sequence[Run]:
-        """The run, as a chunk of one."""
-        return [self.run]
-
-    @property
-    def size(self) -> Size:
-        """Size of the run."""
-        return self.run.size
-
-    def rows(self) -> list[Row]:
+    def row(self) -> Row:
         """Train the run, and return its row; a failure is a row, too."""
         assert self.study.train is not None
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +62,7 @@ class OwnRun:
             **_outcome(trial),
         }
         said = {"message": message.splitlines()[0][:500]} if message else {}
-        return [{**row, **said, "seconds": time.monotonic() - start}]
+        return {**row, **said, "seconds": time.monotonic() - start}
 
     def _trial(self) -> Trial:
         # A script has no idea of values that change nothing: it gets them as any other.
@@ -85,6 +75,7 @@ class OwnRun:
             seed=self.run.seed,
             device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             folder=self.folder,
+            factors=factors,
             make_model=lambda: self.models.fresh(self.run),
             make_plan=lambda: self.models.plan(self.run),
         )

@@ -48,7 +48,7 @@ def options(study: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         MutransferError: the optimizer has no such hyperparameter.
     """
-    families = [name.strip() for name in study.optimizer.split("+")]
+    families = study.families
     by_family = {families[0]: study.options} if len(families) == 1 else dict(study.options)
     found = {name: dict(by_family.get(name, {})) for name in families}
     for name in (name for name in values if sets(name) == "option"):
@@ -64,35 +64,40 @@ def options(study: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
 def _value(family: str, name: str, value: Any, options: Mapping[str, Any]) -> Any:
     if name not in {"beta1", "beta2"}:
         return value
-    usual = signature(UPDATES[family].apply).parameters["betas"].default
-    betas = options.get("betas", usual)
+    betas = options.get("betas", _usual_betas(family))
     return (value, betas[1]) if name == "beta1" else (betas[0], value)
+
+
+def _usual_betas(family: str) -> tuple[float, float]:
+    usual: tuple[float, float] = signature(UPDATES[family].apply).parameters["betas"].default
+    return usual
 
 
 def scales(study: Fields, run: Run) -> dict[str, float]:
     """Return the factors of rate, eps and decay for the batch and the steps of a run."""
     if study.horizon is None:
         return {"lr": 1.0, "eps": 1.0, "weight_decay": 1.0}
-    change = horizon(study.horizon, optimizer=_scaled_family(study), **_ratios(study, run))
+    change = horizon(study.horizon, optimizer=study.optimizer, **_ratios(study, run))
     return {"lr": change.lr, "eps": change.eps, "weight_decay": change.decay}
 
 
 def scaled_options(study: Fields, run: Run) -> dict[str, Any]:
     """Return the optimizer's options, with betas for the batch and the steps of a run."""
     found = options(study, settings(study, run))
-    if study.horizon is None or "+" in study.optimizer:
-        return found
-    if "betas" not in UPDATES[study.optimizer].options:
-        return found
-    usual = signature(UPDATES[study.optimizer].apply).parameters["betas"].default
-    betas = tuple(found.get("betas", usual))
-    ratios = _ratios(study, run)
-    change = horizon(study.horizon, betas=betas, optimizer=study.optimizer, **ratios)
-    return found | {"betas": change.betas}
+    if len(study.families) == 1:
+        return found | _scaled_betas(study, run, study.families[0], found)
+    return {name: found[name] | _scaled_betas(study, run, name, found[name]) for name in found}
 
 
-def _scaled_family(study: Fields) -> str | None:
-    return None if "+" in study.optimizer else study.optimizer
+def _scaled_betas(
+    study: Fields, run: Run, family: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the betas of one family for the batch and steps of a run, if any."""
+    if study.horizon is None or "betas" not in UPDATES[family].options:
+        return {}
+    betas = tuple(options.get("betas", _usual_betas(family)))
+    change = horizon(study.horizon, betas=betas, optimizer=study.optimizer, **_ratios(study, run))
+    return {"betas": change.betas}
 
 
 def _ratios(study: Fields, run: Run) -> dict[str, Any]:

@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..core import Drawn, MutransferError, Result, Size, columns, number, parsed, parsing, plain
+from ..core import (
+    Drawn,
+    MutransferError,
+    Result,
+    Size,
+    columns,
+    frozen,
+    number,
+    parsed,
+    parsing,
+    plain,
+)
 from ..statistics import Array
 from ._columns import NAMES, OUTCOMES
 from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
@@ -55,7 +66,7 @@ class Runs(Result, Drawn):
         swept = header.get("hyperparameters", SWEPT)
         # Runs from before a hyperparameter was swept had the value that changes nothing.
         usual = {name: neutral(name) for name in swept if neutral(name) is not None}
-        completed = [row | {n: v for n, v in usual.items() if n not in row} for row in rows]
+        completed = [_completed(row, swept, usual) for row in rows]
         return cls(header=header, rows=completed).with_metric(metric)
 
     @classmethod
@@ -194,7 +205,7 @@ class Runs(Result, Drawn):
             (row[over], row["seed"]): self.loss_of(row) for row in self._along(rule, size, over)
         }
         if not known:
-            raise MutransferError(f"the record has no runs of rule {rule!r} at {size}")
+            raise MutransferError(self._none_of(rule, size))
         values = _ordered({value for value, _ in known})
         seeds = sorted({seed for _, seed in known})
         table = [[known.get((value, seed), math.nan) for value in values] for seed in seeds]
@@ -262,14 +273,16 @@ class Runs(Result, Drawn):
         """
         with parsing("a record written by Runs.to_json"):
             fields = parsed(data)
-            rows = [dict(row) for row in fields["rows"]]
-            runs = cls(
-                header=dict(fields["header"]), rows=rows, metric=fields.get("metric", "mean")
-            )
+            header, metric = dict(fields["header"]), fields.get("metric", "mean")
+            swept = header.get("hyperparameters", SWEPT)
+            rows = [_completed(dict(row), swept, {}) for row in fields["rows"]]
+            runs = cls(header=header, rows=rows, metric=metric)
+            column = METRICS.get(metric, metric)
             for row in rows:
                 for key in ("rule", *runs.axes, "seed"):
                     row[key]
-                number(row[METRICS.get(runs.metric, runs.metric)])
+                # A run that failed has no metric.
+                number(row.get(column) if row.get("status") == "failed" else row[column])
             return runs
 
     @property
@@ -297,6 +310,13 @@ class Runs(Result, Drawn):
     def _rows(self, rule: str, size: Size) -> list[Row]:
         rows = self._groups.get((rule, Size(size)), [])
         return [row for row in rows if row.get("status") != "failed"]
+
+    def _none_of(self, rule: str, size: Size) -> str:
+        """Return why there are no losses of a rule at one size."""
+        if failed := self._groups.get((rule, size)):
+            why = failed[0].get("message", "no message")
+            return f"every run of rule {rule!r} at {size} failed, the first with: {why}"
+        return f"the record has no runs of rule {rule!r} at {size}"
 
     def _along(self, rule: str, size: Size, over: str) -> list[Row]:
         """Return the runs that differ in one hyperparameter alone."""

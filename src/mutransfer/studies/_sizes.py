@@ -130,8 +130,10 @@ def takes(function: Callable[..., Any] | None, name: str) -> bool:
     return name in parameters or Parameter.VAR_KEYWORD in kinds
 
 
-def checked_task(study: Fields) -> Data | Callable[..., Data]:
+def checked_task(study: Fields) -> Data | Callable[..., Data] | None:
     """Return the task of a study, or the function of the context that makes it.
+
+    None for a training loop of one's own that gives no task.
 
     Raises:
         MutransferError: the task is unknown, or a context is given for a task that has its own.
@@ -157,7 +159,15 @@ def checked_task(study: Fields) -> Data | Callable[..., Data]:
 
 
 def task_at(study: Fields, size: Size) -> Data:
-    """Return the task of a study at one size."""
+    """Return the task of a study at one size.
+
+    Raises:
+        MutransferError: it trains in a loop of its own, and has none.
+    """
+    if study.task is None:
+        raise MutransferError(
+            "the study has no task, as it trains in a loop of its own: give task="
+        )
     if not callable(study.task):
         return study.task
     context = size.get("context", study.context)

@@ -100,7 +100,8 @@ class Store:
     ) -> dict[str, Any]:
         """Return the first losses of the study, and of all models of the record by name."""
         models: dict[str, Any] = dict((written or {}).get("models", {}))
-        known = models.get(model, (taken_up or {}).get("first_losses"))
+        # A record from before models had names has one model.
+        known = models.get(model) if models else (taken_up or {}).get("first_losses")
         if known is None or not self._is_trained_alike(known, losses):
             known = losses
         if known is None:
@@ -167,7 +168,7 @@ class Store:
         """
         if self._shard is None:
             self._shard = self.folder / f"rows-{time.time_ns()}-{os.getpid()}.jsonl"
-        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        text = "".join(json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows)
         try:
             with self._shard.open("a") as file:
                 file.write(text)

@@ -66,7 +66,8 @@ class Study(Fields):
         base: Where the rules are anchored, such as {"width": 64}: all their factors are 1 there.
             The smallest size by default.
         task: Data and loss, the name of a task, the path of a text file, or a function of the
-            context that returns a task.
+            context that returns a task; "digits" by default. With a training loop of one's own only
+            its example is used, to trace models; by default they guess one.
         optimizer: A family such as "adamw"; two share the work as "muon-original+adamw": hidden
             matrices, then the rest.
         options: What else the optimizer takes; by family where two share the work, such as
@@ -115,7 +116,7 @@ class Study(Fields):
             seeds: int | Sequence[int] = 3,
             rules: Sequence[Rule] = (DEFAULT,),
             base: Mapping[str, int] | None = None,
-            task: Data | Callable[..., Data] | str = "digits",
+            task: Data | Callable[..., Data] | str | None = None,
             optimizer: str = "adamw",
             options: Mapping[str, Any] | None = None,
             accumulate: int = 1,
@@ -238,9 +239,9 @@ class Study(Fields):
     def run_id(self, run: Run) -> str:
         """Return a run's name in the record: a hash of everything that trains it.
 
-        Axes, hyperparameters and values that are added to a study do not change the ids of the runs
-        that it had. A custom rule is hashed with its data, as its name may come to mean another
-        one.
+        Hyperparameters and values that are added to a study, and batch or steps as axes, do not
+        change the ids of the runs that it had. A custom rule is hashed with its data, as its name
+        may come to mean another one.
         """
         return _identity.run_id(self, self.build_name, self._trained_by, run)
 

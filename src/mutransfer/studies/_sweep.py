@@ -14,13 +14,14 @@ from ._axis_check import check_axes
 from ._chunks import Chunk, chunks, rule_data
 from ._extension import beyond
 from ._fingerprint import fingerprint, model_name
+from ._hyperparameters import HYPERPARAMETERS
 from ._models import Models
 from ._own_loop import OwnRun
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
-from ._store import Row, Store
+from ._store import Store
 from ._study import Study
 from ._swept import header
 from ._trackers import Tracked, Tracker
@@ -126,8 +127,13 @@ def _check_rules(study: Study, store: Store) -> None:
     custom = {rule.name for rule in study.custom_rules()}
     if not custom or not store.is_of(study.identity()):
         return
-    for row in Runs.read(store.folder).rows:
-        if row["rule"] in custom and not _is_of(study, row):
+    record, ids = Runs.read(store.folder), {study.run_id(run) for run in study.runs()}
+    # Earlier designs of the study may have swept other hyperparameters.
+    names = [*HYPERPARAMETERS, *record.hyperparameters, *study.points()[0]]
+    for row in record.rows:
+        if row["rule"] not in custom or row["id"] in ids:
+            continue
+        if row["id"] != study.run_id(Run.of(row, study.base, names)):
             raise MutransferError(
                 f"{store.folder} has runs of another rule named {row['rule']!r}: rename the custom "
                 "one, as by dataclasses.replace(rule, name=...), or give another folder with out="
@@ -197,8 +203,7 @@ def _finish_one_by_one(
     done, start = _done(store), time.monotonic()
     left = [run for run in wanted if models.study.run_id(run) not in done]
     for number, run in enumerate(left):
-        rows: list[Row] = OwnRun(models, run, store.folder).rows()
-        store.append(rows)
+        store.append([OwnRun(models, run, store.folder).row()])
         if progress is not None:
             elapsed, runs = time.monotonic() - start, _record(models.study, store)
             total = elapsed * len(left) / (number + 1)
@@ -217,12 +222,12 @@ def _watch(
     """Return a callback that turns the steps of one chunk into progress of the sweep."""
     steps, last = 0, 0.0
 
-    def watch(_: int) -> None:
+    def watch(count: int) -> None:
         nonlocal steps, last
-        steps, now = steps + 1, time.monotonic()
+        steps, now = steps + count, time.monotonic()
         if now - last > _PAUSE:
             last = now
-            done = sum(costs[:number]) + costs[number] * steps / chunk.steps
+            done = sum(costs[:number]) + costs[number] * steps / (chunk.steps * len(chunk.runs))
             progress(
                 Progress(
                     what=str(chunk.size),

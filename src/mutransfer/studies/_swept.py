@@ -11,7 +11,7 @@ from ._fields import Fields
 from ._hyperparameters import HYPERPARAMETERS, check_values, is_pattern, neutral, scale_of
 from ._run import Run
 from ._sizes import sizes
-from ._values import check_grid, check_order, is_list
+from ._values import as_recorded, check_grid, check_order, is_list
 
 
 def normalised(study: Fields) -> dict[str, Any]:
@@ -20,6 +20,8 @@ def normalised(study: Fields) -> dict[str, Any]:
     Raises:
         MutransferError: naming the hyperparameter and what is wrong with it.
     """
+    if study.lr is None:
+        raise MutransferError("lr is None: give learning rates, such as lr=log2(-10, -4)")
     fields: dict[str, Any] = {name: _values(name, getattr(study, name)) for name in HYPERPARAMETERS}
     given = study.hyperparameters or {}
     for name in given:
@@ -41,17 +43,20 @@ def normalised(study: Fields) -> dict[str, Any]:
 def _values(name: str, value: Any) -> Any:
     if value is None:
         return None
+    # Arrays and numbers of numpy as Python's own, which a record can hold.
+    value = value.tolist() if hasattr(value, "tolist") else value
     if not is_list(value):
         check_values(name, [value])
-        return float(value) if _is_rate(name) else value
+        return float(value) if _is_rate(name) else frozen(value)
     if _is_rate(name):
         check_grid(name, value, whole=False)
         return tuple(float(each) for each in value)
     if len(value) == 0:
         raise MutransferError(f"{name} is empty: give at least one value")
-    check_values(name, value)
-    check_order(name, value)
-    return frozen(list(value))
+    values = frozen(list(value))
+    check_values(name, values)
+    check_order(name, values)
+    return values
 
 
 def _is_rate(name: str) -> bool:
@@ -103,8 +108,9 @@ def header(study: Fields) -> dict[str, Any]:
     listed = points(study)
     names = list(dict.fromkeys(name for point in listed for name in point))
     values = {n: list(dict.fromkeys(p[n] for p in listed if n in p)) for n in names}
-    varied = [name for name in names if len(values[name]) > 1 or name in _lists(study)] or ["lr"]
     line = swept(study)
+    lists = {name for name, value in given(study).items() if isinstance(value, tuple)}
+    varied = [name for name in names if len(values[name]) > 1 or name in lists] or ["lr"]
     centres = [each.centred(line) for each in designs(study) if isinstance(each, OneAtATime)]
     notes = [
         f"{axis} varies, and nothing is scaled with it: give horizon= to scale by a stated rule"
@@ -114,10 +120,10 @@ def header(study: Fields) -> dict[str, Any]:
     return {
         "hyperparameters": varied,
         "scales": {name: scale_of(name, values[name]) for name in varied},
-        **({"centre": dict(centres[0])} if len(centres) == 1 else {}),
+        **(
+            {"centre": {n: as_recorded(v) for n, v in centres[0].items()}}
+            if len(centres) == 1
+            else {}
+        ),
         **({"notes": notes} if notes else {}),
     }
-
-
-def _lists(study: Fields) -> set[str]:
-    return {name for name, value in given(study).items() if isinstance(value, tuple)}

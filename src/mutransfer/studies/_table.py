@@ -51,24 +51,14 @@ def read_table(
             rows of one run disagree.
     """
     with _no_collection():
-        return _read(open_table(source), columns, axes, hyperparameters, rule, loss)
-
-
-def _read(
-    table: Table,
-    columns: Mapping[str, str] | None,
-    axes: Sequence[str] | None,
-    hyperparameters: Sequence[str] | None,
-    rule: str | None,
-    loss: str,
-) -> tuple[dict[str, Any], list[Row]]:
-    check_kind(table)
-    swept = tuple(SWEPT if hyperparameters is None else hyperparameters)
-    choice = choose(table, dict(columns or {}), axes, swept, loss)
-    cells = table.columns(column.name for column in choice.all.values())
-    if not cells[choice.metrics[loss].name]:
-        raise MutransferError(f"{table.title} has column names and no rows")
-    return _Reading(table=table, choice=choice, cells=cells, loss=loss, rule=rule).record()
+        table = open_table(source)
+        check_kind(table)
+        swept = tuple(SWEPT if hyperparameters is None else hyperparameters)
+        choice = choose(table, dict(columns or {}), axes, swept, loss)
+        cells = table.columns(column.name for column in choice.all.values())
+        if not cells[choice.metrics[loss].name]:
+            raise MutransferError(f"{table.title} has column names and no rows")
+        return _Reading(table=table, choice=choice, cells=cells, loss=loss, rule=rule).record()
 
 
 @contextmanager

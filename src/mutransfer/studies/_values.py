@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 from ..core import MutransferError
+from ..pytorch import builder_name
 
 
 def log2(low: int, high: int) -> list[float]:
@@ -33,6 +34,19 @@ def log2(low: int, high: int) -> list[float]:
 def is_list(values: Any) -> bool:
     """Return True for several values, False for a single one."""
     return hasattr(values, "__len__") and not isinstance(values, str | dict)
+
+
+def as_recorded(value: Any) -> Any:
+    """Return a value as the row of a record has it, functions by name.
+
+    >>> as_recorded(math.cos), as_recorded(0.5)
+    ('cos', 0.5)
+    """
+    if not callable(value):
+        return value
+    name: str = getattr(value, "__name__", "<")
+    # Lambdas and objects share names: what they hold tells them apart.
+    return builder_name(value) if "<" in name else name
 
 
 def check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:

@@ -101,10 +101,10 @@ def _output(model: nn.Module, task: Task | Stream, inputs: Inputs, largest: int 
     except MutransferError:
         raise
     except Exception as error:  # of the user's model, of any kind
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MutransferError(
             f"task {task.name} does not fit the model: {type(model).__name__} fails on inputs "
-            f"{_described(inputs)}: {reason}; build it for these inputs, or give another task"
+            f"{_described(inputs)}: {_reason(error)}; build it for these inputs, or give another "
+            "task"
         ) from error
 
 
@@ -216,16 +216,20 @@ def _check_score(
     except MutransferError:
         raise
     except Exception as error:  # of a user's function, of any kind
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MutransferError(
             f"{what} of task {task.name} fails on the model's output, {_described(output)}: "
-            f"{reason}; let it take this output, with targets {_described(on)}"
+            f"{_reason(error)}; let it take this output, with targets {_described(on)}"
         ) from error
     if not isinstance(value, Tensor) or value.dim():
         raise MutransferError(
             f"{what} of task {task.name} returns {_described(value)}: return one number, the mean "
             "over examples"
         )
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, or its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _rows(inputs: Inputs) -> Any:

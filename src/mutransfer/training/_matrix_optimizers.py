@@ -11,7 +11,22 @@ from torch import Tensor
 from ._updates_matrices import eigenbasis, fourth_root, turned
 
 
-class Shampoo(torch.optim.Optimizer):
+class _Matrixwise(torch.optim.Optimizer):
+    """An optimizer that updates each matrix by itself."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    self._update(matrix, matrix.grad, group)
+
+    def _update(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Shampoo(_Matrixwise):
     """Shampoo for matrices (1802.09568, Algorithm 1).
 
     L += G G^T, R += G^T G, from eps times the identity; W -= lr L^-1/4 G R^-1/4.
@@ -28,17 +43,8 @@ class Shampoo(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Update every matrix that has a gradient."""
-        for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    self._update(matrix, group)
-
-    def _update(self, matrix: Tensor, group: dict[str, Any]) -> None:
-        gradient, state = matrix.grad, self.state[matrix]
-        assert gradient is not None
+    def _update(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[matrix]
         if not state:
             state["left"] = group["eps"] * torch.eye(len(matrix)).to(matrix)
             state["right"] = group["eps"] * torch.eye(matrix.shape[1]).to(matrix)
@@ -50,7 +56,7 @@ class Shampoo(torch.optim.Optimizer):
         )
 
 
-class SOAP(torch.optim.Optimizer):
+class SOAP(_Matrixwise):
     """SOAP for matrices: Adam in the eigenbasis of Shampoo's factors (2409.11321).
 
     As its authors' code: the first step finds the basis alone, and later steps use the basis of
@@ -86,19 +92,10 @@ class SOAP(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Update every matrix that has a gradient."""
-        for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    self._update(matrix, group)
-
-    def _update(self, matrix: Tensor, group: dict[str, Any]) -> None:
-        gradient, state = matrix.grad, self.state[matrix]
-        assert gradient is not None
+    def _update(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[matrix]
         if not state:
-            self._start(matrix, group)
+            self._start(matrix, gradient, group)
             return
         state["count"] += 1
         (beta1, beta2), count = group["betas"], state["count"]
@@ -115,16 +112,15 @@ class SOAP(torch.optim.Optimizer):
             state["right basis"], columns = turned(state["right"], right)
             state["second"] = state["second"][rows][:, columns]
 
-    def _start(self, matrix: Tensor, group: dict[str, Any]) -> None:
+    def _start(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (rows, columns) = self.state[matrix], matrix.shape
-        assert matrix.grad is not None
         state["count"] = 0
         state["first"], state["second"] = torch.zeros_like(matrix), torch.zeros_like(matrix)
         state["left"], state["right"] = (
             matrix.new_zeros(rows, rows),
             matrix.new_zeros(columns, columns),
         )
-        self._average_sides(matrix.grad, state, group)
+        self._average_sides(gradient, state, group)
         state["left basis"] = eigenbasis(state["left"])
         state["right basis"] = eigenbasis(state["right"])
 

@@ -156,3 +156,5 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
             f"the optimizer {name} takes no option {unknown[0]!r}; it takes "
             f"{', '.join(known) or 'none'}"
         )
+    if name == "sgd" and options.get("nesterov") and not options.get("momentum"):
+        raise MutransferError("nesterov needs a momentum, such as 0.9: without one it does nothing")

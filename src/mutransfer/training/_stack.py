@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,11 +53,12 @@ class Stack:
             family: {**options, **UPDATES[family].fixed}
             for family, options in recipe.families().items()
         }
-        self.gradient = torch.func.vmap(
-            torch.func.grad_and_value(self._loss), randomness="different"
-        )
+        loss = self._scored(partial(training_loss, recipe))
+        self.gradient = torch.func.vmap(torch.func.grad_and_value(loss), randomness="different")
         self.measure = torch.func.vmap(
-            self._measures, in_dims=(0, 0, None, None), randomness="different"
+            self._scored(partial(measures, recipe.task)),
+            in_dims=(0, 0, None, None),
+            randomness="different",
         )
 
     @property
@@ -128,35 +130,21 @@ class Stack:
             for i, name in enumerate(bucket.names)
         }
 
-    def _loss(
-        self,
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
-        inputs: Any,
-        targets: Tensor,
-    ) -> Tensor:
-        with autocast(self.recipe, self.device, stacked=True):
-            output = self._output(parameters, buffers, inputs)
-            return training_loss(self.recipe, output, targets)
+    def _scored(self, score: Callable[[Any, Tensor], Tensor]) -> Callable[..., Tensor]:
+        """Return the score of one member as a function of its tensors and a batch."""
 
-    def _measures(
-        self,
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
-        inputs: Any,
-        targets: Tensor,
-    ) -> Tensor:
-        with autocast(self.recipe, self.device, stacked=True):
-            output = self._output(parameters, buffers, inputs)
-            return measures(self.recipe.task, output, targets)
+        def scored(
+            parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Any, targets: Tensor
+        ) -> Tensor:
+            positional, named = arguments(inputs)
+            tensors = (parameters, buffers)
+            with autocast(self.recipe, self.device, stacked=True):
+                output = torch.func.functional_call(
+                    self.template, tensors, positional, named, strict=True
+                )
+                return score(output, targets)
 
-    def _output(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Any
-    ) -> Any:
-        positional, named = arguments(inputs)
-        return torch.func.functional_call(
-            self.template, (parameters, buffers), positional, named, strict=True
-        )
+        return scored
 
 
 def _untrained(model: nn.Module) -> dict[str, Tensor]:
