@@ -19,7 +19,6 @@ from mutransfer.figures import panels, sections
 from mutransfer.rules import HORIZON_RULES
 from mutransfer.studies import (
     OneAtATime,
-    Points,
     Random,
     Trial,
     _chunks,
@@ -82,7 +81,6 @@ def test_values_of_any_kind_are_recorded(changes: dict[str, Any], tmp_path: Path
         ({"batch": 2.5}, "batch has values that are no whole numbers"),
         ({"lr": None}, "lr is None: give learning rates"),
         ({"optimizer": "sgd", "nesterov": True}, "nesterov needs a momentum"),
-        ({"design": Points([{"lr": -1.0}])}, "lr has values that are not positive numbers"),
     ],
 )
 def test_recipes_are_checked_at_once(changes: dict[str, Any], message: str) -> None:

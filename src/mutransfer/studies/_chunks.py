@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from numbers import Integral, Real
+from itertools import groupby, pairwise
+from statistics import median
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class Chunk:
         step = median(plain or [last])
         # The last step ends with an evaluation if there is validation data.
         evaluations = len(recipe(self.study, self.runs[0]).evaluations())
-        return len(self.runs) * (self.steps * step + evaluations * max(0.0, last - step))
+        return float(len(self.runs)) * (self.steps * step + evaluations * max(0.0, last - step))
 
     def rows(self, watch: Watch | None) -> list[Row]:
         """Train the runs, and return their rows of the record."""
@@ -134,7 +135,7 @@ def named_row(study: Study, run: Run) -> Row:
     row = {**run.row(), **training, **study.settings(run)}
     data = rule_data(study, run.rule)
     custom = {"rule_data": data} if data else {}
-    return {name: _written(value) for name, value in row.items()} | custom
+    return {name: as_recorded(value) for name, value in row.items()} | custom
 
 
 def rule_data(study: Study, name: str) -> str:
@@ -144,15 +145,6 @@ def rule_data(study: Study, name: str) -> str:
         return ""
     text = json.dumps(trained_data(rule), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _written(value: Any) -> Any:
-    """Return a value as a record has it: functions by name, what JSON lacks as text."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Real):
-        return int(value) if isinstance(value, Integral) else float(value)
-    return str(getattr(value, "__name__", value))
 
 
 def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:

@@ -69,7 +69,7 @@ class Command:
                 f"the command {self.template!r} has empty braces: write a name in them, or two of "
                 "each for braces themselves"
             )
-        if unknown := self.names - known - set(ALWAYS):
+        if unknown := self.names - known - set(_ALWAYS):
             raise MutransferError(
                 f"the command names {{{min(unknown)}}}, which the study has not; it has "
                 f"{', '.join(sorted(known | set(_ALWAYS)))}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ..core import MutransferError, frozen
+from ..core import MutransferError
 from ..statistics import edge
 from ._rules import rule_name
 from ._run import Run
@@ -59,7 +59,7 @@ def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
 
 def _point_at(study: Study, centre: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the study's point that a record has these values of, but for the rate."""
-    others = {name: frozen(value) for name, value in centre.items() if name != "lr"}
+    others = {name: value for name, value in centre.items() if name != "lr"}
     for point in study.points():
         if all(as_recorded(point.get(name)) == value for name, value in others.items()):
             return point

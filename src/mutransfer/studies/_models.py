@@ -20,7 +20,6 @@ from ._hyperparameters import sets
 from ._recipes import scales
 from ._rules import Rule
 from ._run import Run
-from ._sizes import OWN_DATA
 from ._study import Study
 
 _MOST_KEPT = 1 << 26
@@ -147,8 +146,7 @@ class Models:
 
     @cached_property
     def _example_inputs(self) -> Any:
-        # A loop of one's own has its own data, which the default task says nothing of.
-        if self.study.train is not None and getattr(self.study.task, "name", "") == OWN_DATA.name:
+        if self.study.task is None:
             return None
         first = Run(rule="", size=self.study.base, point={}, seed=0)
         return self.study.task_of(first).example

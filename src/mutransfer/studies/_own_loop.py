@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..core import MutransferError, Size
+from ..core import MutransferError
 from ..pytorch import torch_class
 from ..rules import family
 from ._chunks import finite, named_row, outcome
@@ -75,7 +74,6 @@ class OwnRun:
             seed=self.run.seed,
             device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             folder=self.folder,
-            factors=factors,
             make_model=lambda: self.models.fresh(self.run),
             make_plan=lambda: self.models.plan(self.run),
         )

@@ -347,6 +347,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _completed(row: Row, swept: Sequence[str], usual: Mapping[str, Any]) -> Row:
+    """Return a row with all swept hyperparameters, as values that can be hashed."""
+    missing = {name: value for name, value in usual.items() if name not in row}
+    lists = {name: frozen(row[name]) for name in swept if isinstance(row.get(name), list | dict)}
+    return row | missing | lists
+
+
 def _ordered(values: set[Any]) -> list[Any]:
     """Return values in order; numbers by size, others by their text."""
     if all(isinstance(value, int | float) for value in values):

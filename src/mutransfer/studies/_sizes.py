@@ -8,10 +8,8 @@ from inspect import Parameter, signature
 from itertools import product
 from typing import Any
 
-import torch
-
 from ..core import FrozenDict, MutransferError, Size
-from ..tasks import Stream, Task, cross_entropy, pydocs, text
+from ..tasks import Stream, Task, pydocs, text
 from ..tasks import task as find_task
 from ._fields import Data, Fields
 from ._hyperparameters import sets
@@ -19,14 +17,6 @@ from ._values import check_grid, is_list
 
 TRAINING = ("batch", "steps")
 """Axes of training, which the builder does not see."""
-
-OWN_DATA = Task(
-    name="of the training function",
-    inputs=torch.empty(0, 1),
-    targets=torch.empty(0).long(),
-    loss=cross_entropy,
-)
-"""The data of a study whose training function has its own."""
 
 _FIELDS = ("width", "depth", "context", "batch", "steps")
 """Axes that are arguments of a study, in the order of a size."""
@@ -138,9 +128,10 @@ def checked_task(study: Fields) -> Data | Callable[..., Data] | None:
     Raises:
         MutransferError: the task is unknown, or a context is given for a task that has its own.
     """
-    given, name = study.task, str(study.task)
-    if given == "digits" and study.train is not None:
-        return OWN_DATA
+    if study.task is None and study.train is not None:
+        return None
+    given = "digits" if study.task is None else study.task
+    name = str(given)
     if not isinstance(given, str | Task | Stream) and not callable(given):
         raise MutransferError(
             f"task is {given!r}: give a Task, the name of one, the path of a text file, or a "

@@ -14,14 +14,13 @@ from ._axis_check import check_axes
 from ._chunks import Chunk, chunks, rule_data
 from ._extension import beyond
 from ._fingerprint import fingerprint, model_name
-from ._hyperparameters import HYPERPARAMETERS
 from ._models import Models
 from ._own_loop import OwnRun
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
-from ._store import Store
+from ._store import Row, Store
 from ._study import Study
 from ._swept import header
 from ._trackers import Tracked, Tracker
@@ -127,13 +126,8 @@ def _check_rules(study: Study, store: Store) -> None:
     custom = {rule.name for rule in study.custom_rules()}
     if not custom or not store.is_of(study.identity()):
         return
-    record, ids = Runs.read(store.folder), {study.run_id(run) for run in study.runs()}
-    # Earlier designs of the study may have swept other hyperparameters.
-    names = [*HYPERPARAMETERS, *record.hyperparameters, *study.points()[0]]
-    for row in record.rows:
-        if row["rule"] not in custom or row["id"] in ids:
-            continue
-        if row["id"] != study.run_id(Run.of(row, study.base, names)):
+    for row in Runs.read(store.folder).rows:
+        if row["rule"] in custom and not _is_of(study, row):
             raise MutransferError(
                 f"{store.folder} has runs of another rule named {row['rule']!r}: rename the custom "
                 "one, as by dataclasses.replace(rule, name=...), or give another folder with out="

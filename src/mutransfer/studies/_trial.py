@@ -44,7 +44,6 @@ class Trial:
     make_plan: Callable[[], Plan] = field(repr=False)
     reports: list[tuple[int, float]] = field(default_factory=list, repr=False)
     metrics: dict[str, float] = field(default_factory=dict, repr=False)
-    factors: Mapping[str, float] = field(default_factory=dict, repr=False)
     stopped: str = ""
     _model: nn.Module | None = field(default=None, repr=False)
 
@@ -74,13 +73,7 @@ class Trial:
         """
         names = ("lr", "eps", "weight_decay")
         known = {n: self.hyperparameters[n] for n in names if n in self.hyperparameters}
-        model = self.model if model is None else model
-        groups = self.plan.param_groups(model, **known | changes)
-        for group in groups:
-            # Defaults of the optimizer follow the horizon, too.
-            for name in self.factors.keys() & group.keys() - known.keys() - changes.keys():
-                group[name] *= self.factors[name]
-        return groups
+        return self.plan.param_groups(self.model if model is None else model, **known | changes)
 
     def report(
         self, step: int, loss: float | Tensor | None = None, **metrics: float | Tensor

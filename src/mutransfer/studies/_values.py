@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
+
+from torch import nn
 
 from ..core import MutransferError
 from ..pytorch import builder_name
@@ -37,16 +39,20 @@ def is_list(values: Any) -> bool:
 
 
 def as_recorded(value: Any) -> Any:
-    """Return a value as the row of a record has it, functions by name.
+    """Return a value as a record has it: functions by name, what JSON lacks as text.
 
-    >>> as_recorded(math.cos), as_recorded(0.5)
-    ('cos', 0.5)
+    >>> as_recorded(math.cos), as_recorded(0.5), as_recorded((1, 2))
+    ('cos', 0.5, '(1, 2)')
     """
-    if not callable(value):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
-    name: str = getattr(value, "__name__", "<")
-    # Lambdas and objects share names: what they hold tells them apart.
-    return builder_name(value) if "<" in name else name
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    if not callable(value) or isinstance(value, nn.Module):
+        return str(value)
+    name = getattr(value, "__qualname__", "<")
+    # Lambdas and local functions share names, and a partial has none: what they hold tells more.
+    return builder_name(value) if "<" in name else str(value.__name__)
 
 
 def check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:
