@@ -12,18 +12,21 @@ from ..core import MutransferError
 from ._outputs import main_tensor
 
 
-def cross_entropy(output: Any, targets: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:
+def cross_entropy(
+    output: Any, targets: Int[Tensor, "*rows"], label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
     """Return the mean cross-entropy in nats; classes are the last dimension.
 
     Args:
         output: The logits, (*rows, classes), or an output that has them (`main_tensor`).
         targets: The classes, (*rows).
+        label_smoothing: Share of the uniform distribution in the targets.
 
     Raises:
         MutransferError: the output has no tensor.
     """
-    logits = _logits(output)
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten())
+    logits = _logits(output).flatten(0, -2)
+    return F.cross_entropy(logits, targets.flatten(), label_smoothing=label_smoothing)
 
 
 def accuracy(output: Any, targets: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:
