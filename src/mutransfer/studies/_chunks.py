@@ -20,6 +20,7 @@ from ._recipes import recipe
 from ._run import Run
 from ._store import Row
 from ._study import Study
+from ._values import recorded
 
 _LARGEST_STACK = 1 << 27
 """Most entries of all stacked parameters of one chunk.
@@ -114,13 +115,13 @@ def _program(models: Models, run: Run) -> Mapping[str, Any]:
 
 
 def named_row(study: Study, run: Run) -> Row:
-    """Return what was run as the flat row of a record, functions by name.
+    """Return what was run as the flat row of a record.
 
     Steps, batch and fixed hyperparameters are in it, too: another study may sweep them.
     """
     training = {"steps": study.length(run), "batch": study.batch_of(run)}
     row = {**run.row(), **training, **study.settings(run)}
-    return {name: getattr(v, "__name__", v) if callable(v) else v for name, v in row.items()}
+    return {name: recorded(value) for name, value in row.items()}
 
 
 def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ._runs import Runs
 from ._same import Fingerprint
 from ._store import Row, Store
 from ._study import Study
-from ._swept import header
+from ._swept import header, restored
 from ._trackers import Tracked, Tracker
 
 _PAUSE = 0.2
@@ -136,7 +137,8 @@ def _check_rules(study: Study, store: Store) -> None:
 
 
 def _is_of(study: Study, row: Mapping[str, Any]) -> bool:
-    return bool(row["id"] == study.run_id(Run.of(row, study.base, study.swept)))
+    run = Run.of(row, study.base, study.points()[0])
+    return bool(row["id"] == study.run_id(replace(run, point=restored(study, run.point))))
 
 
 def _record(study: Study, store: Store) -> Runs:

@@ -11,7 +11,7 @@ from ._fields import Fields
 from ._hyperparameters import HYPERPARAMETERS, check_values, is_pattern, neutral, scale_of
 from ._run import Run
 from ._sizes import sizes
-from ._values import check_grid, check_order, is_list
+from ._values import check_grid, check_order, is_list, recorded
 
 
 def normalised(study: Fields) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def normalised(study: Fields) -> dict[str, Any]:
 def _values(name: str, value: Any) -> Any:
     if value is None:
         return None
+    value = _plain(value)
     if not is_list(value):
         check_values(name, [value])
         return float(value) if _is_rate(name) else value
@@ -44,8 +45,16 @@ def _values(name: str, value: Any) -> Any:
     if len(value) == 0:
         raise MutransferError(f"{name} is empty: give at least one value")
     check_values(name, value)
-    check_order(name, value)
-    return frozen(list(value))
+    listed = frozen(list(value))
+    check_order(name, listed)
+    return listed
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays of numpy and torch as lists, and their numbers as Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _is_rate(name: str) -> bool:
@@ -92,6 +101,13 @@ def settings(study: Fields, run: Run) -> dict[str, Any]:
     return {n: v for n, v in values.items() if neutral(n) is None or v != neutral(n)}
 
 
+def restored(study: Fields, point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a point of a record, with the values that it names."""
+    listed = points(study)
+    known = {name: {recorded(p[name]): p[name] for p in listed if name in p} for name in point}
+    return {name: known[name].get(value, value) for name, value in point.items()}
+
+
 def header(study: Fields) -> dict[str, Any]:
     """Return what a reader of the record needs of the design."""
     listed = points(study)
@@ -108,9 +124,13 @@ def header(study: Fields) -> dict[str, Any]:
     return {
         "hyperparameters": varied,
         "scales": {name: scale_of(name, values[name]) for name in varied},
-        **({"centre": dict(centres[0])} if len(centres) == 1 else {}),
+        **({"centre": _recorded(centres[0])} if len(centres) == 1 else {}),
         **({"notes": notes} if notes else {}),
     }
+
+
+def _recorded(point: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: recorded(value) for name, value in point.items()}
 
 
 def _lists(study: Fields) -> set[str]:
