@@ -9,7 +9,8 @@ from ._command import Command
 from ._fields import Fields
 from ._hyperparameters import is_pattern, sets
 from ._recipes import options
-from ._sizes import batch_at, sizes, takes, task_at
+from ._run import COLUMNS
+from ._sizes import TRAINING, batch_at, sizes, takes, task_at
 from ._swept import fixed, points, swept
 
 
@@ -22,6 +23,7 @@ def check_study(study: Fields) -> None:
     listed = points(study)
     names = list(dict.fromkeys([*fixed(study), *(name for point in listed for name in point)]))
     _check_builder(study, names)
+    _check_names(study, names)
     if study.train is not None:
         if isinstance(study.train, Command):
             axes = set(study.base)
@@ -44,7 +46,29 @@ def check_study(study: Fields) -> None:
         )
     options(study, {name: 0.5 for name in names if sets(name) == "option"})
     for size in sizes(study):
-        task_at(study, size).feed(0, 1, batch_at(study, size))
+        task = task_at(study, size)
+        task.feed(0, 1, batch_at(study, size))
+        if taken := sorted((COLUMNS | {*study.base, *names}) & task.metrics.keys()):
+            raise MutransferError(
+                f"the task has a metric {taken[0]!r}, which the record has of every run: give it "
+                "another name"
+            )
+
+
+def _check_names(study: Fields, names: list[str]) -> None:
+    """Raise unless axes and hyperparameters have columns of their own in a record."""
+    for name in names:
+        if name in COLUMNS or name in study.base:
+            raise MutransferError(
+                f"a hyperparameter cannot be named {name!r}, which the record has of every run: "
+                "give it as an axis or argument of the study, or rename it by a builder of your own"
+            )
+    for axis in study.base:
+        if axis in COLUMNS - set(TRAINING):
+            raise MutransferError(
+                f"an axis cannot be named {axis!r}, which the record has of every run: rename it "
+                "by a builder of your own"
+            )
 
 
 def _check_builder(study: Fields, names: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ..pytorch import builder_name
@@ -14,14 +15,14 @@ from ._run import Run
 from ._sizes import TRAINING, batch_at, length, task_at
 from ._swept import fixed, settings
 
-_DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None, "train": None}
+_DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None}
 """Arguments that are part of an identity only where they differ from these."""
 
 
-def identity(study: Fields, build: str | None) -> dict[str, Any]:
+def identity(study: Fields, functions: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what all runs of a study share; see `Study.identity`."""
     shared = {
-        "build": build,
+        "build": functions["build"],
         "base": _base(study),
         "task": _named(study.task) if callable(study.task) else study.task.name,
         "optimizer": study.optimizer,
@@ -38,15 +39,19 @@ def identity(study: Fields, build: str | None) -> dict[str, Any]:
         for name, usual in _DEFAULTS.items()
         if getattr(study, name) != usual
     }
+    if functions["train"] is not None:
+        changed["train"] = functions["train"]
     return shared | {name: _named(value) for name, value in others.items()} | changed
 
 
-def run_id(study: Fields, build: str | None, run: Run) -> str:
+def run_id(study: Fields, functions: Mapping[str, str | None], run: Run) -> str:
     """Return the hash of everything that trains a run; see `Study.run_id`."""
     values = settings(study, run)
     # Whether a value is swept or fixed makes no difference to what a run trains.
     shared = {
-        n: v for n, v in identity(study, build).items() if n not in values and n not in fixed(study)
+        name: value
+        for name, value in identity(study, functions).items()
+        if name not in values and name not in fixed(study)
     }
     shared |= {
         "task": task_at(study, run.size).name,

@@ -19,6 +19,7 @@ from ._hyperparameters import sets
 from ._recipes import scales
 from ._rules import Rule
 from ._run import Run
+from ._sizes import OWN_DATA
 from ._study import Study
 
 _MOST_KEPT = 1 << 26
@@ -139,7 +140,8 @@ class Models:
     @cached_property
     def _example_inputs(self) -> Any:
         first = Run(rule="", size=self.study.base, point={}, seed=0)
-        return self.study.task_of(first).example
+        task = self.study.task_of(first)
+        return None if task == OWN_DATA else task.example
 
     @property
     def _mixed(self) -> bool:

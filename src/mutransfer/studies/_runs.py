@@ -22,6 +22,8 @@ from ._table import read_table
 
 METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 """The columns of the metrics that every record can have; others are named as their column."""
+_EARLY = ("diverged", "stopped", "failed")
+"""The statuses of runs that did not come to their end."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -128,6 +130,13 @@ class Runs(Result, Drawn):
         """The rules in the record, in the order of their first run."""
         return list(dict.fromkeys(rule for rule, _ in self._groups))
 
+    @property
+    def ends(self) -> dict[str, int]:
+        """Numbers of runs that diverged, were stopped and failed."""
+        early = [row.get("status") for row in self.rows if math.isinf(self.loss_of(row))]
+        others = {end: early.count(end) for end in ("stopped", "failed")}
+        return {"diverged": len(early) - sum(others.values()), **others}
+
     def only(self, rule: str) -> Runs:
         """Return the part of the record that belongs to one rule."""
         return replace(self, rows=[row for row in self.rows if row["rule"] == rule])
@@ -231,8 +240,6 @@ class Runs(Result, Drawn):
     def __str__(self) -> str:
         if not self.rows:
             return "no runs yet"
-        diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows)
-        failed = sum(row.get("status") == "failed" for row in self.rows)
         sizes = sorted({size for _, size in self._groups})
         numbers = {"run": len(self.rows), "rule": len(self.rules), "size": len(sizes)}
         for name in self.hyperparameters:
@@ -240,8 +247,8 @@ class Runs(Result, Drawn):
             numbers["rate" if name == "lr" else f"{name} value"] = len(values)
         numbers["seed"] = len({row["seed"] for row in self.rows})
         runs, *grid = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in numbers.items())
-        end = f"{diverged} diverged" + (f", {failed} failed" if failed else "")
-        head = "\n".join([f"{runs}: {', '.join(grid)}; {end}", *self.header.get("notes", ())])
+        ends = ", ".join(f"{n} {end}" for end, n in self.ends.items() if n or end == "diverged")
+        head = "\n".join([f"{runs}: {', '.join(grid)}; {ends}", *self.header.get("notes", ())])
         what = "best rate" if self.hyperparameters == SWEPT else "best"
         table, best = [[what, *self.rules]], self.best_rates()
         table += [[str(size), *(best[size].get(rule, "") for rule in self.rules)] for size in sizes]
@@ -270,7 +277,9 @@ class Runs(Result, Drawn):
             for row in rows:
                 for key in ("rule", *runs.axes, "seed"):
                     row[key]
-                number(row[METRICS.get(runs.metric, runs.metric)])
+                column = METRICS.get(runs.metric, runs.metric)
+                # Runs that ended early may lack the metric.
+                number(row.get(column) if row.get("status") in _EARLY else row[column])
             return runs
 
     @property
@@ -310,7 +319,8 @@ def loss_of(row: Row, metric: str = "mean") -> float:
     >>> loss_of({"loss": 1.5}), loss_of({"loss": math.nan}), loss_of({"loss": "-inf"})
     (1.5, inf, inf)
     """
-    if row.get("status") in {"stopped", "failed"}:
+    # A metric that was reported before a run diverged says nothing of its end.
+    if row.get("status") in _EARLY:
         return math.inf
     loss = number(row.get(METRICS.get(metric, metric)))
     return loss if math.isfinite(loss) else math.inf

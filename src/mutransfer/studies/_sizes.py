@@ -8,8 +8,10 @@ from inspect import Parameter, signature
 from itertools import product
 from typing import Any
 
+import torch
+
 from ..core import FrozenDict, MutransferError, Size
-from ..tasks import pydocs, text
+from ..tasks import Stream, pydocs, text
 from ..tasks import task as find_task
 from ._fields import Data, Fields
 from ._hyperparameters import sets
@@ -20,6 +22,20 @@ TRAINING = ("batch", "steps")
 
 _FIELDS = ("width", "depth", "context", "batch", "steps")
 """Axes that are arguments of a study, in the order of a size."""
+
+
+def _no_batch(seed: int, step: int, size: int) -> Any:
+    raise MutransferError("the study has no task: give task=")
+
+
+def _no_loss(output: Any, targets: Any) -> Any:
+    raise MutransferError("the study has no task: give task=")
+
+
+OWN_DATA = Stream(
+    name="of the training function", batch=_no_batch, loss=_no_loss, example=torch.empty(0)
+)
+"""The task of a study whose training function has its own data."""
 
 
 def normalised(study: Fields) -> dict[str, Any]:
@@ -107,7 +123,11 @@ def arguments(study: Fields, size: Size, settings: Mapping[str, Any]) -> dict[st
     if "context" in given and not takes(study.build, "context"):
         # A model without positions serves sequences of any length.
         del given["context"]
-    return given | {name: value for name, value in settings.items() if sets(name) == "builder"}
+    keywords = {name: value for name, value in settings.items() if sets(name) == "builder"}
+    if study.train is not None:
+        # The others are the training function's own.
+        keywords = {name: v for name, v in keywords.items() if takes(study.build, name)}
+    return given | keywords
 
 
 def takes(function: Callable[..., Any] | None, name: str) -> bool:
@@ -126,6 +146,9 @@ def checked_task(study: Fields) -> Data | Callable[..., Data]:
         MutransferError: the task is unknown, or a context is given for a task that has its own.
     """
     given, name = study.task, str(study.task)
+    if study.train is not None and name == "digits":
+        # The default says nothing about the data of a training function.
+        return OWN_DATA
     if study.context is None:
         return find_task(name) if isinstance(given, str) else given
     if isinstance(given, str):

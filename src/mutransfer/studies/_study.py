@@ -66,7 +66,8 @@ class Study(Fields):
         base: Where the rules are anchored, such as {"width": 64}: all their factors are 1 there.
             The smallest size by default.
         task: Data and loss, the name of a task, the path of a text file, or a function of the
-            context that returns a task.
+            context that returns a task. With `train` it only has examples to trace the model with;
+            by default they are made up.
         optimizer: A family such as "adamw"; two share the work as "muon-original+adamw": hidden
             matrices, then the rest.
         options: What else the optimizer takes; by family where two share the work, such as
@@ -134,9 +135,10 @@ class Study(Fields):
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-        # A builder may change while it builds: the name that it has now is that of all runs.
-        built = None if self.build is None else builder_name(self.build)
-        object.__setattr__(self, "_build_name", built)
+        # Builder and loop may change while they run: the names of now are those of all runs.
+        given = {"build": self.build, "train": self.train}
+        names = {key: None if f is None else builder_name(f) for key, f in given.items()}
+        object.__setattr__(self, "_function_names", names)
         object.__setattr__(self, "task", _sizes.checked_task(self))
         object.__setattr__(self, "base", _sizes.base_of(self))
         check_study(self)
@@ -149,7 +151,11 @@ class Study(Fields):
     @property
     def build_name(self) -> str | None:
         """The builder's module and name, with what it holds."""
-        return self._build_name  # type: ignore[attr-defined,no-any-return]
+        return self._functions["build"]
+
+    @property
+    def _functions(self) -> dict[str, str | None]:
+        return self._function_names  # type: ignore[attr-defined,no-any-return]
 
     def runs(self) -> list[Run]:
         """Return all runs, size by size from small to large, and rule by rule."""
@@ -226,7 +232,7 @@ class Study(Fields):
 
         Two studies with the same identity may write one record, whatever their grids.
         """
-        return _identity.identity(self, self.build_name)
+        return _identity.identity(self, self._functions)
 
     def run_id(self, run: Run) -> str:
         """Return a run's name in the record: a hash of everything that trains it.
@@ -235,7 +241,7 @@ class Study(Fields):
         that it had. A custom rule is hashed with its data, as its name may come to mean another
         one.
         """
-        return _identity.run_id(self, self.build_name, run)
+        return _identity.run_id(self, self._functions, run)
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

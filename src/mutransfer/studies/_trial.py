@@ -14,6 +14,7 @@ from torch import nn
 from ..core import MutransferError, Size
 from ..pytorch import Plan
 from ..statistics import hopeless
+from ._run import COLUMNS
 
 
 class TrialStopped(Exception):
@@ -83,13 +84,20 @@ class Trial:
             metrics: Further numbers; the record keeps the last of each.
 
         Raises:
-            MutransferError: the steps do not ascend, or the first loss is not finite.
+            MutransferError: the steps do not ascend, the first loss is not finite, or a metric has
+                a name that the record has of every run.
             TrialStopped: the run has diverged; let it pass, the sweep goes on with the next run.
         """
-        self.metrics |= {name: float(value) for name, value in metrics.items()}
+        taken = (COLUMNS - {"validation"}) | {*self.size, *self.hyperparameters}
+        if refused := sorted(metrics.keys() & taken):
+            raise MutransferError(
+                f"a metric cannot be named {refused[0]!r}, which the record has of every run: "
+                "report it under another name"
+            )
+        self.metrics |= {name: _number(value) for name, value in metrics.items()}
         if loss is None:
             return
-        loss = float(loss)
+        loss = _number(loss)
         if self.reports and step <= self.reports[-1][0]:
             raise MutransferError(
                 f"step {step} was reported after step {self.reports[-1][0]}: report steps in order"
@@ -112,3 +120,8 @@ class Trial:
         """
         self.stopped = "stopped"
         raise TrialStopped(reason or "stopped by the training function")
+
+
+def _number(value: Any) -> float:
+    # A loss that still has its graph is a number all the same.
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
