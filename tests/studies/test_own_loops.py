@@ -54,7 +54,7 @@ def test_axes_have_columns_of_their_own() -> None:
 
 def test_hyperparameters_of_the_loop_alone_are_not_the_builders(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
-        assert trial.model[0].out_features == trial.size["width"]  # type: ignore[index,union-attr]
+        assert trial.model[0].out_features == trial.size["width"]  # type: ignore[index]
         trial.report(0, trial.hyperparameters["ema"])
 
     runs = sweep(study(train, hyperparameters={"ema": [0.5, 0.75]}), tmp_path)
@@ -120,7 +120,7 @@ def test_runs_without_the_metric_are_read_again(tmp_path: Path) -> None:
 def test_a_loop_needs_no_task(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
         # A tensor with its graph, which torch warns of where it is made a number.
-        trial.report(0, trial.model(torch.ones(2, 7)).square().mean())  # type: ignore[arg-type]
+        trial.report(0, trial.model(torch.ones(2, 7)).square().mean())
 
     def seven(width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(7, width), nn.ReLU(), nn.Linear(width, 3))

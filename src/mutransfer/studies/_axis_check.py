@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 from ..core import MutransferError, Size
 from ..tasks import check_fit
+from ._hyperparameters import sets
 from ._models import Models
+from ._rules import rule_name
 from ._run import Run
 from ._sizes import TRAINING
+from ._study import Study
 
 
 def check_axes(models: Models) -> None:
@@ -34,6 +39,31 @@ def check_axes(models: Models) -> None:
                     f"the builder makes the same shapes at {first} and at {second}: it ignores "
                     f"{axis}"
                 )
+
+
+def check_multipliers(models: Models) -> None:
+    """Raise unless the plan of every rule can carry the multipliers of all points.
+
+    Raises:
+        MutransferError: naming the rule and the multiplier.
+    """
+    study = models.study
+    if study.build is None:
+        return
+    by_names = {frozenset(_multipliers(study, point)): point for point in study.points()}
+    for rule in map(rule_name, study.rules):
+        for names, point in by_names.items():
+            if not names:
+                continue
+            try:
+                models.plan(Run(rule=rule, size=study.sizes()[0], point=point, seed=0))
+            except MutransferError as error:
+                raise MutransferError(f"rule {rule!r}: {error}") from None
+
+
+def _multipliers(study: Study, point: Mapping[str, Any]) -> list[str]:
+    settings = study.settings(Run(rule="", size=study.sizes()[0], point=point, seed=0))
+    return [name for name in settings if sets(name) == "multiplier"]
 
 
 def _line(sizes: list[Size], axis: str) -> list[Size]:

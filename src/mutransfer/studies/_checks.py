@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ..core import MutransferError
+from collections.abc import Mapping
+from typing import Any
+
+from ..core import FrozenDict, MutransferError
 from ..rules import family
 from ..training import check_optimizer
 from ._command import Command
 from ._fields import Fields
 from ._hyperparameters import is_pattern, sets
-from ._recipes import options
-from ._run import COLUMNS
+from ._recipes import options, recipe
+from ._run import COLUMNS, Run
 from ._sizes import TRAINING, batch_at, sizes, takes, task_at
 from ._swept import fixed, points, swept
 
@@ -53,6 +56,17 @@ def check_study(study: Fields) -> None:
                 f"the task has a metric {taken[0]!r}, which the record has of every run: give it "
                 "another name"
             )
+        for point in _recipes(study, listed):
+            recipe(study, Run(rule="", size=size, point=point, seed=0))
+
+
+def _recipes(study: Fields, listed: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return points with all combinations of what a recipe sets."""
+    known = {
+        FrozenDict({n: v for n, v in point.items() if sets(n) in {"recipe", "option"}}): point
+        for point in listed
+    }
+    return list(known.values())
 
 
 def _check_names(study: Fields, names: list[str]) -> None:

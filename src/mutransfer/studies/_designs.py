@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Protocol
 
 from ..core import FrozenDict, MutransferError, frozen
-from ._hyperparameters import neutral, scale_of
+from ._hyperparameters import neutral, scale_of, sets
 
 Point = Mapping[str, Any]
 """A value for each swept hyperparameter."""
@@ -142,11 +142,18 @@ def _once(points: Sequence[Point]) -> list[Point]:
     return list(dict.fromkeys(FrozenDict(point) for point in points))
 
 
+def _counts(name: str) -> bool:
+    """Return True if whole numbers of a hyperparameter are counts, as those of steps."""
+    return name == "warmup" or sets(name) == "builder"
+
+
 def _drawn(generator: random.Random, name: str, line: Sequence[Any]) -> Any:
     scale = scale_of(name, line)
     if scale == "choice" or len(line) == 1:
         return generator.choice(line)
     low, high = min(line), max(line)
+    if all(isinstance(value, int) for value in line) and _counts(name):
+        return generator.randint(low, high)
     if scale == "linear":
         return generator.uniform(low, high)
     return 2.0 ** generator.uniform(math.log2(low), math.log2(high))

@@ -51,7 +51,8 @@ def normalised(study: Fields) -> dict[str, Any]:
             fields[name] = _grid(name, value)
         elif name == "steps" and value == 0:
             raise MutransferError("steps is 0: train at least one step")
-        elif value is not None and name != "batch":
+        elif value is not None and not (name == "batch" and isinstance(value, int)):
+            # The task says which whole numbers a batch may have.
             _grid(name, [value])
     if isinstance(study.axes, Mapping):
         fields["axes"] = FrozenDict({name: _grid(name, study.axes[name]) for name in study.axes})

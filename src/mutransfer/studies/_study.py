@@ -246,6 +246,8 @@ class Study(Fields):
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     listed = range(seeds) if isinstance(seeds, int) else seeds
+    if not all(seed == int(seed) for seed in listed):
+        raise MutransferError(f"seeds has values that are no whole numbers: {list(listed)}")
     numbers = tuple(int(seed) for seed in listed)
     if not numbers:
         raise MutransferError(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import MutransferError, OnProgress, Progress, about
 from ..training import Watch
-from ._axis_check import check_axes
+from ._axis_check import check_axes, check_multipliers
 from ._chunks import Chunk, chunks
 from ._extension import beyond
 from ._fingerprint import fingerprint, model_name
@@ -115,6 +115,7 @@ def _open(study: Study, store: Store, models: Models) -> None:
 def _first_losses(models: Models) -> Fingerprint | None:
     """Return the fingerprint of a study whose models can be trained."""
     check_axes(models)
+    check_multipliers(models)
     return fingerprint(models)
 
 
