@@ -19,7 +19,6 @@ study = mt.Study(
     init=mt.log2(-3, 3),
     schedule=["constant", "linear", "cosine", "wsd"],
     design=mt.OneAtATime({"lr": 2**-5}),
-    rules=("sp", "default"),
     seeds=1,
     steps=100,
     batch=16,

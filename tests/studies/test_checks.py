@@ -1,12 +1,13 @@
 """Studies that could not be trained to the end are refused before anything is."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mutransfer import Grid, MutransferError, Random, Study, sweep
-from mutransfer.tasks import mlp
+from mutransfer.tasks import gpt, mlp
 from tests.studies.small_study import data, on_disk
 
 
@@ -51,3 +52,33 @@ def test_random_points_have_whole_numbers_where_steps_are_counted() -> None:
     assert {point["warmup"] for point in drawn} == {0, 1, 2, 3, 4}
     assert all(isinstance(point["warmup"], float) for point in study(warmup=[0.25, 0.5]).points())
     assert study(warmup=[0, 4], design=Grid()).points()
+
+
+def sequences(**axes: Any) -> Study:
+    training = {"task": "pydocs", "steps": 2, "batch": 4, "seeds": 1, "lr": [2**-7, 2**-6]}
+    return Study(gpt, **axes | training)
+
+
+AXES: dict[str, dict[str, Any]] = {
+    "heads": {"width": [16, 32], "axes": {"heads": [1, 2]}},
+    "contexts": {"width": [16, 32], "context": [8, 16]},
+    "listed": {"axes": [{"width": 16, "context": 8}, {"width": 32, "context": 16}]},
+}
+
+
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_axes_that_change_no_width_or_depth_are_swept(tmp_path: Path, axes: Any) -> None:
+    study = sequences(**axes)
+    runs = sweep(study, tmp_path)
+    assert len(runs.rows) == len(study.runs())
+    if "context" in study.base:
+        for run in study.runs():
+            assert len(study.task_of(run).example[0]) == run.size["context"]
+
+
+def test_an_axis_that_changes_nothing_is_refused(tmp_path: Path) -> None:
+    def deaf(width: int, depth: int, heads: int) -> Any:
+        return build(width, depth)
+
+    with pytest.raises(MutransferError, match="it ignores heads"):
+        sweep(replace(study(), build=deaf, axes={"heads": [1, 2]}, base=None), tmp_path)

@@ -17,7 +17,7 @@ from ._study import Study
 
 
 def check_axes(models: Models) -> None:
-    """Raise unless every axis changes a shape, and the model fits its task.
+    """Raise unless every axis changes the model, and the model fits its task.
 
     Raises:
         MutransferError: naming the axis, or what of the task does not fit.
@@ -34,11 +34,17 @@ def check_axes(models: Models) -> None:
         if axis in TRAINING or axis == "context":
             continue
         for first, second in pairwise(_line(sizes, axis)):
-            if models.shapes(runs[first]) == models.shapes(runs[second]):
+            if _alike(models, runs[first], runs[second]):
                 raise MutransferError(
                     f"the builder makes the same shapes at {first} and at {second}: it ignores "
                     f"{axis}"
                 )
+
+
+def _alike(models: Models, first: Run, second: Run) -> bool:
+    """Return True if nothing differs in two models, such as their numbers of heads."""
+    same_shapes = models.shapes(first) == models.shapes(second)
+    return same_shapes and models.settings(first) == models.settings(second)
 
 
 def check_multipliers(models: Models) -> None:

@@ -83,6 +83,12 @@ class Models:
         """Return the shapes of the parameters and buffers of a run's model."""
         return [tensor.shape for tensor in self._shape(self._arguments(run)).state_dict().values()]
 
+    def settings(self, run: Run) -> list[Mapping[str, Any]]:
+        """Return the numbers and texts that the modules of a run's model hold."""
+        modules = self._shape(self._arguments(run)).modules()
+        held = [vars(module).items() for module in modules]
+        return [{n: v for n, v in each if isinstance(v, int | float | str)} for each in held]
+
     def fresh(self, run: Run) -> nn.Module:
         """Return a model of a run that may be trained: a copy of `model`."""
         return self._copied(self.model(run), run)
@@ -128,6 +134,9 @@ class Models:
     def _base(self, arguments: Arguments) -> Reading | nn.Module:
         """Return the base of models that are built with these arguments."""
         base = {name: self.study.base.get(name, value) for name, value in arguments.items()}
+        if "context" in arguments:
+            # Positions are rows of a table, which no rule scales.
+            base["context"] = arguments["context"]
         key = FrozenDict(base)
         if key not in self._bases:
             model = self._unread.pop(key, None) or self._drawn(key, 0)

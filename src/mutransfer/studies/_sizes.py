@@ -150,13 +150,13 @@ def checked_task(study: Fields) -> Data | Callable[..., Data]:
     if study.train is not None and name == "digits":
         # The default says nothing about the data of a training function.
         return OWN_DATA
-    if study.context is None:
+    if study.context is None and "context" not in sizes(study)[0]:
         return find_task(name) if isinstance(given, str) else given
     if isinstance(given, str):
         return pydocs if given == "pydocs" else partial(text, name.removeprefix("text:"))
     if not callable(given):
         raise MutransferError(
-            f"context is {study.context}, and the task {given.name} has a length of its own: give "
+            f"the study has a context, and the task {given.name} has a length of its own: give "
             "task= a function of the context that returns a Task"
         )
     return given
