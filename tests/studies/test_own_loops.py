@@ -1,6 +1,7 @@
 """Training loops of one's own: what they may report, hold and be."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mutransfer import MutransferError, Runs, Study, Trial, sweep
+from mutransfer import MutransferError, Runs, Study, Trial, command, sweep
 from mutransfer.tasks import accuracy
 from tests.studies.small_study import data, on_disk
 
@@ -127,3 +128,43 @@ def test_a_loop_needs_no_task(tmp_path: Path) -> None:
 
     runs = sweep(Study(seven, width=[4, 8], lr=[0.25, 0.5], train=train), tmp_path)
     assert {row["status"] for row in runs.rows} == {"finished"}
+
+
+@pytest.mark.parametrize("later", [0.5, math.nan])
+def test_a_run_that_goes_on_after_its_end_is_not_noted(tmp_path: Path, later: float) -> None:
+    def train(trial: Trial) -> None:
+        for step, loss in enumerate([1.0, math.nan, later, later]):
+            with suppress(Exception):
+                trial.report(step, loss)
+
+    rows = sweep(study(train), tmp_path).rows
+    assert {(row["status"], row["diverged_at"]) for row in rows} == {("diverged", 1)}
+    assert all(row["curve"] == [1.0] for row in rows)
+
+
+def test_values_that_change_nothing_are_among_those_of_a_trial(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        known = trial.hyperparameters
+        assert known["schedule"] in {"constant", "cosine"}
+        trial.report(0, known["readout"] + known["warmup"])
+
+    swept = {"readout": [1, 2], "warmup": [0, 10], "schedule": ["constant", "cosine"], "seeds": 1}
+    rows = sweep(study(train, **swept), tmp_path).rows
+    assert [row["loss"] for row in rows] == [row["readout"] + row["warmup"] for row in rows]
+    usual = {"readout": 1, "warmup": 0, "schedule": "constant", "seeds": 1}
+    fixed = sweep(study(train, **usual), tmp_path / "fixed").rows
+    assert {row["loss"] for row in fixed} == {1.0}
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "finished"), (None, "finished"), (3, "failed")])
+def test_a_loop_may_exit_as_scripts_do(tmp_path: Path, code: int | None, status: str) -> None:
+    def train(trial: Trial) -> None:
+        trial.report(0, 1.0)
+        raise SystemExit(code)
+
+    assert {row["status"] for row in sweep(study(train), tmp_path).rows} == {status}
+
+
+def test_empty_braces_of_a_command_are_refused() -> None:
+    with pytest.raises(MutransferError, match="it has empty braces"):
+        command("python -c 'print({})'")

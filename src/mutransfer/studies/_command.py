@@ -46,7 +46,7 @@ class Command:
     def names(self) -> set[str]:
         """The names in braces."""
         texts = (self.template, self.log, self.cwd)
-        return {name for text in texts for _, name, _, _ in Formatter().parse(text) if name}
+        return {n for text in texts for _, n, _, _ in Formatter().parse(text) if n is not None}
 
     def check(self, known: set[str], swept: set[str]) -> None:
         """Raise unless the command names what is swept, and nothing else.
@@ -172,7 +172,8 @@ def command(
     try:
         parts = shlex.split(template)
         made = Command(template, log, frozen(dict(columns or {})), str(cwd))
-        made.names  # noqa: B018
+        if "" in made.names:
+            raise ValueError("it has empty braces {}; write {{}} for braces of its own")
     except ValueError as error:
         raise MutransferError(f"the command {template!r} cannot be read: {error}") from None
     if not parts:

@@ -59,6 +59,10 @@ class OwnRun:
             message, trial.stopped = str(error), "failed"
         except Exception as error:
             message, trial.stopped = f"{type(error).__name__}: {error}", "failed"
+        except SystemExit as error:
+            # Scripts end so; the sweep goes on.
+            if error.code:
+                message, trial.stopped = f"the training function exited: {error.code}", "failed"
         finally:
             self.models.trim()
         row = {
@@ -71,7 +75,8 @@ class OwnRun:
 
     def _trial(self) -> Trial:
         factors = scales(self.study, self.run)
-        settings = self.study.settings(self.run)
+        # All of them: a loop also reads those that change nothing.
+        settings = {**self.study.fixed, **self.run.point}
         scaled = {n: settings[n] * f for n, f in factors.items() if settings.get(n) is not None}
         training = {"steps": self.study.length(self.run), "batch": self.study.batch_of(self.run)}
         return Trial(

@@ -87,7 +87,10 @@ class Trial:
             MutransferError: the steps do not ascend, the first loss is not finite, or a metric has
                 a name that the record has of every run.
             TrialStopped: the run has diverged; let it pass, the sweep goes on with the next run.
+                Raised again by every later report, which is not noted.
         """
+        if self.stopped:
+            raise TrialStopped(f"the run has ended: it is {self.stopped}")
         taken = (COLUMNS - {"validation"}) | {*self.size, *self.hyperparameters}
         if refused := sorted(metrics.keys() & taken):
             raise MutransferError(
