@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mutransfer import Grid, MutransferError, Random, Study, sweep
+from mutransfer import Grid, MutransferError, OneAtATime, Points, Random, Study, sweep
 from mutransfer.tasks import gpt, mlp
 from tests.studies.small_study import data, on_disk
 
@@ -31,6 +31,17 @@ def build(width: int, depth: int) -> Any:
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"evaluate": 2}, "task rows has no validation data"),
         ({"batch": 2.5}, r"batch has values that are no whole numbers: \[2.5\]"),
+        ({"lr": None}, "lr is None: give a learning rate"),
+        ({"base": 8}, r"base is 8: give its size by name, such as \{'width': 8, 'depth': 2\}"),
+        ({"hyperparameters": ["p"]}, r"hyperparameters is \['p'\]: give values by name"),
+        ({"design": OneAtATime}, "which is no design: give Grid"),
+        ({"design": [{"lr": 0.5}]}, r"design has \{'lr': 0.5\}, which is no design"),
+        ({"design": Points([{"lr": -1.0}])}, r"lr has values that are not positive.*-1.0"),
+        ({"train": 3}, "train is 3: give a function of a Trial"),
+        (
+            {"width": None, "depth": None, "axes": [(8, 2)]},
+            r"axes has the size \(8, 2\): give sizes by name",
+        ),
         ({"seeds": [0, 0.5]}, r"seeds has values that are no whole numbers: \[0, 0.5\]"),
     ],
 )

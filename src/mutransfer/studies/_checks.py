@@ -10,7 +10,7 @@ from ..rules import family
 from ..training import check_optimizer
 from ._command import Command
 from ._fields import Fields
-from ._hyperparameters import is_pattern, sets
+from ._hyperparameters import check_values, is_pattern, sets
 from ._recipes import options, recipe
 from ._run import COLUMNS, Run
 from ._sizes import TRAINING, batch_at, sizes, takes, task_at
@@ -25,6 +25,10 @@ def check_study(study: Fields) -> None:
     """
     listed = points(study)
     names = list(dict.fromkeys([*fixed(study), *(name for point in listed for name in point)]))
+    for name in names:
+        check_values(name, [point[name] for point in listed if name in point])
+    if study.train is not None and not callable(study.train):
+        raise MutransferError(f"train is {study.train!r}: give a function of a Trial, or a command")
     _check_builder(study, names)
     _check_names(study, names)
     if study.train is not None:

@@ -76,6 +76,11 @@ def _grid(name: str, values: Any) -> tuple[int, ...]:
 
 def _listed(study: Fields) -> tuple[Size, ...]:
     given: Any = study.axes
+    if wrong := [size for size in given if not isinstance(size, Mapping)]:
+        raise MutransferError(
+            f"axes has the size {wrong[0]!r}: give sizes by name, such as "
+            '{"width": 64, "depth": 2}'
+        )
     sizes = [Size({axis: _grid(axis, [v])[0] for axis, v in dict(s).items()}) for s in given]
     if len({tuple(size) for size in sizes}) > 1:
         raise MutransferError(
@@ -102,6 +107,8 @@ def base_of(study: Fields) -> Size:
     """
     known = sizes(study)
     smallest = {axis: min(size[axis] for size in known) for axis in known[0]}
+    if not isinstance(study.base or {}, Mapping):
+        raise MutransferError(f"base is {study.base!r}: give its size by name, such as {smallest}")
     base = smallest | dict(study.base or {})
     if extra := base.keys() - smallest.keys():
         raise MutransferError(

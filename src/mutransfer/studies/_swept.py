@@ -21,7 +21,13 @@ def normalised(study: Fields) -> dict[str, Any]:
         MutransferError: naming the hyperparameter and what is wrong with it.
     """
     fields: dict[str, Any] = {name: _values(name, getattr(study, name)) for name in HYPERPARAMETERS}
+    if study.lr is None:
+        raise MutransferError("lr is None: give a learning rate, or a list, such as log2(-10, -4)")
     given = study.hyperparameters or {}
+    if not isinstance(given, Mapping):
+        raise MutransferError(
+            f'hyperparameters is {given!r}: give values by name, such as {{"dropout": [0, 0.1]}}'
+        )
     for name in given:
         if name in HYPERPARAMETERS:
             raise MutransferError(
@@ -29,6 +35,12 @@ def normalised(study: Fields) -> dict[str, Any]:
             )
     fields["hyperparameters"] = FrozenDict({name: _values(name, given[name]) for name in given})
     fields["design"] = tuple(study.design) if isinstance(study.design, list) else study.design
+    for design in designs(study):
+        if isinstance(design, type) or not hasattr(design, "points"):
+            raise MutransferError(
+                f"design has {design!r}, which is no design: give Grid(), OneAtATime(), "
+                'Random(20), or points of your own as Points([{"lr": 2**-6}, ...])'
+            )
     return fields
 
 
@@ -85,7 +97,7 @@ def fixed(study: Fields) -> dict[str, Any]:
 
 def designs(study: Fields) -> tuple[Design, ...]:
     """Return the designs of a study."""
-    return study.design if isinstance(study.design, tuple) else (study.design,)
+    return tuple(study.design) if isinstance(study.design, tuple | list) else (study.design,)
 
 
 def points(study: Fields) -> list[Mapping[str, Any]]:
