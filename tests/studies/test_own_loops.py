@@ -168,3 +168,13 @@ def test_a_loop_may_exit_as_scripts_do(tmp_path: Path, code: int | None, status:
 def test_empty_braces_of_a_command_are_refused() -> None:
     with pytest.raises(MutransferError, match="it has empty braces"):
         command("python -c 'print({})'")
+
+
+def test_finished_runs_without_the_metric_have_not_diverged(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        trial.report(0, 1.0, **({"validation": 0.5} if trial.seed else {}))
+
+    runs = sweep(study(train), tmp_path)
+    message = r"6 of 12 finished runs have no metric 'validation', such as default at width 4"
+    with pytest.raises(MutransferError, match=message):
+        runs.with_metric("validation")

@@ -100,13 +100,21 @@ class Runs(Result, Drawn):
         """Return the same runs, compared by another metric.
 
         Raises:
-            MutransferError: no run has it.
+            MutransferError: no run has it, or some that finished lack it.
         """
         column = METRICS.get(metric, metric)
         if self.rows and not any(column in row for row in self.rows):
             names = [name for name, each in METRICS.items() if each in self.rows[0]]
             raise MutransferError(
                 f"the record has no metric {metric!r}; it has {', '.join([*names, *self._extra])}"
+            )
+        finished = [row for row in self.rows if row.get("status") == "finished"]
+        lacking = [row for row in finished if column not in row]
+        if lacking and "table" not in self.header:
+            raise MutransferError(
+                f"{len(lacking)} of {len(finished)} finished runs have no metric {metric!r}, such "
+                f"as {lacking[0]['rule']} at {self.size_of(lacking[0])}: they were trained without "
+                "it; train all of them in another folder, or compare by another metric"
             )
         return replace(self, metric=metric)
 
