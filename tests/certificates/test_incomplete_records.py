@@ -178,3 +178,15 @@ def test_an_accuracy_is_refused(record: Record) -> None:
     rows = [{**row, "accuracy": -row["loss"]} for row in runs.rows]
     with pytest.raises(MutransferError, match="accuracy is better where it is higher"):
         transfer(replace(runs, rows=rows, metric="accuracy"))
+
+
+def test_a_sweep_is_said_to_add_rates_alone() -> None:
+    rows = [
+        {"rule": "mup", "width": width, "lr": 0.5, "beta2": beta2, "seed": 0, "loss": 2 - beta2}
+        for width in (32, 64)
+        for beta2 in (0.5, 0.75, 1.0)
+    ]
+    header = {"axes": ["width"], "hyperparameters": ["lr", "beta2"]}
+    refusal = transfer(Runs(header=header, rows=rows), over="beta2")["mup"]
+    assert isinstance(refusal, Refusal)
+    assert "add values of beta2 above it" in refusal.reason and "--extend" not in refusal.reason

@@ -29,6 +29,14 @@ def test_loss_is_the_mean_over_every_position() -> None:
     assert cross_entropy(logits, targets).item() == pytest.approx(mean)
 
 
+def test_smoothed_targets_are_mixed_with_the_uniform_distribution() -> None:
+    logits = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    targets, logs = torch.arange(6) % 5, logits.log_softmax(-1)
+    smoothed = -(0.75 * logs[torch.arange(6), targets] + 0.25 * logs.mean(-1)).mean()
+    loss = cross_entropy(logits, targets, label_smoothing=0.25)
+    torch.testing.assert_close(loss, smoothed, rtol=1e-12, atol=0)
+
+
 def test_pydocs_windows_predict_the_next_byte() -> None:
     data = pydocs(context=16)
     assert data.inputs.shape == data.targets.shape

@@ -257,7 +257,8 @@ def _optimum(record: _Record, cells: Grid, stream: int) -> tuple[Optimum, Float[
         over=record.over,
         scale=record.scale,
         stream=stream,
-        extend="" if record.is_foreign else EXTEND,
+        # A sweep adds rates alone.
+        extend="" if record.is_foreign or record.over != "lr" else EXTEND,
     )
 
 

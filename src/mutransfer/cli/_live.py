@@ -153,14 +153,8 @@ class Counting:
 
 
 def _numbers(runs: Runs) -> dict[str, int]:
-    """Return how many runs were finished, and how many of them diverged or failed."""
-    status = [row.get("status") for row in runs.rows]
-    return {
-        "runs": len(status),
-        "diverged": sum(math.isinf(runs.loss_of(row)) for row in runs.rows)
-        - status.count("failed"),
-        "failed": status.count("failed"),
-    }
+    """Return how many runs were finished, and how many of them ended early."""
+    return {"runs": len(runs.rows), **runs.ends}
 
 
 def _counts(runs: Runs, total: int) -> str:
@@ -168,7 +162,7 @@ def _counts(runs: Runs, total: int) -> str:
     if not total:
         return ""
     numbers = _numbers(runs)
-    ended = [f"{numbers[name]} {name}" for name in ("diverged", "failed") if numbers[name]]
+    ended = [f"{number} {name}" for name, number in runs.ends.items() if number]
     return ", " + ", ".join([f"{numbers['runs']}/{max(total, numbers['runs'])} runs", *ended])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from torch import nn
@@ -48,16 +48,44 @@ def builder_name(build: Callable[..., Any]) -> str:
         keywords = sorted(build.keywords.items())
         fixed = [*map(_stable, build.args), *(f"{key}={_stable(v)}" for key, v in keywords)]
         return f"{builder_name(build.func)}({', '.join(fixed)})"
+    if isinstance(build, MethodType):
+        # Objects of one class have the same methods, and may hold different values.
+        return f"{builder_name(build.__func__)} of {_owner(build.__self__)}"
     qualified = getattr(build, "__qualname__", None)
     name = f"{getattr(build, '__module__', '?')}:{qualified or type(build).__qualname__}"
     if qualified is None and (state := getattr(build, "__dict__", None)):
         # Objects of one class are different builders if they hold different values.
         return f"{name}({', '.join(f'{key}={_stable(state[key])}' for key in sorted(state))})"
     if "<" in name and isinstance(build, FunctionType):
-        # Local functions and lambdas share names: their line and what they enclose differ.
-        enclosed = [_stable(cell.cell_contents) for cell in build.__closure__ or ()]
-        name += f" in line {build.__code__.co_firstlineno} with ({', '.join(enclosed)})"
+        # Local functions and lambdas share names: their place and what they hold differ.
+        held = [*(cell.cell_contents for cell in build.__closure__ or ()), *_defaults(build)]
+        name += f" in {_place(build)} with ({', '.join(map(_stable, held))})"
     return name
+
+
+def _owner(value: Any) -> str:
+    """Return the name of the object that a method belongs to, with what it holds."""
+    if isinstance(value, type):
+        return builder_name(value)
+    state = getattr(value, "__dict__", {})
+    # A method of the object among them would name the object again, without end.
+    held = {k: v.__func__ if isinstance(v, MethodType) else v for k, v in state.items()}
+    listed = ", ".join(f"{key}={_stable(held[key])}" for key in sorted(held))
+    return f"{type(value).__qualname__}({listed})"
+
+
+def _defaults(function: FunctionType) -> list[Any]:
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _place(function: FunctionType) -> str:
+    """Return the line of a function; of lambdas, which may share one, also the column."""
+    code = function.__code__
+    line = f"line {code.co_firstlineno}"
+    if code.co_name != "<lambda>":
+        return line
+    columns = [end for *_, end in code.co_positions() if end is not None]
+    return f"{line}, column {max(columns, default=0)}"
 
 
 def _stable(value: Any) -> str:

@@ -11,10 +11,11 @@ from ._models import Models
 from ._rules import rule_name
 from ._run import Run
 from ._sizes import TRAINING
+from ._study import Study
 
 
 def check_axes(models: Models) -> None:
-    """Raise unless every axis changes a shape, and the model fits its task.
+    """Raise unless every axis changes the model, and the model fits its task.
 
     Raises:
         MutransferError: naming the axis, or what of the task does not fit.
@@ -36,11 +37,42 @@ def check_axes(models: Models) -> None:
         if axis in TRAINING or axis == "context":
             continue
         for first, second in pairwise(_line(sizes, axis)):
-            if models.shapes(runs[first]) == models.shapes(runs[second]):
+            if _alike(models, runs[first], runs[second]):
                 raise MutransferError(
                     f"the builder makes the same shapes at {first} and at {second}: it ignores "
                     f"{axis}"
                 )
+
+
+def _alike(models: Models, first: Run, second: Run) -> bool:
+    """Return True if nothing differs in two models, such as their numbers of heads."""
+    same_shapes = models.shapes(first) == models.shapes(second)
+    return same_shapes and models.settings(first) == models.settings(second)
+
+
+def check_multipliers(models: Models) -> None:
+    """Raise unless the plan of every rule can carry the multipliers of all points.
+
+    Raises:
+        MutransferError: naming the rule and the multiplier.
+    """
+    study = models.study
+    if study.build is None:
+        return
+    by_names = {frozenset(_multipliers(study, point)): point for point in study.points()}
+    for rule in map(rule_name, study.rules):
+        for names, point in by_names.items():
+            if not names:
+                continue
+            try:
+                models.plan(Run(rule=rule, size=study.sizes()[0], point=point, seed=0))
+            except MutransferError as error:
+                raise MutransferError(f"rule {rule!r}: {error}") from None
+
+
+def _multipliers(study: Study, point: Mapping[str, Any]) -> list[str]:
+    settings = study.settings(Run(rule="", size=study.sizes()[0], point=point, seed=0))
+    return [name for name in settings if sets(name) == "multiplier"]
 
 
 def _line(sizes: list[Size], axis: str) -> list[Size]:

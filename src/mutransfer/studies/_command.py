@@ -205,7 +205,8 @@ def command(
     try:
         parts = shlex.split(template)
         made = Command(template, log, frozen(dict(columns or {})), str(cwd))
-        made.names  # noqa: B018
+        if "" in made.names:
+            raise ValueError("it has empty braces {}; write {{}} for braces of its own")
     except ValueError as error:
         raise MutransferError(f"the command {template!r} cannot be read: {error}") from None
     if not parts:

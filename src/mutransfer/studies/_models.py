@@ -20,6 +20,7 @@ from ._hyperparameters import sets
 from ._recipes import scales
 from ._rules import Rule
 from ._run import Run
+from ._sizes import OWN_DATA
 from ._study import Study
 
 _MOST_KEPT = 1 << 26
@@ -82,6 +83,12 @@ class Models:
     def shapes(self, run: Run) -> list[torch.Size]:
         """Return the shapes of the parameters and buffers of a run's model."""
         return [tensor.shape for tensor in self._shape(self._arguments(run)).state_dict().values()]
+
+    def settings(self, run: Run) -> list[Mapping[str, Any]]:
+        """Return the numbers and texts that the modules of a run's model hold."""
+        modules = self._shape(self._arguments(run)).modules()
+        held = [vars(module).items() for module in modules]
+        return [{n: v for n, v in each if isinstance(v, int | float | str)} for each in held]
 
     def fresh(self, run: Run) -> nn.Module:
         """Return a model of a run that may be trained: a copy of `model`."""
@@ -149,7 +156,8 @@ class Models:
         if self.study.task is None:
             return None
         first = Run(rule="", size=self.study.base, point={}, seed=0)
-        return self.study.task_of(first).example
+        task = self.study.task_of(first)
+        return None if task == OWN_DATA else task.example
 
     @property
     def _mixed(self) -> bool:

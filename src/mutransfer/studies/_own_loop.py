@@ -53,6 +53,10 @@ class OwnRun:
             message, trial.stopped = str(error), "failed"
         except Exception as error:
             message, trial.stopped = f"{type(error).__name__}: {error}", "failed"
+        except SystemExit as error:
+            # Scripts end so; the sweep goes on.
+            if error.code:
+                message, trial.stopped = f"the training function exited: {error.code}", "failed"
         finally:
             self.models.trim()
         row = {

@@ -34,6 +34,8 @@ from ._table import read_table
 
 METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 """The columns of the metrics that every record can have; others are named as their column."""
+_EARLY = ("diverged", "stopped", "failed")
+"""The statuses of runs that did not come to their end."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -110,11 +112,19 @@ class Runs(Result, Drawn):
         """Return the same runs, compared by another metric.
 
         Raises:
-            MutransferError: no run has it.
+            MutransferError: no run has it, or some that finished lack it.
         """
         if self.rows and metric not in self._metrics:
             raise MutransferError(
                 f"the record has no metric {metric!r}; it has {', '.join(self._metrics)}"
+            )
+        finished = [row for row in self.rows if row.get("status") == "finished"]
+        lacking = [row for row in finished if column not in row]
+        if lacking and "table" not in self.header:
+            raise MutransferError(
+                f"{len(lacking)} of {len(finished)} finished runs have no metric {metric!r}, such "
+                f"as {lacking[0]['rule']} at {self.size_of(lacking[0])}: they were trained without "
+                "it; train all of them in another folder, or compare by another metric"
             )
         return replace(self, metric=metric)
 
@@ -137,6 +147,13 @@ class Runs(Result, Drawn):
     def rules(self) -> list[str]:
         """The rules in the record, in the order of their first run."""
         return list(dict.fromkeys(rule for rule, _ in self._groups))
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """Numbers of runs that diverged, were stopped and failed."""
+        early = [row.get("status") for row in self.rows if math.isinf(self.loss_of(row))]
+        others = {end: early.count(end) for end in ("stopped", "failed")}
+        return {"diverged": len(early) - sum(others.values()), **others}
 
     def only(self, rule: str) -> Runs:
         """Return the part of the record that belongs to one rule."""
@@ -250,8 +267,8 @@ class Runs(Result, Drawn):
             numbers["rate" if name == "lr" else f"{name} value"] = len(values)
         numbers["seed"] = len({row["seed"] for row in self.rows})
         runs, *grid = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in numbers.items())
-        end = f"{diverged} diverged" + (f", {failed} failed" if failed else "")
-        head = "\n".join([f"{runs}: {', '.join(grid)}; {end}", *self.header.get("notes", ())])
+        ends = ", ".join(f"{n} {end}" for end, n in self.ends.items() if n or end == "diverged")
+        head = "\n".join([f"{runs}: {', '.join(grid)}; {ends}", *self.header.get("notes", ())])
         what = "best rate" if self.hyperparameters == SWEPT else "best"
         table, best = [[what, *self.rules]], self.best_rates()
         table += [[str(size), *(best[size].get(rule, "") for rule in self.rules)] for size in sizes]
@@ -337,7 +354,8 @@ def loss_of(row: Row, metric: str = "mean") -> float:
     >>> loss_of({"loss": 1.5}), loss_of({"loss": math.nan}), loss_of({"loss": "-inf"})
     (1.5, inf, inf)
     """
-    if row.get("status") in {"stopped", "failed"}:
+    # A metric that was reported before a run diverged says nothing of its end.
+    if row.get("status") in _EARLY:
         return math.inf
     loss = number(row.get(METRICS.get(metric, metric)))
     return loss if math.isfinite(loss) else math.inf

@@ -8,6 +8,8 @@ from inspect import Parameter, signature
 from itertools import product
 from typing import Any
 
+import torch
+
 from ..core import FrozenDict, MutransferError, Size
 from ..tasks import Stream, Task, pydocs, text
 from ..tasks import task as find_task
@@ -20,6 +22,20 @@ TRAINING = ("batch", "steps")
 
 _FIELDS = ("width", "depth", "context", "batch", "steps")
 """Axes that are arguments of a study, in the order of a size."""
+
+
+def _no_batch(seed: int, step: int, size: int) -> Any:
+    raise MutransferError("the study has no task: give task=")
+
+
+def _no_loss(output: Any, targets: Any) -> Any:
+    raise MutransferError("the study has no task: give task=")
+
+
+OWN_DATA = Stream(
+    name="of the training function", batch=_no_batch, loss=_no_loss, example=torch.empty(0)
+)
+"""The task of a study whose training function has its own data."""
 
 
 def normalised(study: Fields) -> dict[str, Any]:
@@ -59,6 +75,11 @@ def _grid(name: str, values: Any) -> tuple[int, ...]:
 
 def _listed(study: Fields) -> tuple[Size, ...]:
     given: Any = study.axes
+    if wrong := [size for size in given if not isinstance(size, Mapping)]:
+        raise MutransferError(
+            f"axes has the size {wrong[0]!r}: give sizes by name, such as "
+            '{"width": 64, "depth": 2}'
+        )
     sizes = [Size({axis: _grid(axis, [v])[0] for axis, v in dict(s).items()}) for s in given]
     if len({tuple(size) for size in sizes}) > 1:
         raise MutransferError(
@@ -85,6 +106,8 @@ def base_of(study: Fields) -> Size:
     """
     known = sizes(study)
     smallest = {axis: min(size[axis] for size in known) for axis in known[0]}
+    if not isinstance(study.base or {}, Mapping):
+        raise MutransferError(f"base is {study.base!r}: give its size by name, such as {smallest}")
     base = smallest | dict(study.base or {})
     if extra := base.keys() - smallest.keys():
         raise MutransferError(
@@ -108,7 +131,11 @@ def arguments(study: Fields, size: Size, settings: Mapping[str, Any]) -> dict[st
     if "context" in given and not takes(study.build, "context"):
         # A model without positions serves sequences of any length.
         del given["context"]
-    return given | {name: value for name, value in settings.items() if sets(name) == "builder"}
+    keywords = {name: value for name, value in settings.items() if sets(name) == "builder"}
+    if study.train is not None:
+        # The others are the training function's own.
+        keywords = {name: v for name, v in keywords.items() if takes(study.build, name)}
+    return given | keywords
 
 
 def takes(function: Callable[..., Any] | None, name: str) -> bool:
@@ -143,7 +170,7 @@ def checked_task(study: Fields) -> Data | Callable[..., Data] | None:
         return pydocs if given == "pydocs" else partial(text, name.removeprefix("text:"))
     if not callable(given):
         raise MutransferError(
-            f"context is {study.context}, and the task {given.name} has a length of its own: give "
+            f"the study has a context, and the task {given.name} has a length of its own: give "
             "task= a function of the context that returns a Task"
         )
     return given

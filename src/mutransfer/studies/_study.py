@@ -153,7 +153,11 @@ class Study(Fields):
     @property
     def build_name(self) -> str | None:
         """The builder's module and name, with what it holds."""
-        return self._build_name  # type: ignore[attr-defined,no-any-return]
+        return self._functions["build"]
+
+    @property
+    def _functions(self) -> dict[str, str | None]:
+        return self._function_names  # type: ignore[attr-defined,no-any-return]
 
     @property
     def _trained_by(self) -> str | None:
@@ -248,6 +252,8 @@ class Study(Fields):
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     listed = range(seeds) if isinstance(seeds, int) else seeds
+    if not all(seed == int(seed) for seed in listed):
+        raise MutransferError(f"seeds has values that are no whole numbers: {list(listed)}")
     numbers = tuple(int(seed) for seed in listed)
     if not numbers:
         raise MutransferError(

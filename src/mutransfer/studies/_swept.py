@@ -23,7 +23,13 @@ def normalised(study: Fields) -> dict[str, Any]:
     if study.lr is None:
         raise MutransferError("lr is None: give learning rates, such as lr=log2(-10, -4)")
     fields: dict[str, Any] = {name: _values(name, getattr(study, name)) for name in HYPERPARAMETERS}
+    if study.lr is None:
+        raise MutransferError("lr is None: give a learning rate, or a list, such as log2(-10, -4)")
     given = study.hyperparameters or {}
+    if not isinstance(given, Mapping):
+        raise MutransferError(
+            f'hyperparameters is {given!r}: give values by name, such as {{"dropout": [0, 0.1]}}'
+        )
     for name in given:
         if name in HYPERPARAMETERS:
             raise MutransferError(
@@ -87,7 +93,7 @@ def fixed(study: Fields) -> dict[str, Any]:
 
 def designs(study: Fields) -> tuple[Design, ...]:
     """Return the designs of a study."""
-    return study.design if isinstance(study.design, tuple) else (study.design,)
+    return tuple(study.design) if isinstance(study.design, tuple | list) else (study.design,)
 
 
 def points(study: Fields) -> list[Mapping[str, Any]]:
@@ -101,6 +107,13 @@ def settings(study: Fields, run: Run) -> dict[str, Any]:
     """Return every hyperparameter of a run, without those that change nothing."""
     values = fixed(study) | dict(run.point)
     return {n: v for n, v in values.items() if neutral(n) is None or v != neutral(n)}
+
+
+def restored(study: Fields, point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a point of a record, with the values that it names."""
+    listed = points(study)
+    known = {name: {recorded(p[name]): p[name] for p in listed if name in p} for name in point}
+    return {name: known[name].get(value, value) for name, value in point.items()}
 
 
 def header(study: Fields) -> dict[str, Any]:

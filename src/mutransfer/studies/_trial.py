@@ -89,6 +89,7 @@ class Trial:
             MutransferError: the steps do not ascend, the first loss is not finite, or a metric has
                 the name of a column.
             TrialStopped: the run has diverged; let it pass, the sweep goes on with the next run.
+                Raised again by every later report, which is not noted.
         """
         if self.stopped:
             # A loop that caught the end and goes on.

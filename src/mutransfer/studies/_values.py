@@ -83,8 +83,24 @@ def check_order(name: str, values: Sequence[Any]) -> None:
         raise MutransferError(
             f"{name} is not in ascending order: {list(values)}; sort it and remove repetitions"
         )
-    if len(set(values)) < len(values):
-        raise MutransferError(f"{name} has repetitions: {list(values)}")
+    names = [recorded(value) for value in values]
+    if len(set(names)) < len(names):
+        raise MutransferError(f"{name} has repetitions: {names}")
+
+
+def recorded(value: Any) -> Any:
+    """Return a value as a record has it: functions and objects by name.
+
+    >>> recorded(0.5), recorded(math.sqrt), recorded((1, 2))
+    (0.5, 'sqrt', '(1, 2)')
+    """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if not callable(value) or isinstance(value, nn.Module):
+        return repr(value)
+    name = str(getattr(value, "__qualname__", "<>"))
+    # Lambdas and local functions share names, and a partial has none.
+    return builder_name(value) if "<" in name else value.__name__
 
 
 def _is_whole(power: Any) -> bool:
