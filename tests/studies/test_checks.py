@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mutransfer import Grid, MutransferError, OneAtATime, Points, Random, Study, sweep
+from mutransfer import Grid, MutransferError, OneAtATime, Random, Study, sweep
 from mutransfer.tasks import gpt, mlp
 from tests.studies.small_study import data, on_disk
 
@@ -25,18 +25,17 @@ def build(width: int, depth: int) -> Any:
     [
         ({"schedule": ["constant", "sine"]}, "unknown schedule 'sine'"),
         ({"warmup": [0, 1.0]}, "warmup is 1.0"),
-        ({"label_smoothing": [0, 1.5]}, "label_smoothing is 1.5"),
+        ({"label_smoothing": [0, 1.5]}, "label_smoothing has values .*1.5"),
         ({"accumulate": 3}, "a batch of 16 examples does not divide into 3"),
         ({"batch": [16, 18], "accumulate": 4}, "a batch of 18 examples does not divide into 4"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"evaluate": 2}, "task rows has no validation data"),
         ({"batch": 2.5}, r"batch has values that are no whole numbers: \[2.5\]"),
-        ({"lr": None}, "lr is None: give a learning rate"),
+        ({"lr": None}, "lr is None: give learning rates"),
         ({"base": 8}, r"base is 8: give its size by name, such as \{'width': 8, 'depth': 2\}"),
         ({"hyperparameters": ["p"]}, r"hyperparameters is \['p'\]: give values by name"),
-        ({"design": OneAtATime}, "which is no design: give Grid"),
-        ({"design": [{"lr": 0.5}]}, r"design has \{'lr': 0.5\}, which is no design"),
-        ({"design": Points([{"lr": -1.0}])}, r"lr has values that are not positive.*-1.0"),
+        ({"design": OneAtATime}, "design is .*: give Grid"),
+        ({"design": [{"lr": 0.5}]}, r"design is .*0.5.*: give Grid"),
         ({"train": 3}, "train is 3: give a function of a Trial"),
         (
             {"width": None, "depth": None, "axes": [(8, 2)]},

@@ -11,7 +11,6 @@ from ._models import Models
 from ._rules import rule_name
 from ._run import Run
 from ._sizes import TRAINING
-from ._study import Study
 
 
 def check_axes(models: Models) -> None:
@@ -31,7 +30,7 @@ def check_axes(models: Models) -> None:
         check_fit(models.at_base(), task)
         for rule, each in product(map(rule_name, study.rules), study.points()):
             # A multiplier that the model or the rule has no place for is refused here.
-            models.plan(Run(rule=rule, size=sizes[0], point=each, seed=0))
+            _check_carried(models, Run(rule=rule, size=sizes[0], point=each, seed=0))
     for axis in study.base:
         # A model without positions has the same shapes at every context.
         if axis in TRAINING or axis == "context":
@@ -44,35 +43,19 @@ def check_axes(models: Models) -> None:
                 )
 
 
+def _check_carried(models: Models, run: Run) -> None:
+    """Raise unless the plan of a run can carry its multipliers; name its rule."""
+    try:
+        models.plan(run)
+    except MutransferError as error:
+        plain = models.is_tuned(run)
+        raise MutransferError(f"rule {run.rule!r}: {error}" if plain else str(error)) from None
+
+
 def _alike(models: Models, first: Run, second: Run) -> bool:
     """Return True if nothing differs in two models, such as their numbers of heads."""
     same_shapes = models.shapes(first) == models.shapes(second)
     return same_shapes and models.settings(first) == models.settings(second)
-
-
-def check_multipliers(models: Models) -> None:
-    """Raise unless the plan of every rule can carry the multipliers of all points.
-
-    Raises:
-        MutransferError: naming the rule and the multiplier.
-    """
-    study = models.study
-    if study.build is None:
-        return
-    by_names = {frozenset(_multipliers(study, point)): point for point in study.points()}
-    for rule in map(rule_name, study.rules):
-        for names, point in by_names.items():
-            if not names:
-                continue
-            try:
-                models.plan(Run(rule=rule, size=study.sizes()[0], point=point, seed=0))
-            except MutransferError as error:
-                raise MutransferError(f"rule {rule!r}: {error}") from None
-
-
-def _multipliers(study: Study, point: Mapping[str, Any]) -> list[str]:
-    settings = study.settings(Run(rule="", size=study.sizes()[0], point=point, seed=0))
-    return [name for name in settings if sets(name) == "multiplier"]
 
 
 def _line(sizes: list[Size], axis: str) -> list[Size]:

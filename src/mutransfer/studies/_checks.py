@@ -25,10 +25,6 @@ def check_study(study: Fields) -> None:
     """
     listed = points(study)
     names = list(dict.fromkeys([*fixed(study), *(name for point in listed for name in point)]))
-    for name in names:
-        check_values(name, [point[name] for point in listed if name in point])
-    if study.train is not None and not callable(study.train):
-        raise MutransferError(f"train is {study.train!r}: give a function of a Trial, or a command")
     _check_builder(study, names)
     if study.horizon is not None:
         for size in sizes(study):

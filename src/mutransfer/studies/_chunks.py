@@ -127,7 +127,7 @@ def _program(models: Models, run: Run) -> Mapping[str, Any]:
 
 
 def named_row(study: Study, run: Run) -> Row:
-    """Return what was run as the flat row of a record.
+    """Return what was run as the flat row of a record, functions by name.
 
     Steps, batch and fixed hyperparameters are in it, too: another study may sweep them.
     """

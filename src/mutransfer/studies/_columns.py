@@ -16,6 +16,18 @@ OUTCOMES = frozenset(
 """Columns that say how it went, besides validation and metrics."""
 
 
+def check_names(what: str, names: Iterable[str]) -> None:
+    """Raise where an axis or a hyperparameter has the name of a column.
+
+    Raises:
+        MutransferError: naming it.
+    """
+    if taken := [name for name in names if name in NAMES | OUTCOMES]:
+        raise MutransferError(
+            f"{what} cannot be named {taken[0]!r}, as a column of the record is: rename it"
+        )
+
+
 def check_metrics(metrics: Iterable[str], others: Iterable[str]) -> None:
     """Raise where a metric has the name of a column.
 

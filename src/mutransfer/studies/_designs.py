@@ -142,18 +142,11 @@ def _once(points: Sequence[Point]) -> list[Point]:
     return list(dict.fromkeys(FrozenDict(point) for point in points))
 
 
-def _counts(name: str) -> bool:
-    """Return True if whole numbers of a hyperparameter are counts, as those of steps."""
-    return name == "warmup" or sets(name) == "builder"
-
-
 def _drawn(generator: random.Random, name: str, line: Sequence[Any]) -> Any:
     scale = scale_of(name, line)
     if scale == "choice" or len(line) == 1:
         return generator.choice(line)
     low, high = min(line), max(line)
-    if all(isinstance(value, int) for value in line) and _counts(name):
-        return generator.randint(low, high)
     if scale == "linear":
         value = generator.uniform(low, high)
     else:

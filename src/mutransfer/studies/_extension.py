@@ -50,7 +50,7 @@ def beyond(study: Study, runs: Runs, extend: int) -> list[Run]:
         if side is not None:
             new = ladders[side][reached[side] + 1 : reached[side] + 3]
             added += [
-                Run(rule=rule, size=size, point={**restored(study, point), "lr": rate}, seed=seed)
+                Run(rule=rule, size=size, point={**point, "lr": rate}, seed=seed)
                 for rate in new
                 for seed in study.seeds
             ]

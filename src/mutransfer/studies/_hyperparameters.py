@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..core import FrozenDict, MutransferError, frozen
 from ..training import schedule
+from ._values import as_recorded
 
 Scale = Literal["log2", "linear", "choice"]
 
@@ -109,7 +110,7 @@ def check_values(name: str, values: Sequence[Any]) -> None:
     Raises:
         MutransferError: naming the hyperparameter and the value.
     """
-    names = [value.__name__ for value in values if hasattr(value, "__name__")]
+    names = [as_recorded(value) for value in values if callable(value)]
     if twice := [each for each in names if names.count(each) > 1]:
         raise MutransferError(
             f"{name} has two values named {twice[0]!r}, which a record could not tell apart: give "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from ..core import Size
@@ -23,7 +22,7 @@ _DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None}
 def identity(study: Fields, build: str | None, train: str | None) -> dict[str, Any]:
     """Return what all runs of a study share; see `Study.identity`."""
     shared = {
-        "build": functions["build"],
+        "build": build,
         "base": _base(study),
         "task": _named(study.task) if callable(study.task) else _task_name(study, study.base),
         "optimizer": study.optimizer,

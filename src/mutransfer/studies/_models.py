@@ -20,7 +20,6 @@ from ._hyperparameters import sets
 from ._recipes import scales
 from ._rules import Rule
 from ._run import Run
-from ._sizes import OWN_DATA
 from ._study import Study
 
 _MOST_KEPT = 1 << 26
@@ -83,6 +82,10 @@ class Models:
     def shapes(self, run: Run) -> list[torch.Size]:
         """Return the shapes of the parameters and buffers of a run's model."""
         return [tensor.shape for tensor in self._shape(self._arguments(run)).state_dict().values()]
+
+    def is_tuned(self, run: Run) -> bool:
+        """Return True if a run has multipliers, scales or rates of its own."""
+        return bool(self._multipliers(run))
 
     def settings(self, run: Run) -> list[Mapping[str, Any]]:
         """Return the numbers and texts that the modules of a run's model hold."""
@@ -156,8 +159,7 @@ class Models:
         if self.study.task is None:
             return None
         first = Run(rule="", size=self.study.base, point={}, seed=0)
-        task = self.study.task_of(first)
-        return None if task == OWN_DATA else task.example
+        return self.study.task_of(first).example
 
     @property
     def _mixed(self) -> bool:

@@ -14,14 +14,6 @@ AXES = ("width", "depth")
 SWEPT = ("lr",)
 """The swept hyperparameters, where a record names no others."""
 
-COLUMNS = frozenset(
-    {
-        *("id", "rule", "seed", "steps", "batch", "status", "seconds", "message"),
-        *("loss", "final", "validation", "curve", "diverged_at", "reported_at", "evaluated_at"),
-    }
-)
-"""What every row of a record may have; no axis, hyperparameter or metric has such a name."""
-
 
 _COLUMNS = {"id", "rule", "seed", "status", "message", "seconds", "loss", "final", "curve"} | {
     "diverged_at",

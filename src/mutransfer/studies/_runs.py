@@ -118,6 +118,7 @@ class Runs(Result, Drawn):
             raise MutransferError(
                 f"the record has no metric {metric!r}; it has {', '.join(self._metrics)}"
             )
+        column = METRICS.get(metric, metric)
         finished = [row for row in self.rows if row.get("status") == "finished"]
         lacking = [row for row in finished if column not in row]
         if lacking and "table" not in self.header:
@@ -258,8 +259,6 @@ class Runs(Result, Drawn):
     def __str__(self) -> str:
         if not self.rows:
             return "no runs yet"
-        failed = sum(row.get("status") == "failed" for row in self.rows)
-        diverged = sum(math.isinf(self.loss_of(row)) for row in self.rows) - failed
         sizes = sorted({size for _, size in self._groups})
         numbers = {"run": len(self.rows), "rule": len(self.rules), "size": len(sizes)}
         for name in self.hyperparameters:
@@ -298,8 +297,8 @@ class Runs(Result, Drawn):
             for row in rows:
                 for key in ("rule", *runs.axes, "seed"):
                     row[key]
-                # A run that failed has no metric.
-                number(row.get(column) if row.get("status") == "failed" else row[column])
+                # A run that ended early may have no metric.
+                number(row.get(column) if row.get("status") in _EARLY else row[column])
             return runs
 
     @property

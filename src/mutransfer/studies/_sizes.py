@@ -8,11 +8,10 @@ from inspect import Parameter, signature
 from itertools import product
 from typing import Any
 
-import torch
-
 from ..core import FrozenDict, MutransferError, Size
 from ..tasks import Stream, Task, pydocs, text
 from ..tasks import task as find_task
+from ._columns import check_names
 from ._fields import Data, Fields
 from ._hyperparameters import sets
 from ._values import check_grid, is_list
@@ -22,20 +21,6 @@ TRAINING = ("batch", "steps")
 
 _FIELDS = ("width", "depth", "context", "batch", "steps")
 """Axes that are arguments of a study, in the order of a size."""
-
-
-def _no_batch(seed: int, step: int, size: int) -> Any:
-    raise MutransferError("the study has no task: give task=")
-
-
-def _no_loss(output: Any, targets: Any) -> Any:
-    raise MutransferError("the study has no task: give task=")
-
-
-OWN_DATA = Stream(
-    name="of the training function", batch=_no_batch, loss=_no_loss, example=torch.empty(0)
-)
-"""The task of a study whose training function has its own data."""
 
 
 def normalised(study: Fields) -> dict[str, Any]:
@@ -54,6 +39,7 @@ def normalised(study: Fields) -> dict[str, Any]:
         elif value is not None:
             _grid(name, [value])
     if isinstance(study.axes, Mapping):
+        check_names("an axis", [name for name in study.axes if name not in _FIELDS])
         fields["axes"] = FrozenDict({name: _grid(name, study.axes[name]) for name in study.axes})
         if twice := [name for name in study.axes if name in _FIELDS]:
             raise MutransferError(f"axes has {twice[0]!r}, an argument: give {twice[0]}=[...]")
@@ -164,7 +150,7 @@ def checked_task(study: Fields) -> Data | Callable[..., Data] | None:
             f"task is {given!r}: give a Task, the name of one, the path of a text file, or a "
             "function of the context that returns a Task"
         )
-    if study.context is None:
+    if study.context is None and "context" not in sizes(study)[0]:
         return find_task(name) if isinstance(given, str) else given
     if isinstance(given, str):
         return pydocs if given == "pydocs" else partial(text, name.removeprefix("text:"))

@@ -153,11 +153,7 @@ class Study(Fields):
     @property
     def build_name(self) -> str | None:
         """The builder's module and name, with what it holds."""
-        return self._functions["build"]
-
-    @property
-    def _functions(self) -> dict[str, str | None]:
-        return self._function_names  # type: ignore[attr-defined,no-any-return]
+        return self._build_name  # type: ignore[attr-defined,no-any-return]
 
     @property
     def _trained_by(self) -> str | None:

@@ -22,7 +22,7 @@ from ._runs import Runs
 from ._same import Fingerprint
 from ._store import Row, Store
 from ._study import Study
-from ._swept import header, restored
+from ._swept import header
 from ._trackers import Tracked, Tracker
 
 _PAUSE = 0.2
@@ -113,7 +113,6 @@ def _open(study: Study, store: Store, models: Models) -> None:
 def _first_losses(models: Models) -> Fingerprint | None:
     """Return the fingerprint of a study whose models can be trained."""
     check_axes(models)
-    check_multipliers(models)
     return fingerprint(models)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core import FrozenDict, MutransferError, frozen
+from ._columns import check_names
 from ._designs import Design, OneAtATime
 from ._fields import Fields
 from ._hyperparameters import HYPERPARAMETERS, check_values, is_pattern, neutral, scale_of
 from ._run import Run
 from ._sizes import sizes
-from ._values import as_recorded, check_grid, check_order, is_list
+from ._values import as_own, as_recorded, check_grid, check_order, is_list
 
 
 def normalised(study: Fields) -> dict[str, Any]:
@@ -23,13 +24,12 @@ def normalised(study: Fields) -> dict[str, Any]:
     if study.lr is None:
         raise MutransferError("lr is None: give learning rates, such as lr=log2(-10, -4)")
     fields: dict[str, Any] = {name: _values(name, getattr(study, name)) for name in HYPERPARAMETERS}
-    if study.lr is None:
-        raise MutransferError("lr is None: give a learning rate, or a list, such as log2(-10, -4)")
     given = study.hyperparameters or {}
     if not isinstance(given, Mapping):
         raise MutransferError(
             f'hyperparameters is {given!r}: give values by name, such as {{"dropout": [0, 0.1]}}'
         )
+    check_names("a hyperparameter", given)
     for name in given:
         if name in HYPERPARAMETERS:
             raise MutransferError(
@@ -38,7 +38,7 @@ def normalised(study: Fields) -> dict[str, Any]:
     fields["hyperparameters"] = FrozenDict({name: _values(name, given[name]) for name in given})
     fields["design"] = tuple(study.design) if isinstance(study.design, list) else study.design
     given_designs = fields["design"] if isinstance(fields["design"], tuple) else (fields["design"],)
-    if not given_designs or not all(hasattr(each, "points") for each in given_designs):
+    if not given_designs or not all(map(_is_design, given_designs)):
         raise MutransferError(
             f"design is {study.design!r}: give Grid(), OneAtATime(), Random(number) or "
             "Points([...]), or a list of them"
@@ -46,11 +46,14 @@ def normalised(study: Fields) -> dict[str, Any]:
     return fields
 
 
+def _is_design(value: Any) -> bool:
+    return hasattr(value, "points") and not isinstance(value, type)
+
+
 def _values(name: str, value: Any) -> Any:
     if value is None:
         return None
-    # Arrays and numbers of numpy as Python's own, which a record can hold.
-    value = value.tolist() if hasattr(value, "tolist") else value
+    value = as_own(value)
     if not is_list(value):
         check_values(name, [value])
         return float(value) if _is_rate(name) else frozen(value)
@@ -107,13 +110,6 @@ def settings(study: Fields, run: Run) -> dict[str, Any]:
     """Return every hyperparameter of a run, without those that change nothing."""
     values = fixed(study) | dict(run.point)
     return {n: v for n, v in values.items() if neutral(n) is None or v != neutral(n)}
-
-
-def restored(study: Fields, point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a point of a record, with the values that it names."""
-    listed = points(study)
-    known = {name: {recorded(p[name]): p[name] for p in listed if name in p} for name in point}
-    return {name: known[name].get(value, value) for name, value in point.items()}
 
 
 def header(study: Fields) -> dict[str, Any]:

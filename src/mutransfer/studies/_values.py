@@ -55,6 +55,13 @@ def as_recorded(value: Any) -> Any:
     return builder_name(value) if "<" in name else str(value.__name__)
 
 
+def as_own(value: Any) -> Any:
+    """Return an array as a list, and a number of numpy or torch as Python's own."""
+    if isinstance(value, list | tuple):
+        return [as_own(each) for each in value] if isinstance(value, list) else value
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def check_grid(name: str, values: Sequence[float], *, whole: bool) -> None:
     """Raise unless these are positive numbers in ascending order.
 
@@ -83,24 +90,8 @@ def check_order(name: str, values: Sequence[Any]) -> None:
         raise MutransferError(
             f"{name} is not in ascending order: {list(values)}; sort it and remove repetitions"
         )
-    names = [recorded(value) for value in values]
-    if len(set(names)) < len(names):
-        raise MutransferError(f"{name} has repetitions: {names}")
-
-
-def recorded(value: Any) -> Any:
-    """Return a value as a record has it: functions and objects by name.
-
-    >>> recorded(0.5), recorded(math.sqrt), recorded((1, 2))
-    (0.5, 'sqrt', '(1, 2)')
-    """
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if not callable(value) or isinstance(value, nn.Module):
-        return repr(value)
-    name = str(getattr(value, "__qualname__", "<>"))
-    # Lambdas and local functions share names, and a partial has none.
-    return builder_name(value) if "<" in name else value.__name__
+    if len(set(values)) < len(values):
+        raise MutransferError(f"{name} has repetitions: {list(values)}")
 
 
 def _is_whole(power: Any) -> bool:
