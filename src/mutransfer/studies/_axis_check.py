@@ -48,8 +48,9 @@ def _check_carried(models: Models, run: Run) -> None:
     try:
         models.plan(run)
     except MutransferError as error:
-        plain = models.is_tuned(run)
-        raise MutransferError(f"rule {run.rule!r}: {error}" if plain else str(error)) from None
+        if not models.is_tuned(run):
+            raise
+        raise MutransferError(f"rule {run.rule!r}: {error}") from None
 
 
 def _alike(models: Models, first: Run, second: Run) -> bool:

@@ -222,15 +222,6 @@ class Models:
             torch.manual_seed(seed)
             return self.study.model(arguments)
 
-    def _copied(self, model: nn.Module, run: Run) -> nn.Module:
-        try:
-            return copy.deepcopy(model)
-        except Exception:
-            draw = self._draw(run)
-            drawn = self._drawn(draw.arguments, draw.seed)
-            self._plan(draw.rule, draw.arguments, draw.multipliers).initialize(drawn, fresh=True)
-            return drawn
-
     def _copy(self, drawn: nn.Module, draw: _Draw) -> nn.Module:
         """Return a copy of a drawn model; one that cannot be copied is drawn again."""
         try:

@@ -6,21 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import FrozenDict, MutransferError, Size
+from ..core import FrozenDict, Size
 
 AXES = ("width", "depth")
 """The axes of sizes, where a record names no others."""
 
 SWEPT = ("lr",)
 """The swept hyperparameters, where a record names no others."""
-
-
-_COLUMNS = {"id", "rule", "seed", "status", "message", "seconds", "loss", "final", "curve"} | {
-    "diverged_at",
-    "evaluated_at",
-    "reported_at",
-}
-"""What every row of a record may have besides a size, hyperparameters and metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,21 +62,3 @@ class Run:
 def size_of(row: Mapping[str, Any], axes: Iterable[str] = AXES) -> Size:
     """Return the size of a record's row."""
     return Size({axis: row[axis] for axis in axes})
-
-
-def check_metrics(metrics: Iterable[str], others: Iterable[str]) -> None:
-    """Raise if a metric would overwrite another column of a row.
-
-    Args:
-        metrics: Names of the metrics.
-        others: Names of axes and hyperparameters.
-
-    Raises:
-        MutransferError: naming the metric.
-    """
-    for name in metrics:
-        if name in _COLUMNS or name in others:
-            raise MutransferError(
-                f"a metric is named {name!r}, as another column of the record is: rename it, such "
-                f"as {name}_measured"
-            )

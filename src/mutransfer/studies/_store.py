@@ -59,15 +59,15 @@ class Store:
         """
         identity = _as_data(identity)
         written = self.header() if (self.folder / "study.json").exists() else None
-        others = [] if written is None else _different(written["identity"], identity)
+        different = [] if written is None else _different(written["identity"], identity)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "Permission denied")
-            told = [key for key in others if key not in _swept(written, design)]
-            if told and written is not None and (rows := self.rows()):
-                self._warn(len(rows), told[0], written["identity"], identity)
-            taken_up = written if not others else None
+            changed = [key for key in different if key not in _swept(written, design)]
+            if changed and written is not None and (rows := self.rows()):
+                self._warn(len(rows), changed[0], written["identity"], identity)
+            taken_up = written if not different else None
             header = {"identity": identity, "about": dict((taken_up or {}).get("about", about))}
             header |= self._fingerprints(written, taken_up, first_losses(), model)
             header |= _joined(taken_up, design)

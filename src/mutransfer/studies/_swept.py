@@ -9,7 +9,7 @@ from ..core import FrozenDict, MutransferError, frozen
 from ._columns import check_names
 from ._designs import Design, OneAtATime
 from ._fields import Fields
-from ._hyperparameters import HYPERPARAMETERS, check_values, is_pattern, neutral, scale_of
+from ._hyperparameters import HYPERPARAMETERS, check_values, is_rate, neutral, scale_of
 from ._run import Run
 from ._sizes import sizes
 from ._values import as_own, as_recorded, check_grid, check_order, is_list
@@ -56,8 +56,8 @@ def _values(name: str, value: Any) -> Any:
     value = as_own(value)
     if not is_list(value):
         check_values(name, [value])
-        return float(value) if _is_rate(name) else frozen(value)
-    if _is_rate(name):
+        return float(value) if is_rate(name) else frozen(value)
+    if is_rate(name):
         check_grid(name, value, whole=False)
         return tuple(float(each) for each in value)
     if len(value) == 0:
@@ -66,13 +66,6 @@ def _values(name: str, value: Any) -> Any:
     check_values(name, values)
     check_order(name, values)
     return values
-
-
-def _is_rate(name: str) -> bool:
-    """Return True for positive floats, whatever type they are given in."""
-    known = HYPERPARAMETERS.get(name)
-    positive = known is not None and known.sets == "multiplier"
-    return name in {"lr", "clip"} or positive or is_pattern(name)
 
 
 def given(study: Fields) -> dict[str, Any]:
@@ -96,7 +89,7 @@ def fixed(study: Fields) -> dict[str, Any]:
 
 def designs(study: Fields) -> tuple[Design, ...]:
     """Return the designs of a study."""
-    return tuple(study.design) if isinstance(study.design, tuple | list) else (study.design,)
+    return study.design if isinstance(study.design, tuple) else (study.design,)
 
 
 def points(study: Fields) -> list[Mapping[str, Any]]:

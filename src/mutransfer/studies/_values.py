@@ -57,8 +57,8 @@ def as_recorded(value: Any) -> Any:
 
 def as_own(value: Any) -> Any:
     """Return an array as a list, and a number of numpy or torch as Python's own."""
-    if isinstance(value, list | tuple):
-        return [as_own(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [as_own(each) for each in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 
