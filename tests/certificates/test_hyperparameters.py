@@ -103,6 +103,7 @@ def test_a_choice_that_changes_with_size_is_said() -> None:
     choice = chosen({32: clear, 64: other})
     assert not choice.same and choice.value == "b"
     assert "the best schedule changes with size: a at width 32, depth 2; b at" in str(choice)
+    assert choice.summary == "sp: the best schedule changes with size", "a headline lists no sizes"
 
 
 def test_a_choice_within_the_noise_of_the_seeds_is_as_good() -> None:

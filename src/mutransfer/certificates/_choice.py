@@ -80,15 +80,19 @@ class Choice(Result):
         """The thing to do at the target."""
         return advice(self.target, self.hyperparameters)
 
+    @property
+    def summary(self) -> str:
+        """The finding, without the choice of each size."""
+        if not self.same:
+            return f"{self.rule}: the best {self.over} changes with size"
+        where = "at every size" if len(self.best) > 1 else f"at {self.best[0].size}"
+        wins = all(best.choice == self.value for best in self.best)
+        good = "is best" if wins else "is best, or as good within the seeds' noise,"
+        return f"{self.rule}: {self.over} {self.value} {good} {where}"
+
     def __str__(self) -> str:
-        if self.same:
-            where = "at every size" if len(self.best) > 1 else f"at {self.best[0].size}"
-            wins = all(best.choice == self.value for best in self.best)
-            good = "is best" if wins else "is best, or as good within the seeds' noise,"
-            head = f"{self.rule}: {self.over} {self.value} {good} {where}"
-        else:
-            each = "; ".join(f"{best.choice} at {best.size}" for best in self.best)
-            head = f"{self.rule}: the best {self.over} changes with size: {each}"
+        each = "; ".join(f"{best.choice} at {best.size}" for best in self.best)
+        head = self.summary if self.same else f"{self.summary}: {each}"
         return "\n".join([head, *(f"  warning: {warning}" for warning in self.warnings)])
 
     @property

@@ -120,7 +120,7 @@ def _name(over: str) -> str:
 def _moves(section: Section, many: bool) -> str:
     best = _best(section)
     sentences = [_move(best, *span, found) for span, found in _by_span(section.transfers)]
-    sentences += [f"{str(choice).splitlines()[0]}." for choice in section.transfers.choices]
+    sentences += [f"{choice.summary}." for choice in section.transfers.choices]
     if refused := [refusal.rule for refusal in section.refusals]:
         sentences.append(
             f"How far {best} moves under {_join(refused)} is not known: see the warnings."
