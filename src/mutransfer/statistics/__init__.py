@@ -12,6 +12,12 @@ from ._divergence import hopeless as hopeless
 from ._divergence import infinite as infinite
 from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
 from ._diversity import diversity_exponent as diversity_exponent
+from ._law_average import LawAverage as LawAverage
+from ._law_average import Prediction as Prediction
+from ._law_prior import LAWS as LAWS
+from ._law_prior import AxisPrior as AxisPrior
+from ._law_prior import LawPrior as LawPrior
+from ._laws import average_of_laws as average_of_laws
 from ._moderated import moderated as moderated
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law

@@ -1,0 +1,45 @@
+"""Prior knowledge of how an optimum moves with size, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LAWS = ("constant", "linear", "saturating", "quadratic", "wandering")
+"""Laws along one axis that are averaged, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisPrior:
+    """Prior of the law along one axis, in octaves of the optimum and doublings of the axis.
+
+    Attributes:
+        slope: Mean of the slope at the data's centre.
+        spread: Standard deviation of the slope; one three times as wide has a quarter of the
+            weight.
+        bend: Mean of half the second derivative, of the quadratic law.
+        bend_spread: Its standard deviation.
+        wander: Standard deviation by which a slope that wanders changes over one doubling.
+    """
+
+    slope: float = 0.0
+    spread: float = 0.5
+    bend: float = 0.0
+    bend_spread: float = 0.08
+    wander: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawPrior:
+    """Prior of the law over all axes.
+
+    Attributes:
+        axes: The prior along each axis.
+        products: Mean and standard deviation of the coefficient of two axes' product, by their
+            numbers; other pairs have none.
+        scatter: Standard deviation of a typical size's own effect.
+    """
+
+    axes: tuple[AxisPrior, ...]
+    products: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    scatter: float = 0.1
