@@ -1,11 +1,10 @@
-"""Certificates: drift, regret and what to use at a target size, or a refusal."""
+"""Certificates: hyperparameters to use at a target size with their regret, or a refusal."""
 
 from ._certify import transfer as transfer
 from ._choice import Best as Best
 from ._choice import Choice as Choice
 from ._metric import metric_name as metric_name
 from ._metric import metric_reason as metric_reason
-from ._optimum import FEW_SEEDS as FEW_SEEDS
 from ._optimum import Optimum as Optimum
 from ._optimum import optimum as optimum
 from ._rows import optima_rows as optima_rows

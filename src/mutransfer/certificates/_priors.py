@@ -56,3 +56,11 @@ def law_prior(over: str, axes: Sequence[str]) -> LawPrior:
         products=products,
         scatter=SCATTER,
     )
+
+
+def is_known(over: str, axis: str) -> bool:
+    """Return True if a drift is known from other people's models, without any of one's own.
+
+    Along width and depth it depends on the rule.
+    """
+    return (over, axis) in AXES and axis not in ("width", "depth")

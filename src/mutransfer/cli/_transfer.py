@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from ..core import text
 from ._record import read_runs, read_target, written
 from ._show import Terminal
+
+if TYPE_CHECKING:
+    from ..certificates import Transfers
 
 
 def transfer(
@@ -21,10 +25,10 @@ def transfer(
     metric: str = "mean",
     json: bool = False,
 ) -> None:
-    """Show how far the best rate drifts with size, and the rate to use at a target.
+    """Certify which hyperparameters to use at a target size, how sure, or why not.
 
     The runs are a sweep's, or anybody's table: CSV, TSV, JSON lines or parquet with a row a run.
-    Rules whose best rate could not be found are named with the reason, and the exit code is 2 then.
+    A rule that is refused has the reason, and what to run next; the exit code is 1 then.
 
     Try: mutransfer transfer runs/gpt
 
@@ -40,7 +44,7 @@ def transfer(
         at: Size of the target; axes that are not named are the largest of the sweep.
         over: One hyperparameter to look at alone; the learning rate and all others by default.
         metric: What is compared: mean, final, validation, or the name of a metric.
-        json: Print JSON, of rules that were refused, too: their reasons.
+        json: Print JSON: a list with the certificate or the refusal of each rule.
     """
     from ..certificates import transfer as find_transfer
     from ..report import Section, transfer_table
@@ -52,17 +56,23 @@ def transfer(
     found = find_transfer(record, target, over)
     everything = (found, *found.others)
     if json:
-        print(text([outcome for each in everything for outcome in each.outcomes]))
-        found.raise_if_refused()
+        print(text(list(found.outcomes)))
+        _exit(found)
         return
     console = Terminal()
     for note in record.notes:
         print(note)
     for each in everything:
-        if len(each):
+        if each.granted:
             console.print(transfer_table(Section.of(each)))
-        for outcome in (*each, *each.choices):
+        for outcome in each.outcomes:
             print(outcome)
-    if len(found) or found.choices:
+    if found.granted or found.choices:
         print(f"next: mutransfer report {written(runs, columns, axes, swept, at, metric)}")
-    found.raise_if_refused()
+    _exit(found)
+
+
+def _exit(found: Transfers) -> None:
+    """End with exit code 1 where a rule is refused."""
+    if not found.ok:
+        raise SystemExit(1)
