@@ -160,3 +160,12 @@ def test_costs_of_other_axes_are_measured() -> None:
     bare = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
     with pytest.raises(MutransferError, match="has no seconds"):
         run_costs(Runs(header=axes, rows=bare), "mup")
+
+
+def test_an_optimum_that_drifts_for_ever_is_slow() -> None:
+    """As under standard parametrization, where the losses are those of a logarithm as well."""
+    sizes = 2.0 ** np.arange(5, 10)
+    ranks = np.arange(5.0)
+    errors = np.full(5, 0.05)
+    found = fast_transfer(sizes, -0.8 * ranks, errors, 2 - 0.03 * ranks, errors / 50, 0.07)
+    assert found.verdict == "slow" and "no limit in sight" in found.reason

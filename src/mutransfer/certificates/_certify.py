@@ -11,10 +11,12 @@ from ..core import MutransferError, Size
 from ..studies import Runs
 from ._choice import Choice, choice
 from ._evidence import Evidence, Record, gather
+from ._extra_steps import extra_steps
+from ._findings import findings
 from ._law import Law, law
 from ._metric import check_metric
 from ._refusals import check, warnings
-from ._regret import expected_regret, summed
+from ._regret import expected, summed, target_regrets
 from ._scales import scale_along
 from ._transfer import Refusal, Transfer
 from ._transfers import Transfers
@@ -138,10 +140,13 @@ def _outcome(
 
 def _certified(law: Law) -> Transfer:
     """Return the certificate of a rule whose target is within reach."""
-    evidence = law.evidence
+    evidence, record = law.evidence, law.evidence.record
+    regrets = target_regrets(law.sharpest, law.place.value, law.draws)
+    regret = expected(regrets)
+    found = findings(evidence)
     first, last = evidence.optima[0], evidence.optima[-1]
     return Transfer(
-        rule=evidence.record.rule,
+        rule=record.rule,
         at=law.at,
         optima=evidence.optima,
         drift=law.drift,
@@ -151,8 +156,14 @@ def _certified(law: Law) -> Transfer:
         bands={axis: law.band(axis) for axis in law.drift},
         total=last.position - first.position,
         place=law.place,
-        regret=expected_regret(law.sharpest, law.place.value, law.draws),
+        regret=regret,
+        extra_steps=extra_steps(
+            record.runs, record.rule, evidence.sizes[-1], regret.value, regrets, record.over
+        ),
+        proxies=found.proxies,
+        fast=found.fast,
+        versus=found.versus,
         warnings=(*evidence.warnings, *warnings(law)),
-        over=evidence.record.over,
-        scale=evidence.record.scale,
+        over=record.over,
+        scale=record.scale,
     )

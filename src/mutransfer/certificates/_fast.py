@@ -20,6 +20,9 @@ FEWEST_SIZES = 3
 SURE = 0.975
 """Probability from which on a verdict is given."""
 
+_NO_LIMIT = 0.2
+"""Powers below which a law cannot be told from a drift that goes on for ever."""
+
 _SMALL_SHARE = 0.1
 """Largest share of the gap in loss that the regret of a still optimum may be."""
 
@@ -150,6 +153,8 @@ def _verdict(moves: Decay, falls: Decay, probability: float, share: Estimate) ->
             f"{still}, and those are so large that they could cost {share.high:.0%} of what size "
             "gains: add seeds or finer steps"
         )
+    if float(np.median(moves.powers)) < _NO_LIMIT:
+        return "slow", "the optimum moves with no limit in sight, as under the wrong rule"
     if probability >= SURE:
         return "fast", "the regret of the proxy's optimum vanishes faster than the gap in loss"
     if probability <= 1 - SURE:

@@ -15,13 +15,12 @@ _QUANTILES = 200
 """Quantiles of the distance to the optimum, each with every draw of the curve's shape."""
 
 
-def expected_regret(
+def target_regrets(
     curve: Posterior, place: float, optima: Float[Array, " draws"]
-) -> Estimate:
-    """Return the loss of a place above the lowest, in expectation, with its 95% interval.
+) -> Float[Array, " draws"]:
+    """Return draws of the loss of a place above the lowest.
 
-    The upper end is the bound: the regret is larger with a probability of 2.5%. Where the optimum
-    is and what shape the curve around it has are taken as independent.
+    Where the optimum is, and what shape the curve around it has, are taken as independent.
 
     Args:
         curve: The curve whose shape is taken.
@@ -29,10 +28,13 @@ def expected_regret(
         optima: Draws of the optimum.
     """
     shares = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    distances = place - np.quantile(optima, shares)
-    excess = curve.excess(distances)
-    low, high = np.quantile(excess, (0.025, 0.975))
-    value = float(excess.mean())
+    return curve.excess(place - np.quantile(optima, shares)).ravel()
+
+
+def expected(draws: Float[Array, " draws"]) -> Estimate:
+    """Return the mean of draws with the ends of their 95% interval; the upper end is the bound."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    value = float(draws.mean())
     return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
 
 

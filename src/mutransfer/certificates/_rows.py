@@ -41,7 +41,10 @@ def summary_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[s
         row: dict[str, Any] = {"rule": transfer.rule, "hyperparameter": over}
         row |= {"total": transfer.total}
         drifts = {f"drift_{axis}": drift for axis, drift in transfer.drift.items()}
-        estimates = drifts | {"regret": transfer.regret, position: transfer.place}
+        regrets = {"regret": transfer.regret}
+        if transfer.carried is not None:
+            regrets |= {"carried": transfer.carried}
+        estimates = drifts | regrets | {position: transfer.place}
         for name, estimate in estimates.items():
             ends = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
             row |= {name + end: plain(value) for end, value in ends.items()}

@@ -93,12 +93,15 @@ def _heading(transfers: Sequence[Transfer]) -> str:
 
 
 def regret_text(transfer: Transfer) -> str:
-    """Return the regret, or "diverges" or "not run" where it is infinite.
+    """Return what the smallest size's optimum costs at the largest, if there are two.
+
+    It is "diverges" or "not run" where it is infinite.
 
     A regret is also infinite where the rate lies beyond the largest size's grid. That is certain
     only if no run diverged there.
     """
-    regret = transfer.regret
+    if (regret := transfer.carried) is None:
+        return ""
     if math.isinf(regret.value):
         return "diverges" if transfer.optima[-1].diverged > 0 else "not run"
     high = "diverges" if math.isinf(regret.high) else f"{regret.high:.3f}"

@@ -19,7 +19,11 @@ from ..core import (
     plain,
 )
 from ._advice import advice
+from ._compute import Comparison
+from ._extra_steps import ExtraSteps
+from ._fast import FastTransfer
 from ._optimum import Optimum
+from ._proxy import Proxies
 from ._scales import distance_text, interval_at, interval_text, loss_text, unit, value_at
 
 
@@ -46,6 +50,11 @@ class Transfer(Result):
             hyperparameter.
         regret: Loss to be expected above the lowest at the target, where its hyperparameters are
             those that were found, of all hyperparameters; `high` is its bound.
+        extra_steps: The steps that would make up for this hyperparameter's regret.
+        proxies: The regret at the largest size of tuning at each smaller one.
+        fast: The rates at which optimum and loss converge, along each axis with three sizes.
+        versus: Tuning at the smallest size against tuning at the largest, at equal compute; None
+            where there is one size, or the cost of a run is not known.
         warnings: Reasons not to trust it.
         over: The hyperparameter.
         scale: Its scale, "log2" or "linear".
@@ -64,6 +73,10 @@ class Transfer(Result):
     total: float
     place: Estimate
     regret: Estimate
+    extra_steps: ExtraSteps
+    proxies: Proxies
+    fast: tuple[FastTransfer, ...]
+    versus: Comparison | None
     warnings: tuple[str, ...]
     over: str = "lr"
     scale: str = "log2"
@@ -104,6 +117,14 @@ class Transfer(Result):
         return advice(self.at, self.hyperparameters)
 
     @property
+    def carried(self) -> Estimate | None:
+        """Regret at the largest size of the smallest one's optimum; None where there is one size.
+
+        It is infinite where that value diverges or was not run.
+        """
+        return self.proxies.regrets[0] if self.proxies.regrets else None
+
+    @property
     def diverged(self) -> float:
         """Share of the runs that diverged, over all sizes alike."""
         return math.fsum(best.diverged for best in self.optima) / len(self.optima)
@@ -115,7 +136,10 @@ class Transfer(Result):
                 f"{self.rule} at {self.at}: {name} {interval_text(self.place, self.scale)}",
                 f"  {self.advice}",
                 f"  expected regret {loss_text(self.regret)} in loss",
+                f"  {self.extra_steps}",
                 *(f"  {sentence}" for sentence in self._drifts()),
+                *(f"  {line}" for each in self.fast for line in str(each).splitlines()[:1]),
+                *([f"  {self.versus}"] if self.versus else []),
                 *(f"  warning: {warning}" for warning in self.warnings),
             ]
         )
@@ -141,7 +165,7 @@ class Transfer(Result):
         """
         with parsing("a transfer written by Transfer.to_json"):
             values = parsed(data)
-            scatter = values["scatter"]
+            scatter, versus = values["scatter"], values["versus"]
             return cls(
                 rule=values["rule"],
                 at=Size(values["at"]),
@@ -154,6 +178,10 @@ class Transfer(Result):
                 total=number(values["total"]),
                 place=Estimate.from_json(values["place"]),
                 regret=Estimate.from_json(values["regret"]),
+                extra_steps=ExtraSteps.from_json(values["extra_steps"]),
+                proxies=Proxies.from_json(values["proxies"]),
+                fast=tuple(map(FastTransfer.from_json, values["fast"])),
+                versus=None if versus is None else Comparison.from_json(versus),
                 warnings=tuple(values["warnings"]),
                 over=values["over"],
                 scale=values["scale"],

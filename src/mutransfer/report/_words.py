@@ -50,7 +50,7 @@ def _best(section: Section) -> str:
 
 def _cost(transfer: Transfer, metric: str) -> str:
     text = regret_text(transfer)
-    if math.isinf(transfer.regret.value):
+    if transfer.carried is None or math.isinf(transfer.carried.value):
         return f"{'diverges' if text == 'diverges' else 'was not run'} under {transfer.rule}"
     return f"gives away {text} in {metric} under {transfer.rule}"
 
