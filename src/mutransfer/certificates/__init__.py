@@ -3,6 +3,10 @@
 from ._certify import transfer as transfer
 from ._choice import Best as Best
 from ._choice import Choice as Choice
+from ._collapse import collapse as collapse
+from ._collapses import Collapse as Collapse
+from ._collapses import Collapses as Collapses
+from ._collapses import Gap as Gap
 from ._metric import metric_name as metric_name
 from ._metric import metric_reason as metric_reason
 from ._optimum import Optimum as Optimum

@@ -5,6 +5,11 @@ from ._arrays import Indices as Indices
 from ._bootstrap import estimate as estimate
 from ._bootstrap import interval as interval
 from ._bootstrap import resamples as resamples
+from ._curve_gaps import FEWEST_POINTS as FEWEST_POINTS
+from ._curve_gaps import FEWEST_SIZES as FEWEST_SIZES
+from ._curve_gaps import LEAST_FALL as LEAST_FALL
+from ._curve_gaps import CurveGaps as CurveGaps
+from ._curve_gaps import curve_gaps as curve_gaps
 from ._divergence import HOPELESS as HOPELESS
 from ._divergence import ZERO as ZERO
 from ._divergence import diverged_at as diverged_at
