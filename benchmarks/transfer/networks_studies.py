@@ -111,7 +111,7 @@ class Networks:
         )
 
 
-SHORT = {"steps": 100, "batch": 32}
+SHORT = {"steps": 60, "batch": 32}
 
 MANY_SEEDS: dict[str, Study] = {
     "digits-adamw-mlp": Study(
@@ -127,13 +127,13 @@ MANY_SEEDS: dict[str, Study] = {
 """One size with 40 seeds: the optimum of their mean is the truth for few of them."""
 
 _WIDTHS: dict[str, Any] = {"sizes": (16, 32, 64), "targets": (256,)}
-_FAR: dict[str, Any] = {"sizes": (16, 32, 64), "targets": (256, 512)}
+_FAR: dict[str, Any] = {"sizes": (8, 16, 32), "targets": (128, 256)}
 _DEPTHS: dict[str, Any] = {"axis": "depth", "sizes": (1, 2, 4), "targets": (16, 32)}
 _TEXT: dict[str, Any] = {
     "build": short_gpt,
     "task": lambda: pydocs(context=16),
     "step": 1,
-    "training": {"steps": 60, "batch": 8, "optimizer": "adamw"},
+    "training": {"steps": 50, "batch": 8, "optimizer": "adamw"},
 }
 
 NETWORKS: dict[str, Networks] = {
@@ -159,10 +159,10 @@ NETWORKS: dict[str, Networks] = {
         build=resmlp, fixed=2, low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_WIDTHS
     ),
     "digits-resmlp-adam-depth": Networks(
-        build=resmlp, fixed=32, low=-9, high=-4, training={**SHORT, "optimizer": "adam"}, **_DEPTHS
+        build=resmlp, fixed=16, low=-9, high=-4, training={**SHORT, "optimizer": "adam"}, **_DEPTHS
     ),
     "digits-resmlp-sgd-depth": Networks(
-        build=resmlp, fixed=32, low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_DEPTHS
+        build=resmlp, fixed=16, low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_DEPTHS
     ),
     "cifar-mlp-sgd-width": Networks(
         build=cifar_mlp,

@@ -16,9 +16,12 @@ import torch
 
 from mutransfer import sweep
 
-from .networks_studies import MANY_SEEDS
+from .networks_studies import MANY_SEEDS, NETWORKS
 
 DATA = Path(__file__).parent / "data"
+
+EXTEND = 8
+"""Rates that a grid may be extended by; under `sp` an optimum moves by octaves."""
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -49,16 +52,26 @@ def many_seeds(name: str, records: Path) -> None:
     write(DATA / f"{name}.csv", ["lr", "seed", "loss", "final"], runs.rows)
 
 
+def networks(name: str, records: Path) -> None:
+    """Train a sweep, then its targets, with more rates where the best is at an edge."""
+    found = NETWORKS[name]
+    small = sweep(found.sweep(), records / name / "sweep", extend=EXTEND)
+    large = sweep(found.truth(), records / name / "truth", extend=2 * EXTEND)
+    columns = ["rule", "width", "depth", "lr", "seed", "loss", "final"]
+    write(DATA / f"{name}.csv", columns, [*small.rows, *large.rows])
+
+
 def main() -> None:
     """Train what is named, or everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=[*MANY_SEEDS])
+    parser.add_argument("names", nargs="*", default=[*MANY_SEEDS, *NETWORKS])
     parser.add_argument("--records", type=Path, default=Path("runs/networks"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in arguments.names:
         start = time.monotonic()
-        many_seeds(name, arguments.records)
+        train = many_seeds if name in MANY_SEEDS else networks
+        train(name, arguments.records)
         print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
 
 
