@@ -1,6 +1,6 @@
 """Train the networks whose losses are in `data/`.
 
-    python -m benchmarks.transfer.networks_train [NAME ...]
+python -m benchmarks.transfer.networks_train [NAME ...]
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def networks(name: str, records: Path) -> None:
     small = sweep(found.sweep(), records / name / "sweep", extend=EXTEND)
     large = sweep(found.truth(), records / name / "truth", extend=2 * EXTEND)
     columns = ["rule", "width", "depth", "lr", "seed", "loss", "final"]
-    write(DATA / f"{name}.csv", columns, [*small.rows, *large.rows])
+    write(DATA / "networks" / f"{name}.csv", columns, [*small.rows, *large.rows])
 
 
 def main() -> None:
