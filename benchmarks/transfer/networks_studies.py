@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -63,23 +63,23 @@ class Networks:
 
     Attributes:
         build: The builder.
-        sizes: Sizes of the sweep, in its varying axis; the first is the base.
-        targets: Sizes whose optimum is to be predicted.
-        axis: The varying axis.
-        fixed: The other axis.
+        width: Widths of the sweep; the first is the base.
+        depth: Depths of the sweep; the first is the base.
+        target_width: Widths whose optimum is to be predicted; by default those of the sweep.
+        target_depth: Depths of the same.
         low: Log2 of the grid's lowest rate.
         high: Log2 of its highest.
         step: Octaves between two rates of the sweep.
-        rules: Rules that differ in this axis.
+        rules: Rules that differ along the axes that vary.
         training: Further arguments of the study.
         task: Its data, by a function, as loading takes time.
     """
 
     build: Callable[..., nn.Module]
-    sizes: tuple[int, ...]
-    targets: tuple[int, ...]
-    axis: str = "width"
-    fixed: int
+    width: tuple[int, ...]
+    depth: tuple[int, ...]
+    target_width: tuple[int, ...] = ()
+    target_depth: tuple[int, ...] = ()
     low: float
     high: float
     step: float = 0.5
@@ -89,24 +89,25 @@ class Networks:
 
     def sweep(self) -> Study:
         """Return the study of the small networks: three seeds."""
-        return self._study(self.sizes, octaves(self.low, self.high, self.step), 3)
+        return self._study(self.width, self.depth, octaves(self.low, self.high, self.step), 3)
 
     def truth(self) -> Study:
         """Return the study of the large networks: four other seeds, and half an octave."""
-        return self._study(self.targets, octaves(self.low, self.high), range(10, 14))
+        width, depth = self.target_width or self.width, self.target_depth or self.depth
+        return self._study(width, depth, octaves(self.low, self.high), range(10, 14))
 
-    def _study(self, sizes: tuple[int, ...], rates: list[float], seeds: Any) -> Study:
-        other = "depth" if self.axis == "width" else "width"
-        task = self.task if isinstance(self.task, str) else self.task()
-        axes: dict[str, Any] = {self.axis: list(sizes), other: [self.fixed]}
+    def _study(
+        self, width: Sequence[int], depth: Sequence[int], rates: list[float], seeds: Any
+    ) -> Study:
         return Study(
             self.build,
-            **axes,
+            width=width,
+            depth=depth,
             lr=rates,
             seeds=seeds,
             rules=self.rules,
-            base={self.axis: self.sizes[0], other: self.fixed},
-            task=task,
+            base={"width": self.width[0], "depth": self.depth[0]},
+            task=self.task if isinstance(self.task, str) else self.task(),
             **self.training,
         )
 
@@ -126,9 +127,9 @@ MANY_SEEDS: dict[str, Study] = {
 }
 """One size with 40 seeds: the optimum of their mean is the truth for few of them."""
 
-_WIDTHS: dict[str, Any] = {"sizes": (16, 32, 64), "targets": (256,)}
-_FAR: dict[str, Any] = {"sizes": (8, 16, 32), "targets": (128, 256)}
-_DEPTHS: dict[str, Any] = {"axis": "depth", "sizes": (1, 2, 4), "targets": (16, 32)}
+_WIDTHS: dict[str, Any] = {"width": (16, 32, 64), "target_width": (256,)}
+_FAR: dict[str, Any] = {"width": (8, 16, 32), "target_width": (128, 256)}
+_DEPTHS: dict[str, Any] = {"depth": (1, 2, 4), "target_depth": (16, 32)}
 _TEXT: dict[str, Any] = {
     "build": short_gpt,
     "task": lambda: pydocs(context=16),
@@ -138,14 +139,14 @@ _TEXT: dict[str, Any] = {
 
 NETWORKS: dict[str, Networks] = {
     "digits-mlp-sgd-width": Networks(
-        build=mlp, fixed=3, low=-6, high=0, training={**SHORT, "optimizer": "sgd"}, **_FAR
+        build=mlp, depth=(3,), low=-6, high=0, training={**SHORT, "optimizer": "sgd"}, **_FAR
     ),
     "digits-mlp-adam-width": Networks(
-        build=mlp, fixed=3, low=-9.5, high=-4, training={**SHORT, "optimizer": "adam"}, **_FAR
+        build=mlp, depth=(3,), low=-9.5, high=-4, training={**SHORT, "optimizer": "adam"}, **_FAR
     ),
     "digits-mlp-adamw-cosine-width": Networks(
         build=mlp,
-        fixed=2,
+        depth=(2,),
         low=-9,
         high=-3,
         step=1,
@@ -153,20 +154,42 @@ NETWORKS: dict[str, Networks] = {
         **_WIDTHS,
     ),
     "digits-resmlp-adam-width": Networks(
-        build=resmlp, fixed=2, low=-9, high=-4, training={**SHORT, "optimizer": "adam"}, **_WIDTHS
+        build=resmlp,
+        depth=(2,),
+        low=-9,
+        high=-4,
+        training={**SHORT, "optimizer": "adam"},
+        **_WIDTHS,
     ),
     "digits-resmlp-sgd-width": Networks(
-        build=resmlp, fixed=2, low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_WIDTHS
+        build=resmlp, depth=(2,), low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_WIDTHS
     ),
     "digits-resmlp-adam-depth": Networks(
-        build=resmlp, fixed=16, low=-9, high=-4, training={**SHORT, "optimizer": "adam"}, **_DEPTHS
+        build=resmlp,
+        width=(16,),
+        low=-9,
+        high=-4,
+        training={**SHORT, "optimizer": "adam"},
+        **_DEPTHS,
     ),
     "digits-resmlp-sgd-depth": Networks(
-        build=resmlp, fixed=16, low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_DEPTHS
+        build=resmlp, width=(16,), low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_DEPTHS
+    ),
+    "digits-resmlp-adam-both": Networks(
+        build=resmlp,
+        width=(8, 16, 32),
+        depth=(1, 2, 4),
+        target_width=(128,),
+        target_depth=(16,),
+        low=-8.5,
+        high=-3.5,
+        step=1,
+        rules=("default", "mup", "sp"),
+        training={**SHORT, "optimizer": "adam"},
     ),
     "cifar-mlp-sgd-width": Networks(
         build=cifar_mlp,
-        fixed=2,
+        depth=(2,),
         low=-7,
         high=-1,
         task=vectors,
@@ -175,7 +198,7 @@ NETWORKS: dict[str, Networks] = {
     ),
     "cifar-mlp-adam-width": Networks(
         build=cifar_mlp,
-        fixed=2,
+        depth=(2,),
         low=-11,
         high=-5,
         step=1,
@@ -184,20 +207,19 @@ NETWORKS: dict[str, Networks] = {
         **_WIDTHS,
     ),
     "pydocs-gpt-adamw-width": Networks(
-        fixed=1, low=-9, high=-3, sizes=(16, 32, 48), targets=(192,), **_TEXT
+        width=(16, 32, 48), depth=(1,), target_width=(192,), low=-9, high=-3, **_TEXT
     ),
     "pydocs-gpt-adamw-depth": Networks(
-        axis="depth", fixed=32, low=-9, high=-3, sizes=(1, 2, 4), targets=(16,), **_TEXT
+        width=(32,), depth=(1, 2, 4), target_depth=(16,), low=-9, high=-3, **_TEXT
     ),
     "cifar-resnet-adam-depth": Networks(
         build=cifar_resnet,
-        axis="depth",
-        fixed=8,
+        width=(8,),
+        depth=(1, 2, 4),
+        target_depth=(16,),
         low=-10,
         high=-4,
         step=1,
-        sizes=(1, 2, 4),
-        targets=(16,),
         task=pictures,
         training={"steps": 60, "batch": 16, "optimizer": "adam"},
     ),

@@ -43,7 +43,7 @@ def _cell(row: Mapping[str, Any], name: str) -> Any:
     # What was measured before a run diverged is no result.
     if name != "lr" and (row["status"] != "finished" or row[name] is None):
         return ""
-    return f"{row[name]:.8g}" if name == "lr" else f"{row[name]:.6g}"
+    return f"{row[name]:.12g}" if name == "lr" else f"{row[name]:.6g}"
 
 
 def many_seeds(name: str, records: Path) -> None:
