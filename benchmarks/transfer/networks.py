@@ -39,6 +39,7 @@ class Case:
         truth: Log2 of the best rate of the target's own grid.
         truth_error: Its standard error over seeds, in octaves.
         bracketed: True if the target's own optimum is not at an end of its grid.
+        cliff: True if a seed diverged at the next rate of the target's grid.
         refusal: Why the certificate refused; None where it did not.
         predicted: Log2 of the certificate's rate.
         low: Log2 of the interval's lower end.
@@ -54,6 +55,7 @@ class Case:
     truth: float
     truth_error: float
     bracketed: bool
+    cliff: bool
     refusal: str | None = None
     predicted: float | None = None
     low: float | None = None
@@ -123,6 +125,7 @@ def compared(study: str, rule: str, at: Size, truth: Truth, certificate: Any) ->
         "truth": truth.optimum[0],
         "truth_error": truth.error,
         "bracketed": truth.bracketed,
+        "cliff": truth.at_cliff,
         "warnings": tuple(map(str, certificate.warnings)),
     }
     if certificate.refusal is not None:
@@ -206,6 +209,8 @@ def _cells(case: Case) -> list[str]:
     truth = f"{case.truth:.2f} ± {case.truth_error:.2f}"
     if not case.bracketed:
         truth += " (at an end of its grid)"
+    if case.cliff:
+        truth += ", cliff"
     head = [case.study, case.rule, case.at, truth]
     if case.refusal is not None:
         return [*head, "refused", *[""] * 6]

@@ -70,6 +70,7 @@ class Networks:
         low: Log2 of the grid's lowest rate.
         high: Log2 of its highest.
         step: Octaves between two rates of the sweep.
+        between: Further rates of the targets, where they are best next to a cliff.
         rules: Rules that differ along the axes that vary.
         training: Further arguments of the study.
         task: Its data, by a function, as loading takes time.
@@ -83,6 +84,7 @@ class Networks:
     low: float
     high: float
     step: float = 0.5
+    between: tuple[float, ...] = ()
     rules: tuple[str, ...] = ("default", "sp")
     training: dict[str, Any]
     task: Callable[[], Task] | str = "digits"
@@ -94,7 +96,8 @@ class Networks:
     def truth(self) -> Study:
         """Return the study of the large networks: four other seeds, and half an octave."""
         width, depth = self.target_width or self.width, self.target_depth or self.depth
-        return self._study(width, depth, octaves(self.low, self.high), range(10, 14))
+        rates = sorted({*octaves(self.low, self.high), *self.between})
+        return self._study(width, depth, rates, range(10, 14))
 
     def _study(
         self, width: Sequence[int], depth: Sequence[int], rates: list[float], seeds: Any
@@ -142,7 +145,7 @@ NETWORKS: dict[str, Networks] = {
         build=mlp, depth=(3,), low=-6, high=0, training={**SHORT, "optimizer": "sgd"}, **_FAR
     ),
     "digits-mlp-adam-width": Networks(
-        build=mlp, depth=(3,), low=-9.5, high=-4, training={**SHORT, "optimizer": "adam"}, **_FAR
+        build=mlp, depth=(3,), low=-11, high=-4, training={**SHORT, "optimizer": "adam"}, **_FAR
     ),
     "digits-mlp-adamw-cosine-width": Networks(
         build=mlp,
@@ -164,16 +167,35 @@ NETWORKS: dict[str, Networks] = {
     "digits-resmlp-sgd-width": Networks(
         build=resmlp, depth=(2,), low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_WIDTHS
     ),
+    "digits-mlp-momentum-width": Networks(
+        build=mlp,
+        depth=(2,),
+        low=-9,
+        high=-2,
+        training={**SHORT, "optimizer": "sgd", "momentum": 0.9},
+        **_FAR,
+    ),
+    "digits-mlp-lion-width": Networks(
+        build=mlp, depth=(2,), low=-12, high=-6, training={**SHORT, "optimizer": "lion"}, **_FAR
+    ),
     "digits-resmlp-adam-depth": Networks(
         build=resmlp,
         width=(16,),
         low=-9,
         high=-4,
+        rules=("default", "sqrt-depth", "sp"),
         training={**SHORT, "optimizer": "adam"},
         **_DEPTHS,
     ),
     "digits-resmlp-sgd-depth": Networks(
-        build=resmlp, width=(16,), low=-5, high=1, training={**SHORT, "optimizer": "sgd"}, **_DEPTHS
+        build=resmlp,
+        width=(16,),
+        low=-7,
+        high=1,
+        between=tuple(octaves(-2, -1, 0.125)),
+        rules=("default", "sqrt-depth", "sp"),
+        training={**SHORT, "optimizer": "sgd"},
+        **_DEPTHS,
     ),
     "digits-resmlp-adam-both": Networks(
         build=resmlp,

@@ -20,6 +20,8 @@ def interpolated(x: Array, y: Array, at: Array) -> Array:
     Slopes are weighted by |m1 - m0| + |m1 + m0| / 2 (Akima 1970, as MATLAB's makima), so that a
     cliff beside the optimum bends the curve on its other side but little.
     """
+    if len(x) < 3:
+        return np.interp(at, x, y)
     slopes = np.diff(y) / np.diff(x)
     # Two slopes more at either end continue the curve by a parabola.
     first, last = 2 * slopes[0] - slopes[1], 2 * slopes[-1] - slopes[-2]
@@ -62,6 +64,12 @@ class Truth:
     def optimum(self) -> tuple[float, float]:
         """Log2 of the best rate, and the mean loss there."""
         return _lowest(self.places, self.losses.mean(0))
+
+    @property
+    def at_cliff(self) -> bool:
+        """True if a seed diverged at the next rate: the optimum may lie up to one step higher."""
+        means = self.losses.mean(0)
+        return not np.isfinite(means[int(np.argmin(means)) + 1 :][:1]).all()
 
     @property
     def error(self) -> float:
