@@ -155,6 +155,11 @@ class Collapses(Result, Drawn):
         """True if no rule was found not to scale alike."""
         return all(each.outcome != APART for each in self.outcomes)
 
+    @property
+    def sure(self) -> bool:
+        """True if every outcome is known."""
+        return all(each.outcome != UNKNOWN for each in self.outcomes)
+
     def __iter__(self) -> Iterator[Collapse]:
         return iter(self.outcomes)
 
