@@ -13,6 +13,8 @@ from ._divergence import infinite as infinite
 from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
 from ._diversity import diversity_exponent as diversity_exponent
 from ._moderated import moderated as moderated
+from ._posterior import Posterior as Posterior
+from ._posterior import posterior as posterior
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
 from ._power_law import power_laws as power_laws
