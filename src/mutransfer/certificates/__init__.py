@@ -19,6 +19,8 @@ from ._scales import positions as positions
 from ._scales import scale_along as scale_along
 from ._scales import unit as unit
 from ._scales import value_text as value_text
+from ._surface import Surface as Surface
+from ._surface import surface as surface
 from ._table import Cells as Cells
 from ._table import cells as cells
 from ._table import regret_text as regret_text

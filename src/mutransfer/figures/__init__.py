@@ -25,4 +25,5 @@ from ._panels import Panel as Panel
 from ._panels import Section as Section
 from ._panels import panels as panels
 from ._panels import sections as sections
+from ._surface import surface_figure as surface_figure
 from ._transfer import transfer_figure as transfer_figure
