@@ -122,7 +122,7 @@ class LawAverage:
 
     @cached_property
     def informed(self) -> tuple[bool, ...]:
-        """For each axis, True if the sizes differ along it; otherwise its slope is the prior's."""
+        """For each axis, True if the sizes differ along it; else its slope is the prior's."""
         return tuple(start < 0 for start in self._basis.starts)
 
     @cached_property
