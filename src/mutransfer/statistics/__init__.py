@@ -19,6 +19,8 @@ from ._law_prior import AxisPrior as AxisPrior
 from ._law_prior import LawPrior as LawPrior
 from ._laws import average_of_laws as average_of_laws
 from ._moderated import moderated as moderated
+from ._posterior import Posterior as Posterior
+from ._posterior import posterior as posterior
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
 from ._power_law import power_laws as power_laws
