@@ -11,6 +11,7 @@ from ._metric import metric_name as metric_name
 from ._metric import metric_reason as metric_reason
 from ._optimum import Optimum as Optimum
 from ._optimum import optimum as optimum
+from ._priors import law_prior as law_prior
 from ._rows import optima_rows as optima_rows
 from ._rows import summary_rows as summary_rows
 from ._scales import decimal as decimal

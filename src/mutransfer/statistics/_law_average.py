@@ -23,6 +23,12 @@ TAIL = 0.025
 SURE = 0.95
 """Posterior probability from which an equivalence test decides."""
 
+STRAIGHT = ("constant", "linear")
+"""Laws whose slope is the same everywhere."""
+
+CURVED = 4.0
+"""Ratio of evidence for other laws from which a law counts as curved."""
+
 _SMALLEST_SD = 1e-9
 """Standard deviation in place of none, as of the constant law's slope."""
 
@@ -111,6 +117,23 @@ class LawAverage:
         """
         return tuple(self._bend(axis) for axis in range(self._basis.axes))
 
+    @cached_property
+    def curved(self) -> tuple[bool, ...]:
+        """For each axis, True if the slope changes within the data: predictions may miss.
+
+        It does where the 95% interval of `bends` excludes 0, or laws other than a constant and a
+        straight one are four times as probable as before the data.
+        """
+        return tuple(self._curved(axis) for axis in range(self._basis.axes))
+
+    def _curved(self, axis: int) -> bool:
+        bend, shares = self.bends[axis], self.shares[axis]
+        total = sum(level.weight for level in self.levels[axis])
+        before = sum(level.weight for level in self.levels[axis] if level.law in STRAIGHT) / total
+        after = min(max(sum(shares[law] for law in STRAIGHT), 1e-9), 1 - 1e-9)
+        factor = (1 - after) / after * before / max(1 - before, 1e-9)
+        return bend.low > 0 or bend.high < 0 or factor >= CURVED
+
     def _bend(self, axis: int) -> Estimate:
         half = -self._basis.starts[axis]
         if not self.informed[axis]:
@@ -122,7 +145,7 @@ class LawAverage:
 
     @cached_property
     def informed(self) -> tuple[bool, ...]:
-        """For each axis, True if the sizes differ along it; otherwise its slope is the prior's."""
+        """For each axis, True if the sizes differ along it; else its slope is the prior's."""
         return tuple(start < 0 for start in self._basis.starts)
 
     @cached_property

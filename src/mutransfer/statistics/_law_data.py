@@ -1,4 +1,4 @@
-"""Optima as data of a law: marginal likelihoods and conditional distributions of models."""
+"""Optima as data of a law: evidence of models, and what they say given it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Functional:
-    """A Gaussian quantity of each model's law before the data: values at targets, a slope.
+    """A Gaussian quantity of each model before the data: values at targets, a slope.
 
     Attributes:
         mean: Its means.

@@ -1,22 +1,28 @@
-"""Models of a law: choices, each of which sets variances of the parts that laws are sums of."""
+"""Models of a law: choices, each of which sets variances of parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ._arrays import Array, Indices
-from ._law_basis import INTERCEPT, POWERS, Basis
-from ._law_prior import LAWS, AxisPrior, LawPrior
+from ._law_basis import INTERCEPT, LENGTHS, POWERS, Basis, Knee
+from ._law_prior import AxisPrior, LawPrior
 
-SHARES = dict(zip(LAWS, (0.2, 0.3, 0.15, 0.15, 0.2), strict=True))
-"""Prior probability of each law along an axis."""
+SHARES = {"linear": 0.4, "saturating": 0.2, "quadratic": 0.2, "wandering": 0.2, "knee": 0.6}
+"""Prior weights of the laws along an axis that is not constant; few axes may have a knee."""
 
-SPREADS = {1.0: 0.75, 3.0: 0.25}
-"""Multiples of the slope's standard deviation: its prior has heavy tails."""
+TAIL = 3.0
+"""Multiple of the slope's standard deviation in the tail of its prior."""
+
+PLACES = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+"""Doublings from the data's centre at which a knee may be."""
+
+SHARPNESSES = (1.0, 2.0)
+"""Inverse doublings over which a knee's slope falls."""
 
 BENDS = {1.0: 0.7, 3.0: 0.3}
 """Multiples of the bend's standard deviation."""
@@ -24,8 +30,11 @@ BENDS = {1.0: 0.7, 3.0: 0.3}
 WANDERS = {0.5: 0.35, 1.0: 0.35, 2.0: 0.2, 4.0: 0.1}
 """Multiples of a wandering slope's standard deviation."""
 
-EFFECTS = {0.0: 0.4, 1.0: 0.3, 2.0: 0.2, 4.0: 0.1}
+EFFECTS = {0.5: 0.3, 1.0: 0.3, 2.0: 0.25, 4.0: 0.15}
 """Multiples of the scatter's scale that effects of distinct values have."""
+
+SMOOTH = {0.0: 0.4, 2.0: 0.25, 4.0: 0.2, 8.0: 0.15}
+"""Multiples of the scatter's scale that a smooth departure from the law has."""
 
 SCATTERS = {
     **{0.0: 0.1, 0.2: 0.15, 0.4: 0.15, 0.7: 0.15, 1.2: 0.15},
@@ -67,6 +76,11 @@ def choices(basis: Basis, prior: LawPrior, varies: Sequence[bool]) -> Choices:
         varies: True for each axis along which the sizes differ.
     """
     laws = [tuple(_laws(basis, axis, prior.axes[axis], varies[axis])) for axis in range(basis.axes)]
+    smooth = [
+        Level(weight=weight, variances={basis.smooth(i): (multiple * prior.scatter) ** 2})
+        for multiple, weight in SMOOTH.items()
+        for i in range(len(LENGTHS))
+    ]
     effects = [
         tuple(
             Level(weight=weight, variances={basis.effects(axis): (multiple * prior.scatter) ** 2})
@@ -84,7 +98,9 @@ def choices(basis: Basis, prior: LawPrior, varies: Sequence[bool]) -> Choices:
         Level(weight=weight, variances={basis.own: (multiple * prior.scatter) ** 2})
         for multiple, weight in SCATTERS.items()
     )
-    return (*laws, *effects, *products, scatter)
+    # Along a single axis a slope that wanders is as smooth a departure.
+    joint = [tuple(smooth)] if basis.axes > 1 else []
+    return (*laws, *joint, *effects, *products, scatter)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,38 +144,72 @@ class Models:
 
 
 def _laws(basis: Basis, axis: int, prior: AxisPrior, varies: bool) -> list[Level]:
+    """Return the laws along an axis, each with its scales."""
+    spreads = {1.0: 1 - prior.tail, TAIL: prior.tail}
     linear = [
         _slope(basis.linear(axis), prior, multiple, "linear", weight)
-        for multiple, weight in SPREADS.items()
+        for multiple, weight in spreads.items()
+        if weight
     ]
     if not varies:
         # No law can be told from another, and a constant one would claim to know the slope.
         return linear
+    levels = [_with(level, "linear", SHARES["linear"]) for level in linear]
+    levels += [
+        _slope(
+            basis.saturating(axis, power),
+            prior,
+            multiple,
+            "saturating",
+            SHARES["saturating"] * weight / len(POWERS),
+        )
+        for power in range(len(POWERS))
+        for multiple, weight in spreads.items()
+        if weight
+    ]
+    levels += [other for level in linear for other in _curved(basis, axis, prior, level)]
+    levels += _knees(basis, axis, prior)
+    moving = sum(level.weight for level in levels)
+    still = prior.still / (1 - prior.still) * moving
+    return [Level(weight=still, law="constant"), *levels]
+
+
+def _curved(basis: Basis, axis: int, prior: AxisPrior, linear: Level) -> Iterator[Level]:
+    """Yield the quadratic and the wandering laws, which bend a linear one."""
     square, walk = basis.square(axis), basis.walk(axis)
-    levels = [Level(weight=SHARES["constant"], law="constant")]
-    for level, (multiple, weight) in zip(linear, SPREADS.items(), strict=True):
-        levels.append(_with(level, "linear", SHARES["linear"]))
-        levels += [
-            _slope(
-                basis.saturating(axis, power),
-                prior,
-                multiple,
-                "saturating",
-                SHARES["saturating"] * weight / len(POWERS),
-            )
-            for power in range(len(POWERS))
-        ]
-        for bend, share in BENDS.items():
-            variances = {square: (bend * prior.bend_spread) ** 2}
-            levels.append(
-                _with(
-                    level, "quadratic", SHARES["quadratic"] * share, variances, {square: prior.bend}
-                )
-            )
-        for wander, share in WANDERS.items():
-            variances = {walk: (wander * prior.wander) ** 2}
-            levels.append(_with(level, "wandering", SHARES["wandering"] * share, variances))
-    return levels
+    for multiple, weight in BENDS.items():
+        variances = {square: (multiple * prior.bend_spread) ** 2}
+        share = SHARES["quadratic"] * weight
+        yield _with(linear, "quadratic", share, variances, {square: prior.bend})
+    for multiple, weight in WANDERS.items():
+        variances = {walk: (multiple * prior.wander) ** 2}
+        yield _with(linear, "wandering", SHARES["wandering"] * weight, variances)
+
+
+def _knees(basis: Basis, axis: int, prior: AxisPrior) -> list[Level]:
+    """Return the laws of an axis that have a knee, at each place and of each shape."""
+    own = [i for i, knee in enumerate(basis.knees) if knee.axis == axis]
+    mean, sd = prior.knee
+    return [
+        Level(
+            weight=SHARES["knee"] / len(own),
+            variances={basis.knee(i): sd**2},
+            means={basis.knee(i): mean},
+            law="knee",
+        )
+        for i in own
+    ]
+
+
+def knees(prior: LawPrior) -> tuple[Knee, ...]:
+    """Return the knees that a prior allows, at every place and of every shape."""
+    return tuple(
+        Knee(axis=axis, moves=moves, place=place, sharpness=sharpness)
+        for axis, options in prior.knees.items()
+        for moves in options
+        for place in PLACES
+        for sharpness in SHARPNESSES
+    )
 
 
 def _slope(part: int, prior: AxisPrior, multiple: float, law: str, weight: float) -> Level:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from ._arrays import Array, Indices
 
-ROUNDS = 3
+ROUNDS = 8
 """Rounds of sampling; each learns from those before it."""
 
 _DEFENCE = 0.25
@@ -38,6 +38,21 @@ def weighted(
         picks = np.stack([axis.ravel() for axis in grid], axis=1)
         return picks, _normalised(_log_probability(priors, picks) + evidence(picks))
     return _sampled(priors, evidence, most)
+
+
+def resampled(
+    weights: Float[Array, " models"], most: int
+) -> tuple[Int[Indices, " kept"], Float[Array, " kept"]]:
+    """Return models that stand for a posterior, and their weights.
+
+    The heavy ones stay, and of the light ones a systematic sample, each with a like weight: means
+    over the posterior stay the same in expectation.
+    """
+    order = np.argsort(-weights)
+    ends = np.cumsum(weights[order])
+    marks = (np.arange(most) + 0.5) / most * ends[-1]
+    picks, counts = np.unique(np.searchsorted(ends, marks), return_counts=True)
+    return order[picks], counts / most
 
 
 def _sampled(
@@ -76,7 +91,7 @@ def _marginals(
     picks: Int[Indices, "models choices"],
     weights: Float[Array, " models"],
 ) -> list[Float[Array, " levels"]]:
-    """Return the posterior probabilities of each choice's levels, mixed with the prior's."""
+    """Return the posterior of each choice's levels, mixed with the prior."""
     # With few effective models the marginals would be points; their root is flatter.
     flat = _normalised(np.log(np.maximum(weights, 1e-300)) * _temper(weights))
     return [

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ..core import MutransferError
-from ._arrays import Array, Indices
+from ._arrays import Array
 from ._law_average import LawAverage
 from ._law_basis import Basis
 from ._law_data import Data
-from ._law_models import Models, choices
+from ._law_models import Models, choices, knees
 from ._law_prior import LawPrior
-from ._law_weights import weighted
+from ._law_weights import resampled, weighted
 
 SMALLEST_ERROR = 1e-3
 """Octaves below which no place of an optimum is taken as known."""
 
-_WORK = 1.2e7
-"""Numbers in the covariances of all models together, which bounds the time of a fit."""
+_MODELS = 1200
+"""Models that are sampled where there are too many to take them all."""
 
-_FEWEST, _MOST = 900, 6000
-"""Models that are looked at, by the number of sizes."""
-
-_KEPT = 0.999
-"""Share of the posterior whose models are kept for predictions."""
+_KEPT = 400
+"""Most models that predictions average over."""
 
 
 def average_of_laws(
@@ -53,30 +50,24 @@ def average_of_laws(
     _check(sizes, places, errors, prior)
     low, high = sizes.min(0), sizes.max(0)
     centre, varies = (low + high) / 2, high > low + 1e-9
-    basis = Basis(starts=tuple(map(float, low - centre)), pairs=tuple(prior.products))
+    basis = Basis(
+        starts=tuple(map(float, low - centre)), pairs=tuple(prior.products), knees=knees(prior)
+    )
     levels = choices(basis, prior, list(map(bool, varies)))
     data = Data.of(basis, sizes - centre, places, np.maximum(errors, SMALLEST_ERROR), prior.scatter)
-    most = int(np.clip(_WORK / len(sizes) ** 2, _FEWEST, _MOST))
     picks, weights = weighted(
         [np.array([level.weight for level in choice]) for choice in levels],
         lambda picks: data.evidence(Models.of(basis, levels, picks)),
-        most,
+        _MODELS,
     )
-    kept = _heaviest(weights)
+    kept, shares = resampled(weights, _KEPT)
     return LawAverage(
         data=data,
         levels=levels,
         centre=centre,
         models=Models.of(basis, levels, picks[kept]),
-        weights=weights[kept] / weights[kept].sum(),
+        weights=shares,
     )
-
-
-def _heaviest(weights: Float[Array, " models"]) -> Int[Indices, " kept"]:
-    """Return the models that hold nearly all of the posterior."""
-    order = np.argsort(-weights)
-    count = int(np.searchsorted(np.cumsum(weights[order]), _KEPT)) + 1
-    return order[:count]
 
 
 def _check(

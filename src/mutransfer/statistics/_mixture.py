@@ -12,7 +12,7 @@ from ._arrays import Array
 _REACH = 10.0
 """Standard deviations around every part within which a quantile is sought."""
 
-_HALVINGS = 50
+_HALVINGS = 26
 
 
 def normal_below(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
