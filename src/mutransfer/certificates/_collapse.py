@@ -230,7 +230,7 @@ def _finished(row: Row) -> bool:
 def _curves(
     cells: Mapping[Size, Mapping[int, Row]], line: _Line
 ) -> Float[Array, "seeds sizes points"] | str:
-    """Return the curves of the seeds that finished at all sizes, or why there are none.
+    """Return curves of the seeds that finished at all sizes, or why there are none.
 
     Without a common seed the first of each size is taken; its batches are its own then.
     """
@@ -251,7 +251,9 @@ def _unlike(rows: Sequence[Row], axis: str) -> str:
     lengths = {len(row["curve"]) for row in rows}
     steps = {row.get("steps") for row in rows}
     reported = {tuple(row.get("reported_at", ())) for row in rows}
-    if max(len(lengths), len(steps), len(reported)) > 1:
+    if len(lengths) == len(steps) == 1 < len(reported):
+        return "the losses were reported at other steps from run to run: report the same ones"
+    if max(len(lengths), len(steps)) > 1:
         shown = sorted(steps if len(steps) > 1 else lengths, key=str)
         what = "steps" if len(steps) > 1 else "points"
         return (
@@ -318,6 +320,6 @@ def _verdict(gaps: CurveGaps, clearest: Gap, axis: str, seeds: int) -> tuple[str
         return ALIKE, f"no size is more than {gaps.bound:.2f} octave from what the others foretell"
     more = "more seeds" if seeds > 1 else "several seeds"
     return UNKNOWN, (
-        f"{place}, and {'one run' if seeds == 1 else 'the mean of the seeds'} may differ by up to "
+        f"{place}, which may be noise (p = {gaps.p_value:.2f}), and may be as much as "
         f"{gaps.bound:.2f}: {more}, larger sizes or a lower rate can tell"
     )

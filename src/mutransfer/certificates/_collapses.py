@@ -1,4 +1,4 @@
-"""Collapse of loss curves across sizes: the outcome of each rule, with its evidence."""
+"""Collapse of loss curves across sizes: outcome and evidence for each rule."""
 
 from __future__ import annotations
 

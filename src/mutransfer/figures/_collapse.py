@@ -20,9 +20,10 @@ _PANEL = (2.9, 2.9)
 
 
 def collapse_figure(collapses: Collapses) -> Figure:
-    """Draw losses over progress on logarithmic scales, a panel for each outcome with curves.
+    """Draw losses over progress, a panel for each outcome that has curves.
 
-    Losses are divided by the typical first one. Beyond the dotted line curves are not compared.
+    Both scales are logarithmic. Losses are divided by the typical first one. Beyond the dotted line
+    curves are not compared.
 
     Raises:
         MutransferError: no outcome has curves, or matplotlib is missing.
