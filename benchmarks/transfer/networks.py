@@ -72,6 +72,14 @@ class Case:
         )
 
     @property
+    def may_cover(self) -> bool:
+        """True if the optimum, within two standard errors, may lie in the interval."""
+        if self.low is None or self.high is None:
+            return False
+        slack = 2 * self.truth_error
+        return self.low - slack <= self.truth <= self.high + slack
+
+    @property
     def holds(self) -> bool:
         """True if the regret is within its bound."""
         return self.regret is not None and self.bound is not None and self.regret <= self.bound
@@ -153,6 +161,7 @@ def totals(found: Sequence[Case]) -> dict[str, Any]:
         "refused": len(found) - len(answered),
         "answered": len(answered),
         "covered": sum(case.covered for case in answered),
+        "within the truth's error": sum(case.may_cover for case in answered),
         "bound holds": sum(case.holds for case in answered),
         "covered and bound holds": sum(both),
         "share": sum(both) / len(both) if both else math.nan,
