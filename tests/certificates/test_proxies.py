@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mutransfer.certificates._proxy import Proxies, proxies, regret_draws, regret_of
 from mutransfer.core import Size
+from mutransfer.statistics import posterior
 
 SIZES = [Size(width=width) for width in (32, 64, 128, 256)]
 DRAWS = 400
@@ -92,3 +93,17 @@ def test_more_regret_allows_smaller_proxies(one: float, other: float) -> None:
 def test_proxies_travel_as_data() -> None:
     found = proxies(SIZES, drifting(), parabola, {SIZES[2]: drifting()[:, 3]})
     assert Proxies.from_json(found.to_json()) == found
+
+
+def test_posteriors_of_noisy_sweeps_give_the_regret() -> None:
+    """The whole way from losses: optima that drift by half an octave per doubling."""
+    random, places = np.random.default_rng(5), np.arange(-12.0, -3.0)
+    found = []
+    for rank in range(4):
+        clean = 2 + 0.04 * (places + 8 - 0.5 * rank) ** 2
+        found.append(posterior(places, clean + 0.005 * random.standard_normal((5, 9))))
+    optima = np.stack([each.optima for each in found], axis=-1)
+    result = proxies(SIZES, optima, found[-1].excess)
+    for regret, distance in zip(result.regrets, (1.5, 1.0, 0.5), strict=True):
+        assert regret.low < 0.04 * distance**2 < regret.high
+    assert result.smallest(0.08) in SIZES[1:3]

@@ -26,7 +26,7 @@ _SURE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What transfer and direct tuning cost in loss, at the same compute.
+    """The regret of transfer and of direct tuning, at the same compute.
 
     Attributes:
         runs: Runs at the target that the proxies' compute and one run there would pay for.
@@ -77,7 +77,7 @@ def versus_direct(
     noise: float = 0.0,
     worst: float = math.inf,
 ) -> Comparison:
-    """Compare the tuned proxies and one run at the target with runs at the target alone.
+    """Compare tuned proxies and one run at the target with runs there alone.
 
     Direct tuning tries an even grid over the whole range of the search, at an offset that is
     arbitrary, and keeps the run of lowest loss, noise included.

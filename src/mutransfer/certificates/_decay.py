@@ -97,7 +97,7 @@ def decay(
 def _solved(
     shapes: Float[Array, "powers n"], weights: Float[Array, " n"]
 ) -> tuple[Float[Array, "powers n"], Float[Array, "powers n"], Float[Array, "powers 2 2"]]:
-    """Return the least-squares end and drop as weights of the values, and their covariance."""
+    """Return end and drop as weights of the values, and their covariance."""
     one, line, square = weights.sum(), shapes @ weights, shapes**2 @ weights
     determinant = (one * square - line**2)[:, None]
     ends = weights * (square[:, None] - line[:, None] * shapes) / determinant
@@ -110,6 +110,6 @@ def _solved(
 def _shape(
     places: Float[Array, " places"], power: float, low: float, high: float
 ) -> Float[Array, " places"]:
-    """Return place^-power, moved and scaled to 0 at the largest place and 1 at the smallest."""
+    """Return place^-power, scaled to 0 at the largest place and 1 at the smallest."""
     ends = low**-power - high**-power
     return np.asarray((np.asarray(places, dtype=np.float64) ** -power - high**-power) / ends)

@@ -91,7 +91,7 @@ def _share(found: Pace, regret: float, draws: Float[Array, " draws"]) -> Estimat
 def _shares(
     falls: Float[Array, "draws shares"], regrets: Float[Array, " draws"]
 ) -> Float[Array, " draws"]:
-    """Return the first share at which each fall reaches a regret, infinite where none does."""
+    """Return the first share at which each fall reaches a regret, or infinity."""
     reached = falls >= regrets[:, None]
     right = np.clip(reached.argmax(1), 1, None)
     rows = np.arange(len(falls))

@@ -35,7 +35,7 @@ _ASSUMED_ERROR = 0.05
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pace:
-    """How far the metric falls where the runs of one size are longer.
+    """The fall of the metric where the runs of one size are longer.
 
     Attributes:
         falls: Draws of the metric now less the metric of a run that is longer by each of `SHARES`.
@@ -47,7 +47,7 @@ class Pace:
 
 
 def pace(runs: Runs, rule: str, size: Size, over: str = "lr") -> Pace:
-    """Return the pace at one size, from runs of other lengths or else from its loss curves.
+    """Return the pace at one size, from other lengths or else from loss curves.
 
     Runs of other lengths are those that differ in steps or tokens alone: their best losses follow a
     power law with a limit. Of one length, a power law is fitted to the last three quarters of the
@@ -210,7 +210,7 @@ def _end_falls(law: Decay) -> Float[Array, "draws shares"]:
 
 
 def _mean_falls(law: Decay, means: Float[Array, " draws"]) -> Float[Array, "draws shares"]:
-    """Return how far the mean over the run falls, the rest of the run being that of the law."""
+    """Return how far the mean over the run falls if it goes on as the law."""
     longer, rest = 1 + SHARES, 1 - law.powers[:, None]
     small = np.abs(rest) < 1e-6
     power = np.where(small, 1.0, rest)

@@ -34,7 +34,7 @@ class Proxies:
     predicted: tuple[Estimate | None, ...] = ()
 
     def bound(self, number: int) -> float:
-        """Return the upper end of the smaller regret, unchanged or predicted, of one proxy."""
+        """Return the smaller upper end of a proxy, unchanged or predicted."""
         law = self.predicted[number] if self.predicted else None
         unchanged = self.regrets[number].high
         return unchanged if law is None else min(unchanged, law.high)
@@ -135,12 +135,12 @@ def proxies(
 
 
 def regret_of(distances: Float[Array, " draws"], excess: Excess) -> Estimate:
-    """Return the regret at one distance for each draw of the curve: median and 95% interval."""
+    """Return the regret at one distance for each draw of the curve."""
     return summary(regret_draws(distances, excess))
 
 
 def regret_draws(distances: Float[Array, " draws"], excess: Excess) -> Float[Array, " draws"]:
-    """Return the excess of each draw of the curve at its own distance; NaN counts as diverged."""
+    """Return the excess of each draw of the curve at its own distance."""
     values = np.asarray(excess(distances), dtype=np.float64)
     own = values[np.arange(len(distances)) % len(values), np.arange(len(distances))]
     return np.where(np.isnan(own), np.inf, own)

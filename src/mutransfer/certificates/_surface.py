@@ -152,7 +152,7 @@ class Surface(Result, Drawn):
 def surface(
     runs: Runs, rule: str, size: Size, over: tuple[str, str] = ("lr", "weight_decay")
 ) -> Surface:
-    """Return the surface of the loss over two hyperparameters that were swept together.
+    """Return the surface of the loss over two hyperparameters swept together.
 
     A quadratic is fitted near the lowest losses, with cubic terms and jumps of its curvature that
     are as likely as they are found to be. Errors are the seeds' noise, a slope of each seed's own,
@@ -215,7 +215,7 @@ def _kept(fit: SurfaceFit, found: SurfaceRuns, units: Float[Array, " 2"]) -> Sur
 
 
 def _bounded(fit: SurfaceFit, found: SurfaceRuns) -> Bool[np.ndarray, " draws"]:
-    """Return the draws with a lowest point, or whose best place has runs on all sides of it."""
+    """Return the draws with a lowest point, or with runs around their best place."""
     at, all_places = fit.places * found.units, found.places
     low, high = all_places.min(0) + found.steps, all_places.max(0) - found.steps
     return np.asarray(fit.closed | ((at > low) & (at < high)).all(1))
@@ -267,7 +267,7 @@ def _covariance(spots: Float[Array, "draws 2"]) -> tuple[tuple[float, float], tu
 
 
 def _slope(angle: float, low: float, high: float, ratio: float) -> Estimate:
-    """Return the slope of a direction; an interval that holds the vertical has infinite ends."""
+    """Return the slope of a direction, with infinite ends around the vertical."""
     upright = math.floor(angle / math.pi - 0.5), math.floor(angle / math.pi + 0.5)
     ends = [(turn + 0.5) * math.pi for turn in (upright[0], upright[1])]
     value = math.tan(angle) * ratio

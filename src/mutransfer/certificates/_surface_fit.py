@@ -1,4 +1,4 @@
-"""The lowest point of a noisy surface over two hyperparameters, and the ridge through it.
+"""The lowest point of a noisy surface over two hyperparameters, and its ridge.
 
 Axes: seeds, points (places that were run), draws. Places are in units in which the two scales can
 be compared: octaves, or steps of a linear grid. Near its lowest point the loss is taken as
@@ -128,7 +128,7 @@ def _units(mean: Float[Array, " points"]) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """The coordinates w of a fit, and the directions along which the curvature may jump.
+    """The coordinates w of a fit, and the directions of jumps of the curvature.
 
     Attributes:
         centre: The place of w = 0.
@@ -147,7 +147,7 @@ class _Frame:
         return cls(centre, root, np.vstack([np.eye(2), units]))
 
     def design(self, at: Float[Array, "points 2"]) -> Float[Array, "points terms"]:
-        """Return the terms: constant, slopes, curvatures, cubic terms, jumps of the curvature."""
+        """Return constant, slopes, curvatures, cubic terms and jumps."""
         x, y = at.T
         along = at @ self.directions.T
         squares = [x**2 / 2, x * y, y**2 / 2]
@@ -216,7 +216,7 @@ def _noise(losses: Float[Array, "seeds points"]) -> float:
 def _variances(
     mean: Float[Array, " points"], excess: Float[Array, " points"], noise: float
 ) -> Float[Array, " points"]:
-    """Return the variance of each mean loss: noise, and misfit that grows with the excess."""
+    """Return the variance of each mean loss: noise, and misfit with the excess."""
     floor = _FLOOR * np.sort(excess)[min(6, len(excess) - 1)]
     tiny = (1e-12 * np.abs(mean).max()) ** 2 + 1e-300
     return np.asarray(noise + (_MISFIT * np.maximum(excess, floor)) ** 2 + tiny)
@@ -225,7 +225,7 @@ def _variances(
 def _whitened(
     places: Float[Array, "points 2"], mean: Float[Array, " points"], noise: float
 ) -> tuple[Float[Array, " 2"], Float[Array, "2 2"], Float[Array, " points"]]:
-    """Return centre, R and the excess of each point, by quadratic fits with changing weights."""
+    """Return centre, R and excesses, by quadratic fits with changing weights."""
     excess = mean - mean.min()
     centre, root = places[int(mean.argmin())], np.eye(2)
     for _ in range(_ROUNDS):
@@ -253,7 +253,7 @@ def _tilt(
     shift: Float[Array, " 2"],
     noise: float,
 ) -> Float[Array, "2 2"]:
-    """Return the covariance of one seed's own slope beyond its noise, with the assumed one."""
+    """Return the covariance of one seed's own slope, seen and assumed."""
     assumed = (root * shift**2) @ root.T
     seeds = len(losses)
     if seeds < 2:
@@ -287,7 +287,7 @@ def _hessians(
 def _lowest(
     found: Float[Array, "draws terms"], frame: _Frame, radius: float
 ) -> tuple[Float[Array, "draws 2"], Float[Array, "draws 2 2"]]:
-    """Return the lowest point of each draw's surface and the curvature there, by Newton's method.
+    """Return lowest point and curvature of each draw, by Newton's method.
 
     A draw whose quadratic part has no lowest point has none. One whose corrections lead away keeps
     the lowest point of its quadratic part.
@@ -318,6 +318,6 @@ def _is_bowl(hessians: Float[Array, "draws 2 2"]) -> Bool[np.ndarray, " draws"]:
 def _solved(
     hessians: Float[Array, "draws 2 2"], slopes: Float[Array, "draws 2"]
 ) -> Float[Array, "draws 2"]:
-    """Return H^-1 g of each draw; a matrix that has no inverse is moved by a rounding error."""
+    """Return H^-1 g of each draw, also where H is nearly singular."""
     safe = hessians + 1e-12 * np.eye(2)
     return np.asarray(np.linalg.solve(safe, slopes[..., None])[..., 0])

@@ -17,7 +17,7 @@ from ._surface_fit import FEWEST_POINTS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SurfaceRuns:
-    """What was run over two hyperparameters.
+    """The runs of one size over two hyperparameters, as arrays.
 
     Attributes:
         scales: The scales of the two, "log2" or "linear".
@@ -91,7 +91,7 @@ def surface_runs(runs: Runs, rule: str, size: Size, over: tuple[str, str]) -> Su
 def _complete(
     cells: dict[tuple[float, float], dict[int, float]], points: list[tuple[float, float]]
 ) -> tuple[Float[Array, "seeds points"], str]:
-    """Return losses of the seeds that were run everywhere, or else the means of those there are."""
+    """Return losses of the seeds run everywhere, or else means of those there are."""
     seeds = sorted(set().union(*cells.values()))
     whole = [seed for seed in seeds if all(seed in cells[point] for point in points)]
     if whole:
@@ -103,7 +103,7 @@ def _complete(
 
 
 def _step(places: Float[Array, " points"]) -> float:
-    """Return the distance between neighbours on a grid, or between as many points at random."""
+    """Return the distance between neighbours, as if points were on a grid."""
     number = min(len(np.unique(places)), max(2, math.ceil(math.sqrt(len(places)))))
     return float(np.ptp(places)) / max(number - 1, 1) or 1.0
 

@@ -1,4 +1,4 @@
-"""The figure of a surface: contours, the optimum's ellipse, the ridge and the runs."""
+"""The figure of a surface: contours, optimum, ridge and runs."""
 
 from __future__ import annotations
 
