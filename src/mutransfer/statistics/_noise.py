@@ -139,7 +139,7 @@ def _slope(x: Float[Array, " usable"], excess: Float[Array, " usable"]) -> float
         return 0.0
     # On a plateau the nearest values do not rise, but the typical excess, the unit, does.
     rise = float(np.median(2 * excess[near] / (x[near] - x[best]) ** 2))
-    return max(rise, 2 / NEAR**2)
+    return max(rise, 1 / NEAR**2)
 
 
 def _log_likelihood(
