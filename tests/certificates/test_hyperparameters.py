@@ -15,6 +15,8 @@ from mutransfer.certificates import Choice, Refusal, Transfers
 from tests.records import several as several
 
 WIDTHS = (32, 64, 128)
+NEAR = 0.15
+"""Octaves, and shares, by which optima of curves without noise are found."""
 
 
 def test_each_hyperparameter_is_found_along_its_own_slice(several: Runs) -> None:
@@ -25,15 +27,20 @@ def test_each_hyperparameter_is_found_along_its_own_slice(several: Runs) -> None
         "schedule",
     ]
     assert found["default"].hyperparameters == {
-        "lr": pytest.approx(2**-6),
-        "readout": pytest.approx(2.0),
-        "beta2": pytest.approx(0.93),
+        "lr": pytest.approx(2**-6, rel=NEAR),
+        "readout": pytest.approx(2.0, rel=NEAR),
+        "beta2": pytest.approx(0.93, abs=0.01),
         "schedule": "cosine",
     }
+    assert found["default"].intervals.keys() == {"lr", "readout", "beta2"}
+    for name, (low, high) in found["default"].intervals.items():
+        assert low < found["default"].hyperparameters[name] < high
     readout = transfer(several, at={"width": 512}, over="readout")["sp"]
     assert isinstance(readout, Transfer) and readout.scale == "log2"
-    assert readout.drift["width"].value == pytest.approx(-0.5)
-    assert readout.hyperparameters == {"readout": pytest.approx(2 * 2**-2)}
+    assert readout.drift["width"].value == pytest.approx(-0.5, abs=NEAR)
+    assert readout.hyperparameters == {"readout": pytest.approx(2 * 2**-2, rel=2 * NEAR)}
+    alone = transfer(several, at={"width": 512}, over="lr")["default"]
+    assert isinstance(alone, Transfer) and alone.regret.high < found["default"].regret.high
 
 
 def test_a_hyperparameter_that_drifts_is_warned_of_where_it_is_used(several: Runs) -> None:
@@ -46,8 +53,8 @@ def test_a_hyperparameter_that_drifts_is_warned_of_where_it_is_used(several: Run
 def test_a_linear_scale_has_no_octaves(several: Runs) -> None:
     beta = transfer(several, over="beta2")["default"]
     assert isinstance(beta, Transfer) and beta.scale == "linear"
-    assert [best.position for best in beta.optima] == pytest.approx([0.93] * 3)
-    assert beta.value == beta.rate.value and "octave" not in str(beta)
+    assert [best.position for best in beta.optima] == pytest.approx([0.93] * 3, abs=0.01)
+    assert beta.value == beta.place.value and "octave" not in str(beta)
     assert "the best beta2" in str(transfer(several, over="beta2"))
 
 
@@ -64,11 +71,11 @@ def test_every_rate_is_a_decimal_too(several: Runs) -> None:
     text = str(found)
     sp = found["sp"]
     assert isinstance(sp, Transfer)
-    assert f"rate 2^{sp.rate.value:.2f} ({2**sp.rate.value:.2g}) [" in text
+    assert f"rate 2^{sp.place.value:.2f} ({2**sp.place.value:.2g}) [" in text
     for best in sp.optima:
         assert f"{best.position:.2f} [{best.low:.2f}, {best.high:.2f}] {best.value:.2g}" in text
     data = sp.to_json()
-    assert data["value"] == sp.value == 2**sp.rate.value
+    assert data["value"] == sp.value == 2**sp.place.value
     assert [each["value"] for each in data["optima"]] == [2**best.position for best in sp.optima]
 
 
@@ -196,4 +203,4 @@ def test_zero_makes_a_scale_linear() -> None:
     ]
     runs = Runs(header={"hyperparameters": ["wd"], "scales": {"wd": "log2"}}, rows=rows)
     found = transfer(runs)["sp"]
-    assert found.hyperparameters == {"wd": pytest.approx(0.2)}
+    assert found.hyperparameters == {"wd": pytest.approx(0.2, abs=0.05)}

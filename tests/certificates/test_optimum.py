@@ -14,27 +14,34 @@ SIZE = Size(width=32, depth=2)
 RATES = [2.0**power for power in range(-4, 1)]
 
 
-def test_the_interval_is_that_of_the_seeds() -> None:
+def test_the_interval_has_the_seeds_in_it() -> None:
     centres = np.array([-2.5, -2.0, -1.5])
     losses = (np.log2(RATES) - centres[:, None]) ** 2
-    best, samples = optimum("sp", SIZE, RATES, losses)
-    assert best.log2_lr == pytest.approx(-2)
+    best, found = optimum("sp", SIZE, RATES, losses)
+    alike, _ = optimum("sp", SIZE, RATES, np.tile(losses.mean(0), (3, 1)))
+    assert best.log2_lr == pytest.approx(-2, abs=0.1) == found.position
     assert best.loss == pytest.approx(np.mean((centres + 2) ** 2))
-    # One sample in 27 is three times the same seed, more than the 2.5% beyond each end.
-    assert (best.low, best.high) == pytest.approx((-2.5, -1.5))
-    assert len(samples) == 1000 and np.mean(samples) == pytest.approx(-2, abs=0.05)
-    assert best.size == SIZE and best.diverged == 0
+    assert best.low < -2.3 and best.high > -1.7
+    assert alike.high - alike.low < best.high - best.low
+    assert (best.size, best.diverged, best.status) == (SIZE, 0, "inside")
 
 
-def test_equal_seeds_have_no_interval() -> None:
+def test_equal_seeds_have_the_interval_of_the_misfit() -> None:
+    """Between the values that were run the curve is not known."""
     best, _ = optimum("sp", SIZE, RATES, np.tile((np.log2(RATES) + 1.75) ** 2, (3, 1)))
-    assert (best.low, best.log2_lr, best.high) == pytest.approx((-1.75, -1.75, -1.75))
+    assert best.low < -1.75 < best.high and 0.1 < best.high - best.low < 1.2
 
 
 def test_the_share_of_diverged_runs_is_counted() -> None:
     losses = np.array([[3, 2, 1, 2, INF], [3, 2, 1, INF, INF]])
     best, _ = optimum("sp", SIZE, RATES, losses)
-    assert best.diverged == 0.3 and best.log2_lr == -2.5
+    assert best.diverged == 0.3 and -3 < best.log2_lr < -1
+
+
+def test_losses_that_differ_by_their_noise_alone_are_flat() -> None:
+    losses = 2 + 0.01 * np.random.default_rng(0).standard_normal((3, 5))
+    best, _ = optimum("sp", SIZE, RATES, losses)
+    assert best.status == "flat" and best.high - best.low > 3
 
 
 LOW_EDGE = "the lowest loss is at the edge of the grid, 2^-4"
@@ -71,8 +78,8 @@ def test_two_rates_are_too_few() -> None:
 def test_a_loss_that_is_no_number_has_diverged(bad: float) -> None:
     losses = np.array([[3, 2, 1, 2, INF], [3, 2, 1, INF, INF]])
     expected = optimum("sp", SIZE, RATES, losses)
-    best, samples = optimum("sp", SIZE, RATES, np.where(np.isinf(losses), bad, losses))
-    assert best == expected[0] and np.array_equal(samples, expected[1])
+    best, found = optimum("sp", SIZE, RATES, np.where(np.isinf(losses), bad, losses))
+    assert best == expected[0] and np.array_equal(found.optima, expected[1].optima)
     with pytest.raises(MutransferError, match="every rate diverged"):
         optimum("sp", SIZE, RATES, np.full((2, 5), bad))
 
@@ -88,4 +95,4 @@ def test_a_rate_without_effect_has_no_optimum(noise: float) -> None:
 
 def test_an_effect_of_a_thousandth_is_one() -> None:
     losses = 2.3 + 1e-3 * (np.log2(RATES) + 2) ** 2
-    assert optimum("sp", SIZE, RATES, losses[None])[0].log2_lr == pytest.approx(-2)
+    assert optimum("sp", SIZE, RATES, losses[None])[0].log2_lr == pytest.approx(-2, abs=0.1)

@@ -2,7 +2,6 @@
 
 import html
 import json
-import math
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -32,17 +31,19 @@ def test_every_rule_has_its_own_transfer(record: Record) -> None:
     one = record(flat, rule="mup")
     other = record(lambda doublings, _: -5 - doublings, rule="sp")
     transfers = transfer(replace(one, rows=[*one.rows, *other.rows]))
-    assert [(each.rule, round(each.drift["width"].value, 6)) for each in transfers] == [
+    assert [(each.rule, round(each.drift["width"].value)) for each in transfers.granted] == [
         ("mup", 0),
         ("sp", -1),
     ]
-    assert transfers.ok and len(transfers) == 2
+    assert transfers.ok and len(transfers) == 2 and list(transfers) == ["mup", "sp"]
+    assert dict(transfers) == dict(zip(("mup", "sp"), transfers.outcomes, strict=True))
+    assert "ntk" not in transfers
     transfers.raise_if_refused()
 
 
 def test_a_refused_rule_leaves_the_others(record: Record, both: Runs) -> None:
     transfers = transfer(both, {"width": 1024})
-    (mup,) = transfers
+    (mup,) = transfers.granted
     assert mup == transfer(record(flat), {"width": 1024})["mup"] == transfers["mup"]
     assert [outcome.rule for outcome in transfers.outcomes] == ["mup", "sp"]
     (refusal,) = transfers.refusals
@@ -55,7 +56,7 @@ def test_a_refused_rule_leaves_the_others(record: Record, both: Runs) -> None:
 
 def test_a_refused_rule_has_no_hyperparameters(both: Runs) -> None:
     transfers = transfer(both)
-    assert transfers["mup"].hyperparameters == {"lr": pytest.approx(2**-5)}
+    assert transfers["mup"].hyperparameters == {"lr": pytest.approx(2**-5, rel=0.1)}
     with pytest.raises(MutransferError, match="not bracketed"):
         _ = transfers["sp"].hyperparameters
 
@@ -86,12 +87,12 @@ def test_a_rule_that_shows_nothing_is_refused(
 ) -> None:
     runs = record(flat)
     transfers = transfer(replace(runs, rows=[row for row in runs.rows if keep(row)]), at)
-    assert not len(transfers)
+    assert not transfers.granted
     with pytest.raises(MutransferError, match=reason):
         transfers.raise_if_refused()
 
 
-def test_sizes_that_only_grow_together_are_refused() -> None:
+def test_sizes_that_only_grow_together_reach_along_their_line_alone() -> None:
     rows = [
         {
             **{"rule": "sp", "width": width, "depth": depth, "lr": 2.0**power, "seed": 0},
@@ -100,9 +101,13 @@ def test_sizes_that_only_grow_together_are_refused() -> None:
         for (width, depth), best in {(32, 4): -6, (64, 8): -7}.items()
         for power in range(-9, -3)
     ]
-    refusal = transfer(Runs(header={}, rows=rows))["sp"]
+    runs = Runs(header={}, rows=rows)
+    refusal = transfer(runs, {"width": 128})["sp"]
     assert isinstance(refusal, Refusal)
     assert "width and depth only vary together" in refusal.reason
+    along = transfer(runs, {"width": 128, "depth": 16})["sp"]
+    assert isinstance(along, Transfer) and along.place.low < -8 < along.place.high
+    assert any("only vary together" in warning for warning in along.warnings)
 
 
 @pytest.mark.parametrize(
@@ -124,26 +129,20 @@ def test_empty_records_and_unknown_rules_are_bad_input(both: Runs) -> None:
         transfer(both)["ntk"]
 
 
-def diverging(record: Record) -> Transfer | Refusal:
-    """A transfer with infinite regret."""
-    runs = record(
-        lambda doublings, _: -4 - 2 * (doublings > 2),
-        diverges=lambda power, width: width == 256 and power > -5,
-    )
-    return transfer(runs)["mup"]
-
-
-def test_json_holds_infinite_regrets(record: Record) -> None:
-    transferred = diverging(record)
-    assert isinstance(transferred, Transfer) and math.isinf(transferred.regret.value)
-    data = json.loads(json.dumps(transferred.to_json(), allow_nan=False))
-    assert data["regret"]["value"] == "inf" and data["rate"]["value"] == transferred.rate.value
-    assert data["target"] == {"width": 256, "depth": 2} and len(data["optima"]) == 4
+def test_json_is_a_certificate_or_a_refusal_with_the_same_keys(both: Runs) -> None:
+    granted, refused = (outcome.to_json() for outcome in transfer(both, {"width": 1024}).outcomes)
+    for data in (granted, refused):
+        assert json.loads(json.dumps(data, allow_nan=False))["at"] == {"width": 1024, "depth": 2}
+    assert granted["refusal"] is None and granted["regret"].keys() == {"value", "low", "high"}
+    (low, high), value = granted["intervals"]["lr"], granted["hyperparameters"]["lr"]
+    assert low < value < high
+    assert "not bracketed" in refused["refusal"] and refused["warnings"] == []
+    assert (refused["hyperparameters"], refused["intervals"], refused["regret"]) == ({}, {}, None)
 
 
 def test_outcomes_survive_json_pickle_and_replace(record: Record, both: Runs) -> None:
     transfers = transfer(both, {"width": 1024})
-    results: list[Any] = [transfers, *transfers.outcomes, diverging(record)]
+    results: list[Any] = [transfers, *transfers.outcomes]
     for result in results:
         text = json.dumps(result.to_json(), allow_nan=False)
         assert type(result).from_json(text) == type(result).from_json(json.loads(text)) == result

@@ -60,7 +60,7 @@ def test_the_commands_run_from_the_script_to_the_large_model(folder_of, mutransf
         if program == "mutransfer":
             assert mutransfer(*arguments) == 0
             continue
-        (found,) = mt.transfer(mt.Runs.read("runs"), at={"width": 256})
+        (found,) = mt.transfer(mt.Runs.read("runs"), at={"width": 256}).values()
         assert 2**-10 < found.hyperparameters["lr"] < 2**-2
         given = {"RATE": str(found.hyperparameters["lr"]), "150": "3"}
         command = [sys.executable, *(given.get(part, part) for part in arguments)]

@@ -27,7 +27,7 @@ def test_transfers_are_those_of_the_record(widths: Runs) -> None:
 
 def test_a_rule_that_is_refused_leaves_the_others(unbracketed: Runs) -> None:
     section = section_of(unbracketed)
-    assert [transfer.rule for transfer in section.transfers] == ["default"]
+    assert [transfer.rule for transfer in section.transfers.granted] == ["default"]
     (refusal,) = section.refusals
     assert refusal.rule == "sp" and "not bracketed" in refusal.reason
 

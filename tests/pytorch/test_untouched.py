@@ -306,6 +306,17 @@ def test_values_that_were_cached_before_are_kept() -> None:
     table.cache_clear()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_caches_made_between_two_recordings_are_emptied(replaced: bool) -> None:
+    earlier = functools.cache(lambda size: torch.ones(size))
+    record_program(Net(), ROWS)
+    if replaced:  # as many as before
+        del earlier
+    late = functools.cache(lambda size: torch.ones(size))
+    record_program(Net(lambda net, x: late(7)), ROWS)
+    assert late.cache_info().currsize == 0
+
+
 @pytest.mark.parametrize("kind", ["meta", "cpu"])
 def test_parameters_keep_their_identity(kind: str) -> None:
     model = nn.Sequential(nn.Embedding(7, 4), nn.LSTM(4, 4), nn.Identity()).to(kind)

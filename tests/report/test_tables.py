@@ -20,7 +20,7 @@ def printed(section: Section, width: int = 80) -> str:
 def test_the_table_has_every_optimum_and_the_drift(widths: Runs) -> None:
     section = section_of(widths)
     text = printed(section)
-    for moved in section.transfers:
+    for moved in section.transfers.granted:
         assert str(moved.drift["width"]) in text and f"{moved.total:+.2f}" in text
         for best in moved.optima:
             (row,) = (
@@ -29,8 +29,7 @@ def test_the_table_has_every_optimum_and_the_drift(widths: Runs) -> None:
                 if line.startswith(f"width {best.size['width']} ")
             )
             assert f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]" in row
-    (regret,) = (line for line in text.splitlines() if line.startswith("regret"))
-    assert "diverges" in regret and f"{section.transfers['default'].regret.value:.3f}" in regret
+    assert "beyond" in text and "regret expected at width 512" in text
 
 
 def test_a_regret_that_was_not_run_is_not_called_a_divergence(widths: Runs) -> None:
@@ -46,7 +45,7 @@ def test_a_prediction_is_printed_only_with_a_target(widths: Runs) -> None:
     assert "predicted" not in printed(section_of(widths))
     section = section_of(widths, {"width": 1024})
     (row,) = (line for line in printed(section, 120).splitlines() if "predicted" in line)
-    rate = section.transfers["sp"].rate.value
+    rate = section.transfers["sp"].place.value
     assert row.startswith("predicted for width 1024") and f"{rate:.2f} [" in row
     assert f"{2**rate:.2g}" in row
     (use,) = (line for line in printed(section, 120).splitlines() if "to use at" in line)
@@ -62,11 +61,11 @@ def test_markup_in_names_is_left_alone(widths: Runs) -> None:
 
 def test_the_rows_hold_the_numbers_as_they_are(widths: Runs) -> None:
     transfers = transfer(widths)
-    optima = [best for moved in transfers for best in moved.optima]
+    optima = [best for moved in transfers.granted for best in moved.optima]
     assert [
-        (row["log2_lr"], row["low"], row["high"], row["loss"]) for row in optima_rows(transfers)
+        (row["log2_lr"], row["low"], row["high"], row["loss"]) for row in optima_rows(transfers.outcomes)
     ] == [(best.log2_lr, best.low, best.high, best.loss) for best in optima]
-    sp, default = json.loads(json.dumps(summary_rows(transfers), allow_nan=False))
+    sp, default = json.loads(json.dumps(summary_rows(transfers.outcomes), allow_nan=False))
     assert (sp["drift_width"], sp["regret"]) == (transfers["sp"].drift["width"].value, "inf")
     assert (default["total"], default["regret_high"]) == (
         transfers["default"].total,

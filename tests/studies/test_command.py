@@ -157,6 +157,10 @@ def test_a_log_of_an_earlier_run_is_not_read(script: Script, tmp_path: Path) -> 
             "the command ended with exit code 1: ValueError: bad data",
         ),
         (
+            "import sys; sys.exit('  traceback : Signal 6 (SIGABRT) received by PID 7\\n======')",
+            "the command ended with exit code 1: Signal 6 (SIGABRT) received by PID 7",
+        ),
+        (
             "import sys; sys.exit(3)",
             "the command ended with exit code 3: it wrote nothing to stderr",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -41,7 +41,7 @@ class Choice(Result):
         rule: The rule.
         over: The hyperparameter.
         best: The best choice at every size, from small to large.
-        target: The size that the choice is for.
+        at: The size that the choice is for.
         others: The best values of the other hyperparameters, by name.
         warnings: Reasons not to trust it.
     """
@@ -49,9 +49,16 @@ class Choice(Result):
     rule: str
     over: str
     best: tuple[Best, ...]
-    target: Size
+    at: Size
     others: Mapping[str, Any]
     warnings: tuple[str, ...]
+
+    intervals: ClassVar[Mapping[str, tuple[float, float]]] = FrozenDict()
+    """Choices have none."""
+    regret: ClassVar[None] = None
+    """It is not known."""
+    refusal: ClassVar[None] = None
+    """A choice is no refusal."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "others", FrozenDict(self.others))
@@ -78,7 +85,7 @@ class Choice(Result):
     @property
     def advice(self) -> str:
         """The thing to do at the target."""
-        return advice(self.target, self.hyperparameters)
+        return advice(self.at, self.hyperparameters)
 
     @property
     def summary(self) -> str:
@@ -102,8 +109,10 @@ class Choice(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the choice as plain data."""
-        data: dict[str, Any] = plain({each.name: getattr(self, each.name) for each in fields(self)})
-        return data | {"same": self.same}
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        names = ("hyperparameters", "intervals", "regret", "refusal", "same")
+        data: dict[str, Any] = plain(own | {name: getattr(self, name) for name in names})
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -118,7 +127,7 @@ class Choice(Result):
                 rule=values["rule"],
                 over=values["over"],
                 best=tuple(map(_best, values["best"])),
-                target=Size(values["target"]),
+                at=Size(values["at"]),
                 others=values["others"],
                 warnings=tuple(values["warnings"]),
             )
@@ -156,7 +165,7 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
         warnings.append("one seed cannot show whether a difference is more than noise")
     aim = found[-1].size.grown(**target)
     return Choice(
-        rule=rule, over=over, best=tuple(found), target=aim, others={}, warnings=tuple(warnings)
+        rule=rule, over=over, best=tuple(found), at=aim, others={}, warnings=tuple(warnings)
     )
 
 

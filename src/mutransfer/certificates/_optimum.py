@@ -10,20 +10,17 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import MutransferError, Size, number
-from ..statistics import Array, edge, estimate, infinite, resamples, vertex
-from ._scales import positions, value_at
+from ..statistics import Array, Posterior, edge, infinite, posterior
+from ._scales import positions, value_at, value_text
 
 FEWEST_VALUES = 3
-"""A parabola needs three points."""
+"""An optimum inside the grid needs a value on either side."""
 
 NO_EFFECT = 1e-4
 """Losses that differ by less, relatively, over all values are the same."""
 
-FEW_SEEDS = 2
-"""Seeds up to which intervals are widened, because a bootstrap over them shows too little."""
-
 SEED_OCTAVES = 0.2
-"""Standard deviation of one seed's optimum that is assumed where there are few seeds.
+"""Standard deviation of one seed's optimum that is assumed where there is one seed alone.
 
 Between seeds of one size, optima had 0.16 to 0.23 octaves in sweeps of small networks.
 """
@@ -44,6 +41,8 @@ class Optimum:
         loss: Lowest mean loss among the values that were run.
         diverged: Share of the runs that diverged.
         scale: The scale, "log2" or "linear".
+        status: "inside" the values that were run; at their "edge"; or "flat" where the losses do
+            not differ beyond their noise, so that the interval is a range of equally good values.
     """
 
     size: Size
@@ -53,6 +52,7 @@ class Optimum:
     loss: float
     diverged: float
     scale: str = "log2"
+    status: str = "inside"
 
     @property
     def log2_lr(self) -> float:
@@ -66,7 +66,7 @@ class Optimum:
 
     def to_json(self) -> dict[str, Any]:
         """Return the optimum as data, with its value as a decimal."""
-        names = ("size", "position", "low", "high", "value", "loss", "diverged", "scale")
+        names = ("size", "position", "low", "high", "value", "loss", "diverged", "scale", "status")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -75,7 +75,8 @@ class Optimum:
         numbers = {
             name: number(data[name]) for name in ("position", "low", "high", "loss", "diverged")
         }
-        return cls(size=Size(data["size"]), scale=str(data["scale"]), **numbers)
+        texts = {name: str(data[name]) for name in ("scale", "status")}
+        return cls(size=Size(data["size"]), **texts, **numbers)
 
 
 def optimum(
@@ -86,22 +87,21 @@ def optimum(
     *,
     over: str = "lr",
     scale: str = "log2",
-    stream: int = 0,
     extend: str = EXTEND,
-) -> tuple[Optimum, Float[Array, " resamples"]]:
-    """Return the optimum of one size, and its bootstrap samples over seeds.
+) -> tuple[Optimum, Posterior]:
+    """Return the optimum of one size, and the posterior that it is taken from.
 
-    With few seeds a percentile interval is too narrow: three seeds have ten different samples. With
-    one or two, the samples are widened by `spread`.
+    The interval has the noise of the seeds, the misfit of the curve and the spacing of the values
+    in it. One seed cannot show how far its own optimum lies from that of others: 0.2 octaves are
+    assumed.
 
     Args:
         rule: The rule, for messages.
         size: The size.
         values: Values of the hyperparameter, ascending.
-        losses: Mean training loss; infinite or NaN where a run diverged.
+        losses: The loss; infinite or NaN where a run diverged.
         over: The hyperparameter.
         scale: Its scale, "log2" or "linear".
-        stream: Number of the random sequence: sizes with the same seeds share one.
         extend: How to add values, as an end of the message.
 
     Raises:
@@ -116,36 +116,37 @@ def optimum(
     grid = positions(values, scale)
     mean = losses.mean(0)
     _check_effect(where, losses, name)
-    _check_bracketed(where, values, mean, name, scale, extend)
-    samples = vertex(grid, losses[resamples(len(losses), stream=stream)].mean(1))
-    if sd := spread(values, len(losses), scale):
-        # Sizes are widened independently: each has its own shift.
-        random = np.random.default_rng([stream, *(abs(hash(n)) for n in size.values())])
-        samples = samples + sd * random.standard_normal(samples.shape)
-    best = estimate(float(vertex(grid, mean)), samples)
-    result = Optimum(
+    unit = octave(grid, scale)
+    found = posterior(grid, losses, shift=shift(scale), unit=unit)
+    if found.status != "flat":
+        _check_bracketed(where, values, mean, name, scale, extend)
+    best = Optimum(
         size=size,
-        position=best.value,
-        low=best.low,
-        high=best.high,
+        position=found.position,
+        low=found.low,
+        high=found.high,
         loss=float(mean.min()),
         diverged=float(np.isinf(losses).mean()),
         scale=scale,
+        status=found.status,
     )
-    return result, samples
+    return best, found
 
 
-def spread(values: Sequence[float], seeds: int, scale: str) -> float:
-    """Return the standard deviation that widens samples of one or two seeds.
+def octave(grid: Float[Array, " values"], scale: str) -> float:
+    """Return the distance on the scale that counts as an octave: a step of a linear grid."""
+    return 1.0 if scale == "log2" else float(np.median(np.diff(grid)))
 
-    It is 0.2 octaves, or a quarter of the grid's step if that is more, and shrinks with the root of
-    the seeds. From three seeds on it is zero.
-    """
-    if seeds > FEW_SEEDS:
-        return 0.0
-    step = float(np.median(np.diff(positions(values, scale))))
-    own = SEED_OCTAVES if scale == "log2" else 0.0
-    return max(own, step / 4) / float(np.sqrt(seeds))
+
+def shift(scale: str) -> float:
+    """Return the standard deviation of one seed's optimum, in octaves or steps of the grid."""
+    return SEED_OCTAVES if scale == "log2" else SEED_OCTAVES / 2
+
+
+def range_text(best: Optimum) -> str:
+    """Return the interval of an optimum as a range of values."""
+    ends = (value_text(end, best.scale) for end in (best.low, best.high))
+    return " to ".join(ends)
 
 
 def _check_effect(where: str, losses: Float[Array, "seeds values"], name: str) -> None:

@@ -1,53 +1,47 @@
-"""The cost of a hyperparameter that was found at another size."""
+"""The cost of a value that is not the optimum."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
 
 from ..core import Estimate
-from ..statistics import Array, infinite, resamples
+from ..statistics import Array, Posterior
+
+_QUANTILES = 200
+"""Quantiles of the distance to the optimum, each with every draw of the curve's shape."""
 
 
-def regret(
-    grid: Float[Array, " values"],
-    losses: Float[Array, "seeds values"],
-    position: float,
-    samples: Float[Array, " resamples"],
-    stream: int = 0,
-) -> Estimate:
-    """Return the loss at a value less the lowest loss that was run, with its interval.
+def target_regrets(
+    curve: Posterior, place: float, optima: Float[Array, " draws"]
+) -> Float[Array, " draws"]:
+    """Return draws of the loss of a place above the lowest.
 
-    Between two values of the grid the loss is the straight line on their scale, which lies above a
-    convex loss. The regret is infinite where the value diverges or lies beyond the grid.
+    Where the optimum is, and what shape the curve around it has, are taken as independent.
 
     Args:
-        grid: Places of the values on their scale, such as log2 of learning rates, ascending.
-        losses: Mean training loss; infinite or NaN where a run diverged.
-        position: Place of the value.
-        samples: Bootstrap samples of it.
-        stream: Number of the random sequence, that of the samples where the seeds are the same.
+        curve: The curve whose shape is taken.
+        place: The value to use, on its scale.
+        optima: Draws of the optimum.
     """
-    losses = infinite(losses)
-    means = losses[resamples(len(losses), stream=stream)].mean(1)
-    excesses = [_excess(grid, mean, x) for x, mean in zip(samples, means, strict=True)]
-    # Percentiles that interpolate would make NaN of infinite neighbours: order statistics do not.
-    ordered = np.sort(excesses)
-    low, high = (float(ordered[round(share * (len(ordered) - 1))]) for share in (0.025, 0.975))
-    value = _excess(grid, losses.mean(0), position)
-    return Estimate(value=value, low=min(low, value), high=max(high, value))
+    shares = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return curve.excess(place - np.quantile(optima, shares)).ravel()
 
 
-def _excess(grid: Float[Array, " values"], mean: Float[Array, " values"], position: float) -> float:
-    """Return the interpolated loss at a place less the lowest of the grid."""
-    right = int(np.clip(np.searchsorted(grid, position), 1, len(grid) - 1))
-    share = (position - grid[right - 1]) / (grid[right] - grid[right - 1])
-    if not 0 <= share <= 1:
-        return math.inf
-    # A weight of zero is left out: times an infinite loss it would be NaN.
-    parts = [
-        weight * mean[i] for weight, i in ((1 - share, right - 1), (share, right)) if weight > 0
-    ]
-    return float(sum(parts) - mean.min())
+def expected(draws: Float[Array, " draws"]) -> Estimate:
+    """Return the mean of draws with the ends of their 95% interval; the upper end is the bound."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    value = float(draws.mean())
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
+
+
+def summed(estimates: Iterable[Estimate]) -> Estimate:
+    """Return the sum of independent estimates."""
+    known = list(estimates)
+    value = math.fsum(each.value for each in known)
+    low = math.hypot(*(each.value - each.low for each in known))
+    high = math.hypot(*(each.high - each.value for each in known))
+    return Estimate(value=value, low=max(value - low, 0.0), high=value + high)

@@ -1,4 +1,4 @@
-"""Transfers as plain rows, for CSV and for readers of a program."""
+"""Certificates as plain rows, for CSV and for readers of a program."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def optima_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[st
 
 
 def summary_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[str, Any]]:
-    """Return a plain row of every transfer; what is infinite is "inf", as in JSON."""
+    """Return a plain row of every certificate; what is infinite is "inf", as in JSON."""
     rows = []
     for transfer in outcomes:
         if not isinstance(transfer, Transfer):
@@ -41,12 +41,15 @@ def summary_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[s
         row: dict[str, Any] = {"rule": transfer.rule, "hyperparameter": over}
         row |= {"total": transfer.total}
         drifts = {f"drift_{axis}": drift for axis, drift in transfer.drift.items()}
-        estimates = drifts | {"regret": transfer.regret, position: transfer.rate}
+        regrets = {"regret": transfer.regret}
+        if transfer.carried is not None:
+            regrets |= {"carried": transfer.carried}
+        estimates = drifts | regrets | {position: transfer.place}
         for name, estimate in estimates.items():
             ends = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
             row |= {name + end: plain(value) for end, value in ends.items()}
         row[over] = transfer.value
-        row |= {f"target_{axis}": value for axis, value in transfer.target.items()}
+        row |= {f"target_{axis}": value for axis, value in transfer.at.items()}
         rows.append(row | {"diverged": transfer.diverged})
     return rows
 
@@ -64,6 +67,7 @@ def _transfer_rows(transfer: Transfer) -> list[dict[str, Any]]:
             **{f"{transfer.over}_{end}": value_at(getattr(best, end), best.scale) for end in ends},
             "loss": best.loss,
             "diverged": best.diverged,
+            "status": best.status,
         }
         for best in transfer.optima
     ]

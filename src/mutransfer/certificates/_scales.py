@@ -37,6 +37,11 @@ def value_at(position: float, scale: str) -> float:
     return 2.0**position if scale == "log2" else float(position)
 
 
+def interval_at(estimate: Estimate, scale: str) -> tuple[float, float]:
+    """Return the ends of an interval as values."""
+    return value_at(estimate.low, scale), value_at(estimate.high, scale)
+
+
 def decimal(position: float, scale: str) -> str:
     """Return the value at a place as a decimal of two digits, three on a linear scale.
 
@@ -82,6 +87,18 @@ def distance_text(estimate: Estimate, scale: str) -> str:
     if scale == "log2":
         return str(estimate)
     return f"{estimate.value:+.2g} [{estimate.low:+.2g}, {estimate.high:+.2g}]"
+
+
+def loss_text(estimate: Estimate) -> str:
+    """Return a difference of losses with its interval, as text.
+
+    >>> loss_text(Estimate(value=0.0123, low=0.0, high=0.05))
+    '0.012 [0, 0.05]'
+    """
+    # Ends far below the others are as good as zero.
+    least = 1e-3 * max(abs(estimate.value), abs(estimate.high))
+    low = 0.0 if abs(estimate.low) < least else estimate.low
+    return f"{estimate.value:.2g} [{low:.2g}, {estimate.high:.2g}]"
 
 
 def unit(scale: str) -> str:

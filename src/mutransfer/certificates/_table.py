@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..core import varying
 from ._optimum import Optimum
-from ._scales import cell_text, decimal, distance_text
+from ._scales import cell_text, decimal, distance_text, loss_text
 from ._transfer import Transfer
 
 _WIDEST = 220
@@ -93,12 +93,15 @@ def _heading(transfers: Sequence[Transfer]) -> str:
 
 
 def regret_text(transfer: Transfer) -> str:
-    """Return the regret, or "diverges" or "not run" where it is infinite.
+    """Return what the smallest size's optimum costs at the largest, if there are two.
+
+    It is "diverges" or "not run" where it is infinite.
 
     A regret is also infinite where the rate lies beyond the largest size's grid. That is certain
     only if no run diverged there.
     """
-    regret = transfer.regret
+    if (regret := transfer.carried) is None:
+        return ""
     if math.isinf(regret.value):
         return "diverges" if transfer.optima[-1].diverged > 0 else "not run"
     high = "diverges" if math.isinf(regret.high) else f"{regret.high:.3f}"
@@ -114,16 +117,19 @@ def _summary(transfers: Sequence[Transfer], axes: Sequence[str]) -> list[tuple[s
         drifts = [(transfer.drift.get(axis), transfer.scale) for transfer in transfers]
         texts = ("" if drift is None else distance_text(drift, scale) for drift, scale in drifts)
         rows.append((f"drift per doubling of {axis}", *texts))
+        rows.append(("  within 0.1", *(t.verdicts.get(axis, "") for t in transfers)))
     digits = ".2f" if transfers[0].scale == "log2" else ".2g"
     rows.append(("drift in all", *(f"{transfer.total:+{digits}}" for transfer in transfers)))
     rows.append(("regret at the largest size", *map(regret_text, transfers)))
-    extrapolated = [t for t in transfers if t.target != t.optima[-1].size]
-    for target in dict.fromkeys(transfer.target for transfer in extrapolated):
-        rates = [_predicted(t) if t.target == target else "" for t in transfers]
-        rows.append((f"predicted for {target.along(axes)}", *rates))
-    for target in dict.fromkeys(transfer.target for transfer in transfers):
-        uses = [_use(t) if t.target == target else "" for t in transfers]
-        rows.append((f"to use at {target.along(axes)}", *uses))
+    extrapolated = [t for t in transfers if t.at != t.optima[-1].size]
+    for at in dict.fromkeys(transfer.at for transfer in extrapolated):
+        places = [_predicted(t) if t.at == at else "" for t in transfers]
+        rows.append((f"predicted for {at.along(axes)}", *places))
+    for at in dict.fromkeys(transfer.at for transfer in transfers):
+        uses = [_use(t) if t.at == at else "" for t in transfers]
+        rows.append((f"to use at {at.along(axes)}", *uses))
+        regrets = [loss_text(t.regret) if t.at == at else "" for t in transfers]
+        rows.append((f"regret expected at {at.along(axes)}", *regrets))
     rows.append(("runs that diverged", *(f"{transfer.diverged:.0%}" for transfer in transfers)))
     return rows
 
@@ -133,9 +139,9 @@ def _octaves(best: Optimum | None) -> str:
 
 
 def _use(transfer: Transfer) -> str:
-    return f"{transfer.over}={decimal(transfer.rate.value, transfer.scale)}"
+    return f"{transfer.over}={decimal(transfer.place.value, transfer.scale)}"
 
 
 def _predicted(transfer: Transfer) -> str:
-    rate = transfer.rate
-    return cell_text(rate.value, rate.low, rate.high, transfer.scale)
+    place = transfer.place
+    return cell_text(place.value, place.low, place.high, transfer.scale)

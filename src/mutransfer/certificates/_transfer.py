@@ -1,11 +1,11 @@
-"""The outcome of one rule: its transfer, or the reason of its refusal."""
+"""The outcome of one rule: its certificate, or the reason of its refusal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from ..core import (
     Estimate,
@@ -19,52 +19,83 @@ from ..core import (
     plain,
 )
 from ._advice import advice
+from ._compute import Comparison
+from ._extra_steps import ExtraSteps
+from ._fast import FastTransfer
 from ._optimum import Optimum
-from ._scales import interval_text, value_at
+from ._proxy import Proxies
+from ._scales import distance_text, interval_at, interval_text, loss_text, unit, value_at
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Transfer(Result):
-    """Transfer of the best hyperparameter from the smallest size to larger ones.
+    """The certificate of one rule: the hyperparameters to use at a target, and how sure they are.
 
-    Places and distances are on its scale: log2 and octaves, or the numbers themselves.
+    Places and distances are on the hyperparameter's scale: log2 and octaves, or the numbers
+    themselves.
 
     Attributes:
         rule: The rule.
+        at: The target; the largest size where none was asked for.
         optima: The optimum at every size, from small to large.
         drift: Distance that the optimum moves per doubling, for each axis that varies.
+        verdicts: The equivalence test of each drift: "within" 0.1 octave per doubling, "beyond", or
+            "cannot tell".
+        laws: The posterior probability of each law, by axis.
+        scatter: Standard deviation of a size's own effect beyond its noise; None for one size.
+        bands: The law along each axis through the target, as pairs of a value of the axis and the
+            optimum there.
         total: Distance from the smallest size's optimum to the largest's.
-        regret: Loss at the largest size with the smallest size's optimum, less the lowest loss
-            there; infinite where that value diverges or was not run.
-        target: The size that `rate` is for; the largest one where none was asked for.
-        rate: Log2 of the rate to use at the target, or the place of another hyperparameter: the
-            largest size's optimum, moved by the drift.
+        place: The optimum at the target: log2 of the rate to use, or the place of another
+            hyperparameter.
+        regret: Loss to be expected above the lowest at the target, where its hyperparameters are
+            those that were found, of all hyperparameters; `high` is its bound.
+        extra_steps: The steps that would make up for this hyperparameter's regret.
+        proxies: The regret at the largest size of tuning at each smaller one.
+        fast: The rates at which optimum and loss converge, along each axis with three sizes.
+        versus: Tuning at the smallest size against tuning at the largest, at equal compute; None
+            where there is one size, or the cost of a run is not known.
         warnings: Reasons not to trust it.
         over: The hyperparameter.
         scale: Its scale, "log2" or "linear".
         others: The best values of the other hyperparameters at the target, by name.
+        other_intervals: Their 95% intervals, as values.
     """
 
     rule: str
+    at: Size
     optima: tuple[Optimum, ...]
     drift: Mapping[str, Estimate]
+    verdicts: Mapping[str, str]
+    laws: Mapping[str, Mapping[str, float]]
+    scatter: Estimate | None
+    bands: Mapping[str, tuple[tuple[float, Estimate], ...]]
     total: float
+    place: Estimate
     regret: Estimate
-    target: Size
-    rate: Estimate
+    extra_steps: ExtraSteps
+    proxies: Proxies
+    fast: tuple[FastTransfer, ...]
+    versus: Comparison | None
     warnings: tuple[str, ...]
     over: str = "lr"
     scale: str = "log2"
     others: Mapping[str, Any] = field(default_factory=dict)
+    other_intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    refusal: ClassVar[None] = None
+    """A certificate is no refusal."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drift", FrozenDict(self.drift))
-        object.__setattr__(self, "others", FrozenDict(self.others))
+        for name in ("drift", "verdicts", "bands", "others", "other_intervals"):
+            object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+        laws = {axis: FrozenDict(shares) for axis, shares in self.laws.items()}
+        object.__setattr__(self, "laws", FrozenDict(laws))
 
     @property
     def value(self) -> float:
         """The value to use at the target, such as the learning rate."""
-        return value_at(self.rate.value, self.scale)
+        return value_at(self.place.value, self.scale)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -76,9 +107,22 @@ class Transfer(Result):
         return {self.over: self.value, **self.others}
 
     @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95% intervals of the hyperparameters that have a scale."""
+        return {self.over: interval_at(self.place, self.scale), **self.other_intervals}
+
+    @property
     def advice(self) -> str:
         """The thing to do at the target, such as the call of `plan.param_groups`."""
-        return advice(self.target, self.hyperparameters)
+        return advice(self.at, self.hyperparameters)
+
+    @property
+    def carried(self) -> Estimate | None:
+        """Regret at the largest size of the smallest one's optimum; None where there is one size.
+
+        It is infinite where that value diverges or was not run.
+        """
+        return self.proxies.regrets[0] if self.proxies.regrets else None
 
     @property
     def diverged(self) -> float:
@@ -87,59 +131,108 @@ class Transfer(Result):
 
     def __str__(self) -> str:
         name = "rate" if self.over == "lr" else self.over
-        head = f"{self.rule} at {self.target}: {name} {interval_text(self.rate, self.scale)}"
         return "\n".join(
             [
-                head,
+                f"{self.rule} at {self.at}: {name} {interval_text(self.place, self.scale)}",
                 f"  {self.advice}",
+                f"  expected regret {loss_text(self.regret)} in loss",
+                f"  {self.extra_steps}",
+                *(f"  {sentence}" for sentence in self._drifts()),
+                *(f"  {line}" for each in self.fast for line in str(each).splitlines()[:1]),
+                *([f"  {self.versus}"] if self.versus else []),
                 *(f"  warning: {warning}" for warning in self.warnings),
             ]
         )
 
+    def _drifts(self) -> Iterator[str]:
+        for axis, drift in self.drift.items():
+            moved = f"{distance_text(drift, self.scale)} {unit(self.scale)}"
+            yield f"drift {moved} per doubling of {axis}: {_VERDICTS[self.verdicts[axis]]}"
+
     def to_json(self) -> dict[str, Any]:
-        """Return the transfer as plain data; an infinite regret is "inf"."""
+        """Return the certificate as plain data; infinite numbers are "inf"."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        names = ("value", "hyperparameters", "advice")
+        names = ("hyperparameters", "intervals", "refusal", "value", "advice")
         data: dict[str, Any] = plain(own | {name: getattr(self, name) for name in names})
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
-        """Return the transfer that `to_json` wrote.
+        """Return the certificate that `to_json` wrote.
 
         Raises:
-            MutransferError: the data is no transfer.
+            MutransferError: the data is no certificate.
         """
         with parsing("a transfer written by Transfer.to_json"):
             values = parsed(data)
+            scatter, versus = values["scatter"], values["versus"]
             return cls(
                 rule=values["rule"],
+                at=Size(values["at"]),
                 optima=tuple(map(Optimum.from_json, values["optima"])),
                 drift={axis: Estimate.from_json(drift) for axis, drift in values["drift"].items()},
+                verdicts=values["verdicts"],
+                laws=values["laws"],
+                scatter=None if scatter is None else Estimate.from_json(scatter),
+                bands={axis: _band(values) for axis, values in values["bands"].items()},
                 total=number(values["total"]),
+                place=Estimate.from_json(values["place"]),
                 regret=Estimate.from_json(values["regret"]),
-                target=Size(values["target"]),
-                rate=Estimate.from_json(values["rate"]),
+                extra_steps=ExtraSteps.from_json(values["extra_steps"]),
+                proxies=Proxies.from_json(values["proxies"]),
+                fast=tuple(map(FastTransfer.from_json, values["fast"])),
+                versus=None if versus is None else Comparison.from_json(versus),
                 warnings=tuple(values["warnings"]),
                 over=values["over"],
                 scale=values["scale"],
                 others=values["others"],
+                other_intervals={
+                    name: (number(low), number(high))
+                    for name, (low, high) in values["other_intervals"].items()
+                },
             )
+
+
+def _band(data: Sequence[Sequence[Any]]) -> tuple[tuple[float, Estimate], ...]:
+    return tuple((number(value), Estimate.from_json(place)) for value, place in data)
+
+
+_VERDICTS = {
+    "within": "within 0.1, it transfers",
+    "beyond": "beyond 0.1",
+    "cannot tell": "too few or noisy sizes to tell whether it is within 0.1",
+}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Refusal(Result):
-    """The reason why a record has no transfer of one rule.
+    """The reason why a record has no certificate of one rule.
 
     Attributes:
         rule: The rule.
         reason: What is missing, where, and what to do.
+        at: The target.
         over: The hyperparameter.
+        optima: The optima that were found all the same, from small to large.
+        warnings: What is to be said of them.
     """
 
     rule: str
     reason: str
+    at: Size
     over: str = "lr"
+    optima: tuple[Optimum, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    intervals: ClassVar[Mapping[str, tuple[float, float]]] = FrozenDict()
+    """There are none."""
+    regret: ClassVar[None] = None
+    """It is not known."""
+
+    @property
+    def refusal(self) -> str:
+        """The reason."""
+        return self.reason
 
     @property
     def hyperparameters(self) -> NoReturn:
@@ -154,8 +247,11 @@ class Refusal(Result):
         return self.reason
 
     def to_json(self) -> dict[str, Any]:
-        """Return rule, reason and hyperparameter."""
-        return {"rule": self.rule, "reason": self.reason, "over": self.over}
+        """Return the refusal as plain data, without hyperparameters."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        empty = {"hyperparameters": {}, "intervals": {}, "regret": None}
+        data: dict[str, Any] = plain(own | empty | {"refusal": self.refusal})
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | str) -> Self:
@@ -166,4 +262,11 @@ class Refusal(Result):
         """
         with parsing("a refusal written by Refusal.to_json"):
             values = parsed(data)
-            return cls(rule=values["rule"], reason=values["reason"], over=values["over"])
+            return cls(
+                rule=values["rule"],
+                reason=values["reason"],
+                at=Size(values["at"]),
+                over=values["over"],
+                optima=tuple(map(Optimum.from_json, values["optima"])),
+                warnings=tuple(values["warnings"]),
+            )

@@ -25,11 +25,8 @@ from ._transfer import Refusal, Transfer
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Transfers(Result, Drawn):
-    """The transfer of every rule of a record, or the reason why a rule has none.
-
-    Iteration gives the transfers, and so does a number, `transfers[0]`; `transfers["sp"]` gives the
-    outcome of one rule, whichever it is.
+class Transfers(Result, Drawn, Mapping[str, "Transfer | Choice | Refusal"]):
+    """The certificate of every rule of a record, or the reason why a rule has none, by rule.
 
     Attributes:
         runs: The record.
@@ -44,6 +41,11 @@ class Transfers(Result, Drawn):
     others: tuple[Transfers, ...] = ()
 
     @property
+    def granted(self) -> tuple[Transfer, ...]:
+        """The outcomes that are certificates."""
+        return tuple(each for each in self.outcomes if isinstance(each, Transfer))
+
+    @property
     def refusals(self) -> tuple[Refusal, ...]:
         """The outcomes that are refusals."""
         return tuple(each for each in self.outcomes if isinstance(each, Refusal))
@@ -55,11 +57,11 @@ class Transfers(Result, Drawn):
 
     @property
     def ok(self) -> bool:
-        """True if every rule has a transfer."""
+        """True if no rule is refused."""
         return not self.refusals
 
     def raise_if_refused(self) -> None:
-        """Do nothing if every rule has a transfer.
+        """Do nothing if no rule is refused.
 
         Raises:
             MutransferError: with the reasons of all refusals.
@@ -78,15 +80,16 @@ class Transfers(Result, Drawn):
         """The axes along which the record's sizes differ."""
         return tuple(varying(self.sizes))
 
-    def __iter__(self) -> Iterator[Transfer]:
-        return (each for each in self.outcomes if isinstance(each, Transfer))
+    def __iter__(self) -> Iterator[str]:
+        return (each.rule for each in self.outcomes)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self.outcomes)
 
-    def __getitem__(self, rule: str | int) -> Transfer | Choice | Refusal:
-        if isinstance(rule, int):
-            return list(self)[rule]
+    def __contains__(self, rule: object) -> bool:
+        return any(each.rule == rule for each in self.outcomes)
+
+    def __getitem__(self, rule: str) -> Transfer | Choice | Refusal:
         for outcome in self.outcomes:
             if outcome.rule == rule:
                 return outcome
@@ -94,14 +97,13 @@ class Transfers(Result, Drawn):
         raise MutransferError(f"the record has no rule {rule!r}; it has {known}")
 
     def __str__(self) -> str:
-        transfers = list(self)
         known = [outcome.rule for outcome in self.outcomes if not isinstance(outcome, Refusal)]
         refused = ", ".join(refusal.rule for refusal in self.refusals)
         axes = " and ".join(self.axes) or "size"
         what = "transfer" if self.over == "lr" else f"transfer of {self.over}"
         rules = ", ".join(known) or "no rule"
         head = f"{what} in {axes}: {rules}" + (f"; refused: {refused}" if refused else "")
-        grid = ["", rendered(table(transfers)), ""] if transfers else []
+        grid = ["", rendered(table(self.granted)), ""] if self.granted else []
         own = "\n".join([head, *grid, *dict.fromkeys(map(str, self.outcomes))])
         return "\n\n".join([own, *map(str, self.others)])
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from ..core import text
 from ._record import read_runs, read_target, written
-from ._show import Terminal
+from ._show import Terminal, show
+
+if TYPE_CHECKING:
+    from ..certificates import Transfers
+    from ..studies import Runs
 
 
 def transfer(
@@ -19,16 +24,20 @@ def transfer(
     at: tuple[str, ...] = (),
     over: str | None = None,
     metric: str = "mean",
+    regret: float | None = None,
+    collapse: bool = False,
     json: bool = False,
 ) -> None:
-    """Show how far the best rate drifts with size, and the rate to use at a target.
+    """Certify which hyperparameters to use at a target size, how sure, or why not.
 
     The runs are a sweep's, or anybody's table: CSV, TSV, JSON lines or parquet with a row a run.
-    Rules whose best rate could not be found are named with the reason, and the exit code is 2 then.
+    A rule that is refused has the reason, and what to run next; the exit code is 1 then.
 
     Try: mutransfer transfer runs/gpt
 
     Try: mutransfer transfer runs/gpt --at width=8192 depth=64 --json
+
+    Try: mutransfer transfer runs/gpt --collapse
 
     Try: mutransfer transfer sweep.csv --columns loss=val_loss --axes params,tokens --at params=1e9
 
@@ -40,7 +49,9 @@ def transfer(
         at: Size of the target; axes that are not named are the largest of the sweep.
         over: One hyperparameter to look at alone; the learning rate and all others by default.
         metric: What is compared: mean, final, validation, or the name of a metric.
-        json: Print JSON, of rules that were refused, too: their reasons.
+        regret: Loss that may be given away: the smallest proxy that keeps within it is named.
+        collapse: Compare the loss curves of one run a size instead: do the sizes train alike?
+        json: Print JSON: a list with the certificate or the refusal of each rule.
     """
     from ..certificates import transfer as find_transfer
     from ..report import Section, transfer_table
@@ -49,20 +60,44 @@ def transfer(
     # A table's hyperparameters are those that are asked for; a record knows its own.
     swept = hyperparameters if runs.is_dir() else hyperparameters or over
     record = read_runs(runs, columns, axes, swept, metric)
+    if collapse:
+        _collapse(record, json)
+        return
     found = find_transfer(record, target, over)
     everything = (found, *found.others)
     if json:
-        print(text([outcome for each in everything for outcome in each.outcomes]))
-        found.raise_if_refused()
+        print(text(list(found.outcomes)))
+        _exit(found)
         return
     console = Terminal()
     for note in record.notes:
         print(note)
     for each in everything:
-        if len(each):
+        if each.granted:
             console.print(transfer_table(Section.of(each)))
-        for outcome in (*each, *each.choices):
+        for outcome in each.outcomes:
             print(outcome)
-    if len(found) or found.choices:
+    if regret is not None:
+        for each in found.granted:
+            print(f"{each.rule}: {each.proxies.reason(regret)}")
+    if found.granted or found.choices:
         print(f"next: mutransfer report {written(runs, columns, axes, swept, at, metric)}")
-    found.raise_if_refused()
+    _exit(found)
+
+
+def _collapse(record: Runs, json: bool) -> None:
+    """Show whether loss curves collapse; exit code 1 where they do not, 3 where nobody can tell."""
+    from ..certificates import collapse
+
+    found = collapse(record)
+    show(found, json=json)
+    if not found.ok:
+        raise SystemExit(1)
+    if not found.sure:
+        raise SystemExit(3)
+
+
+def _exit(found: Transfers) -> None:
+    """End with exit code 1 where a rule is refused."""
+    if not found.ok:
+        raise SystemExit(1)

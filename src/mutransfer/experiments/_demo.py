@@ -101,7 +101,7 @@ def demo(
         sections.append(Section.of(transfer(runs)))
         show(sections[-1])
     proofs = []
-    for outcome in sections[-1].transfers:
+    for outcome in sections[-1].transfers.granted:
         show(_proof_announcement(outcome, large))
         proofs.append(prove(last, outcome, large))
     page = _report(folder, sections, proofs)

@@ -13,6 +13,7 @@ from ._canvas import lay_out as lay_out
 from ._canvas import save as save
 from ._canvas import shades as shades
 from ._check import check_figure as check_figure
+from ._collapse import collapse_figure as collapse_figure
 from ._curves import Curve as Curve
 from ._curves import curves_figure as curves_figure
 from ._diversity import diversity_figure as diversity_figure
@@ -24,4 +25,5 @@ from ._panels import Panel as Panel
 from ._panels import Section as Section
 from ._panels import panels as panels
 from ._panels import sections as sections
+from ._surface import surface_figure as surface_figure
 from ._transfer import transfer_figure as transfer_figure

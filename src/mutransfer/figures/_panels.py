@@ -33,7 +33,7 @@ class Section:
 
     Attributes:
         title: Its name, such as "Width".
-        transfers: The outcomes of its rules; refused rules are drawn without their optima.
+        transfers: The outcomes of its rules; refused rules are drawn with the optima that were found.
         axis: The axis along which the optima are joined, such as "width".
 
     Raises:
@@ -185,7 +185,7 @@ def _panels(section: Section) -> Iterator[Panel]:
             outcome = outcomes.get(rule)
             known = None if isinstance(outcome, Refusal) else outcome
             lines = [
-                _line(runs, rule, size, over, kind, choices, known)
+                _line(runs, rule, size, over, kind, choices, outcome)
                 for size in runs.sizes(rule)
                 # A size where every run failed has no losses.
                 if tuple(size[other] for other in others) == values and runs.seeds(rule, size)
@@ -218,7 +218,7 @@ def _line(
     over: str,
     kind: str,
     choices: Sequence[str],
-    outcome: Transfer | Choice | None,
+    outcome: Transfer | Choice | Refusal | None,
 ) -> Line:
     values, _, losses = runs.grid(rule, size, over)
     if kind == "choice":
@@ -226,13 +226,13 @@ def _line(
         return Line(
             size=size, places=places, losses=losses, optimum=_chosen(outcome, size, choices)
         )
-    optima = outcome.optima if isinstance(outcome, Transfer) else ()
+    optima = outcome.optima if isinstance(outcome, Transfer | Refusal) else ()
     best = next((best for best in optima if best.size == size), None)
     return Line(size=size, places=positions(values, kind), losses=losses, optimum=best)
 
 
 def _chosen(
-    outcome: Transfer | Choice | None, size: Size, choices: Sequence[str]
+    outcome: Transfer | Choice | Refusal | None, size: Size, choices: Sequence[str]
 ) -> Optimum | None:
     """Return the best choice as a place among the choices."""
     if not isinstance(outcome, Choice):

@@ -8,6 +8,7 @@ import gc
 import random
 import sys
 import types
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -118,12 +119,36 @@ def generator(found: Any) -> Restore | None:
     return None
 
 
+class _Caches:
+    """Register of every functools.lru_cache in the process."""
+
+    def __init__(self) -> None:
+        self._known: list[weakref.ref[Any]] = []
+        self._others = -1
+
+    def all(self) -> list[Any]:
+        """Return them; all objects are searched only if one may have been made since."""
+        found = self._living()
+        # Every cache refers to its class (CPython), so that a new one raises the count. A build
+        # without the interpreter lock does not keep exact counts.
+        exact = getattr(sys, "_is_gil_enabled", lambda: True)()
+        if not exact or sys.getrefcount(_LRU_CACHE) - len(found) != self._others:
+            found = [each for each in gc.get_objects() if type(each) is _LRU_CACHE]
+            self._known = [weakref.ref(each) for each in found]
+            self._others = sys.getrefcount(_LRU_CACHE) - len(found)
+        return found
+
+    def _living(self) -> list[Any]:
+        return [each for known in self._known if (each := known()) is not None]
+
+
+_CACHES = _Caches()
+
+
 def caches() -> Restore:
     """Return what empties every functools.lru_cache that grew, of whatever function."""
     found = [
-        each
-        for each in gc.get_objects()
-        if type(each) is _LRU_CACHE and (each.__module__ or "").partition(".")[0] not in _OURS
+        each for each in _CACHES.all() if (each.__module__ or "").partition(".")[0] not in _OURS
     ]
     before = [(each, each.cache_info().misses) for each in found]
 

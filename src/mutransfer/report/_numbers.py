@@ -62,7 +62,7 @@ def _section_data(section: Section, is_first: bool) -> dict[str, Any]:
         "axis": section.axis,
         "hyperparameter": section.transfers.over,
         "metric": metric_name(section.runs),
-        "transfers": list(section.transfers),
+        "transfers": list(section.transfers.granted),
         "choices": list(section.transfers.choices),
         "warnings": warnings(section),
         **({"header": section.runs.header, "runs": section.runs.rows} if is_first else {}),

@@ -160,7 +160,7 @@ def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
 
 def _section_values(section: Section, is_first: bool) -> dict[str, Any]:
     """Return what the template shows of a section; a record's first has advice."""
-    transfers = list(section.transfers)
+    transfers = list(section.transfers.granted)
     return {
         "title": section.title,
         "costs": costs(section),

@@ -10,4 +10,4 @@ from ..figures import Section
 
 def transfer_table(section: Section) -> Table:
     """Return the optimum of each size under each rule, its drift, and what that costs."""
-    return table(list(section.transfers), title=section.title)
+    return table(list(section.transfers.granted), title=section.title)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..certificates import FEW_SEEDS, Transfer, metric_name, metric_reason, regret_text, unit
+from ..certificates import Transfer, metric_name, metric_reason, regret_text, unit
 from ..core import Size, varying
 from ..figures import Panel, Section
-
-_FEW_SEEDS = 5
-"""Seeds below which bootstrap intervals are too narrow."""
-
 
 _MOST_OPTIMA = 12
 """Optima of a panel that are told one by one."""
@@ -31,7 +27,7 @@ def costs(section: Section) -> list[str]:
     There is a sentence for all rules of the same sizes. One size alone has none.
     """
     sentences = []
-    for (small, large), transfers in _by_span(section.transfers):
+    for (small, large), transfers in _by_span(section.transfers.granted):
         axes = varying([small, large])
         if not axes:
             continue
@@ -43,7 +39,7 @@ def costs(section: Section) -> list[str]:
 
 def advice(section: Section) -> list[str]:
     """Return what to do at the target, for each rule."""
-    outcomes = [*section.transfers, *section.transfers.choices]
+    outcomes = [*section.transfers.granted, *section.transfers.choices]
     return [f"{outcome.rule}: {outcome.advice}" for outcome in outcomes]
 
 
@@ -54,7 +50,7 @@ def _best(section: Section) -> str:
 
 def _cost(transfer: Transfer, metric: str) -> str:
     text = regret_text(transfer)
-    if math.isinf(transfer.regret.value):
+    if transfer.carried is None or math.isinf(transfer.carried.value):
         return f"{'diverges' if text == 'diverges' else 'was not run'} under {transfer.rule}"
     return f"gives away {text} in {metric} under {transfer.rule}"
 
@@ -87,7 +83,7 @@ def warnings(section: Section) -> list[str]:
     reasons = [refusal.reason for refusal in section.refusals]
     return reasons + [
         f"{outcome.rule}: {warning}"
-        for outcome in (*section.transfers, *section.transfers.choices)
+        for outcome in (*section.transfers.granted, *section.transfers.choices)
         for warning in outcome.warnings
     ]
 
@@ -98,9 +94,6 @@ def caption(sections: Sequence[Section]) -> str:
     count = f"{seeds[0]} to {seeds[-1]} seeds"
     if len(seeds) == 1:
         count = f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
-    trust = "; with so few they are too narrow" if seeds[0] < _FEW_SEEDS else ""
-    if seeds[0] <= FEW_SEEDS:
-        trust = ", widened by what the warnings say"
     over = _join(list(dict.fromkeys(_name(section.transfers.over) for section in sections)))
     reason = _join(list(dict.fromkeys(metric_reason(section.runs) for section in sections)))
     return (
@@ -109,7 +102,8 @@ def caption(sections: Sequence[Section]) -> str:
         "Dots are the optima, horizontal bars their 95% intervals, the dashed line their drift, "
         "and the band the range over seeds. "
         "Crosses above a panel are runs that diverged, faint where only some seeds did. "
-        f"Intervals are by bootstrap over {count}{trust}."
+        f"Intervals have in them the noise of {count}, the misfit of the curve, and the spacing of "
+        "the values."
     )
 
 
@@ -119,7 +113,7 @@ def _name(over: str) -> str:
 
 def _moves(section: Section, many: bool) -> str:
     best = _best(section)
-    sentences = [_move(best, *span, found) for span, found in _by_span(section.transfers)]
+    sentences = [_move(best, *span, found) for span, found in _by_span(section.transfers.granted)]
     sentences += [f"{choice.summary}." for choice in section.transfers.choices]
     if refused := [refusal.rule for refusal in section.refusals]:
         sentences.append(

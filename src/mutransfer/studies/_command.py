@@ -24,6 +24,9 @@ _LOSS = ("loss", "train_loss", "train/loss", "training_loss")
 _RAISED = re.compile(r"(?:\[rank\d+\]: *)?([\w.]+(?:Error|Exception|Interrupt): \S.*)")
 """The last line of a traceback, also as torchrun shows it."""
 
+_ABORTED = re.compile(r".*(what\(\): +\S.*|Signal \d+ \(SIG\w+\).*)")
+"""The end of a process without a traceback, as C++ and torchrun tell it."""
+
 _GRACE = 10.0
 """Seconds that a script has to end once it was asked to."""
 
@@ -241,10 +244,13 @@ def _signal(process: subprocess.Popen[str], number: int) -> None:
 
 
 def _complaint(folder: Path) -> str:
-    """Return the exception that a script ended with, or the last line of its stderr."""
+    """Return the exception that a script ended with, its signal, or the last words of its stderr."""
     lines = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
     raised = [match[1] for line in lines if (match := _RAISED.match(line))]
-    return next(iter([*raised[-1:], *lines[-1:]]), "it wrote nothing to stderr")
+    aborted = [match[1] for line in lines if (match := _ABORTED.match(line))]
+    # torchrun rules off its report with a line of signs.
+    words = [line for line in lines if any(map(str.isalnum, line))]
+    return next(iter([*raised[-1:], *aborted[:1], *words[-1:]]), "it wrote nothing to stderr")
 
 
 def _is_number(value: Any) -> bool:

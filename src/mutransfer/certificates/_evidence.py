@@ -1,0 +1,209 @@
+"""The optima of one rule along one hyperparameter, gathered from the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core import MutransferError, Size, varying
+from ..statistics import Posterior
+from ..studies import Runs
+from ._grids import Grid, grid
+from ._line import are_separate
+from ._optimum import EXTEND, FEWEST_VALUES, Optimum, octave, optimum, range_text, shift
+from ._scales import positions, unit
+
+_NAMED = 3
+"""Most sizes that a warning names with their reasons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The runs of one rule along one hyperparameter.
+
+    Attributes:
+        runs: The record.
+        rule: The rule.
+        over: The hyperparameter.
+        scale: Its scale.
+    """
+
+    runs: Runs
+    rule: str
+    over: str
+    scale: str
+
+    @property
+    def is_foreign(self) -> bool:
+        """True for a table from elsewhere, whose runs cannot simply be completed."""
+        return "table" in self.runs.header
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """Optima of a rule, from the smallest size to the largest.
+
+    Attributes:
+        record: The runs.
+        grids: The losses of the sizes that have an optimum.
+        optima: Their optima.
+        posteriors: The posterior of each.
+        warnings: What was left out, and intervals that are assumptions.
+    """
+
+    record: Record
+    grids: tuple[Grid, ...]
+    optima: tuple[Optimum, ...]
+    posteriors: tuple[Posterior, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def sizes(self) -> list[Size]:
+        """The sizes that have an optimum."""
+        return [best.size for best in self.optima]
+
+    @property
+    def octave(self) -> float:
+        """The distance on the scale that counts as an octave."""
+        return octave(positions(self.grids[-1].values, self.record.scale), self.record.scale)
+
+    @property
+    def shift(self) -> float:
+        """Standard deviation of one seed's optimum, in octaves, where sizes have one seed alone."""
+        alone = any(len(cells.seeds) == 1 for cells in self.grids)
+        return shift(self.record.scale) if alone else 0.0
+
+
+def gather(record: Record) -> Evidence:
+    """Return the optima of all sizes, or of those that have one in a foreign table.
+
+    Raises:
+        MutransferError: a size of one's own sweep has no optimum, or too few of a table have one.
+    """
+    found: list[tuple[Grid, Optimum, Posterior]] = []
+    failures: dict[Size, MutransferError] = {}
+    for size in record.runs.sizes(record.rule):
+        try:
+            cells = grid(record.runs, record.rule, size, record.over)
+            found.append((cells, *_optimum(record, cells)))
+        except MutransferError as error:
+            # The sweep can be run again, a table from elsewhere cannot.
+            if not record.is_foreign:
+                raise
+            failures[size] = error
+    if not found:
+        raise next(iter(failures.values()))
+    grids, optima, posteriors = zip(*found, strict=True)
+    _check_enough(record, [best.size for best in optima], failures)
+    _check_shape(record, optima)
+    notes = [cells.note for cells in grids if cells.note]
+    return Evidence(
+        record=record,
+        grids=grids,
+        optima=optima,
+        posteriors=posteriors,
+        warnings=(
+            *_left_out(failures),
+            *_shortened(notes),
+            *_flat(record, optima),
+            *_edges(optima),
+            *_one_seed(record, grids),
+        ),
+    )
+
+
+def _optimum(record: Record, cells: Grid) -> tuple[Optimum, Posterior]:
+    if len(cells.values) < FEWEST_VALUES and len(record.runs.hyperparameters) > 1:
+        raise MutransferError(
+            f"rule {record.rule!r} at {cells.size} was run at {len(cells.values)} values of "
+            f"{record.over} with the other hyperparameters held, as points drawn at random are: "
+            "an optimum needs at least 3; sweep a grid, or one hyperparameter at a time"
+        )
+    return optimum(
+        record.rule,
+        cells.size,
+        cells.values,
+        cells.losses,
+        over=record.over,
+        scale=record.scale,
+        # A sweep adds rates alone.
+        extend="" if record.is_foreign or record.over != "lr" else EXTEND,
+    )
+
+
+def _check_enough(
+    record: Record, sizes: Sequence[Size], failures: Mapping[Size, MutransferError]
+) -> None:
+    """Raise if the sizes that are left show fewer axes than all of them."""
+    if not failures:
+        return
+    all_sizes = record.runs.sizes(record.rule)
+    everywhere = varying(all_sizes)
+    if are_separate(all_sizes, everywhere) and not (
+        varying(sizes) == everywhere and are_separate(sizes, everywhere)
+    ):
+        raise MutransferError(
+            f"rule {record.rule!r}: too few sizes have an optimum to see {' and '.join(everywhere)}"
+            f" apart: {'; '.join(_left_out(failures))}"
+        )
+
+
+def _check_shape(record: Record, optima: Sequence[Optimum]) -> None:
+    """Raise if no size tells one value from another."""
+    if all(best.status == "flat" for best in optima):
+        raise MutransferError(
+            f"rule {record.rule!r}: the loss does not depend on {record.over} beyond the seeds' "
+            f"noise at any size, so that every value from {range_text(optima[-1])} is as good; "
+            "add values farther out, steps or seeds if a best one is wanted"
+        )
+
+
+def _flat(record: Record, optima: Sequence[Optimum]) -> list[str]:
+    flat = [best for best in optima if best.status == "flat"]
+    notes = [
+        f"{best.size} is flat: {record.over} from {range_text(best)} is as good" for best in flat
+    ]
+    return _shortened(notes)
+
+
+def _edges(optima: Sequence[Optimum]) -> list[str]:
+    """Return a warning of each size whose optimum may lie beyond the values that were run."""
+    return _shortened(
+        [
+            f"{best.size}: the optimum may lie beyond the values that were run; add values"
+            for best in optima
+            if best.status == "edge"
+        ]
+    )
+
+
+def _left_out(failures: Mapping[Size, MutransferError]) -> list[str]:
+    """Return a sentence on the sizes without an optimum."""
+    if not failures:
+        return []
+    # The message of a size begins with rule and size, which the sentence says already.
+    reasons = [str(error).partition(": ")[2] or str(error) for error in failures.values()]
+    named = [f"{size} ({why})" for size, why in list(zip(failures, reasons, strict=True))[:_NAMED]]
+    more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
+    count = "one size is" if len(failures) == 1 else f"{len(failures)} sizes are"
+    return [f"{count} left out, without an optimum: {', '.join(named)}{more}"]
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    """Return the first notes, and how many more there are."""
+    more = len(notes) - _NAMED
+    return [*notes[:_NAMED], *([f"and {more} more of this kind"] if more > 0 else [])]
+
+
+def _one_seed(record: Record, grids: Sequence[Grid]) -> list[str]:
+    """Return a warning where one seed shows nothing of its own shift."""
+    alone = [cells for cells in grids if len(cells.seeds) == 1]
+    if not alone:
+        return []
+    where = "" if len(alone) == len(grids) else f" at {len(alone)} of {len(grids)} sizes"
+    step = octave(positions(grids[-1].values, record.scale), record.scale)
+    sd = shift(record.scale) * step
+    return [
+        f"one seed{where} cannot show how far the optimum moves from seed to seed: intervals assume "
+        f"a standard deviation of {sd:.2g} {unit(record.scale)}; run 3 seeds or more"
+    ]

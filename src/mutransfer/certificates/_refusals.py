@@ -1,0 +1,145 @@
+"""Limits beyond which a certificate is refused, and what to run instead; warnings before them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..core import Estimate, MutransferError
+from ._evidence import Evidence
+from ._law import Law
+from ._line import are_separate
+from ._scales import distance_text, unit
+
+LARGEST_DRIFT = 0.25
+"""Octaves per doubling up to which a significant drift gives no warning."""
+
+SMALLEST_SPAN = 4
+"""Factor that the sizes of an axis must span for a drift to show."""
+
+WIDEST = 2.0
+"""Octaves on either side of the predicted optimum beyond which the interval is of no use."""
+
+FARTHEST = 7.0
+"""Doublings of an axis beyond the sweep at which no prediction is made: a factor of 128."""
+
+FARTHEST_DRIFTING = 3.0
+"""The same along width or depth where the optimum drifts, as under standard parametrization."""
+
+FARTHEST_OF_TWO = 2.0
+"""The same where two sizes alone show the drift: no law can be told from another."""
+
+_SHAPE = ("width", "depth")
+"""Axes along which a rule promises that the optimum stays."""
+
+
+def check(law: Law) -> None:
+    """Raise if the target is out of the reach of what was measured.
+
+    Raises:
+        MutransferError: with the reason, and what to run next.
+    """
+    for axis, far in law.doublings.items():
+        if far <= 0:
+            continue
+        if (reason := _out_of_reach(law, axis, far)) is not None:
+            raise MutransferError(f"rule {law.evidence.record.rule!r}: {reason}; {_next(law)}")
+    half = _half(law.place) / law.evidence.octave
+    if half > WIDEST:
+        raise MutransferError(
+            f"rule {law.evidence.record.rule!r}: the best {law.evidence.record.over} at {law.at} is "
+            f"known to {half:.1f} octaves on either side only, and more than {WIDEST:g} are of no "
+            f"use; {_next(law)}"
+        )
+
+
+def _out_of_reach(law: Law, axis: str, far: float) -> str | None:
+    """Return why the target lies too far along an axis, if it does."""
+    place = f"{axis} {law.at[axis]} is {2**far:.3g} times the largest"
+    if far > FARTHEST:
+        return f"{place}, and beyond {2**FARTHEST:g} times nothing is certified"
+    drift = law.drift.get(axis)
+    if axis in _SHAPE and drift and far > FARTHEST_DRIFTING and _is_large(law.evidence, drift):
+        scale = law.evidence.record.scale
+        return (
+            f"the optimum drifts {distance_text(drift, scale)} {unit(scale)} per doubling of "
+            f"{axis}, and {place}: a drift is followed up to {2**FARTHEST_DRIFTING:g} times; use a "
+            "rule under which the optimum stays"
+        )
+    values = {size[axis] for size in law.evidence.sizes}
+    if len(values) == 2 and far > FARTHEST_OF_TWO:
+        return (
+            f"two values of {axis} show no law, and {place}: from two, {2**FARTHEST_OF_TWO:g} "
+            "times is the farthest"
+        )
+    return None
+
+
+def warnings(law: Law) -> list[str]:
+    """Return reasons to doubt the prediction."""
+    if not law.axes:
+        return [f"one size only, {law.at}, which says nothing of others"]
+    moving = [axis for axis in law.axes if law.spans[axis] > 0]
+    together = not are_separate(law.evidence.sizes, moving)
+    return [
+        *([f"{' and '.join(moving)} only vary together: one drift is not known"] if together else []),
+        *(warning for axis in law.axes for warning in _axis(law, axis)),
+    ]
+
+
+def _axis(law: Law, axis: str) -> Iterator[str]:
+    far, span, scale = law.doublings[axis], law.spans[axis], law.evidence.record.scale
+    drift = law.drift.get(axis)
+    if drift is None:
+        yield (
+            f"the sweep has one {axis} only, {law.evidence.sizes[-1][axis]}: its drift is taken "
+            "from what is known of other people's models"
+        )
+        return
+    if _is_large(law.evidence, drift):
+        moved = f"{distance_text(drift, scale)} {unit(scale)}"
+        yield f"the optimum drifts {moved} per doubling of {axis}: it does not transfer"
+    assert law.average is not None, "a drift belongs to a law"
+    bend = law.average.bends[law.axes.index(axis)]
+    if bend.low > 0 or bend.high < 0:
+        yield (
+            f"the drift changes along {axis}: a law through few sizes is no proof of what comes "
+            "beyond them"
+        )
+    if 2**span < SMALLEST_SPAN:
+        yield (
+            f"the sweep spans a factor {2**span:.4g} in {axis}, too little to see a drift; use "
+            f"{SMALLEST_SPAN} or more"
+        )
+    if far > span:
+        yield (
+            f"the target is {2**far:.4g} times the largest {axis}, farther than the sweep spans "
+            f"({2**span:.4g} times)"
+        )
+    values = sorted({size[axis] for size in law.evidence.sizes})
+    if far > 0 and len(values) == 3:
+        yield f"three values of {axis} cannot show a drift that begins late; a fourth can"
+    if law.at[axis] < values[0]:
+        yield f"the target's {axis} {law.at[axis]} is smaller than any that was run, {values[0]}"
+
+
+def _is_large(evidence: Evidence, drift: Estimate) -> bool:
+    significant = drift.low > 0 or drift.high < 0
+    return significant and abs(drift.value) > LARGEST_DRIFT * evidence.octave
+
+
+def _half(place: Estimate) -> float:
+    return max(place.high - place.value, place.value - place.low)
+
+
+def _next(law: Law) -> str:
+    """Return the size to run next, half way to the target, and where to look for its optimum."""
+    largest = law.evidence.sizes[-1]
+    if law.measured is not None:
+        return f"run more seeds, or values between those that were run, at {law.at}"
+    halfway = {
+        axis: round(largest[axis] * math.sqrt(law.at[axis] / largest[axis]))
+        for axis in law.axes
+        if law.at[axis] != largest[axis]
+    }
+    return f"run {largest.grown(**halfway).along(halfway)} next, half way to the target"

@@ -1,0 +1,145 @@
+"""The noise of a loss curve: settings of its sizes, weighted by the seeds' differences.
+
+Axes: values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ._arrays import Array
+from ._paired import Paired
+
+MISFIT = 0.15
+"""Error of a shape near the optimum, as a share of the excess over the lowest loss."""
+
+NEAR = 4
+"""Rank of the excess at which the error of a shape is twice this share, and grows further."""
+
+SHIFTS = (0.1, 0.2, 0.3)
+"""Sds of one seed's own optimum, in units of the scale."""
+
+SHIFT_PRIOR = (0.25, 0.5, 0.25)
+"""Their prior probabilities; on digits they are .16 to .23 octave."""
+
+FACTORS = 2.0 ** np.arange(-2, 2.5, 0.5)
+"""Factors on the first guess of the noise."""
+
+LONE = np.geomspace(0.005, 1.0, 6)
+"""Noise of one seed's runs, in units of the curve's typical excess."""
+
+SETTINGS = 5
+"""Most settings kept."""
+
+FLOOR = 1e-3
+"""Smallest noise, in units of the curve's typical excess."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Noise:
+    """Settings of the noise of the mean curve, with weights.
+
+    Attributes:
+        precisions: 1 / variance of independent errors, zero where a value is not used.
+        tilts: Variance of the slope of the whole curve.
+        logs: Log of the prior and of the likelihood of the seeds' differences.
+        excess: Excess of the mean loss over the lowest.
+        seed_noise: Variance of independent errors without the misfit, (settings, values).
+    """
+
+    precisions: Float[Array, "settings values"]
+    tilts: Float[Array, " settings"]
+    logs: Float[Array, " settings"]
+    excess: Float[Array, " values"]
+    seed_noise: Float[Array, "settings values"]
+
+
+def noise(x: Float[Array, " values"], data: Paired, scale: float) -> Noise:
+    """Return the settings of the noise that the seeds' differences support.
+
+    Args:
+        x: Values in units of the scale.
+        data: The losses.
+        scale: The unit of loss in which the noise is returned.
+    """
+    usable, seeds = data.usable, len(data.contrasts) + 1
+    excess = np.where(usable, data.mean - data.mean[usable].min(), 0.0) / scale
+    if seeds == 1:
+        sds, slopes = LONE, np.zeros(len(LONE))
+        logs = np.full(len(LONE), -np.log(len(LONE)))
+    else:
+        contrasts = data.contrasts[:, usable] / scale
+        sds, slopes, logs = _from_seeds(x[usable], contrasts, excess[usable])
+        kept = np.argsort(-logs, kind="stable")[:SETTINGS]
+        sds, slopes, logs = sds[kept], slopes[kept], logs[kept]
+    seed_noise = sds[:, None] ** 2 / data.counts
+    return Noise(
+        precisions=np.where(usable, 1 / (seed_noise + misfit(excess) ** 2), 0.0),
+        tilts=slopes**2 / seeds,
+        logs=logs - logs.max(),
+        excess=excess,
+        seed_noise=seed_noise,
+    )
+
+
+def misfit(excess: Float[Array, " values"]) -> Float[Array, " values"]:
+    """Return the error of a shape, for the excess in units of a typical one.
+
+    Its share grows with the excess: far from the optimum curves bend in ways of their own.
+    """
+    return MISFIT * excess * (1 + excess)
+
+
+def typical(data: Paired) -> float:
+    """Return the excess of the mean loss over the lowest at the values around it; positive."""
+    excess = np.sort(data.mean[data.usable] - data.mean[data.usable].min())
+    return float(excess[: NEAR + 1].max()) or float(excess.max()) or 1.0
+
+
+def _from_seeds(
+    x: Float[Array, " usable"],
+    z: Float[Array, "contrasts usable"],
+    excess: Float[Array, " usable"],
+) -> tuple[Array, Array, Array]:
+    """Return sds, slopes and log weights on a grid, from the differences of seeds."""
+    near = excess <= np.median(excess)
+    offsets = z[:, near].mean(1, keepdims=True)
+    freedom = max(len(z) * (near.sum() - 1), 1)
+    guess = float(np.sqrt(((z[:, near] - offsets) ** 2).sum() / freedom))
+    sds, shifts = max(guess, FLOOR) * FACTORS, _slope(x, excess) * np.array(SHIFTS)
+    sds, slopes = (a.ravel() for a in np.meshgrid(sds, shifts, indexing="ij"))
+    prior = np.tile(np.log(SHIFT_PRIOR), len(FACTORS))
+    variances = sds[:, None] ** 2 + misfit(excess) ** 2
+    return sds, slopes, prior + _log_likelihood(x, z, 1 / variances, slopes**2)
+
+
+def _slope(x: Float[Array, " usable"], excess: Float[Array, " usable"]) -> float:
+    """Return the change of the curve's slope per unit, from the points around the lowest."""
+    best = int(np.argmin(excess))
+    near = np.argsort(np.abs(x - x[best]), kind="stable")[1:5]
+    if not len(near):
+        return 0.0
+    return float(np.median(2 * excess[near] / (x[near] - x[best]) ** 2))
+
+
+def _log_likelihood(
+    x: Float[Array, " usable"],
+    z: Float[Array, "contrasts usable"],
+    d: Float[Array, "settings usable"],
+    tilts: Float[Array, " settings"],
+) -> Float[Array, " settings"]:
+    """Return the likelihood of contrasts with free offsets, a tilt and independent errors."""
+    total = d.sum(1)
+    centre = (d @ x) / total
+    x_c = x - centre[:, None]
+    z_c = z[None] - (np.einsum("ku,cu->kc", d, z) / total[:, None])[..., None]
+    chi = np.einsum("kcu,ku->kc", z_c**2, d)
+    slopes = np.einsum("kcu,ku->kc", z_c, d * x_c)
+    strength = (d * x_c**2).sum(1)
+    gain = 1 + tilts * strength
+    chi = chi - (tilts / gain)[:, None] * slopes**2
+    log_det = np.log(d).sum(1) - np.log(total) - np.log(gain)
+    return np.asarray(0.5 * len(z) * log_det - 0.5 * chi.sum(1))

@@ -1,0 +1,120 @@
+"""The prior over the shapes of loss curves, as data.
+
+A shape h says how the loss rises with the distance d from the optimum, up to a factor; h(0) = 0.
+Curvature that jumps at the optimum must be part of it: real curves are several times steeper on the
+right, and without such shapes the interval of their optimum nearly always misses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float
+
+from ._arrays import Array, Indices
+
+POWERS = {1.0: 0.1, 1.5: 0.2, 2.0: 0.4, 3.0: 0.2, 4.0: 0.1}
+"""Powers of the distance, of either side, with prior probabilities."""
+
+STEEPNESS_SD, STEEPNESSES = 1.2, 13
+"""Sd of the log of right over left, and the number of its values within 2.5 sd."""
+
+RATES = (0.05, 0.2, 0.5, 1.0, 1.7, 3.0)
+"""Rates of exponentials, per unit of the scale."""
+
+HALFWIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Halves of the widths of plateaus, in units of the scale."""
+
+SHARES = {"power": 0.6, "exponential": 0.2, "plateau": 0.08, "jump": 0.12}
+"""Prior probabilities of the kinds."""
+
+KINDS = tuple(SHARES)
+JUMP = KINDS.index("jump")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shapes:
+    """A list of shapes, by the numbers in their formulas.
+
+    Attributes:
+        kind: Index into KINDS.
+        numbers: (p left, p right, r) of exp(-r/2) |d|^p and exp(r/2) d^p; (k, m, -) of
+            (k e^(m d) + m e^(-k d)) / (k + m) - 1; (w, -, -) of max(|d| - w, 0)^2; (p, b, -) of
+            |d|^p on the left and b on the right, jumps whose height b is found from the losses.
+        prior: Probabilities.
+    """
+
+    kind: Indices
+    numbers: Float[Array, "shapes 3"]
+    prior: Float[Array, " shapes"]
+
+    def __len__(self) -> int:
+        return len(self.prior)
+
+    def __getitem__(self, chosen: Indices) -> Shapes:
+        return Shapes(
+            kind=self.kind[chosen], numbers=self.numbers[chosen], prior=self.prior[chosen]
+        )
+
+    def with_jumps(self, heights: Float[Array, " shapes"]) -> Shapes:
+        """Return the shapes with the right sides of jumps at these heights."""
+        numbers = self.numbers.copy()
+        jumps = self.kind == JUMP
+        numbers[jumps, 1] = heights[jumps]
+        return Shapes(kind=self.kind, numbers=numbers, prior=self.prior)
+
+    def heights(self, distances: Float[Array, "#shapes n"]) -> Float[Array, "shapes n"]:
+        """Return every shape at these distances from the optimum, in units of the scale."""
+        distances = np.broadcast_to(distances, (len(self), distances.shape[-1]))
+        found = np.empty(distances.shape)
+        for kind, height in enumerate((_power, _exponential, _plateau, _jump)):
+            chosen = self.kind == kind
+            found[chosen] = height(self.numbers[chosen].T[..., None], distances[chosen])
+        return found
+
+
+def _power(numbers: Array, distances: Array) -> Array:
+    left, right, steepness = numbers
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.abs(distances))
+    powers = np.where(distances < 0, left, right) * logs
+    return np.asarray(np.exp(powers + np.sign(distances) * steepness / 2))
+
+
+def _exponential(numbers: Array, distances: Array) -> Array:
+    left, right, _ = numbers
+    rising, falling = (np.exp(np.minimum(x * distances, 60)) for x in (right, -left))
+    return np.asarray((left * rising + right * falling) / (left + right) - 1)
+
+
+def _plateau(numbers: Array, distances: Array) -> Array:
+    return np.asarray(np.maximum(np.abs(distances) - numbers[0], 0) ** 2)
+
+
+def _jump(numbers: Array, distances: Array) -> Array:
+    power, height, _ = numbers
+    return np.asarray(np.where(distances > 0, height, np.abs(distances) ** power))
+
+
+@cache
+def shapes() -> Shapes:
+    """Return the prior over shapes; jumps come last, with a height of 1."""
+    steepnesses = STEEPNESS_SD * np.linspace(-2.5, 2.5, STEEPNESSES)
+    normal = np.exp(-0.5 * (steepnesses / STEEPNESS_SD) ** 2)
+    chances = np.array(list(POWERS.values()))
+    lists = {
+        "power": [(p, q, r) for p in POWERS for q in POWERS for r in steepnesses],
+        "exponential": [(k, m, 0.0) for k in RATES for m in RATES],
+        "plateau": [(w, 0.0, 0.0) for w in HALFWIDTHS],
+        "jump": [(p, 1.0, 0.0) for p in POWERS],
+    }
+    weights = {name: np.ones(len(rows)) for name, rows in lists.items()}
+    weights["power"] = (chances[:, None, None] * chances[:, None] * normal).ravel()
+    weights["jump"] = chances
+    return Shapes(
+        kind=np.concatenate([np.full(len(lists[k]), i) for i, k in enumerate(KINDS)]),
+        numbers=np.array([row for name in KINDS for row in lists[name]]),
+        prior=np.concatenate([SHARES[k] * weights[k] / weights[k].sum() for k in KINDS]),
+    )
