@@ -43,8 +43,8 @@ SETTINGS = 5
 UNLIKELY = 3.0
 """Settings whose log weight is this far below the largest are left out."""
 
-FLOOR = 1e-3
-"""Smallest noise, in units of the curve's typical excess."""
+FLOOR = 4e-3
+"""Smallest noise, in units of the typical excess: below it candidates and shapes are too coarse."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +124,7 @@ def _from_seeds(
     offsets = z[:, near].mean(1, keepdims=True)
     freedom = max(len(z) * (near.sum() - 1), 1)
     guess = float(np.sqrt(((z[:, near] - offsets) ** 2).sum() / freedom))
-    sds, shifts = max(guess, FLOOR) * FACTORS, _slope(x, excess) * np.array(SHIFTS)
+    sds, shifts = np.maximum(guess * FACTORS, FLOOR), _slope(x, excess) * np.array(SHIFTS)
     sds, slopes = (a.ravel() for a in np.meshgrid(sds, shifts, indexing="ij"))
     prior = np.tile(np.log(SHIFT_PRIOR), len(FACTORS))
     variances = sds[:, None] ** 2 + misfit(excess) ** 2
