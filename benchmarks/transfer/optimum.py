@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def main() -> None:
     }
     for part in given.parts:
         origin = {"about": {**about(), "numpy": np.__version__}}
-        for row in (origin, *parts[part]()):
+        for row in chain([origin], parts[part]()):
             with ROWS.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     write_page()
