@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..certificates import Transfer, metric_name, metric_reason, regret_text, unit
+from ..certificates import Choice, Refusal, Transfer, metric_name, metric_reason, regret_text, unit
 from ..core import Size, varying
 from ..figures import Panel, Section
 
@@ -39,7 +39,7 @@ def costs(section: Section) -> list[str]:
 
 def advice(section: Section) -> list[str]:
     """Return what to do at the target, for each rule."""
-    outcomes = [*section.transfers.granted, *section.transfers.choices]
+    outcomes: list[Transfer | Choice] = [*section.transfers.granted, *section.transfers.choices]
     return [f"{outcome.rule}: {outcome.advice}" for outcome in outcomes]
 
 
@@ -83,7 +83,8 @@ def warnings(section: Section) -> list[str]:
     reasons = [refusal.reason for refusal in section.refusals]
     return reasons + [
         f"{outcome.rule}: {warning}"
-        for outcome in (*section.transfers.granted, *section.transfers.choices)
+        for outcome in section.transfers.outcomes
+        if not isinstance(outcome, Refusal)
         for warning in outcome.warnings
     ]
 
