@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from mutransfer import Runs, Size, transfer
-from mutransfer.core import about, plain
+from mutransfer.core import about, plain, varying
 
 from .networks_truth import Truth
 
 HERE = Path(__file__).parent
 DATA, RESULT, PAGE = HERE / "data" / "networks", HERE / "networks.json", HERE / "networks.md"
 COMMAND = "python -m benchmarks.transfer.networks"
+BEYOND = 4
+"""A target is at least so many times larger than the sweep's largest size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,24 +100,31 @@ class Case:
 def cases(path: Path) -> Iterator[Case]:
     """Yield the certificates of one table, each with the truth."""
     every = Runs.from_table(path, axes=["width", "depth"])
-    sweep, targets = split(every)
-    for target in targets:
-        found = transfer(sweep, at=dict(target))
+    for target in targets(every):
+        found = transfer(sweep_below(every, target), at=dict(target))
         for rule in every.rules:
             yield compared(path.stem, rule, target, truth_at(every, rule, target), found[rule])
 
 
-def split(runs: Runs) -> tuple[Runs, list[Size]]:
-    """Return the sweep without its targets, and the targets.
-
-    Targets are the sizes that have other seeds than the smallest one: they were trained later.
-    """
+def targets(runs: Runs) -> list[Size]:
+    """Return the sizes that were trained afterwards: with other seeds than the smallest size."""
     rule = runs.rules[0]
     sizes = runs.sizes(rule)
     first = runs.seeds(rule, sizes[0])
-    targets = [size for size in sizes if runs.seeds(rule, size) != first]
-    rows = [row for row in runs.rows if runs.size_of(row) not in targets]
-    return replace(runs, rows=rows), targets
+    return [size for size in sizes if runs.seeds(rule, size) != first]
+
+
+def sweep_below(runs: Runs, target: Size) -> Runs:
+    """Return the runs of the sweep at sizes from which the target is at least four times away."""
+    trained_later = targets(runs)
+    axes = varying([runs.size_of(row) for row in runs.rows])
+    rows = [
+        row
+        for row in runs.rows
+        if (size := runs.size_of(row)) not in trained_later
+        and all(BEYOND * size[axis] <= target[axis] for axis in axes)
+    ]
+    return replace(runs, rows=rows)
 
 
 def truth_at(runs: Runs, rule: str, size: Size) -> Truth:
