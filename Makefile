@@ -9,7 +9,7 @@ demo: $(INSTALLED)  # the main job, on real data
 	$(BIN)/mutransfer demo
 
 test: $(INSTALLED)  # all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(INSTALLED)  # formatter, linter, type checker
 	$(BIN)/ruff format --check .

@@ -95,18 +95,19 @@ def test_a_rule_that_shows_nothing_is_refused(
 def test_sizes_that_only_grow_together_reach_along_their_line_alone() -> None:
     rows = [
         {
-            **{"rule": "sp", "width": width, "depth": depth, "lr": 2.0**power, "seed": 0},
+            **{"rule": "sp", "width": width, "depth": depth, "lr": 2.0**power, "seed": seed},
             "loss": 1 + (power - best) ** 2,
         }
-        for (width, depth), best in {(32, 4): -6, (64, 8): -7}.items()
-        for power in range(-9, -3)
+        for (width, depth), best in {(32, 4): -6, (64, 8): -6.5, (128, 16): -7}.items()
+        for power in range(-10, -3)
+        for seed in range(3)
     ]
     runs = Runs(header={}, rows=rows)
-    refusal = transfer(runs, {"width": 128})["sp"]
+    refusal = transfer(runs, {"width": 256})["sp"]
     assert isinstance(refusal, Refusal)
     assert "width and depth only vary together" in refusal.reason
-    along = transfer(runs, {"width": 128, "depth": 16})["sp"]
-    assert isinstance(along, Transfer) and along.place.low < -8 < along.place.high
+    along = transfer(runs, {"width": 256, "depth": 32})["sp"]
+    assert isinstance(along, Transfer) and along.place.low < -7.5 < along.place.high
     assert any("only vary together" in warning for warning in along.warnings)
 
 

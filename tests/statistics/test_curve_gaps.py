@@ -59,6 +59,8 @@ def test_late_differences_do_not_count() -> None:
     gaps = curve_gaps(late, SIZES)
     assert gaps.ends[-1] < 0.5
     assert np.abs(gaps.octaves).max() < 1e-9
+    # They forbid "alike" all the same, where they are large.
+    assert gaps.bound > curve_gaps(losses, SIZES).bound + 0.3
 
 
 @settings(max_examples=30)
@@ -94,7 +96,6 @@ def test_several_seeds_measure_the_noise() -> None:
 
     stated = noise(0.0, 1)
     assert noise(0.0, 12) < 0.6 * stated < 2 * stated < noise(0.6, 12)
-    # A pace of 0.6 octave, and the window before which the curve falls less.
     assert noise(0.6, 200) == pytest.approx(0.6, rel=0.15)
 
 

@@ -54,8 +54,8 @@ def collapse(runs: Runs, rule: str | None = None, lr: float | None = None) -> Co
     the loss per doubling of training, which gives octaves of training.
 
     A rule does not scale alike where so clear a gap has a probability of at most 5% under right
-    scaling. It scales alike where no gap stands out and all are within 0.75 octave. Else nobody
-    can tell, and the reason is given.
+    scaling. It scales alike where no gap stands out and all, late ones too, are within 0.75 octave.
+    Else nobody can tell, and the reason is given.
 
     Args:
         runs: A record with loss curves, of at least one run a size.

@@ -36,7 +36,10 @@ class Findings:
 
 def findings(evidence: Evidence) -> Findings:
     """Return what follows from the optima of a rule."""
-    optima = np.stack([posterior.optima for posterior in evidence.posteriors], axis=-1)
+    random = np.random.default_rng(6)
+    *smaller, largest = (posterior.optima for posterior in evidence.posteriors)
+    # Sizes are independent of each other; the draws of the largest belong to its curve.
+    optima = np.stack([*map(random.permutation, smaller), largest], axis=-1)
     excess = _excess(evidence.posteriors[-1], evidence.grids[-1], evidence.record.scale)
     return Findings(
         proxies=proxies(evidence.sizes, optima, excess),

@@ -122,9 +122,9 @@ def optimum(
         _check_bracketed(where, values, mean, name, scale, extend)
     best = Optimum(
         size=size,
-        position=found.position,
-        low=found.low,
-        high=found.high,
+        position=float(found.position),
+        low=float(found.low),
+        high=float(found.high),
         loss=float(mean.min()),
         diverged=float(np.isinf(losses).mean()),
         scale=scale,

@@ -100,8 +100,7 @@ def _axis(law: Law, axis: str) -> Iterator[str]:
         moved = f"{distance_text(drift, scale)} {unit(scale)}"
         yield f"the optimum drifts {moved} per doubling of {axis}: it does not transfer"
     assert law.average is not None, "a drift belongs to a law"
-    bend = law.average.bends[law.axes.index(axis)]
-    if bend.low > 0 or bend.high < 0:
+    if law.average.curved[law.axes.index(axis)]:
         yield (
             f"the drift changes along {axis}: a law through few sizes is no proof of what comes "
             "beyond them"

@@ -47,7 +47,7 @@ _MISFIT = 0.25
 
 _DRAWS = 2000
 
-_QUANTILE = 1.96
+_QUANTILE, _ONE_SIDED = 1.96, 1.645
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +59,8 @@ class CurveGaps:
         octaves: Octaves of training by which a size is ahead of what the others foretell.
         errors: Standard deviations of those, by what runs of one size differ in.
         noise: Octaves by which one run differs from another of the same size, rms over windows.
+        bound: Octaves that no gap exceeds, at the end of training either: the largest upper end of
+            the 90% intervals.
         fall: Fall of the logarithm of the typical loss, from its highest to the end.
         p_value: Probability of a gap as clear as the clearest, if no size had one in earnest. Gaps
             up to 0.25 octave count as the misfit of the law of finite size.
@@ -68,13 +70,9 @@ class CurveGaps:
     octaves: Float[Array, "gaps windows"]
     errors: Float[Array, "gaps windows"]
     noise: float
+    bound: float
     fall: float
     p_value: float
-
-    @property
-    def bound(self) -> float:
-        """Octaves that no gap exceeds: the largest upper end of the 90% intervals."""
-        return float(np.max(np.abs(self.octaves) + 1.645 * self.errors))
 
     @property
     def clearest(self) -> tuple[int, int]:
@@ -97,9 +95,10 @@ def curve_gaps(
     """Compare each size's loss curve with what the other sizes' curves foretell.
 
     Under right scaling curves converge with size: in each window of training the logarithm of the
-    loss is a + b / size^power (power 1 for the mean of networks, 2309.05015; the size of b is
-    free). That law, fitted to the other sizes, foretells the curve of a size. A gap in the loss is
-    divided by the fall of the loss per doubling of training, which makes it octaves of training:
+    loss is a + b / size^power, whatever b is (power 1 early in training, smaller powers later,
+    2402.01092: gaps are measured until nine tenths of the fall are done). That law, fitted to the
+    other sizes, foretells the curve of a size. A gap in the loss is divided by the fall of the loss
+    per doubling of training, which makes it octaves of training:
     about what a rate so many octaves higher does to a curve while it falls.
 
     One run differs from another of its size by three parts, all independent: its own pace (0.15
@@ -115,27 +114,52 @@ def curve_gaps(
     """
     edges = window_edges(curves.shape[-1])
     logs = np.log(curves)
+    count, fall = _falling(np.median(logs.mean(0), axis=0), edges)
+    weights = _foretelling(sizes, power)
+    early = _measured(logs, edges, count, weights)
+    whole = _measured(logs, edges, len(edges) - 1, weights)
+    clearest = float(np.max((np.abs(early.octaves) - _MISFIT) / early.errors))
+    return CurveGaps(
+        ends=np.array(edges[1 : count + 1]) / edges[-1],
+        octaves=early.octaves,
+        errors=early.errors,
+        noise=early.noise,
+        bound=float(np.max(np.abs(whole.octaves) + _ONE_SIDED * whole.errors)),
+        fall=fall,
+        p_value=_share_above(clearest, weights, early.parts),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Measured:
+    """Gaps in the first windows, and the standard deviations of a run's three parts."""
+
+    octaves: Float[Array, "gaps windows"]
+    errors: Float[Array, "gaps windows"]
+    noise: float
+    parts: Float[Array, "parts windows"]
+
+
+def _measured(
+    logs: Float[Array, "seeds sizes points"],
+    edges: list[int],
+    count: int,
+    weights: Float[Array, "gaps sizes"],
+) -> _Measured:
     means = np.stack([logs[..., a:b].mean(-1) for a, b in pairwise(edges)], axis=-1)
-    typical = np.median(logs.mean(0), axis=0)
-    count, fall = _falling(typical, edges)
     slope = _slopes(np.median(means.mean(0), axis=0), edges, count)
-    weights, scale = _foretelling(sizes, power)
     # Lower losses are further training: the sign is that of progress.
     each = -np.einsum("gn,snw->sgw", weights, means[..., :count]) / slope
     parts = np.stack(
         [np.full(count, _OWN_PACE), _OWN_START / slope, _fluctuation(logs, edges, count) / slope]
     )
-    stated = (parts**2).sum(0)
-    variance = stated * _excess_of_seeds(each / scale[:, None], stated)
-    octaves, errors = each.mean(0), scale[:, None] * np.sqrt(variance / len(curves))
-    clearest = float(np.max((np.abs(octaves) - _MISFIT) / errors))
-    return CurveGaps(
-        ends=np.array(edges[1 : count + 1]) / edges[-1],
-        octaves=octaves,
-        errors=errors,
+    stated, scale = (parts**2).sum(0), np.sqrt((weights**2).sum(1))[:, None]
+    variance = stated * _excess_of_seeds(each / scale, stated)
+    return _Measured(
+        octaves=each.mean(0),
+        errors=scale * np.sqrt(variance / len(logs)),
         noise=float(np.sqrt(variance.mean())),
-        fall=fall,
-        p_value=_share_above(clearest, weights, parts),
+        parts=parts,
     )
 
 
@@ -175,17 +199,15 @@ def _slopes(
     return np.maximum(local, max(float(average), 1e-12))
 
 
-def _foretelling(
-    sizes: Float[Array, " sizes"], power: float
-) -> tuple[Float[Array, "gaps sizes"], Float[Array, " gaps"]]:
-    """Return the weights of each gap, and its standard deviation where a run's is 1."""
+def _foretelling(sizes: Float[Array, " sizes"], power: float) -> Float[Array, "gaps sizes"]:
+    """Return the weights of sizes in each gap: a size less what the others foretell."""
     law = np.stack([np.ones(len(sizes)), np.asarray(sizes, dtype=np.float64) ** -power], axis=1)
     weights = np.eye(len(sizes))
     for left_out in range(len(sizes)):
         others = [n for n in range(len(sizes)) if n != left_out]
         weights[left_out, others] = -law[left_out] @ np.linalg.pinv(law[others])
     # The smallest size is farthest from the limit, and the law says least of it.
-    return weights[1:], np.sqrt((weights[1:] ** 2).sum(1))
+    return weights[1:]
 
 
 def _fluctuation(
