@@ -187,6 +187,13 @@ def by_rule(found: Sequence[Case]) -> dict[str, dict[str, Any]]:
     return {"all rules": totals(found), **each}
 
 
+METHOD = """The data and how they were trained: [data](data/README.md).
+A target is predicted from all sizes of the sweep that are at least four times smaller.
+Its optimum is that of its own full grid of four other seeds, interpolated; ± is their jackknife.
+Regret is the loss at the certificate's rate above the lowest, infinite where a seed diverges.
+Nothing is allowed for the truth's own error.
+Rates are log2; widths and errors are octaves."""
+
 COLUMNS = (
     "study | rule | target | optimum | rate, interval | width | error | covered | regret | bound | "
     "holds"
@@ -201,12 +208,7 @@ def page(found: Sequence[Case], made: Mapping[str, Any]) -> str:
         "# Certificates against networks trained afterwards",
         "",
         f"`{COMMAND}`, {made['date']}, {made['device']}, mutransfer {made['mutransfer']}.",
-        "The data and how they were trained: [data](data/README.md). A target is predicted from all",
-        "sizes of the sweep that are at least four times smaller, three seeds each. Its optimum is",
-        "that of its own full grid, as interpolated (four other seeds; ± is their jackknife). Regret",
-        "is the loss at the certificate's rate above the lowest, on the same curve; infinite where a",
-        "seed diverges. Covered and bound hold without allowance for the truth's own error.",
-        "Rates are log2; widths and errors are octaves; regrets are losses.",
+        METHOD,
         "",
         _row(["", *names]),
         _row(["-"] * (len(names) + 1)),
@@ -249,6 +251,10 @@ def _cells(case: Case) -> list[str]:
     ]
 
 
+def _as_data(case: Case) -> dict[str, Any]:
+    return {**asdict(case), "covered": case.covered, "bound holds": case.holds}
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
@@ -272,7 +278,7 @@ def main() -> None:
         result = {
             "about": made,
             "totals": by_rule(found),
-            "cases": [asdict(case) for case in found],
+            "cases": [_as_data(case) for case in found],
         }
         RESULT.write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
 
