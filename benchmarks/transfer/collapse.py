@@ -291,7 +291,8 @@ def main() -> None:
         "Made by `OMP_NUM_THREADS=1 python benchmarks/transfer/collapse.py`; see its head.\n"
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, one thread, Python "
         f"{platform.python_version()}, torch {torch.__version__}, "
-        f"{count} runs, {seconds:.0f} s of training\n(with other work on the machine; about a tenth of that alone).\n\n"
+        f"{count} runs, {seconds:.0f} s of training\n"
+        "(with other work on the machine; about a tenth of that alone).\n\n"
         'Under `default` an outcome "does not scale alike" is a false alarm; under `sp` it is '
         "right.\nShares of outcomes; held-out seeds.\n\n"
         f"{overall}\n"
