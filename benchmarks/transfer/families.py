@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -70,6 +71,7 @@ FAMILIES = {
 }
 
 
+@cache
 def mean_optimum(family: Family, sd: float) -> float:
     """Return the optimum of the mean over seeds, as a distance from that of no shift.
 

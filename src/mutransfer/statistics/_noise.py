@@ -13,16 +13,19 @@ from jaxtyping import Float
 from ._arrays import Array
 from ._paired import Paired
 
-MISFIT = 0.15
+MISFIT = 0.08
 """Error of a shape near the optimum, as a share of the excess over the lowest loss."""
 
-NEAR = 4
-"""Rank of the excess at which the error of a shape is twice this share, and grows further."""
+NEAR = 1.5
+"""Distance from the lowest value, in units of the scale, to the excess on which it grows."""
+
+WORST = 0.4
+"""Largest share."""
 
 SHIFTS = (0.1, 0.2, 0.3)
 """Sds of one seed's own optimum, in units of the scale."""
 
-SHIFT_PRIOR = (0.25, 0.5, 0.25)
+SHIFT_PRIOR = (0.35, 0.5, 0.15)
 """Their prior probabilities; on digits they are .16 to .23 octave."""
 
 FACTORS = 2.0 ** np.arange(-2, 2.5, 0.5)
@@ -31,8 +34,14 @@ FACTORS = 2.0 ** np.arange(-2, 2.5, 0.5)
 LONE = np.geomspace(0.005, 1.0, 6)
 """Noise of one seed's runs, in units of the curve's typical excess."""
 
+TILTED, SHIFTED = 0.7, 0.85
+"""Parts of one seed's shift that tilt the curve and that move it; together a little more."""
+
 SETTINGS = 5
 """Most settings kept."""
+
+UNLIKELY = 3.0
+"""Settings whose log weight is this far below the largest are left out."""
 
 FLOOR = 1e-3
 """Smallest noise, in units of the curve's typical excess."""
@@ -57,23 +66,26 @@ class Noise:
     seed_noise: Float[Array, "settings values"]
 
 
-def noise(x: Float[Array, " values"], data: Paired, scale: float) -> Noise:
+def noise(x: Float[Array, " values"], data: Paired, scale: float, shift: float) -> Noise:
     """Return the settings of the noise that the seeds' differences support.
 
     Args:
         x: Values in units of the scale.
         data: The losses.
         scale: The unit of loss in which the noise is returned.
+        shift: Sd of one seed's own optimum, for one seed, in units of the scale.
     """
     usable, seeds = data.usable, len(data.contrasts) + 1
     excess = np.where(usable, data.mean - data.mean[usable].min(), 0.0) / scale
     if seeds == 1:
-        sds, slopes = LONE, np.zeros(len(LONE))
+        slope = TILTED * shift * _slope(x[usable], excess[usable])
+        sds, slopes = LONE, np.full(len(LONE), slope)
         logs = np.full(len(LONE), -np.log(len(LONE)))
     else:
         contrasts = data.contrasts[:, usable] / scale
         sds, slopes, logs = _from_seeds(x[usable], contrasts, excess[usable])
         kept = np.argsort(-logs, kind="stable")[:SETTINGS]
+        kept = kept[logs[kept] > logs.max() - UNLIKELY]
         sds, slopes, logs = sds[kept], slopes[kept], logs[kept]
     seed_noise = sds[:, None] ** 2 / data.counts
     return Noise(
@@ -90,13 +102,16 @@ def misfit(excess: Float[Array, " values"]) -> Float[Array, " values"]:
 
     Its share grows with the excess: far from the optimum curves bend in ways of their own.
     """
-    return MISFIT * excess * (1 + excess)
+    return excess * np.minimum(MISFIT * (1 + 0.5 * excess), WORST)
 
 
-def typical(data: Paired) -> float:
-    """Return the excess of the mean loss over the lowest at the values around it; positive."""
-    excess = np.sort(data.mean[data.usable] - data.mean[data.usable].min())
-    return float(excess[: NEAR + 1].max()) or float(excess.max()) or 1.0
+def typical(x: Float[Array, " values"], data: Paired) -> float:
+    """Return the excess that the mean loss has over the lowest at the values near it; positive."""
+    x, mean = x[data.usable], data.mean[data.usable]
+    excess = np.sort(mean - mean.min())
+    near = np.abs(x - x[np.argmin(mean)]) <= NEAR
+    rank = min(max(int(near.sum()) - 1, 2), len(x) - 1)
+    return float(excess[rank]) or float(excess.max()) or 1.0
 
 
 def _from_seeds(
@@ -117,12 +132,14 @@ def _from_seeds(
 
 
 def _slope(x: Float[Array, " usable"], excess: Float[Array, " usable"]) -> float:
-    """Return the change of the curve's slope per unit, from the points around the lowest."""
+    """Return the change of the curve's slope per unit, around the lowest value."""
     best = int(np.argmin(excess))
     near = np.argsort(np.abs(x - x[best]), kind="stable")[1:5]
     if not len(near):
         return 0.0
-    return float(np.median(2 * excess[near] / (x[near] - x[best]) ** 2))
+    # On a plateau the nearest values do not rise, but the typical excess, the unit, does.
+    rise = float(np.median(2 * excess[near] / (x[near] - x[best]) ** 2))
+    return max(rise, 1 / NEAR**2)
 
 
 def _log_likelihood(

@@ -19,7 +19,7 @@ from ._arrays import Array
 from ._candidates import MARGIN, candidates
 from ._draws import DRAWS, joint_draws
 from ._evidence import evidence
-from ._noise import noise, typical
+from ._noise import SHIFTED, noise, typical
 from ._paired import Paired, paired
 from ._shapes import Shapes, shapes
 
@@ -27,7 +27,7 @@ Status = Literal["inside", "edge", "flat", "diverged"]
 
 CONFIDENCE = 0.95
 
-BLUR = 0.1
+BLUR = 0.11
 """Error of any place between measured values, in steps of them: sd."""
 
 BEYOND = 0.25
@@ -101,18 +101,19 @@ def posterior(
     data = paired(places, losses)
     if not data.usable.any():
         return _diverged(places, unit)
-    origin, lowest, scale = places[0], data.mean[data.usable].min(), typical(data)
+    origin, lowest = places[0], data.mean[data.usable].min()
     # Relative places are rounded, so that shifted grids share what is precomputed.
     grid = candidates(tuple(np.round((places - origin) / unit, 9)))
     bounds = ((data.low - origin) / unit, (data.high - origin) / unit)
-    found = noise(grid.x, data, scale)
+    scale = typical(grid.x, data)
+    found = noise(grid.x, data, scale, shift)
     y = np.where(data.usable, data.mean - lowest, 0.0) / scale
     result = evidence(grid, found, y, bounds)
     density = result.weights.sum((0, 1), dtype=np.float64)
     rng = np.random.default_rng(0)
     draws = joint_draws(grid, found, y, result.weights, rng)
     blur = BLUR * float(np.median(np.diff(grid.x)))
-    widening = np.hypot(blur, shift if len(losses) == 1 else 0.0)
+    widening = np.hypot(blur, SHIFTED * shift if len(losses) == 1 else 0.0)
     density = _widened(density, grid.at, widening)
     optima = draws.optima + widening * rng.standard_normal(DRAWS)
     density = np.where((grid.at >= bounds[0]) & (grid.at <= bounds[1]), density, 0.0)

@@ -15,10 +15,10 @@ from jaxtyping import Float
 
 from ._arrays import Array, Indices
 
-POWERS = {1.0: 0.1, 1.5: 0.2, 2.0: 0.4, 3.0: 0.2, 4.0: 0.1}
+POWERS = {1.0: 0.05, 1.5: 0.15, 2.0: 0.6, 3.0: 0.2}
 """Powers of the distance, of either side, with prior probabilities."""
 
-STEEPNESS_SD, STEEPNESSES = 1.2, 13
+STEEPNESS_SD, STEEPNESSES = 0.8, 11
 """Sd of the log of right over left, and the number of its values within 2.5 sd."""
 
 RATES = (0.05, 0.2, 0.5, 1.0, 1.7, 3.0)
@@ -27,7 +27,7 @@ RATES = (0.05, 0.2, 0.5, 1.0, 1.7, 3.0)
 HALFWIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Halves of the widths of plateaus, in units of the scale."""
 
-SHARES = {"power": 0.6, "exponential": 0.2, "plateau": 0.08, "jump": 0.12}
+SHARES = {"power": 0.2, "exponential": 0.6, "plateau": 0.08, "jump": 0.12}
 """Prior probabilities of the kinds."""
 
 KINDS = tuple(SHARES)
