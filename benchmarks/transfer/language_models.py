@@ -199,9 +199,9 @@ def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         weights = [row["hidden"] for row in own]
-        means = {
-            name: float(np.mean([row[name] for row in own])) for name in list(own[0])[4:]
-        } | {"coverage": float(np.average([row["coverage"] for row in own], weights=weights))}
+        means = {name: float(np.mean([row[name] for row in own])) for name in list(own[0])[4:]} | {
+            "coverage": float(np.average([row["coverage"] for row in own], weights=weights))
+        }
         counts = {"known": "", "hidden": sum(weights)}
         found.append({"split": "all", "method": method, **counts, **means})
     return found
@@ -221,7 +221,9 @@ def main() -> None:
         print(tables.markdown(rows))
         return
     note = "# Language models of others, hidden parts predicted\n\nMade by `language_models.py`."
-    tables.write("language_models_transfer" if arguments.transfer else "language_models", rows, note)
+    tables.write(
+        "language_models_transfer" if arguments.transfer else "language_models", rows, note
+    )
 
 
 if __name__ == "__main__":

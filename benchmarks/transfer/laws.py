@@ -4,9 +4,10 @@
 
 Four sizes, each twice the one before. The optimum follows a law, plus a scatter of each size, plus
 an error of known standard deviation. Predicted are the optima at 2, 4 and 8 times the largest size,
-with a scatter of their own. "flagged" is the share in which the certificate has reason to warn: the
-slope is found to wander or bend (`LawAverage.curved`). Least squares with a normal interval and the
-errors' own size is the comparison.
+with a scatter of their own. Least squares with a normal interval and the errors' own size is the
+comparison. "curved" is the share in which the law is found to bend (`LawAverage.curved`), "drifts"
+that in which the slope is found beyond 0.1 octave per doubling (`LawAverage.within`), and "covered
+or warned" that in which the interval at 8 times the size holds or one of both says to beware.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def cases(
 def measure(law: Law, error: float, scatter: float, draws: int) -> list[dict[str, Any]]:
     """Return a row of coverages for the laws and for least squares."""
     ahead = SIZES - 1 + np.array(AHEAD, dtype=np.float64)
-    ours, plain, flagged = [], [], []
+    ours, plain, curved, drifts = [], [], [], []
     for z, places, truth in cases(law, error, scatter, draws):
         average = average_of_laws(
             z[:, None], places, np.full(len(z), error), law_prior("lr", ["width"])
@@ -91,14 +92,19 @@ def measure(law: Law, error: float, scatter: float, draws: int) -> list[dict[str
         ours.append((truth >= found.low, truth <= found.high, (found.high - found.low) / 2))
         low, high = least_squares(z, places, error, ahead)
         plain.append((truth >= low, truth <= high, (high - low) / 2))
-        flagged.append(average.curved[0])
+        curved.append(average.curved[0])
+        drifts.append(average.within() == "beyond")
     name = {"law": law.__name__.replace("_", " "), "error": error, "scatter": scatter}
+    laws, lines = np.array(ours, dtype=float), np.array(plain, dtype=float)
+    warned = np.array(curved) | np.array(drifts)
+    signs = {
+        "curved": float(np.mean(curved)),
+        "drifts": float(np.mean(drifts)),
+        "covered or warned": float(np.mean(warned | (laws[:, 0, -1] * laws[:, 1, -1] > 0))),
+    }
     return [
-        {**name, "method": method, **_summary(np.array(rows, dtype=float)), "flagged": share}
-        for method, rows, share in (
-            ("laws", ours, float(np.mean(flagged))),
-            ("least squares", plain, ""),
-        )
+        {**name, "method": "laws", **_summary(laws), **signs},
+        {**name, "method": "least squares", **_summary(lines), **dict.fromkeys(signs, "")},
     ]
 
 

@@ -61,7 +61,7 @@ def test_a_linear_scale_has_no_octaves(several: Runs) -> None:
 def test_the_advice_is_code_for_the_plan(several: Runs) -> None:
     advice = transfer(several, at={"width": 512})["default"].advice
     assert advice == (
-        "train at width 512, depth 2 with lr=0.016, readout=2, beta2=0.93, schedule='cosine': "
+        "train at width 512, depth 2 with lr=0.016, readout=2, beta2=0.931, schedule='cosine': "
         "plan.tuned(readout=2).param_groups(model, lr=0.016)"
     )
 

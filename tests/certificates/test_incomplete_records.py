@@ -105,14 +105,14 @@ def law(params: float, tokens: float) -> float:
 
 
 def test_any_axes_have_their_drifts() -> None:
-    runs = table(law, params=[10**6, 4 * 10**6], tokens=[10**9, 4 * 10**9, 10**10])
-    found = only(runs, at={"params": 1e7, "tokens": 2e10})
+    runs = table(law, params=[10**6, 4 * 10**6, 16 * 10**6], tokens=[10**9, 4 * 10**9, 16 * 10**9])
+    found = only(runs, at={"params": 32e6, "tokens": 32e9})
     assert {axis: drift.value for axis, drift in found.drift.items()} == {
         "params": pytest.approx(-0.5, abs=NEAR),
         "tokens": pytest.approx(0.25, abs=NEAR),
     }
-    assert found.place.low < law(1e7, 2e10) < found.place.high
-    assert found.at == Size(params=10**7, tokens=2 * 10**10)
+    assert found.place.low < law(32e6, 32e9) < found.place.high
+    assert found.at == Size(params=32 * 10**6, tokens=32 * 10**9)
     assert found.advice == f"train at {found.at} with lr={2**found.place.value:.2g}"
 
 

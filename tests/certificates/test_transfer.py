@@ -87,7 +87,8 @@ def test_width_and_depth_drift_on_their_own(record: Record) -> None:
 def test_depth_alone_may_vary(record: Record) -> None:
     found = only(record(lambda _, depth: -5 - 0.5 * depth, widths=(32,), depths=(2, 4, 8)))
     assert found.drift.keys() == {"depth"}
-    assert found.drift["depth"].value == pytest.approx(-0.5, abs=NEAR)
+    # Three sizes are few: the mean is drawn to a constant, and the interval is wide.
+    assert found.drift["depth"].low < -0.5 < found.drift["depth"].value < -0.2
 
 
 # Targets
@@ -202,7 +203,7 @@ def test_a_target_out_of_reach_is_refused_with_what_to_run(
 ) -> None:
     runs = record(lambda doublings, _: -4 + slope * doublings, widths=widths)
     found = refusal(runs, {"width": at})
-    assert reason in found and "next, half way to the target" in found
+    assert reason in found and "next, about half way to the target" in found
     assert transfer(runs, {"width": at})["mup"].optima[-1].size["width"] == widths[-1]
     only(runs, {"width": 2 * widths[-1]})
 

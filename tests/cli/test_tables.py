@@ -44,6 +44,14 @@ def test_a_table_gives_rates_at_a_target(command: Command, table: Path) -> None:
     assert following.startswith("next: mutransfer report 'my table.csv' --columns lr=learning_rate")
 
 
+def test_axes_of_a_table_are_those_of_the_target(command: Command, table: Path) -> None:
+    named = command("transfer", table.name, *ARGUMENTS, *TARGET, "--json")
+    found = command("transfer", table.name, *TARGET, "--json")
+    assert found.code == 0 and found.out == named.out
+    few = command("transfer", table.name, "--at", "params=4e6")
+    assert "the target names params; tokens tell runs apart" in few.out
+
+
 def test_json_of_a_table_is_its_transfer(command: Command, table: Path) -> None:
     answer = command("transfer", table.name, *ARGUMENTS, *TARGET, "--json")
     columns = {"lr": "learning_rate", "loss": "val_loss"}
@@ -70,7 +78,6 @@ def test_a_table_has_a_report_beside_it(command: Command, table: Path) -> None:
     ("arguments", "message"),
     [
         (("--axes", "params"), "rows 2 and 26 are one run"),
-        ((), "has no column for width or depth: say which columns are the size"),
         (("--columns", "lr"), "--columns lr is no pair: write it as lr=learning_rate"),
         ((*ARGUMENTS, "--at", "params=big"), "has a size that is no number"),
         ((*ARGUMENTS, "--at", "width=8"), "target has width: it takes params and tokens"),

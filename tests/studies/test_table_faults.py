@@ -72,7 +72,7 @@ def test_a_column_of_steps_may_be_an_axis(tmp_path: Path) -> None:
         ("width,lr,loss\n64,0.5\n", {}, "line 2 has fewer cells than the 3 columns"),
         ("width,rate,loss\n64,1,2\n", {}, "no column for lr: .* the columns are width, rate, loss"),
         ("width,lr,y\n64,1,2\n", {}, "has no column for loss: name it with columns={'loss': COL"),
-        ("a,lr,loss\n64,1,2\n", {}, r"no column for width or depth: .* axes=\[\"params\""),
+        ("a,lr,loss\n64,1,2\n", {}, r"no column for width or depth, nor .* axes=\[\"params\""),
         ("width,lr,loss\n1,1,2\n", {"columns": {"lr": "eta"}}, "has no column 'eta' for lr; the"),
         ("width,lr,loss\n1,1,2\n", {"columns": {"loss": "lr"}}, "is named for two things: width"),
         ("width,lr,loss\n1,1,2\n", {"axes": ["params"]}, "has no column for params"),

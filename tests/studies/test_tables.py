@@ -141,6 +141,52 @@ def test_rules_seeds_and_choices_may_be_text(write: Write) -> None:
     assert Runs.from_table(write(text.replace(",linear", ",cosine")), rule="x").rules == ["x"]
 
 
+# Axes
+
+LANGUAGE = (
+    "n_params,num_tokens,batch_sequences,max_steps,lr,loss\n"
+    "1e8,1e9,32,61035,0.25,3\n1e8,1e9,64,30518,0.25,2.5\n2e8,1e9,64,30518,0.25,2\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("axis", "header"),
+    [
+        *[("params", name) for name in ("params", "num_parameters", "n_params", "config.params")],
+        *[("tokens", name) for name in ("tokens", "Training Tokens", "n_tokens")],
+        *[("batch", name) for name in ("batch", "batch_size", "batch_sequences", "config.bs")],
+        *[("steps", name) for name in ("steps", "max_steps", "num_train_steps")],
+        *[("context", name) for name in ("context", "seq_len", "block_size", "n_ctx")],
+    ],
+)
+def test_axes_are_recognised_by_their_names(write: Write, axis: str, header: str) -> None:
+    runs = Runs.from_table(write(PLAIN.replace("width", header)), axes=[axis])
+    assert values(runs, axis) == [(64,), (64,), (128,)]
+
+
+def test_axes_are_those_that_tell_runs_apart(write: Write) -> None:
+    """Tokens are the same everywhere, and steps follow from the batch."""
+    runs = Runs.from_table(write(LANGUAGE))
+    assert runs.axes == ("params", "batch")
+    assert any("the axes are params, batch: params and batch tell runs" in n for n in runs.notes)
+
+
+def test_axes_of_a_target_come_first(write: Write) -> None:
+    runs = Runs.from_table(write(LANGUAGE), at=["tokens", "steps"])
+    assert runs.axes == ("tokens", "steps", "params")
+    with pytest.raises(MutransferError, match="has no column for context"):
+        Runs.from_table(write(LANGUAGE), at=["context"])
+
+
+def test_width_stays_alone_where_it_tells_runs_apart(write: Write) -> None:
+    """A batch that grows with the width is no axis unless the target names it."""
+    table = write("width,batch_size,lr,loss\n64,32,0.5,2\n128,64,0.5,1\n128,64,0.5,1\n")
+    assert Runs.from_table(table).axes == Runs.from_table(table, at=["width"]).axes == ("width",)
+    assert Runs.from_table(table, at=["width", "batch"]).axes == ("width", "batch")
+    seeds = write("width,batch_size,seed,lr,loss\n64,32,0,0.5,2\n64,64,1,0.5,1\n")
+    assert Runs.from_table(seeds).axes == ("width",)
+
+
 # Formats
 
 

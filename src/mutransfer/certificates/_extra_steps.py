@@ -32,6 +32,8 @@ class ExtraSteps:
     def __str__(self) -> str:
         if self.share is None:
             return f"extra steps unknown: {self.source}"
+        if math.isinf(self.share.low):
+            return f"more than {LONGEST:.0%} more steps, by {self.source}"
         low, high = _percent(self.share.low), _percent(self.share.high)
         return f"{_percent(self.share.value)} [{low}, {high}] more steps, by {self.source}"
 

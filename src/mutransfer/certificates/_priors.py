@@ -1,4 +1,4 @@
-"""Prior knowledge of drifts: octaves of a hyperparameter's optimum per doubling of an axis."""
+"""Prior knowledge of drifts: octaves of an optimum per doubling of an axis."""
 
 from __future__ import annotations
 

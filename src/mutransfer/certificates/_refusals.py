@@ -137,8 +137,8 @@ def _next(law: Law) -> str:
     if law.measured is not None:
         return f"run more seeds, or values between those that were run, at {law.at}"
     halfway = {
-        axis: round(largest[axis] * math.sqrt(law.at[axis] / largest[axis]))
+        axis: int(float(f"{math.sqrt(law.at[axis] * largest[axis]):.2g}"))
         for axis in law.axes
         if law.at[axis] != largest[axis]
     }
-    return f"run {largest.grown(**halfway).along(halfway)} next, half way to the target"
+    return f"run {largest.grown(**halfway).along(halfway)} next, about half way to the target"

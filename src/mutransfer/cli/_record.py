@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ def read_runs(
     axes: str | None = None,
     swept: str | None = None,
     metric: str = "mean",
+    at: Iterable[str] = (),
 ) -> Runs:
     """Return the runs of a folder or a file.
 
@@ -28,6 +29,7 @@ def read_runs(
         axes: Columns of a table that are the size, with commas between.
         swept: Columns of a table that were swept, with commas between.
         metric: The metric to compare.
+        at: Axes of the target, which a table's axes are where `axes` names none.
 
     Raises:
         MutransferError: there is nothing to read, or it cannot be read.
@@ -47,6 +49,7 @@ def read_runs(
         axes=_names(axes),
         hyperparameters=_names(swept),
         metric=metric,
+        at=tuple(at),
     )
 
 

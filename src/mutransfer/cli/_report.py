@@ -39,8 +39,9 @@ def report(
     from ..certificates import transfer
     from ..report import sections, write_report
 
-    record = read_runs(runs, columns, axes, hyperparameters, metric)
-    transfers = transfer(record, read_target(at))
+    target = read_target(at)
+    record = read_runs(runs, columns, axes, hyperparameters, metric, target)
+    transfers = transfer(record, target)
     folder = out or (runs if runs.is_dir() else runs.with_suffix(""))
     rate = transfers.over == "lr" and not transfers.others
     title = "Learning-rate transfer" if rate else "Hyperparameter transfer"

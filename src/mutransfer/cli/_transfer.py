@@ -59,7 +59,7 @@ def transfer(
     target = read_target(at)
     # A table's hyperparameters are those that are asked for; a record knows its own.
     swept = hyperparameters if runs.is_dir() else hyperparameters or over
-    record = read_runs(runs, columns, axes, swept, metric)
+    record = read_runs(runs, columns, axes, swept, metric, target)
     if collapse:
         _collapse(record, json)
         return

@@ -176,15 +176,15 @@ class LawAverage:
 
     @cached_property
     def scatter(self) -> Estimate:
-        """Standard deviation of a size's own effect beyond its error, in octaves.
-
-        Its interval is read off a grid of a few values.
-        """
-        sds = np.sqrt(self.models.variances[:, self._basis.own])
-        order = np.argsort(sds, kind="stable")
-        shares = np.cumsum(self.weights[order])
-        low, high = (sds[order][np.searchsorted(shares, p)] for p in (TAIL, 1 - TAIL - 1e-9))
-        value = float(self.weights @ sds)
+        """Standard deviation of a size's own effect beyond its error, in octaves."""
+        own = self._basis.own
+        sds = np.sqrt([level.variances[own] for level in self.levels[-1]])
+        shares = np.bincount(self.models.picks[:, -1], self.weights, minlength=len(sds))
+        # Every value of the grid stands for all that are nearer to it than to others.
+        edges = np.concatenate([[0], (sds[1:] + sds[:-1]) / 2, [1.5 * sds[-1]]])
+        ends = np.concatenate([[0], np.cumsum(shares)])
+        low, high = np.interp([TAIL, 1 - TAIL], ends, edges)
+        value = float(shares @ sds)
         return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
 
     def differs(self, axis: int = 0) -> bool:

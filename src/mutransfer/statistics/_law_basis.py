@@ -85,7 +85,7 @@ class Basis:
 
     @property
     def parts(self) -> int:
-        """Number of parts: features, walks, smooth departures, effects, a size's own effect."""
+        """Number of parts: features, walks, departures, effects, a size's own effect."""
         return self.count + 2 * self.axes + len(LENGTHS) + 1
 
     def linear(self, axis: int) -> int:

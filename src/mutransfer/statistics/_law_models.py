@@ -12,7 +12,7 @@ from ._arrays import Array, Indices
 from ._law_basis import INTERCEPT, LENGTHS, POWERS, Basis, Knee
 from ._law_prior import AxisPrior, LawPrior
 
-SHARES = {"linear": 0.4, "saturating": 0.2, "quadratic": 0.2, "wandering": 0.2, "knee": 0.6}
+SHARES = {"linear": 0.45, "saturating": 0.25, "quadratic": 0.15, "wandering": 0.15, "knee": 0.6}
 """Prior weights of the laws along an axis that is not constant; few axes may have a knee."""
 
 TAIL = 3.0
@@ -24,10 +24,10 @@ PLACES = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 SHARPNESSES = (1.0, 2.0)
 """Inverse doublings over which a knee's slope falls."""
 
-BENDS = {1.0: 0.7, 3.0: 0.3}
+BENDS = {0.8: 0.8, 2.0: 0.2}
 """Multiples of the bend's standard deviation."""
 
-WANDERS = {0.5: 0.35, 1.0: 0.35, 2.0: 0.2, 4.0: 0.1}
+WANDERS = {0.5: 0.4, 1.0: 0.5, 2.0: 0.1}
 """Multiples of a wandering slope's standard deviation."""
 
 EFFECTS = {0.5: 0.3, 1.0: 0.3, 2.0: 0.25, 4.0: 0.15}
@@ -37,8 +37,8 @@ SMOOTH = {0.0: 0.4, 2.0: 0.25, 4.0: 0.2, 8.0: 0.15}
 """Multiples of the scatter's scale that a smooth departure from the law has."""
 
 SCATTERS = {
-    **{0.0: 0.1, 0.2: 0.15, 0.4: 0.15, 0.7: 0.15, 1.2: 0.15},
-    **{2.0: 0.12, 3.5: 0.09, 6.0: 0.06, 10.0: 0.03},
+    **{0.0: 0.1, 0.2: 0.11, 0.35: 0.1, 0.5: 0.1, 0.7: 0.1, 1.0: 0.1},
+    **{1.4: 0.1, 2.0: 0.09, 2.8: 0.07, 4.0: 0.06, 6.0: 0.04, 10.0: 0.03},
 }
 """Multiples of the scatter's scale that a size's own effect has."""
 

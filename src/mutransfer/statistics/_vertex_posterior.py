@@ -72,7 +72,7 @@ def _evidence(
     y: Float[Array, " points"],
     precision: Float[Array, " points"],
 ) -> Float[Array, "asymmetries candidates"]:
-    """Return the log likelihood of a shape at its best level and curvature, with their prior."""
+    """Return the log likelihood of shapes at their best level, with the prior."""
     total = precision.sum()
     h = heights - (heights @ precision / total)[..., None]
     z = y - y @ precision / total

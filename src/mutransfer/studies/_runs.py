@@ -81,6 +81,7 @@ class Runs(Result, Drawn):
         *,
         rule: str | None = None,
         metric: str = "mean",
+        at: Sequence[str] = (),
     ) -> Runs:
         """Return the runs of anybody's table, which has a row a run.
 
@@ -94,18 +95,20 @@ class Runs(Result, Drawn):
                 "seed": "rng"}; "log2:COLUMN", "log10:COLUMN" and "ln:COLUMN" hold logarithms.
                 Names that are no axis, hyperparameter, "seed", "rule", "status", "name" or "step"
                 are further metrics.
-            axes: Columns that are the size of a run, such as ["params", "tokens"]; width and depth
-                by default.
+            axes: Columns that are the size of a run, such as ["params", "tokens"]; by default those
+                in `at`, or width and depth, and what else tells runs apart: params, tokens, batch,
+                steps or context.
             hyperparameters: Columns that were swept; the learning rate alone by default.
             rule: Rule of all runs, where the table has no column for it.
             metric: Metric that is compared, as in `read`: "mean" is the column of the loss.
+            at: Axes of the target that the runs are read for, where `axes` is not given.
 
         Raises:
             MutransferError: the table cannot be read, a column is missing, or rows of one run
                 disagree.
         """
         loss = METRICS.get(metric, metric)
-        header, rows = read_table(table, columns, axes, hyperparameters, rule, loss)
+        header, rows = read_table(table, columns, axes, hyperparameters, rule, loss, at)
         return cls(header=header, rows=rows, metric=metric)
 
     def with_metric(self, metric: str) -> Runs:

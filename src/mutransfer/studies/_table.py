@@ -35,6 +35,7 @@ def read_table(
     hyperparameters: Sequence[str] | None,
     rule: str | None,
     loss: str,
+    at: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[Row]]:
     """Return header and rows of the record that a table holds.
 
@@ -45,6 +46,7 @@ def read_table(
         hyperparameters: Names of the hyperparameters.
         rule: The rule of all runs.
         loss: Name of the column of a record that is compared, such as "loss".
+        at: Axes that a target names, where `axes` is not given.
 
     Raises:
         MutransferError: the table cannot be read, a column is missing, a cell has another kind, or
@@ -54,7 +56,7 @@ def read_table(
         table = open_table(source)
         check_kind(table)
         swept = tuple(SWEPT if hyperparameters is None else hyperparameters)
-        choice = choose(table, dict(columns or {}), axes, swept, loss)
+        choice = choose(table, dict(columns or {}), axes, swept, loss, at)
         cells = table.columns(column.name for column in choice.all.values())
         if not cells[choice.metrics[loss].name]:
             raise MutransferError(f"{table.title} has column names and no rows")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..core import MutransferError
 from ._run import AXES
+from ._table_axes import known_axes
 from ._table_names import Column, find, needed, others
 from ._table_source import Table
 
@@ -44,21 +45,28 @@ def choose(
     axes: Sequence[str] | None,
     swept: Sequence[str],
     loss: str,
+    at: Sequence[str] = (),
 ) -> Choice:
     """Return the columns to read: those that the user named, the rest by their names.
 
     Args:
         table: The table.
         columns: The columns that the user named, by what they mean.
-        axes: Names of the axes; None for width and depth, as far as there are any.
+        axes: Names of the axes; None for those that `known_axes` finds.
         swept: Names of the hyperparameters.
         loss: Name of the metric that is compared.
+        at: Axes that a target names.
 
     Raises:
         MutransferError: a column is missing, or several may be meant.
     """
-    found_axes = {axis: needed(table, axis, columns) for axis in _axes(table, columns, axes)}
     found_swept = {name: needed(table, name, columns) for name in swept}
+    names = _axes(axes)
+    if names is None:
+        known = [column for role in ("seed", "rule") if (column := find(table, role, columns))]
+        measured = find(table, loss, columns)
+        names = known_axes(table, columns, at, [*found_swept.values(), *known], measured)
+    found_axes = {axis: needed(table, axis, columns) for axis in names}
     taken = {*found_axes, *found_swept, *ROLES}
     metrics = dict.fromkeys([loss, *(role for role in columns if role not in taken)])
     found_metrics = {name: needed(table, name, columns) for name in metrics}
@@ -80,6 +88,8 @@ def choose(
         # Names of runs tell curves apart, and are not needed otherwise.
         roles.pop("name", None)
     notes = [_sentence(parts | roles)]
+    if axes is None and (further := [axis for axis in found_axes if axis not in AXES]):
+        notes.append(f"the axes are {', '.join(found_axes)}: {_reason(further, at)}")
     if loss not in columns and (more := others(table, loss, used)):
         notes.append(
             f"{', '.join(more)} may be meant by {loss} as well: columns={{{loss!r}: {more[0]!r}}} "
@@ -90,21 +100,21 @@ def choose(
     )
 
 
-def _axes(table: Table, columns: Mapping[str, str], axes: Sequence[str] | None) -> tuple[str, ...]:
+def _axes(axes: Sequence[str] | None) -> tuple[str, ...] | None:
     if isinstance(axes, str) or (axes is not None and not axes):
         raise MutransferError(
             'axes is a list of the columns that are the size of a run, such as axes=["width"]'
         )
-    if axes is not None:
-        return tuple(axes)
-    known = tuple(axis for axis in AXES if find(table, axis, columns))
-    if not known:
-        raise MutransferError(
-            f"{table.title} has no column for width or depth: say which columns are the size of a "
-            'run, such as axes=["params", "tokens"] (--axes params,tokens); '
-            f"the columns are {', '.join(table.names)}"
-        )
-    return known
+    return None if axes is None else tuple(axes)
+
+
+def _reason(further: Sequence[str], at: Sequence[str]) -> str:
+    """Return the reason why axes beside width and depth were chosen."""
+    apart = [axis for axis in further if axis not in at]
+    reasons = [f"{' and '.join(apart)} tell runs apart"] if apart else []
+    if named := [axis for axis in further if axis in at]:
+        reasons.insert(0, f"the target names {', '.join(named)}")
+    return f"{'; '.join(reasons)} (axes= or --axes chooses others)"
 
 
 def _sentence(columns: Mapping[str, Column]) -> str:

@@ -37,6 +37,27 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "step": ("step", "_step", "global_step", "trainer_global_step", "training_iteration"),
     "width": ("width", "d_model", "hidden_size", "hidden", "n_embd", "hidden_dim", "model_dim"),
     "depth": ("depth", "n_layers", "n_layer", "num_layers", "num_hidden_layers", "layers"),
+    "params": (
+        *("params", "n_params", "num_params", "parameters", "n_parameters", "num_parameters"),
+        *("param_count", "parameter_count", "total_params", "model_params"),
+        *("non_embedding_params", "n_params_non_embedding"),
+    ),
+    "tokens": (
+        *("tokens", "n_tokens", "num_tokens", "total_tokens", "train_tokens", "training_tokens"),
+        *("tokens_seen", "token_count", "dataset_tokens", "token_budget"),
+    ),
+    "batch": (
+        *("batch", "batch_size", "batch_sequences", "global_batch_size", "train_batch_size"),
+        *("total_batch_size", "batchsize", "bs", "gbs", "global_batch", "n_batch", "batch_tokens"),
+    ),
+    "steps": (
+        *("steps", "n_steps", "num_steps", "max_steps", "total_steps", "train_steps"),
+        *("training_steps", "num_train_steps", "iterations", "n_iters", "max_iters", "num_iters"),
+    ),
+    "context": (
+        *("context", "context_length", "seq_len", "seq_length", "sequence_length", "seqlen"),
+        *("block_size", "n_ctx", "ctx_len", "max_seq_len", "context_len"),
+    ),
     "weight_decay": ("weight_decay", "wd"),
 }
 """Names that a column may have, in the order of preference; written as `plain_name` does."""
