@@ -17,12 +17,13 @@ from mutransfer.tasks import mlp
 
 study = mt.Study(
     mlp,
-    width=[16, 32, 64, 128],
+    width=[32, 64, 128, 256],
     depth=[3],
-    lr=mt.log2(-10, -3),
+    lr=mt.log2(-9, -3),
     rules=("sp", "default"),
     optimizer="adam",
     steps=100,
+    seeds=5,
 )
 TARGET = {"width": 1024}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +37,10 @@ _SIDE = 0.06
 _DODGE = 0.3
 """Share of the smallest gap between sizes over which optima of one size are spread."""
 
-_MOST_TICKS = 8
+_SIZE_TICKS, _PLACE_TICKS = 7, 6
+_MOST_SHADES = 6
+"""Shades that the legend names; of more, every second, third ... is named."""
+
 _MANY = 20
 """Optima from which on marks are small."""
 
@@ -91,6 +94,9 @@ def law_figure(found: Transfers | Sequence[Section], *, narrow: bool = False) ->
             place = (number, 0) if narrow else (rows.index(panel.row), rules.index(panel.rule))
             axes = figure.add_subplot(grid[place])
             _draw_panel(axes, panel, row, first=narrow or panel is row[0])
+            several = len({each.section for each in panels}) > 1
+            title = f"{panel.section}: {panel.rule}" if several else panel.rule
+            axes.set_title(title, pad=16, **TITLE)
             if narrow or panel is row[-1]:
                 _legend(axes, row)
         _key(figure, panels, columns=2 if shape[1] == 1 else 4)
@@ -102,8 +108,8 @@ def _draw_panel(axes: Axes, panel: LawPanel, row: Sequence[LawPanel], *, first: 
     _frame(axes, panel, row, first)
     if panel.band:
         values = [value for value, _ in panel.band]
-        ends = [(place.low, place.high) for _, place in panel.band]
-        axes.fill_between(values, *zip(*ends, strict=True), label="_band", **_BAND)
+        low, high = ([getattr(place, end) for _, place in panel.band] for end in ("low", "high"))
+        axes.fill_between(values, low, high, label="_band", **_BAND)
         axes.plot(values, [place.value for _, place in panel.band], label="_law", **_LAW)
     _draw_optima(axes, panel, row)
     if panel.place is not None and panel.band:
@@ -111,7 +117,6 @@ def _draw_panel(axes: Axes, panel: LawPanel, row: Sequence[LawPanel], *, first: 
         style = {**_TARGET, "marker": ""}
         axes.plot([x, x], [place.low, place.high], label="_interval of the target", **style)
         axes.plot([x], [place.value], linestyle="none", zorder=6, label="_target", **_dot(_TARGET))
-    axes.set_title(f"{panel.section}: {panel.rule}", pad=16, **TITLE)
     note(axes, _finding(panel))
     if not panel.optima:
         axes.text(0.5, 0.5, "no optimum is known", transform=axes.transAxes, ha="center", color=INK)
@@ -176,7 +181,7 @@ def _frame(axes: Axes, panel: LawPanel, row: Sequence[LawPanel], first: bool) ->
     side = _SIDE * (high - low) or 0.5
     axes.set_xscale("log", base=2)
     axes.set_xlim(2 ** (low - side), 2 ** (high + side))
-    ticks = list(_thinned(values, (high - low) / _MOST_TICKS))
+    ticks = list(_thinned(values, (high - low) / _SIZE_TICKS))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FixedFormatter([size_text(tick) for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -195,7 +200,7 @@ def _powers(axes: Axes, span: float) -> None:
     """Label places as powers of two."""
     from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-    step = next(step for step in (0.25, 0.5, 1, 2, 4, 8, 16, 32) if span <= step * _MOST_TICKS)
+    step = next(step for step in (0.25, 0.5, 1, 2, 4, 8, 16, 32) if span <= step * _PLACE_TICKS)
     axes.yaxis.set_major_locator(MultipleLocator(step))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$2^{{{power:g}}}$"))
 
@@ -206,10 +211,10 @@ def _sizes(panel: LawPanel) -> Iterator[float]:
 
 
 def _ends(panel: LawPanel) -> Iterator[float]:
-    for place in (*panel.optima, *(place for _, place in panel.band)):
+    for best in panel.optima:
+        yield from (best.low, best.high)
+    for place in (*(place for _, place in panel.band), *([panel.place] if panel.place else [])):
         yield from (place.low, place.high)
-    if panel.place is not None:
-        yield from (panel.place.low, panel.place.high)
 
 
 def _thinned(values: Sequence[float], gap: float) -> Iterator[float]:
@@ -239,9 +244,11 @@ def _legend(axes: Axes, row: Sequence[LawPanel]) -> None:
 
     if (shade := _shade(row)) == row[0].axis:
         return
-    pairs: Iterable[tuple[float, str]] = _colours(row).items()
+    pairs = list(_colours(row).items())
+    # Counted from the end, so that the largest is named.
+    named = pairs[:: -(len(pairs) // _MOST_SHADES + 1)][::-1]
     style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none"}
-    handles = [Line2D([], [], color=each, label=size_text(x), **style) for x, each in pairs]
+    handles = [Line2D([], [], color=each, label=size_text(x), **style) for x, each in named]
     size_legend(axes, handles, shade)
 
 
@@ -258,6 +265,6 @@ def _key(figure: Figure, panels: Sequence[LawPanel], columns: int) -> None:
         key.append(Line2D([], [], label="average of laws", **_LAW))
         key.append(Patch(label="its 95% band", **_BAND))
     if any(panel.place is not None and panel.band for panel in panels):
-        key.append(Line2D([], [], label="target", **_TARGET))
+        key.append(Line2D([], [], label="target, 95% interval", **_TARGET))
     if key:
         figure.legend(handles=key, loc="outside lower center", ncols=columns, handlelength=2.6)

@@ -54,9 +54,7 @@ class LawPanel:
         """The axis that colours tell apart: of the others that vary, the one of most values."""
         sizes = [best.size for best in self.optima]
         others = [axis for axis in varying(sizes) if axis != self.axis] if sizes else []
-        return max(
-            others, key=lambda axis: len({size[axis] for size in sizes}), default=self.axis
-        )
+        return max(others, key=lambda axis: len({size[axis] for size in sizes}), default=self.axis)
 
 
 def law_panels(found: Transfers | Sequence[Section]) -> list[LawPanel]:

@@ -33,7 +33,8 @@ class Section:
 
     Attributes:
         title: Its name, such as "Width".
-        transfers: The outcomes of its rules; refused rules are drawn with the optima that were found.
+        transfers: The outcomes of its rules; refused rules are drawn with the optima that were
+            found.
         axis: The axis along which the optima are joined, such as "width".
 
     Raises:
