@@ -37,7 +37,7 @@ _SIDE = 0.06
 _DODGE = 0.3
 """Share of the smallest gap between sizes over which optima of one size are spread."""
 
-_SIZE_TICKS, _PLACE_TICKS = 7, 6
+_MOST_TICKS = 7
 _MOST_SHADES = 6
 """Shades that the legend names; of more, every second, third ... is named."""
 
@@ -181,7 +181,7 @@ def _frame(axes: Axes, panel: LawPanel, row: Sequence[LawPanel], first: bool) ->
     side = _SIDE * (high - low) or 0.5
     axes.set_xscale("log", base=2)
     axes.set_xlim(2 ** (low - side), 2 ** (high + side))
-    ticks = list(_thinned(values, (high - low) / _SIZE_TICKS))
+    ticks = list(_thinned(values, (high - low) / _MOST_TICKS))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FixedFormatter([size_text(tick) for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -200,7 +200,7 @@ def _powers(axes: Axes, span: float) -> None:
     """Label places as powers of two."""
     from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-    step = next(step for step in (0.25, 0.5, 1, 2, 4, 8, 16, 32) if span <= step * _PLACE_TICKS)
+    step = next(step for step in (0.25, 0.5, 1, 2, 4, 8, 16, 32) if span <= step * _MOST_TICKS)
     axes.yaxis.set_major_locator(MultipleLocator(step))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$2^{{{power:g}}}$"))
 
