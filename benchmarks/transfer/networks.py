@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from mutransfer import Runs, Size, transfer
-from mutransfer.core import about, plain
+from mutransfer.core import about, plain, varying
 
 from .networks_truth import Truth
 
 HERE = Path(__file__).parent
 DATA, RESULT, PAGE = HERE / "data" / "networks", HERE / "networks.json", HERE / "networks.md"
 COMMAND = "python -m benchmarks.transfer.networks"
+BEYOND = 4
+"""A target is at least so many times larger than the sweep's largest size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,24 +100,31 @@ class Case:
 def cases(path: Path) -> Iterator[Case]:
     """Yield the certificates of one table, each with the truth."""
     every = Runs.from_table(path, axes=["width", "depth"])
-    sweep, targets = split(every)
-    for target in targets:
-        found = transfer(sweep, at=dict(target))
+    for target in targets(every):
+        found = transfer(sweep_below(every, target), at=dict(target))
         for rule in every.rules:
             yield compared(path.stem, rule, target, truth_at(every, rule, target), found[rule])
 
 
-def split(runs: Runs) -> tuple[Runs, list[Size]]:
-    """Return the sweep without its targets, and the targets.
-
-    Targets are the sizes that have other seeds than the smallest one: they were trained later.
-    """
+def targets(runs: Runs) -> list[Size]:
+    """Return the sizes that were trained afterwards: with other seeds than the smallest size."""
     rule = runs.rules[0]
     sizes = runs.sizes(rule)
     first = runs.seeds(rule, sizes[0])
-    targets = [size for size in sizes if runs.seeds(rule, size) != first]
-    rows = [row for row in runs.rows if runs.size_of(row) not in targets]
-    return replace(runs, rows=rows), targets
+    return [size for size in sizes if runs.seeds(rule, size) != first]
+
+
+def sweep_below(runs: Runs, target: Size) -> Runs:
+    """Return the runs of the sweep at sizes from which the target is at least four times away."""
+    trained_later = targets(runs)
+    axes = varying([runs.size_of(row) for row in runs.rows])
+    rows = [
+        row
+        for row in runs.rows
+        if (size := runs.size_of(row)) not in trained_later
+        and all(BEYOND * size[axis] <= target[axis] for axis in axes)
+    ]
+    return replace(runs, rows=rows)
 
 
 def truth_at(runs: Runs, rule: str, size: Size) -> Truth:
@@ -178,6 +187,13 @@ def by_rule(found: Sequence[Case]) -> dict[str, dict[str, Any]]:
     return {"all rules": totals(found), **each}
 
 
+METHOD = """The data and how they were trained: [data](data/README.md).
+A target is predicted from all sizes of the sweep that are at least four times smaller.
+Its optimum is that of its own full grid of four other seeds, interpolated; ± is their jackknife.
+Regret is the loss at the certificate's rate above the lowest, infinite where a seed diverges.
+Nothing is allowed for the truth's own error.
+Rates are log2; widths and errors are octaves."""
+
 COLUMNS = (
     "study | rule | target | optimum | rate, interval | width | error | covered | regret | bound | "
     "holds"
@@ -192,7 +208,7 @@ def page(found: Sequence[Case], made: Mapping[str, Any]) -> str:
         "# Certificates against networks trained afterwards",
         "",
         f"`{COMMAND}`, {made['date']}, {made['device']}, mutransfer {made['mutransfer']}.",
-        "Rates are log2; widths and errors are octaves; regrets are losses.",
+        METHOD,
         "",
         _row(["", *names]),
         _row(["-"] * (len(names) + 1)),
@@ -235,6 +251,10 @@ def _cells(case: Case) -> list[str]:
     ]
 
 
+def _as_data(case: Case) -> dict[str, Any]:
+    return {**asdict(case), "covered": case.covered, "bound holds": case.holds}
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
@@ -258,7 +278,7 @@ def main() -> None:
         result = {
             "about": made,
             "totals": by_rule(found),
-            "cases": [asdict(case) for case in found],
+            "cases": [_as_data(case) for case in found],
         }
         RESULT.write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
 

@@ -131,8 +131,8 @@ MANY_SEEDS: dict[str, Study] = {
 """One size with 40 seeds: the optimum of their mean is the truth for few of them."""
 
 _WIDTHS: dict[str, Any] = {"width": (16, 32, 64), "target_width": (256,)}
-_FAR: dict[str, Any] = {"width": (8, 16, 32), "target_width": (128, 256)}
-_DEPTHS: dict[str, Any] = {"depth": (1, 2, 4), "target_depth": (16, 32)}
+_FAR: dict[str, Any] = {"width": (8, 16, 32, 64), "target_width": (128, 256)}
+_DEPTHS: dict[str, Any] = {"depth": (1, 2, 4, 8), "target_depth": (16, 32)}
 _TEXT: dict[str, Any] = {
     "build": short_gpt,
     "task": lambda: pydocs(context=16),

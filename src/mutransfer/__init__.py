@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 if _TYPE_CHECKING:
     from . import limits as limits
     from .certificates import Choice as Choice
+    from .certificates import Collapses as Collapses
     from .certificates import Refusal as Refusal
+    from .certificates import Surface as Surface
     from .certificates import Transfer as Transfer
     from .certificates import Transfers as Transfers
+    from .certificates import collapse as collapse
+    from .certificates import surface as surface
     from .certificates import transfer as transfer
     from .checks import CoordinateCheck as CoordinateCheck
     from .checks import coordinate_check as coordinate_check
@@ -54,6 +58,7 @@ if _TYPE_CHECKING:
 _HOMES = {
     "ABC": "rules",
     "Choice": "certificates",
+    "Collapses": "certificates",
     "CoordinateCheck": "checks",
     "Grid": "studies",
     "MutransferError": "core",
@@ -70,6 +75,7 @@ _HOMES = {
     "Size": "core",
     "Stream": "tasks",
     "Study": "studies",
+    "Surface": "certificates",
     "Task": "tasks",
     "Transfer": "certificates",
     "Transfers": "certificates",
@@ -77,6 +83,7 @@ _HOMES = {
     "cite": "pytorch",
     "classify": "rules",
     "classify_depth": "rules",
+    "collapse": "certificates",
     "command": "studies",
     "coordinate_check": "checks",
     "horizon": "rules",
@@ -85,6 +92,7 @@ _HOMES = {
     "plan": "pytorch",
     "range_test": "training",
     "read": "pytorch",
+    "surface": "certificates",
     "sweep": "studies",
     "transfer": "certificates",
 }

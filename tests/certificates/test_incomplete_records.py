@@ -159,3 +159,18 @@ def test_a_sweep_is_said_to_add_rates_alone() -> None:
     refusal = transfer(Runs(header=header, rows=rows), over="beta2")["mup"]
     assert isinstance(refusal, Refusal)
     assert "add values of beta2 above it" in refusal.reason and "--extend" not in refusal.reason
+
+
+def test_rates_in_another_unit_are_warned_of(record: Record) -> None:
+    runs = record(drifting)
+    rows = [{**row, "lr": 1e8 * row["lr"]} for row in runs.rows]
+    assert any(
+        "is the column in another unit" in w for w in only(replace(runs, rows=rows)).warnings
+    )
+    assert not [w for w in only(runs).warnings if "unit" in w]
+
+
+def test_runs_of_several_versions_are_warned_of(record: Record) -> None:
+    header = {"versions": [{"torch": "2.6"}, {"torch": "2.13"}]}
+    (warning,) = [w for w in only(replace(record(drifting), header=header)).warnings if "vers" in w]
+    assert "torch 2.6; torch 2.13" in warning

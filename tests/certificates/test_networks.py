@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.transfer.networks import DATA, Case, by_rule, compared, page, split, truth_at
+from benchmarks.transfer.networks import (
+    DATA,
+    Case,
+    by_rule,
+    cases,
+    compared,
+    page,
+    sweep_below,
+    targets,
+    truth_at,
+)
 from benchmarks.transfer.networks_truth import Truth, interpolated
 from mutransfer import Runs, Size
 
@@ -92,12 +102,22 @@ def tables() -> list[Path]:
 @pytest.mark.parametrize("path", tables(), ids=lambda path: path.stem)
 def test_targets_are_hidden_far_and_bracketed(path: Path) -> None:
     every = Runs.from_table(path, axes=["width", "depth"])
-    sweep, targets = split(every)
-    assert targets
-    for rule in every.rules:
-        sizes = sweep.sizes(rule)
-        assert not set(sizes) & set(targets)
-        for target in targets:
+    found = targets(every)
+    assert found
+    for target in found:
+        sweep = sweep_below(every, target)
+        for rule in every.rules:
+            sizes = sweep.sizes(rule)
+            assert len(sizes) >= 3
+            assert not set(sizes) & set(found)
             growth = math.prod(target[axis] / sizes[-1][axis] for axis in target)
             assert growth >= 4
             assert truth_at(every, rule, target).bracketed
+
+
+def test_a_small_table_is_certified_and_compared() -> None:
+    found = list(cases(DATA / "digits-resmlp-sgd-width.csv"))
+    default = next(case for case in found if case.rule == "default")
+    assert default.refusal is None
+    assert default.covered and default.holds
+    assert default.width < 4

@@ -62,9 +62,10 @@ def test_markup_in_names_is_left_alone(widths: Runs) -> None:
 def test_the_rows_hold_the_numbers_as_they_are(widths: Runs) -> None:
     transfers = transfer(widths)
     optima = [best for moved in transfers.granted for best in moved.optima]
-    assert [
-        (row["log2_lr"], row["low"], row["high"], row["loss"]) for row in optima_rows(transfers.outcomes)
-    ] == [(best.log2_lr, best.low, best.high, best.loss) for best in optima]
+    rows = optima_rows(transfers.outcomes)
+    assert [(row["log2_lr"], row["low"], row["high"], row["loss"]) for row in rows] == [
+        (best.log2_lr, best.low, best.high, best.loss) for best in optima
+    ]
     sp, default = json.loads(json.dumps(summary_rows(transfers.outcomes), allow_nan=False))
     assert (sp["drift_width"], sp["regret"]) == (transfers["sp"].drift["width"].value, "inf")
     assert (default["total"], default["regret_high"]) == (

@@ -200,3 +200,13 @@ INF = np.inf
 )
 def test_edges(losses: list[float], side: str | None) -> None:
     assert edge(np.array(losses)) == side
+
+
+def test_the_versions_of_a_record_are_kept_where_there_are_several(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for torch in ("2.6", "2.6", "2.13", "2.6"):
+        store.open({"build": "a"}, {"torch": torch, "date": "today"})
+        expected = [{"torch": "2.6"}, {"torch": "2.13"}] if torch == "2.13" else None
+        assert expected is None or store.header()["versions"] == expected
+    assert len(store.header()["versions"]) == 2
+    assert store.header()["about"]["torch"] == "2.6"

@@ -1,4 +1,4 @@
-"""Certificates: hyperparameters to use at a target size with their regret, or a refusal."""
+"""Certificates: hyperparameters to use at a target size, or a refusal."""
 
 from ._certify import transfer as transfer
 from ._choice import Best as Best

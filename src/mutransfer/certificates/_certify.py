@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..core import MutransferError, Size
+from ..core import MutransferError
 from ..studies import Runs
 from ._choice import Choice, choice
 from ._evidence import Evidence, Record, gather
@@ -25,7 +25,7 @@ from ._transfers import Transfers
 def transfer(
     runs: Runs, at: Mapping[str, float] | None = None, over: str | None = None
 ) -> Transfers:
-    """Return the certificate of every rule: the hyperparameters to use at a target size.
+    """Return the certificate of every rule: what to use at a target size.
 
     Each has intervals, the regret to be expected with its bound, the evidence, and every reason to
     doubt it. Where the record does not show what to use, the rule has a refusal in its place, with
@@ -104,9 +104,7 @@ def _joined(
         warnings += [f"{transfers.over}: {warning}" for warning in own]
     joined = replace(outcome, others=values, warnings=tuple(warnings))
     if isinstance(joined, Transfer):
-        return replace(
-            joined, other_intervals=intervals, regret=summed([joined.regret, *regrets])
-        )
+        return replace(joined, other_intervals=intervals, regret=summed([joined.regret, *regrets]))
     return joined
 
 
@@ -134,8 +132,14 @@ def _outcome(
         check(found)
         return _certified(found)
     except MutransferError as error:
-        known = {"optima": evidence.optima, "warnings": evidence.warnings} if evidence else {}
-        return Refusal(rule=rule, reason=str(error), over=over, at=at, **known)
+        return Refusal(
+            rule=rule,
+            reason=str(error),
+            at=at,
+            over=over,
+            optima=evidence.optima if evidence else (),
+            warnings=evidence.warnings if evidence else (),
+        )
 
 
 def _certified(law: Law) -> Transfer:

@@ -13,6 +13,9 @@ from ._line import are_separate
 from ._optimum import EXTEND, FEWEST_VALUES, Optimum, octave, optimum, range_text, shift
 from ._scales import positions, unit
 
+_LARGEST_RATE = 100.0
+"""Rates that all are as large have another unit."""
+
 _NAMED = 3
 """Most sizes that a warning names with their reasons."""
 
@@ -69,7 +72,7 @@ class Evidence:
 
     @property
     def shift(self) -> float:
-        """Standard deviation of one seed's optimum, in octaves, where sizes have one seed alone."""
+        """Sd of one seed's optimum, in octaves; zero where all sizes have more."""
         alone = any(len(cells.seeds) == 1 for cells in self.grids)
         return shift(self.record.scale) if alone else 0.0
 
@@ -103,6 +106,8 @@ def gather(record: Record) -> Evidence:
         optima=optima,
         posteriors=posteriors,
         warnings=(
+            *_versions(record.runs),
+            *_unit(record),
             *_left_out(failures),
             *_shortened(notes),
             *_flat(record, optima),
@@ -158,6 +163,28 @@ def _check_shape(record: Record, optima: Sequence[Optimum]) -> None:
         )
 
 
+def _versions(runs: Runs) -> list[str]:
+    """Return a warning where the runs were made by programs of several versions."""
+    known = [
+        " and ".join(f"{name} {number}" for name, number in each.items())
+        for each in runs.header.get("versions", ())
+    ]
+    if len(known) < 2:
+        return []
+    return [f"the runs were made with different versions, {'; '.join(known)}: they may not compare"]
+
+
+def _unit(record: Record) -> list[str]:
+    """Return a warning where rates are so large that they have another unit."""
+    rates = [row["lr"] for row in record.runs.rows if isinstance(row.get("lr"), int | float)]
+    if record.over != "lr" or not rates or min(rates) < _LARGEST_RATE:
+        return []
+    return [
+        f"every rate is at least {min(rates):g}, which no optimizer takes: is the column in "
+        "another unit, or a logarithm (log10:COLUMN)?"
+    ]
+
+
 def _flat(record: Record, optima: Sequence[Optimum]) -> list[str]:
     flat = [best for best in optima if best.status == "flat"]
     notes = [
@@ -167,7 +194,7 @@ def _flat(record: Record, optima: Sequence[Optimum]) -> list[str]:
 
 
 def _edges(optima: Sequence[Optimum]) -> list[str]:
-    """Return a warning of each size whose optimum may lie beyond the values that were run."""
+    """Return a warning of each size whose optimum may lie beyond its values."""
     return _shortened(
         [
             f"{best.size}: the optimum may lie beyond the values that were run; add values"
@@ -204,6 +231,6 @@ def _one_seed(record: Record, grids: Sequence[Grid]) -> list[str]:
     step = octave(positions(grids[-1].values, record.scale), record.scale)
     sd = shift(record.scale) * step
     return [
-        f"one seed{where} cannot show how far the optimum moves from seed to seed: intervals assume "
-        f"a standard deviation of {sd:.2g} {unit(record.scale)}; run 3 seeds or more"
+        f"one seed{where} cannot show how far the optimum moves from seed to seed: intervals "
+        f"assume a standard deviation of {sd:.2g} {unit(record.scale)}; run 3 seeds or more"
     ]

@@ -1,4 +1,4 @@
-"""What the optima of a record say beyond the target: proxies, extra steps, fast transfer."""
+"""Findings from the optima of a record: proxies, fast transfer, equal compute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._scales import positions
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What follows from the optima of a rule.
+    """Findings from the optima of a rule.
 
     Attributes:
         proxies: The regret at the largest size of tuning at each smaller one.
@@ -49,7 +49,7 @@ def findings(evidence: Evidence) -> Findings:
 
 
 def _excess(curve: Posterior, cells: Grid, scale: str) -> Excess:
-    """Return the excess at the largest size; infinite where its runs diverged or none was run."""
+    """Return the excess at the largest size; infinite where it is not known."""
     low, high = _reach(positions(cells.values, scale), np.isfinite(cells.losses.mean(0)))
 
     def excess(distances: Float[Array, " n"]) -> Float[Array, "draws n"]:
@@ -60,7 +60,7 @@ def _excess(curve: Posterior, cells: Grid, scale: str) -> Excess:
 
 
 def _reach(grid: Float[Array, " values"], trained: Array) -> tuple[float, float]:
-    """Return the range of places whose loss is known: half a step beyond those that trained."""
+    """Return the range of known losses: half a step beyond places that trained."""
     first, last = (int(i) for i in np.flatnonzero(trained)[[0, -1]])
     before, after = max(first - 1, 0), min(last + 1, len(grid) - 1)
     step = float(np.median(np.diff(grid)))
@@ -127,4 +127,3 @@ def _versus(
         noise=curve.noise if np.isfinite(curve.noise) else 0.0,
         worst=float(finite.max() - finite.min()),
     )
-

@@ -1,4 +1,4 @@
-"""The law of an optimum across the sizes of a record, and its prediction for a target."""
+"""The law of an optimum across sizes, and its prediction for a target."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Law:
 
     @cached_property
     def verdicts(self) -> dict[str, str]:
-        """The equivalence test of each drift, within 0.1 octave or step of the grid a doubling."""
+        """The equivalence test of each drift, within 0.1 octave per doubling."""
         if self.average is None:
             return {}
         return {axis: self.average.within(self.axes.index(axis)) for axis in self.drift}
@@ -96,10 +96,10 @@ class Law:
         return None if self.average is None else _times(self.average.scatter, self.evidence.octave)
 
     def band(self, axis: str) -> tuple[tuple[float, Estimate], ...]:
-        """Return the law along one axis through the target, with its scatter, for a figure."""
+        """Return the law along one axis through the target, for a figure."""
         values = [size[axis] for size in (*self.evidence.sizes, self.at)]
         places = np.geomspace(min(values), max(values), BAND)
-        along = [self.at.grown(**{axis: float(value)}) for value in places]
+        along = [Size({**self.at, axis: value}) for value in places]
         return tuple(zip(places.tolist(), self._predicted(along), strict=True))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Sizes as points of a line or plane: which drifts they tell apart, which targets they reach."""
+"""Sizes as points: the drifts that they tell apart, the targets that they reach."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ class Optimum:
         numbers = {
             name: number(data[name]) for name in ("position", "low", "high", "loss", "diverged")
         }
-        texts = {name: str(data[name]) for name in ("scale", "status")}
-        return cls(size=Size(data["size"]), **texts, **numbers)
+        scale, status = str(data["scale"]), str(data["status"])
+        return cls(size=Size(data["size"]), scale=scale, status=status, **numbers)
 
 
 def optimum(
@@ -134,12 +134,12 @@ def optimum(
 
 
 def octave(grid: Float[Array, " values"], scale: str) -> float:
-    """Return the distance on the scale that counts as an octave: a step of a linear grid."""
+    """Return the distance that counts as an octave; a step of a linear grid."""
     return 1.0 if scale == "log2" else float(np.median(np.diff(grid)))
 
 
 def shift(scale: str) -> float:
-    """Return the standard deviation of one seed's optimum, in octaves or steps of the grid."""
+    """Return the sd of one seed's optimum, in octaves or steps of the grid."""
     return SEED_OCTAVES if scale == "log2" else SEED_OCTAVES / 2
 
 

@@ -91,7 +91,7 @@ def _product(over: str, one: str, other: str) -> tuple[float, float]:
 
 
 def is_known(over: str, axis: str) -> bool:
-    """Return True if a drift is known from other people's models, without any of one's own.
+    """Return True if a drift is known from other people's models.
 
     Along width and depth it depends on the rule.
     """

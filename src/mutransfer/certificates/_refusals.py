@@ -1,4 +1,4 @@
-"""Limits beyond which a certificate is refused, and what to run instead; warnings before them."""
+"""Limits beyond which a certificate is refused, and warnings before them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def check(law: Law) -> None:
     half = _half(law.place) / law.evidence.octave
     if half > WIDEST:
         raise MutransferError(
-            f"rule {law.evidence.record.rule!r}: the best {law.evidence.record.over} at {law.at} is "
-            f"known to {half:.1f} octaves on either side only, and more than {WIDEST:g} are of no "
-            f"use; {_next(law)}"
+            f"rule {law.evidence.record.rule!r}: the best {law.evidence.record.over} at {law.at} "
+            f"is known to {half:.1f} octaves on either side only, and more than {WIDEST:g} are of "
+            f"no use; {_next(law)}"
         )
 
 
@@ -82,7 +82,11 @@ def warnings(law: Law) -> list[str]:
     moving = [axis for axis in law.axes if law.spans[axis] > 0]
     together = not are_separate(law.evidence.sizes, moving)
     return [
-        *([f"{' and '.join(moving)} only vary together: one drift is not known"] if together else []),
+        *(
+            [f"{' and '.join(moving)} only vary together: one drift is not known"]
+            if together
+            else []
+        ),
         *(warning for axis in law.axes for warning in _axis(law, axis)),
     ]
 
@@ -98,7 +102,8 @@ def _axis(law: Law, axis: str) -> Iterator[str]:
         return
     if _is_large(law.evidence, drift):
         moved = f"{distance_text(drift, scale)} {unit(scale)}"
-        yield f"the optimum drifts {moved} per doubling of {axis}: it does not transfer"
+        promised = ": it does not transfer" if axis in _SHAPE else ""
+        yield f"the optimum drifts {moved} per doubling of {axis}{promised}"
     assert law.average is not None, "a drift belongs to a law"
     if law.average.curved[law.axes.index(axis)]:
         yield (
@@ -132,7 +137,7 @@ def _half(place: Estimate) -> float:
 
 
 def _next(law: Law) -> str:
-    """Return the size to run next, half way to the target, and where to look for its optimum."""
+    """Return the size to run next, about half way to the target."""
     largest = law.evidence.sizes[-1]
     if law.measured is not None:
         return f"run more seeds, or values between those that were run, at {law.at}"

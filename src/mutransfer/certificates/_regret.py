@@ -32,7 +32,7 @@ def target_regrets(
 
 
 def expected(draws: Float[Array, " draws"]) -> Estimate:
-    """Return the mean of draws with the ends of their 95% interval; the upper end is the bound."""
+    """Return the mean of draws, and their 95% interval; its end is the bound."""
     low, high = np.quantile(draws, (0.025, 0.975))
     value = float(draws.mean())
     return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))

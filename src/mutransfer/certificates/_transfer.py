@@ -29,7 +29,7 @@ from ._scales import distance_text, interval_at, interval_text, loss_text, unit,
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Transfer(Result):
-    """The certificate of one rule: the hyperparameters to use at a target, and how sure they are.
+    """The certificate of one rule: what to use at a target, and how sure it is.
 
     Places and distances are on the hyperparameter's scale: log2 and octaves, or the numbers
     themselves.
@@ -118,9 +118,9 @@ class Transfer(Result):
 
     @property
     def carried(self) -> Estimate | None:
-        """Regret at the largest size of the smallest one's optimum; None where there is one size.
+        """Regret at the largest size of the smallest one's optimum.
 
-        It is infinite where that value diverges or was not run.
+        None where there is one size. It is infinite where that value diverges or was not run.
         """
         return self.proxies.regrets[0] if self.proxies.regrets else None
 
@@ -249,7 +249,7 @@ class Refusal(Result):
     def to_json(self) -> dict[str, Any]:
         """Return the refusal as plain data, without hyperparameters."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        empty = {"hyperparameters": {}, "intervals": {}, "regret": None}
+        empty: dict[str, Any] = {"hyperparameters": {}, "intervals": {}, "regret": None}
         data: dict[str, Any] = plain(own | empty | {"refusal": self.refusal})
         return data
 

@@ -26,7 +26,7 @@ from ._transfer import Refusal, Transfer
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Transfers(Result, Drawn, Mapping[str, "Transfer | Choice | Refusal"]):
-    """The certificate of every rule of a record, or the reason why a rule has none, by rule.
+    """The certificate of every rule of a record, or the reason why it has none.
 
     Attributes:
         runs: The record.

@@ -78,15 +78,15 @@ def transfer(
         for outcome in each.outcomes:
             print(outcome)
     if regret is not None:
-        for each in found.granted:
-            print(f"{each.rule}: {each.proxies.reason(regret)}")
+        for granted in found.granted:
+            print(f"{granted.rule}: {granted.proxies.reason(regret)}")
     if found.granted or found.choices:
         print(f"next: mutransfer report {written(runs, columns, axes, swept, at, metric)}")
     _exit(found)
 
 
 def _collapse(record: Runs, json: bool) -> None:
-    """Show whether loss curves collapse; exit code 1 where they do not, 3 where nobody can tell."""
+    """Show whether loss curves collapse; exit code 1 if not, 3 if unknown."""
     from ..certificates import collapse
 
     found = collapse(record)

@@ -33,8 +33,7 @@ class Section:
 
     Attributes:
         title: Its name, such as "Width".
-        transfers: The outcomes of its rules; refused rules are drawn with the optima that were
-            found.
+        transfers: The outcomes of its rules; refused ones are drawn with the optima they have.
         axis: The axis along which the optima are joined, such as "width".
 
     Raises:
@@ -241,6 +240,13 @@ def _chosen(
     for best in outcome.best:
         if best.size == size:
             place = float(choices.index(best.choice))
-            ends = {"position": place, "low": place, "high": place}
-            return Optimum(size=size, **ends, loss=best.loss, diverged=0.0, scale="choice")
+            return Optimum(
+                size=size,
+                position=place,
+                low=place,
+                high=place,
+                loss=best.loss,
+                diverged=0.0,
+                scale="choice",
+            )
     return None

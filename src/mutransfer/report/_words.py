@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ..certificates import (
     Choice,
+    Refusal,
     Transfer,
     distance_text,
     metric_name,
@@ -48,7 +49,7 @@ def costs(section: Section) -> list[str]:
 
 def advice(section: Section) -> list[str]:
     """Return what to do at the target, for each rule, and how sure it is."""
-    outcomes = [*section.transfers.granted, *section.transfers.choices]
+    outcomes: list[Transfer | Choice] = [*section.transfers.granted, *section.transfers.choices]
     return [f"{outcome.rule}: {outcome.advice}.{_certainty(outcome)}" for outcome in outcomes]
 
 
@@ -119,7 +120,8 @@ def warnings(section: Section) -> list[str]:
     reasons = [refusal.reason for refusal in section.refusals]
     return reasons + [
         f"{outcome.rule}: {warning}"
-        for outcome in (*section.transfers.granted, *section.transfers.choices)
+        for outcome in section.transfers.outcomes
+        if not isinstance(outcome, Refusal)
         for warning in outcome.warnings
     ]
 

@@ -98,8 +98,8 @@ def curve_gaps(
     loss is a + b / size^power, whatever b is (power 1 early in training, smaller powers later,
     2402.01092: gaps are measured until nine tenths of the fall are done). That law, fitted to the
     other sizes, foretells the curve of a size. A gap in the loss is divided by the fall of the loss
-    per doubling of training, which makes it octaves of training:
-    about what a rate so many octaves higher does to a curve while it falls.
+    per doubling of training, which makes it octaves of training: about what a rate so many octaves
+    higher does to a curve while it falls.
 
     One run differs from another of its size by three parts, all independent: its own pace (0.15
     octave, stated) and first loss (5%, stated), and the fluctuation of its curve, which is measured

@@ -244,7 +244,7 @@ def _signal(process: subprocess.Popen[str], number: int) -> None:
 
 
 def _complaint(folder: Path) -> str:
-    """Return the exception that a script ended with, its signal, or the last words of its stderr."""
+    """Return the exception or signal of a script, or its last words on stderr."""
     lines = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
     raised = [match[1] for line in lines if (match := _RAISED.match(line))]
     aborted = [match[1] for line in lines if (match := _ABORTED.match(line))]

@@ -70,7 +70,7 @@ class Store:
             taken_up = written if not different else None
             header = {"identity": identity, "about": dict((taken_up or {}).get("about", about))}
             header |= self._fingerprints(written, taken_up, first_losses(), model)
-            header |= _joined(taken_up, design)
+            header |= _joined(taken_up, design) | _versions(written, about)
             if header != written:
                 self._write_header(header)
         except OSError as error:
@@ -222,6 +222,17 @@ def _swept(*designs: Mapping[str, Any] | None) -> set[str]:
     """Return what these designs sweep; a study may fix what another one sweeps."""
     names = ("axes", "hyperparameters")
     return {each for design in designs if design for n in names for each in design.get(n, ())}
+
+
+def _versions(written: Mapping[str, Any] | None, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the versions that made a record, where there are several."""
+    first, *_ = each = [
+        {name: source[name] for name in ("mutransfer", "torch") if name in source}
+        for source in ((written or {}).get("about", about), about)
+    ]
+    known = list((written or {}).get("versions", [first]))
+    known += [versions for versions in each if versions not in known]
+    return {"versions": known} if len(known) > 1 else {}
 
 
 def _joined(written: Mapping[str, Any] | None, design: Mapping[str, Any]) -> dict[str, Any]:
