@@ -4,7 +4,7 @@ These are the numbers and pictures of docs/certificates.md:
 
     python examples/certificate.py --out docs
 
-The script trains 288 networks on handwritten digits, prints the certificates for a network eight
+The script trains 290 networks on handwritten digits, prints the certificates for a network four
 times wider than the largest of them, and draws the losses and the law across widths.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
     found = mt.transfer(mt.sweep(study, arguments.record, extend=4), at=TARGET)
     print(found)
     save(found.figure(), arguments.out / "certificate-losses")
-    save(law_figure([found]), arguments.out / "certificate-law")
+    save(law_figure(found), arguments.out / "certificate-law")
 
 
 if __name__ == "__main__":
