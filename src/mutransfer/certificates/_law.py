@@ -16,6 +16,7 @@ from ..statistics import Array, LawAverage, Posterior, average_of_laws
 from ._evidence import Evidence
 from ._line import are_separate, logs, reaches
 from ._priors import is_known, law_prior
+from ._promises import without_promises
 
 DRAWS = 512
 """Draws of the optimum at the target."""
@@ -154,7 +155,10 @@ def _average(evidence: Evidence, axes: Sequence[str]) -> LawAverage | None:
     # A seed's own shift is the same kind of thing as a size's own effect, and not known better
     # than that: the data tell both together.
     errors = np.sqrt(np.maximum(errors**2 - shift**2, (errors / 10) ** 2))
-    prior = law_prior(evidence.record.over, axes)
+    record = evidence.record
+    prior = law_prior(record.over, axes)
+    if record.over == "lr":
+        prior = without_promises(prior, record.rule, axes)
     prior = replace(prior, scatter=math.hypot(prior.scatter, shift))
     return average_of_laws(logs(evidence.sizes, axes), places, errors, prior)
 
