@@ -20,6 +20,9 @@ from ._diversity import diversity_figure as diversity_figure
 from ._draw import draw as draw
 from ._finite_size import finite_size_figure as finite_size_figure
 from ._landscape import landscape_figure as landscape_figure
+from ._law import law_figure as law_figure
+from ._law_panels import LawPanel as LawPanel
+from ._law_panels import law_panels as law_panels
 from ._panels import Line as Line
 from ._panels import Panel as Panel
 from ._panels import Section as Section

@@ -14,9 +14,28 @@ from typing import Any
 
 from ..certificates import cells
 from ..core import MutransferError, needs
-from ..figures import Curve, Section, as_svg, curves_figure, panels, save, transfer_figure
+from ..figures import (
+    Curve,
+    Section,
+    as_svg,
+    curves_figure,
+    law_figure,
+    law_panels,
+    panels,
+    save,
+    transfer_figure,
+)
 from ._numbers import records, write_numbers
-from ._words import advice, alt_text, caption, costs, headline, warnings
+from ._words import (
+    advice,
+    alt_text,
+    caption,
+    costs,
+    headline,
+    law_alt_text,
+    law_caption,
+    warnings,
+)
 
 _FILES = {
     "transfer.png": "the figure",
@@ -26,6 +45,7 @@ _FILES = {
     "runs.csv": "every run",
     "report.json": "all numbers, with every run's loss curve",
 }
+_LAW_FILES = {"law.png": "the law across sizes", "law.svg": "the law, as vectors"}
 _CURVE_FILES = {"curves.png": "the loss curves", "curves.svg": "the loss curves, as vectors"}
 
 
@@ -125,15 +145,17 @@ def _page(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(source)
     first = {id(section) for section in records(sections)}
+    law = _law_picture(draft, sections)
     return template.render(
         title=title,
         headline=headline(sections),
         figure=_transfer_picture(draft, sections),
+        law=law,
         proof=_curves_picture(draft, curves) if curves else None,
         sections=[_section_values(each, id(each) in first) for each in sections],
         records=[_record_values(section) for section in records(sections)],
         about=_facts(about),
-        files=_FILES | (_CURVE_FILES if curves else {}),
+        files=_FILES | (_LAW_FILES if law else {}) | (_CURVE_FILES if curves else {}),
     )
 
 
@@ -145,6 +167,20 @@ def _transfer_picture(draft: Path, sections: Sequence[Section]) -> dict[str, str
         "narrow": _embedded(as_svg(transfer_figure(drawn, narrow=True))),
         "alt": " ".join(map(alt_text, drawn)),
         "caption": caption(sections),
+    }
+
+
+def _law_picture(draft: Path, sections: Sequence[Section]) -> dict[str, str] | None:
+    """Write the figure of the law, if several sizes show one."""
+    drawn = law_panels(sections)
+    if not drawn:
+        return None
+    _, svg = save(law_figure(sections), draft / "law")
+    return {
+        "wide": _embedded(svg.read_text(encoding="utf-8")),
+        "narrow": _embedded(as_svg(law_figure(sections, narrow=True))),
+        "alt": " ".join(map(law_alt_text, drawn)),
+        "caption": law_caption(drawn),
     }
 
 

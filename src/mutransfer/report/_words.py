@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..certificates import Choice, Refusal, Transfer, metric_name, metric_reason, regret_text, unit
-from ..core import Size, varying
-from ..figures import Panel, Section
+from ..certificates import (
+    Choice,
+    Refusal,
+    Transfer,
+    distance_text,
+    metric_name,
+    metric_reason,
+    regret_text,
+    unit,
+    value_text,
+)
+from ..core import Estimate, Size, varying
+from ..figures import LawPanel, Panel, Section
 
 _MOST_OPTIMA = 12
 """Optima of a panel that are told one by one."""
@@ -38,9 +48,36 @@ def costs(section: Section) -> list[str]:
 
 
 def advice(section: Section) -> list[str]:
-    """Return what to do at the target, for each rule."""
+    """Return what to do at the target, for each rule, and how sure it is."""
     outcomes: list[Transfer | Choice] = [*section.transfers.granted, *section.transfers.choices]
-    return [f"{outcome.rule}: {outcome.advice}" for outcome in outcomes]
+    return [f"{outcome.rule}: {outcome.advice}.{_certainty(outcome)}" for outcome in outcomes]
+
+
+def _certainty(outcome: Transfer | Choice) -> str:
+    """Return interval, regret and verdict of a certificate."""
+    if isinstance(outcome, Choice):
+        return ""
+    ends = [f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in outcome.intervals.items()]
+    sentences = [
+        f"The 95% interval is {_join(ends)}",
+        f"the regret to be expected is {outcome.regret.value:.2g} in loss, at most "
+        f"{outcome.regret.high:.2g}",
+        str(outcome.extra_steps),
+        *(f"{_drift(drift, outcome, axis)}" for axis, drift in outcome.drift.items()),
+    ]
+    return f" {'; '.join(sentences)}."
+
+
+def _drift(drift: Estimate, outcome: Transfer, axis: str) -> str:
+    moved = f"{distance_text(drift, outcome.scale)} {unit(outcome.scale)}"
+    return f"the drift is {moved} per doubling of {axis}, {_VERDICTS[outcome.verdicts[axis]]}"
+
+
+_VERDICTS = {
+    "within": "within 0.1",
+    "beyond": "beyond 0.1",
+    "cannot tell": "not shown to be within 0.1",
+}
 
 
 def _best(section: Section) -> str:
@@ -105,6 +142,38 @@ def caption(sections: Sequence[Section]) -> str:
         "Crosses above a panel are runs that diverged, faint where only some seeds did. "
         f"Intervals have in them the noise of {count}, the misfit of the curve, and the spacing of "
         "the values."
+    )
+
+
+def law_alt_text(panel: LawPanel) -> str:
+    """Return a panel of the law in words."""
+    start = f"{panel.section}, rule {panel.rule}, best {_name(panel.over)} against {panel.axis}"
+    if panel.refused:
+        return f"{start}: refused; {len(panel.optima)} optima were found."
+    values = sorted({best.size[panel.axis] for best in panel.optima})
+    law = f"{len(panel.optima)} optima from {panel.axis} {values[0]} to {values[-1]}"
+    if panel.place is None:
+        return f"{start}: {law}."
+    ends = [value_text(end, panel.scale) for end in (panel.place.low, panel.place.high)]
+    return (
+        f"{start}: {law}; {value_text(panel.place.value, panel.scale)} at {panel.at}, "
+        f"{' to '.join(ends)}."
+    )
+
+
+def law_caption(panels: Sequence[LawPanel]) -> str:
+    """Return how to read the figure of the law."""
+    over = _join(list(dict.fromkeys(_name(panel.over) for panel in panels)))
+    target = (
+        " The diamond is the optimum that is predicted at the target, with its interval."
+        if any(panel.place for panel in panels)
+        else ""
+    )
+    return (
+        f"The best {over} against size: a dot for each size, with its 95% interval. The dashed "
+        "line is the average of laws through the target, the band its 95% interval, in which is "
+        f"the scatter of single sizes: it is narrow where one was measured.{target} Rules that "
+        "are refused have the optima that were found."
     )
 
 
