@@ -87,7 +87,7 @@ def test_names_from_users_are_escaped(page: Page) -> None:
 
 def test_every_picture_has_an_alternative_text(page: Page) -> None:
     words = re.findall(r'<img [^>]*alt="([^"]*)"', page.path.read_text())
-    assert len(words) == 2 and "Width, rule sp: lowest at 2^-5.3 at width 32" in words[0]
+    assert len(words) == 3 and "Width, rule sp: lowest at 2^-5.3 at width 32" in words[0]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -99,7 +99,10 @@ def test_csv_and_json_hold_the_numbers(page: Page, sections: list[Section]) -> N
     folder = page.path.parent
     optima = read_csv(folder / "optima.csv")
     expected = [
-        best.log2_lr for section in sections for made in section.transfers.granted for best in made.optima
+        best.log2_lr
+        for section in sections
+        for made in section.transfers.granted
+        for best in made.optima
     ]
     assert [float(row["log2_lr"]) for row in optima] == expected
     runs = read_csv(folder / "runs.csv")
@@ -112,7 +115,8 @@ def test_csv_and_json_hold_the_numbers(page: Page, sections: list[Section]) -> N
     assert data["headline"] == page.headline and data["about"]["limit"] == "inf"
     for section, written in zip(sections, data["sections"], strict=True):
         assert written["runs"] == section.runs.rows and written["header"] == section.runs.header
-        assert written["transfers"] == [transfer.to_json() for transfer in section.transfers.granted]
+        granted = section.transfers.granted
+        assert written["transfers"] == [transfer.to_json() for transfer in granted]
     assert data["curves"][0] == {
         "name": "sp <large>",
         "steps": [1.0, 2.0, 3.0],
