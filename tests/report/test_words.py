@@ -26,7 +26,7 @@ def text(page: Page) -> str:
 def test_the_headline_has_the_planted_drifts(write: Write, widths: Runs, depths: Runs) -> None:
     width, depth = write(section_of(widths)).headline, write(section_of(depths)).headline
     assert width == (
-        "From width 32 to 512 the best rate moves -3.2 octaves under sp and 0.0 under default."
+        "From width 32 to 512 the best rate moves -3.2 octaves under sp and +0.1 under default."
     )
     assert depth.startswith("From depth 2 to 8 the best rate moves -2.0 octaves under sp")
     assert write(section_of(widths), section_of(depths)).headline == f"{width} {depth}"
@@ -55,10 +55,24 @@ def test_a_rule_without_optimum_is_named_and_leads_the_warnings(
 
 def test_the_cost_of_the_smallest_sizes_rate_is_named(write: Write, widths: Runs) -> None:
     section = section_of(widths)
-    regret = section.transfers["default"].regret.value
+    regret = section.transfers["default"].carried.value
     assert (
         f"At width 512, the best rate of width 32 diverges under sp and gives away {regret:.3f} ["
     ) in text(write(section))
+
+
+def test_the_advice_says_how_sure_it_is(write: Write, widths: Runs) -> None:
+    section = section_of(widths, {"width": 1024})
+    page = text(write(section))
+    for each in section.transfers.granted:
+        low, high = each.intervals["lr"]
+        assert (
+            f"{each.rule}: {each.advice}. The 95% interval is lr {low:.2g} to {high:.2g};" in page
+        )
+        assert f"is {each.regret.value:.2g} in loss, at most {each.regret.high:.2g}" in page
+        assert str(each.extra_steps) in page
+        assert f"the drift is {each.drift['width']} octaves per doubling of width, " in page
+    assert "beyond 0.1" in page
 
 
 def test_both_axes_are_named_where_both_vary(write: Write, widths: Runs) -> None:
