@@ -1,11 +1,12 @@
 """Laws of the best rate on sweeps of language models, hidden parts predicted.
 
     OMP_NUM_THREADS=1 python -m benchmarks.transfer.language_models RUNS.csv [--splits NAME ...]
-        [--transfer]
+        [--transfer | --shapes]
 
 RUNS.csv has the columns params, tokens, batch_sequences, learning_rate and loss. Sizes are held out
 by a rule, the law is fitted to the rest, and its predictions are compared with the optimum of each
 hidden curve: the vertex of the parabola in log loss through the five points around its lowest one.
+`--shapes` takes the optima to fit from `statistics.posterior` in place of the five lowest points,
 `--transfer` predicts with `mutransfer.transfer` on a table of the training rows instead.
 """
 
@@ -24,7 +25,7 @@ import numpy as np
 import mutransfer as mt
 from benchmarks.transfer import tables
 from mutransfer.certificates import law_prior
-from mutransfer.statistics import average_of_laws, vertex_posterior
+from mutransfer.statistics import average_of_laws, posterior, vertex_posterior
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 AXES = ("params", "tokens", "batch")
@@ -113,7 +114,19 @@ Prediction = tuple[Array, Array, Array]
 
 def by_law(known: Sequence[Curve], sizes: Array) -> Prediction:
     """Predict with the average of laws, from an optimum and error of each curve."""
-    places, errors = zip(*(vertex_posterior(c.places, c.losses) for c in known), strict=True)
+    return _predicted(known, [vertex_posterior(c.places, c.losses) for c in known], sizes)
+
+
+def by_shapes(known: Sequence[Curve], sizes: Array) -> Prediction:
+    """Predict as `by_law`, with the posterior over all shapes of a curve."""
+    found = [posterior(curve.places, curve.losses[None]) for curve in known]
+    return _predicted(known, [(one.position, one.sd) for one in found], sizes)
+
+
+def _predicted(
+    known: Sequence[Curve], optima: Sequence[tuple[float, float]], sizes: Array
+) -> Prediction:
+    places, errors = zip(*optima, strict=True)
     law = average_of_laws(
         np.array([c.size for c in known]), np.array(places), np.array(errors), law_prior("lr", AXES)
     )
@@ -213,17 +226,17 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--splits", nargs="*", default=[])
     parser.add_argument("--transfer", action="store_true")
+    parser.add_argument("--shapes", action="store_true")
     arguments = parser.parse_args()
-    predict = by_transfer if arguments.transfer else by_law
+    path = "_transfer" if arguments.transfer else "_shapes" if arguments.shapes else ""
+    predict = {"_transfer": by_transfer, "_shapes": by_shapes, "": by_law}[path]
     rows = measure(read(arguments.runs), arguments.splits, predict)
     rows += together(rows)
     if arguments.splits:
         print(tables.markdown(rows))
         return
     note = "# Language models of others, hidden parts predicted\n\nMade by `language_models.py`."
-    tables.write(
-        "language_models_transfer" if arguments.transfer else "language_models", rows, note
-    )
+    tables.write(f"language_models{path}", rows, note)
 
 
 if __name__ == "__main__":

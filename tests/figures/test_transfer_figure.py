@@ -47,7 +47,7 @@ def test_there_is_a_panel_for_every_study_and_rule(widths: Runs, depths: Runs) -
 
 
 def test_every_size_has_a_line_and_a_mark_at_its_optimum(widths: Runs, figure: Figure) -> None:
-    for axes, transfer in zip(axes_of(figure), section_of(widths).transfers, strict=True):
+    for axes, transfer in zip(axes_of(figure), section_of(widths).transfers.granted, strict=True):
         names = [str(line.get_label()) for line in axes.lines]
         rates = [best.log2_lr for best in transfer.optima]
         intervals = [(best.low, best.high) for best in transfer.optima]

@@ -17,8 +17,8 @@ AXES: dict[tuple[str, str], AxisPrior] = {
     # Between 0 with the right branch multiplier and -1 with none (Tensor Programs VI, 2310.02244).
     ("lr", "depth"): AxisPrior(slope=0.0, spread=0.5),
     # N^-0.71 over 60M to 1B parameters (Step Law, 2503.04715), N^-0.23 (2409.19913), N^-0.36
-    # (2406.19146), C^-0.125 (2401.02954): all within one standard deviation.
-    ("lr", "params"): AxisPrior(slope=-0.4, spread=0.4, tail=0.0, still=0.02),
+    # (2406.19146), C^-0.125 (2401.02954): all within one standard deviation, and none with a limit.
+    ("lr", "params"): AxisPrior(slope=-0.4, spread=0.4, tail=0.0, still=0.02, saturates=False),
     # D^0.31 along best batches (2503.04715), D^-0.3 at a fixed one (2409.19913): the sign is open.
     ("lr", "tokens"): AxisPrior(slope=0.0, spread=0.3, tail=0.0),
     ("lr", "steps"): AxisPrior(slope=0.0, spread=0.3),
@@ -48,8 +48,9 @@ PRODUCTS: dict[tuple[str, str, str], tuple[float, float]] = {
 """The same of pairs that are known to interact."""
 
 KNEES: dict[tuple[str, str], tuple[dict[str, float], ...]] = {
-    # The critical batch grows with the tokens: D^0.5 (2410.21676), best batches D^0.58 (2503.04715)
-    # and D^0.83 (2505.23971); with tokens per parameter where models grow with their data.
+    # The critical batch grows as D^0.47 (2410.21676), best batches as D^0.57 (2503.04715). That the
+    # power may be larger, and that tokens per parameter may count, was seen on the data of the
+    # benchmark language_models, where the evidence for both is strong.
     ("lr", "batch"): (
         {},
         {"tokens": 0.5},

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..certificates import Transfer, transfer
+from ..certificates import Choice, Refusal, Transfer, transfer
 from ..core import OnProgress, Size, about
 from ..report import Page, Section, check_extras, write_report
 from ..rules import DEFAULT
@@ -101,7 +101,10 @@ def demo(
         sections.append(Section.of(transfer(runs)))
         show(sections[-1])
     proofs = []
-    for outcome in sections[-1].transfers.granted:
+    for outcome in sections[-1].transfers.outcomes:
+        # A refusal has optima all the same where they were found.
+        if isinstance(outcome, Choice) or not outcome.optima:
+            continue
         show(_proof_announcement(outcome, large))
         proofs.append(prove(last, outcome, large))
     page = _report(folder, sections, proofs)
@@ -132,7 +135,7 @@ def _announcement(sweeps: Mapping[str, Study], folder: Path, large: Size) -> str
     )
 
 
-def _proof_announcement(outcome: Transfer, size: Size) -> str:
+def _proof_announcement(outcome: Transfer | Refusal, size: Size) -> str:
     best = outcome.optima[0]
     return (
         f"Training {size} under {outcome.rule} at 2^{best.log2_lr:.2f}, "

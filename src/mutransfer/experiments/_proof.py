@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from ..certificates import Transfer
+from ..certificates import Refusal, Transfer
 from ..core import Size
 from ..figures import Curve
 from ..statistics import diverged_at
@@ -57,12 +57,12 @@ class Proof:
         return f"{self.curve.name}: {outcome}"
 
 
-def prove(study: Study, transfer: Transfer, size: Size) -> Proof:
+def prove(study: Study, transfer: Transfer | Refusal, size: Size) -> Proof:
     """Train one network at the rate that was best for the smallest one of a study.
 
     Args:
         study: The study.
-        transfer: The transfer of one of its rules.
+        transfer: The certificate or refusal of one of its rules, with optima.
         size: The network's size.
     """
     log2_lr = transfer.optima[0].log2_lr

@@ -80,7 +80,7 @@ class LawAverage:
 
     @cached_property
     def _inverse(self) -> Float[Array, "models n n"]:
-        return np.asarray(np.linalg.inv(self.data.covariance(self.models)))
+        return self.data.inverse(self.models)
 
     def _given(
         self, functional: Functional

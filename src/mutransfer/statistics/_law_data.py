@@ -78,10 +78,36 @@ class Data:
         )
 
     def _evidence(self, models: Models) -> Float[Array, " models"]:
-        factors = np.linalg.cholesky(self.covariance(models))
-        scaled = np.linalg.solve(factors, self.residuals(models)[:, :, None])[:, :, 0]
+        factors, scaled = _factored(self.covariance(models), self.residuals(models)[:, :, None])
         logs = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
-        return np.asarray(-(scaled**2).sum(1) / 2 - logs)
+        return np.asarray(-(scaled**2).sum((1, 2)) / 2 - logs)
+
+    def inverse(self, models: Models) -> Float[Array, "models n n"]:
+        """Return the inverse of the covariance that each model expects."""
+        covariance = self.covariance(models)
+        identity = np.broadcast_to(np.eye(len(self.z)), covariance.shape)
+        root = _factored(covariance, identity)[1]
+        return np.asarray(root @ np.swapaxes(root, 1, 2))
+
+
+def _factored(
+    covariance: Float[Array, "models n n"], columns: Float[Array, "models n m"]
+) -> tuple[Float[Array, "models n n"], Float[Array, "models m n"]]:
+    """Return Cholesky factors L, and the columns over them, (L^-1 columns)'.
+
+    Both come from one factor of the matrix with the columns as further rows. numpy has no
+    triangular solver, and its general one starts threads, which takes many times as long.
+    """
+    n, m = columns.shape[1:]
+    bordered = np.zeros((len(covariance), n + m, n + m))
+    bordered[:, :n, :n] = covariance
+    bordered[:, n:, :n] = np.swapaxes(columns, 1, 2)
+    # Any diagonal that keeps it positive will do: the corner is thrown away.
+    smallest = np.diagonal(covariance, axis1=1, axis2=2).min() * 1e-12
+    corner = (columns**2).sum((1, 2)) / smallest
+    bordered[:, range(n, n + m), range(n, n + m)] = corner[:, None] + 1
+    factors = np.linalg.cholesky(bordered)
+    return factors[:, :n, :n], factors[:, n:, :n]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

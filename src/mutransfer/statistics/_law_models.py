@@ -12,7 +12,7 @@ from ._arrays import Array, Indices
 from ._law_basis import INTERCEPT, LENGTHS, POWERS, Basis, Knee
 from ._law_prior import AxisPrior, LawPrior
 
-SHARES = {"linear": 0.45, "saturating": 0.25, "quadratic": 0.15, "wandering": 0.15, "knee": 0.6}
+SHARES = {"linear": 0.4, "saturating": 0.25, "quadratic": 0.15, "wandering": 0.2, "knee": 0.6}
 """Prior weights of the laws along an axis that is not constant; few axes may have a knee."""
 
 TAIL = 3.0
@@ -27,7 +27,7 @@ SHARPNESSES = (1.0, 2.0)
 BENDS = {0.8: 0.8, 2.0: 0.2}
 """Multiples of the bend's standard deviation."""
 
-WANDERS = {0.5: 0.4, 1.0: 0.5, 2.0: 0.1}
+WANDERS = {0.5: 0.35, 1.0: 0.5, 2.0: 0.15}
 """Multiples of a wandering slope's standard deviation."""
 
 EFFECTS = {0.5: 0.3, 1.0: 0.3, 2.0: 0.25, 4.0: 0.15}
@@ -165,7 +165,7 @@ def _laws(basis: Basis, axis: int, prior: AxisPrior, varies: bool) -> list[Level
         )
         for power in range(len(POWERS))
         for multiple, weight in spreads.items()
-        if weight
+        if weight and prior.saturates
     ]
     levels += [other for level in linear for other in _curved(basis, axis, prior, level)]
     levels += _knees(basis, axis, prior)

@@ -18,6 +18,7 @@ class AxisPrior:
         spread: Standard deviation of the slope.
         tail: Probability that the slope's standard deviation is three times as large.
         still: Probability of the constant law, of no slope at all.
+        saturates: True if the optimum may approach a limit.
         bend: Mean of half the second derivative, of the quadratic law.
         bend_spread: Its standard deviation.
         wander: Standard deviation by which a slope that wanders changes over one doubling.
@@ -28,6 +29,7 @@ class AxisPrior:
     spread: float = 0.5
     tail: float = 0.25
     still: float = 0.2
+    saturates: bool = True
     bend: float = 0.0
     bend_spread: float = 0.08
     wander: float = 0.1

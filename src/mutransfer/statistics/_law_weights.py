@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from ._arrays import Array, Indices
 
-ROUNDS = 8
+ROUNDS = 12
 """Rounds of sampling; each learns from those before it."""
 
 _DEFENCE = 0.25
