@@ -9,6 +9,7 @@ times wider than the largest of them, and draws the losses and the law across wi
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import mutransfer as mt
@@ -26,6 +27,11 @@ study = mt.Study(
     seeds=5,
 )
 TARGET = {"width": 1024}
+
+# The truth: the target, trained afterwards on a grid of its own.
+afterwards = dataclasses.replace(
+    study, base={"width": 32, "depth": 3}, rules=("default",), seeds=3, width=[1024]
+)
 
 
 def main() -> None:

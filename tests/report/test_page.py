@@ -88,6 +88,8 @@ def test_names_from_users_are_escaped(page: Page) -> None:
 def test_every_picture_has_an_alternative_text(page: Page) -> None:
     words = re.findall(r'<img [^>]*alt="([^"]*)"', page.path.read_text())
     assert len(words) == 3 and "Width, rule sp: lowest at 2^-5.3 at width 32" in words[0]
+    assert "Width, rule sp, best learning rate against width: 5 optima from width 32" in words[1]
+    assert "Coarse" not in words[1] and "Training loss" in words[2]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -101,7 +103,7 @@ def test_csv_and_json_hold_the_numbers(page: Page, sections: list[Section]) -> N
     expected = [
         best.log2_lr
         for section in sections
-        for made in section.transfers.granted
+        for made in section.transfers.outcomes
         for best in made.optima
     ]
     assert [float(row["log2_lr"]) for row in optima] == expected
@@ -115,13 +117,24 @@ def test_csv_and_json_hold_the_numbers(page: Page, sections: list[Section]) -> N
     assert data["headline"] == page.headline and data["about"]["limit"] == "inf"
     for section, written in zip(sections, data["sections"], strict=True):
         assert written["runs"] == section.runs.rows and written["header"] == section.runs.header
-        granted = section.transfers.granted
-        assert written["transfers"] == [transfer.to_json() for transfer in granted]
+        assert written["transfers"] == [
+            transfer.to_json() for transfer in section.transfers.granted
+        ]
     assert data["curves"][0] == {
         "name": "sp <large>",
         "steps": [1.0, 2.0, 3.0],
         "losses": [2.0, 3.0, None],
     }
+
+
+def test_the_law_is_shown_where_several_sizes_have_one(widths: Runs, tmp_path: Path) -> None:
+    page = write_report(tmp_path / "all", [section_of(widths, {"width": 2048})])
+    assert {"law.png", "law.svg"} <= {file.name for file in page.path.parent.iterdir()}
+    assert "the optimum that is predicted at the target" in page.path.read_text()
+    one = Runs(header={}, rows=[row for row in widths.rows if row["width"] == 32])
+    alone = write_report(tmp_path / "one", [section_of(one)])
+    assert not (tmp_path / "one" / "law.png").exists()
+    assert "average of laws" not in alone.path.read_text()
 
 
 def test_transfers_are_computed_once_for_a_report(

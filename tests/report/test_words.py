@@ -61,6 +61,20 @@ def test_the_cost_of_the_smallest_sizes_rate_is_named(write: Write, widths: Runs
     ) in text(write(section))
 
 
+def test_the_advice_says_how_sure_it_is(write: Write, widths: Runs) -> None:
+    section = section_of(widths, {"width": 1024})
+    page = text(write(section))
+    for each in section.transfers.granted:
+        low, high = each.intervals["lr"]
+        assert (
+            f"{each.rule}: {each.advice}. The 95% interval is lr {low:.2g} to {high:.2g};" in page
+        )
+        assert f"is {each.regret.value:.2g} in loss, at most {each.regret.high:.2g}" in page
+        assert str(each.extra_steps) in page
+        assert f"the drift is {each.drift['width']} octaves per doubling of width, " in page
+    assert "beyond 0.1" in page
+
+
 def test_both_axes_are_named_where_both_vary(write: Write, widths: Runs) -> None:
     rows = widths.rows + [{**row, "depth": 8} for row in widths.rows]
     headline = write(section_of(Runs(header={}, rows=rows))).headline
