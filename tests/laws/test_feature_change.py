@@ -121,7 +121,7 @@ def changes(
     x = torch.arange(ROWS) if net is TABLE else torch.randn(ROWS, INPUTS, generator=generator)
     y = 4 * torch.randn(ROWS, OUTPUTS, generator=generator)
     torch.manual_seed(seed)
-    base, rows = net(*sizes[0]), []
+    base, rows = mt.read(net(*sizes[0]), example_inputs=x), []
     families = {key: family for key, (family, _) in mix.items()}
     for width, depth in sizes:
         torch.manual_seed(1000 * width + depth + seed)

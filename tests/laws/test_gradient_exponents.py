@@ -96,14 +96,15 @@ class Measured:
         )
         features = torch.randn(*shape, Everything.FEATURES, generator=generator)
         torch.manual_seed(seed)
-        base = Everything(**SIZES[axis][0], dense=dense)
+        inputs = tokens, features
+        base = mt.read(Everything(**SIZES[axis][0], dense=dense), example_inputs=inputs, axes=AXES)
         for size in SIZES[axis]:
             torch.manual_seed(100 + seed)
             model = Everything(**size, dense=dense)
             options = {"rule": rule, "roles": ROLES, "axes": AXES}
-            plan = mt.plan(model, base, **options, example_inputs=(tokens, features))
+            plan = mt.plan(model, base, **options, example_inputs=inputs)
             plan.initialize(model)
-            self.train(plan, model, (tokens, features), labels.flatten())
+            self.train(plan, model, inputs, labels.flatten())
 
     def train(
         self, plan: mt.Plan, model: nn.Module, inputs: tuple[Tensor, Tensor], labels: Tensor
