@@ -28,7 +28,7 @@ DRIFTS = {
 
 
 def without_promises(prior: LawPrior, rule: str, axes: Sequence[str]) -> LawPrior:
-    """Return the prior of the best rate's law, with the drifts that the rule does not prevent."""
+    """Return the prior of the best rate's law, with drifts that are left."""
     name = rule.partition(",")[0].strip()
     drifting = WITHOUT.get(name, ())
     own = zip(axes, prior.axes, strict=True)

@@ -35,7 +35,7 @@ _SIDE = 0.06
 """Share of an axis that stays free at either end."""
 
 _DODGE = 0.3
-"""Share of the smallest gap between sizes over which optima of one size are spread."""
+"""Share of the smallest gap over which optima of one size are spread."""
 
 _MOST_TICKS = 7
 _MOST_SHADES = 6
@@ -64,7 +64,7 @@ _VERDICTS = {
 
 
 def law_figure(found: Transfers | Sequence[Section], *, narrow: bool = False) -> Figure:
-    """Draw the optimum of every size, the law across them, and the optimum at the target.
+    """Draw the optimum of every size, the law across them, and the target.
 
     Every axis that varies is a row, every rule a column. A dot is the optimum of a size with its
     95% interval, shaded by another axis where one varies; the dashed line is the average of laws
@@ -162,7 +162,7 @@ def _spread(panel: LawPanel) -> Iterator[float]:
 
 
 def _shade(row: Sequence[LawPanel]) -> str:
-    """Return the axis that colours of a row tell apart: another than its own if one varies."""
+    """Return the axis that colours of a row tell apart, another if one varies."""
     return next((panel.shade for panel in row if panel.shade != panel.axis), row[0].axis)
 
 

@@ -1,4 +1,4 @@
-"""The panels of a law figure, one for each axis along which a rule's optimum was measured."""
+"""The panels of a law figure, one for each axis that was measured."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LawPanel:
 
     @property
     def shade(self) -> str:
-        """The axis that colours tell apart: of the others that vary, the one of most values."""
+        """The axis that colours tell apart: of the others, the one of most values."""
         sizes = [best.size for best in self.optima]
         others = [axis for axis in varying(sizes) if axis != self.axis] if sizes else []
         return max(others, key=lambda axis: len({size[axis] for size in sizes}), default=self.axis)
