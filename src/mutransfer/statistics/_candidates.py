@@ -1,4 +1,4 @@
-"""Candidates of an optimum, and the shapes at the measured values around each of them."""
+"""Candidates of an optimum, and the shapes around each at the measured values."""
 
 from __future__ import annotations
 

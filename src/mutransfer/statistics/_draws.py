@@ -42,7 +42,7 @@ def joint_draws(
     weights: Float[Single, "settings shapes candidates"],
     rng: np.random.Generator,
 ) -> Draws:
-    """Return draws of settings, shapes and candidates, and of level and factor given them."""
+    """Return draws of settings, shapes and candidates, with levels and factors."""
     cumulative = np.cumsum(weights, dtype=np.float64)
     uniform = (rng.permutation(DRAWS) + rng.random(DRAWS)) / DRAWS
     rows = np.searchsorted(cumulative, uniform * cumulative[-1])

@@ -1,4 +1,4 @@
-"""Evidence for every shape and candidate: level and factor integrated in closed form.
+"""Evidence for shapes and candidates, level and factor integrated exactly.
 
 Axes: K settings of the noise, S shapes, C candidates, n values.
 """
@@ -121,7 +121,10 @@ def _jumps(grid: Candidates, found: Noise, y: Float[Array, " n"]) -> Float[Array
 
 
 def _beyond(found: Noise, y: Float[Array, " n"], right: Bool[Any, "C n"]) -> Float[Array, "K C"]:
-    """Return twice the log density of losses beyond a jump: a random walk from an unknown start."""
+    """Return twice the log density of losses beyond a jump.
+
+    They are a random walk from an unknown start.
+    """
     before, after = found.excess, np.roll(found.excess, -1)
     spread = BEYOND_JUMP * np.maximum(before, after)
     change = found.seed_noise + np.roll(found.seed_noise, -1, axis=1) + spread**2
@@ -133,9 +136,10 @@ def _beyond(found: Noise, y: Float[Array, " n"], right: Bool[Any, "C n"]) -> Flo
 
 
 def _above_zero(z: Any, heights: Any) -> Any:
-    """Return e^heights times the integral over factors above zero, z the best over its error.
+    """Return e^heights times the integral over factors above zero.
 
-    e^(z^2 / 2) Phi(z), to a few percent: cheap, as it is taken at every shape and candidate.
+    With z the best factor over its error it is e^(z^2 / 2) Phi(z), here to a few percent: cheap, as
+    it is taken at every shape and candidate.
     """
     positive = np.maximum(z, 0)
     squares = positive * positive

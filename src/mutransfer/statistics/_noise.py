@@ -1,4 +1,4 @@
-"""The noise of a loss curve: settings of its sizes, weighted by the seeds' differences.
+"""Settings of the noise of a loss curve, weighted by the seeds' differences.
 
 Axes: values.
 """
@@ -44,7 +44,7 @@ UNLIKELY = 3.0
 """Settings whose log weight is this far below the largest are left out."""
 
 FLOOR = 4e-3
-"""Smallest noise, in units of the typical excess: below it candidates and shapes are too coarse."""
+"""Smallest noise, in typical excesses: below it products in single precision lose their digits."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +87,7 @@ def noise(x: Float[Array, " values"], data: Paired, scale: float, shift: float) 
         kept = np.argsort(-logs, kind="stable")[:SETTINGS]
         kept = kept[logs[kept] > logs.max() - UNLIKELY]
         sds, slopes, logs = sds[kept], slopes[kept], logs[kept]
-    seed_noise = sds[:, None] ** 2 / data.counts
+    seed_noise = np.maximum(sds[:, None] ** 2 / data.counts, FLOOR**2)
     return Noise(
         precisions=np.where(usable, 1 / (seed_noise + misfit(excess) ** 2), 0.0),
         tilts=slopes**2 / seeds,
@@ -106,7 +106,7 @@ def misfit(excess: Float[Array, " values"]) -> Float[Array, " values"]:
 
 
 def typical(x: Float[Array, " values"], data: Paired) -> float:
-    """Return the excess that the mean loss has over the lowest at the values near it; positive."""
+    """Return the excess over the lowest mean loss at the values near it; positive."""
     x, mean = x[data.usable], data.mean[data.usable]
     excess = np.sort(mean - mean.min())
     near = np.abs(x - x[np.argmin(mean)]) <= NEAR
@@ -124,7 +124,7 @@ def _from_seeds(
     offsets = z[:, near].mean(1, keepdims=True)
     freedom = max(len(z) * (near.sum() - 1), 1)
     guess = float(np.sqrt(((z[:, near] - offsets) ** 2).sum() / freedom))
-    sds, shifts = np.maximum(guess * FACTORS, FLOOR), _slope(x, excess) * np.array(SHIFTS)
+    sds, shifts = max(guess, FLOOR) * FACTORS, _slope(x, excess) * np.array(SHIFTS)
     sds, slopes = (a.ravel() for a in np.meshgrid(sds, shifts, indexing="ij"))
     prior = np.tile(np.log(SHIFT_PRIOR), len(FACTORS))
     variances = sds[:, None] ** 2 + misfit(excess) ** 2
@@ -148,7 +148,7 @@ def _log_likelihood(
     d: Float[Array, "settings usable"],
     tilts: Float[Array, " settings"],
 ) -> Float[Array, " settings"]:
-    """Return the likelihood of contrasts with free offsets, a tilt and independent errors."""
+    """Return log likelihoods of contrasts: free offsets, a tilt, independent errors."""
     total = d.sum(1)
     centre = (d @ x) / total
     x_c = x - centre[:, None]

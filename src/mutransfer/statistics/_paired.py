@@ -1,4 +1,4 @@
-"""The losses of paired seeds: which values can be used, their mean, the differences of seeds."""
+"""The losses of paired seeds: usable values, their means, differences of seeds."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Posterior:
     unit: float
 
     def excess(self, distances: Float[Array, " n"]) -> Float[Array, "draws n"]:
-        """Return the loss above the lowest at these distances from the optimum, in every draw."""
+        """Return the loss above the lowest at these distances from the optimum."""
         scaled = np.asarray(distances, dtype=np.float64) / self.unit
         return self.amplitudes[:, None] * self.shapes.heights(scaled)
 
@@ -163,7 +163,7 @@ def _widened(
 def _shortest(
     candidates: Float[Array, " candidates"], density: Float[Array, " candidates"]
 ) -> tuple[float, float]:
-    """Return the shortest interval of probability 0.95, between candidates by interpolation."""
+    """Return the shortest interval of probability 0.95, interpolated."""
     spacing = candidates[1] - candidates[0]
     edges = np.append(candidates - spacing / 2, candidates[-1] + spacing / 2)
     cumulative = np.append(0.0, np.cumsum(density))
