@@ -81,7 +81,7 @@ def test_a_target_that_was_run_has_no_mark_of_its_own(widths: Runs) -> None:
 
 
 def test_refused_rules_show_the_optima_that_were_found(widths: Runs) -> None:
-    found = transfer(widths, at={"width": 2**15})
+    found = transfer(widths, at={"width": 2**13})
     sp, default = law_figure(found).axes
     assert found.refusals[0].rule == "sp" and len(marks(sp, "_optimum")) == 5
     assert not marks(sp, "_law") and not marks(sp, "_target") and marks(default, "_target")
