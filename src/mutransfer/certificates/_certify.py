@@ -10,7 +10,7 @@ from typing import Any
 from ..core import MutransferError
 from ..studies import Runs
 from ._choice import Choice, choice
-from ._evidence import Evidence, Record, gather
+from ._evidence import Evidence, Record, check_enough, gather
 from ._extra_steps import extra_steps
 from ._findings import findings
 from ._law import Law, law
@@ -128,6 +128,7 @@ def _outcome(
         if kind == "choice":
             return choice(runs, rule, over, target)
         evidence = gather(Record(runs=runs, rule=rule, over=over, scale=kind))
+        check_enough(evidence)
         found = law(evidence, target)
         check(found)
         return _certified(found)

@@ -45,9 +45,10 @@ class Comparison:
     def __str__(self) -> str:
         plural = "" if self.runs == 1 else "s"
         return (
-            f"at the compute of {self.runs} run{plural} at the target: {self.better} "
-            f"(regret of transfer {self.transfer.value:.3g}, at most {self.transfer.high:.3g}; of "
-            f"direct tuning {self.direct.value:.3g}, at most {self.direct.high:.3g})"
+            f"tuned at the smallest size, or at the largest with the compute of {self.runs} "
+            f"run{plural} there: {self.better} (regret {self.transfer.value:.3g}, at most "
+            f"{self.transfer.high:.3g}; directly {self.direct.value:.3g}, at most "
+            f"{self.direct.high:.3g})"
         )
 
     def to_json(self) -> dict[str, Any]:

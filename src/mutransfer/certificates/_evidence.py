@@ -52,6 +52,7 @@ class Evidence:
         optima: Their optima.
         posteriors: The posterior of each.
         warnings: What was left out, and intervals that are assumptions.
+        failures: The reasons why other sizes have no optimum.
     """
 
     record: Record
@@ -59,6 +60,7 @@ class Evidence:
     optima: tuple[Optimum, ...]
     posteriors: tuple[Posterior, ...]
     warnings: tuple[str, ...]
+    failures: Mapping[Size, MutransferError]
 
     @property
     def sizes(self) -> list[Size]:
@@ -78,10 +80,10 @@ class Evidence:
 
 
 def gather(record: Record) -> Evidence:
-    """Return the optima of all sizes, or of those that have one in a foreign table.
+    """Return the optima of the sizes that have one.
 
     Raises:
-        MutransferError: a size of one's own sweep has no optimum, or too few of a table have one.
+        MutransferError: there are none.
     """
     found: list[tuple[Grid, Optimum, Posterior]] = []
     failures: dict[Size, MutransferError] = {}
@@ -90,15 +92,10 @@ def gather(record: Record) -> Evidence:
             cells = grid(record.runs, record.rule, size, record.over)
             found.append((cells, *_optimum(record, cells)))
         except MutransferError as error:
-            # The sweep can be run again, a table from elsewhere cannot.
-            if not record.is_foreign:
-                raise
             failures[size] = error
     if not found:
         raise next(iter(failures.values()))
     grids, optima, posteriors = zip(*found, strict=True)
-    _check_enough(record, [best.size for best in optima], failures)
-    _check_shape(record, optima)
     notes = [cells.note for cells in grids if cells.note]
     return Evidence(
         record=record,
@@ -114,7 +111,22 @@ def gather(record: Record) -> Evidence:
             *_edges(optima),
             *_one_seed(record, grids),
         ),
+        failures=failures,
     )
+
+
+def check_enough(evidence: Evidence) -> None:
+    """Raise if the optima do not stand for the record.
+
+    Raises:
+        MutransferError: a size of one's own sweep has no optimum, too few of a table have one, or
+            no size tells one value from another.
+    """
+    # The sweep can be run again, a table from elsewhere cannot.
+    if evidence.failures and not evidence.record.is_foreign:
+        raise next(iter(evidence.failures.values()))
+    _check_axes(evidence.record, evidence.sizes, evidence.failures)
+    _check_shape(evidence.record, evidence.optima)
 
 
 def _optimum(record: Record, cells: Grid) -> tuple[Optimum, Posterior]:
@@ -136,7 +148,7 @@ def _optimum(record: Record, cells: Grid) -> tuple[Optimum, Posterior]:
     )
 
 
-def _check_enough(
+def _check_axes(
     record: Record, sizes: Sequence[Size], failures: Mapping[Size, MutransferError]
 ) -> None:
     """Raise if the sizes that are left show fewer axes than all of them."""

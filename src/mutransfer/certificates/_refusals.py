@@ -104,6 +104,12 @@ def _axis(law: Law, axis: str) -> Iterator[str]:
         moved = f"{distance_text(drift, scale)} {unit(scale)}"
         promised = ": it does not transfer" if axis in _SHAPE else ""
         yield f"the optimum drifts {moved} per doubling of {axis}{promised}"
+    elif far > 0 and law.verdicts[axis] != "within":
+        # A drift that begins late or grows looks like this before it shows.
+        yield (
+            f"the sweep does not show that the drift per doubling of {axis} is within 0.1: "
+            f"{distance_text(drift, scale)}"
+        )
     assert law.average is not None, "a drift belongs to a law"
     if law.average.curved[law.axes.index(axis)]:
         yield (

@@ -17,6 +17,8 @@ from ._scales import cell_text, decimal, distance_text, loss_text
 from ._transfer import Transfer
 
 _WIDEST = 220
+_MOST_SIZES = 24
+"""Sizes that a table lists; CSV and JSON have all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,8 @@ def cells(transfers: Sequence[Transfer]) -> Cells:
             next((o for o in transfer.optima if o.size == size), None) for transfer in transfers
         ]
         rows.append((size.along(axes), *map(_octaves, optima)))
+    if (more := len(rows) - _MOST_SIZES) > 0:
+        rows = [(f"{more} smaller sizes", *("" for _ in transfers)), *rows[more:]]
     return Cells(
         heading=_heading(transfers),
         rules=tuple(transfer.rule for transfer in transfers),
