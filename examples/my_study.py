@@ -8,7 +8,7 @@ from mutransfer.tasks import resmlp
 
 study = mt.Study(
     resmlp,
-    width=[16, 32],
+    width=[16, 32, 64],
     depth=[2, 4, 8],
     lr=mt.log2(-9, -4),
     rules=("sp", "default"),

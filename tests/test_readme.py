@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 def small(study):
     """Return the study with fewer runs, whose optima still lie inside the grid."""
-    return dataclasses.replace(study, depth=(2, 4), rules=("default",), seeds=(0, 1), steps=60)
+    return dataclasses.replace(study, rules=("default",), steps=60)
 
 
 def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

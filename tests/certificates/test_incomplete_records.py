@@ -174,3 +174,14 @@ def test_runs_of_several_versions_are_warned_of(record: Record) -> None:
     header = {"versions": [{"torch": "2.6"}, {"torch": "2.13"}]}
     (warning,) = [w for w in only(replace(record(drifting), header=header)).warnings if "vers" in w]
     assert "torch 2.6; torch 2.13" in warning
+
+
+def test_axes_that_are_known_reach_farther_with_a_warning() -> None:
+    """Along params and tokens other people's drifts are a prior; along width nothing is."""
+    runs = table(lambda params, tokens: -8.0, params=[10**8, 2 * 10**8], tokens=[10**9, 10**10])
+    found = only(runs, at={"params": 8e9})
+    assert found.place.high - found.place.low > 4
+    assert any("octaves on either side: run a size nearer" in each for each in found.warnings)
+    own = replace(runs, header={**runs.header, "axes": ["width", "depth"]})
+    rows = [{**row, "width": row["params"], "depth": row["tokens"]} for row in runs.rows]
+    assert not transfer(replace(own, rows=rows), {"width": 8e9}).ok

@@ -58,11 +58,13 @@ def test_the_commands_run_from_the_script_to_the_large_model(folder_of, mutransf
     for line in lines:
         program, *arguments = shlex.split(line, comments=True)
         if program == "mutransfer":
-            assert mutransfer(*arguments) == 0
+            # So few runs show no law: their certificate is a refusal.
+            assert mutransfer(*arguments) == (1 if arguments[0] == "transfer" else 0)
             continue
         (found,) = mt.transfer(mt.Runs.read("runs"), at={"width": 256}).values()
-        assert 2**-10 < found.hyperparameters["lr"] < 2**-2
-        given = {"RATE": str(found.hyperparameters["lr"]), "150": "3"}
+        rate = found.optima[-1].value
+        assert found.refusal and 2**-10 < rate < 2**-2
+        given = {"RATE": str(rate), "150": "3"}
         command = [sys.executable, *(given.get(part, part) for part in arguments)]
         subprocess.run(command, check=True)
     large = torch.load(folder / "large" / "checkpoint.pt")["model"]

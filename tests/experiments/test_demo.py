@@ -61,7 +61,7 @@ def test_findings_are_shown_as_they_come(finished: Finished) -> None:
     assert tuple(sections) == finished.findings.sections
     assert [section.title for section in sections] == ["Width", "Depth"]
     for text, rule, best in zip(
-        texts[1:], RULES, [each.optima[0] for each in sections[1].transfers], strict=False
+        texts[1:], RULES, [each.optima[0] for each in sections[1].transfers.outcomes], strict=False
     ):
         assert text == (
             f"Training width 32, depth 8 under {rule} at 2^{best.log2_lr:.2f}, "
@@ -74,7 +74,7 @@ def test_findings_are_shown_as_they_come(finished: Finished) -> None:
 
 def test_every_rule_is_proven_on_a_larger_network(finished: Finished) -> None:
     sections, proofs = finished.findings.sections, finished.findings.proofs
-    smallest = [transfer.optima[0] for transfer in sections[1].transfers]
+    smallest = [transfer.optima[0] for transfer in sections[1].transfers.outcomes]
     assert [proof.rule for proof in proofs] == list(RULES)
     assert [proof.log2_lr for proof in proofs] == [best.log2_lr for best in smallest]
     for proof in proofs:
@@ -111,7 +111,7 @@ def test_a_demo_that_is_repeated_trains_nothing_again(finished: Finished) -> Non
 
 
 def test_a_proof_is_a_network_of_the_first_seed(finished: Finished) -> None:
-    transfer = next(iter(finished.findings.sections[1].transfers))
+    transfer = finished.findings.sections[1].transfers.outcomes[0]
     proof = prove(small()["depth"], transfer, Size(width=32, depth=8))
     assert torch.equal(proof.losses, finished.findings.proofs[0].losses)
 

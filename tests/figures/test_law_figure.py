@@ -1,6 +1,7 @@
 """The figure of laws: the optimum of each size, the law across them, and the target."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,8 @@ def test_refused_rules_show_the_optima_that_were_found(widths: Runs) -> None:
 
 
 def test_a_rule_without_any_optimum_says_so(unbracketed: Runs) -> None:
-    sp, default = law_figure(transfer(unbracketed)).axes
+    high = [row for row in unbracketed.rows if row["rule"] == "default" or row["lr"] > 2**-4]
+    sp, default = law_figure(transfer(replace(unbracketed, rows=high))).axes
     texts = " ".join(text.get_text() for text in sp.texts)
     assert not marks(sp, "_optimum") and "no optimum is known" in texts
     assert len(marks(default, "_optimum")) == 5

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mutransfer import MutransferError
+from mutransfer import MutransferError, transfer
 from mutransfer.figures import panels, save, transfer_figure
 from mutransfer.studies import Runs
 from tests.records import bare_section, section_of
@@ -47,12 +47,12 @@ def test_there_is_a_panel_for_every_study_and_rule(widths: Runs, depths: Runs) -
 
 
 def test_every_size_has_a_line_and_a_mark_at_its_optimum(widths: Runs, figure: Figure) -> None:
-    for axes, transfer in zip(axes_of(figure), section_of(widths).transfers.granted, strict=True):
+    for axes, moved in zip(axes_of(figure), section_of(widths).transfers.granted, strict=True):
         names = [str(line.get_label()) for line in axes.lines]
-        rates = [best.log2_lr for best in transfer.optima]
-        intervals = [(best.low, best.high) for best in transfer.optima]
+        rates = [best.log2_lr for best in moved.optima]
+        intervals = [(best.low, best.high) for best in moved.optima]
         assert [name for name in names if name[0] != "_"] == [
-            str(best.size) for best in transfer.optima
+            str(best.size) for best in moved.optima
         ]
         assert [line.get_xdata()[0] for line in marks(axes, "_optimum")] == rates
         assert [tuple(line.get_xdata()) for line in marks(axes, "_interval")] == intervals
@@ -82,9 +82,11 @@ def test_every_diverged_run_is_a_cross(widths: Runs, figure: Figure) -> None:
         assert diverged and crosses(axes) == diverged
 
 
-def test_without_transfers_the_lines_are_drawn_alone(unbracketed: Runs) -> None:
+def test_a_refused_rule_is_drawn_with_the_optima_it_has(unbracketed: Runs) -> None:
     sp, default = axes_of(transfer_figure(panels([section_of(unbracketed)])))
-    assert not marks(sp, "_optimum") and len(marks(default, "_optimum")) == 5
+    found = transfer(unbracketed)["sp"].optima
+    assert 0 < len(marks(sp, "_optimum")) == len(found) < 5
+    assert len(marks(default, "_optimum")) == 5
     assert len([line for line in sp.lines if str(line.get_label()).startswith("width")]) == 5
 
 

@@ -121,7 +121,8 @@ def test_trials_have_values_that_change_nothing(tmp_path: Path) -> None:
 def test_a_loop_without_a_task_needs_no_data(tmp_path: Path, monkeypatch: Any) -> None:
     # Without scikit-learn, digits cannot be loaded.
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    _data._digits.cache_clear()
+    # Loaded anew: a cleared cache would be another task than that of other tests.
+    monkeypatch.setattr(_data, "_digits", _data._digits.__wrapped__)
 
     def train(trial: Trial) -> None:
         assert trial.param_groups()

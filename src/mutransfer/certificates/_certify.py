@@ -146,7 +146,7 @@ def _outcome(
 def _certified(law: Law) -> Transfer:
     """Return the certificate of a rule whose target is within reach."""
     evidence, record = law.evidence, law.evidence.record
-    regrets = target_regrets(law.sharpest, law.place.value, law.draws)
+    regrets = target_regrets(evidence.posteriors[law.nearest], law.place.value, law.draws)
     regret = expected(regrets)
     found = findings(evidence)
     first, last = evidence.optima[0], evidence.optima[-1]
@@ -163,7 +163,12 @@ def _certified(law: Law) -> Transfer:
         place=law.place,
         regret=regret,
         extra_steps=extra_steps(
-            record.runs, record.rule, evidence.sizes[-1], regret.value, regrets, record.over
+            record.runs,
+            record.rule,
+            evidence.sizes[law.nearest],
+            regret.value,
+            regrets,
+            record.over,
         ),
         proxies=found.proxies,
         fast=found.fast,

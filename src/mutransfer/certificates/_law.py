@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import Estimate, MutransferError, Size, varying
-from ..statistics import Array, LawAverage, Posterior, average_of_laws
+from ..statistics import Array, LawAverage, average_of_laws
 from ._evidence import Evidence
 from ._line import are_separate, logs, reaches
 from ._priors import is_known, law_prior
@@ -127,10 +127,12 @@ class Law:
         return self.evidence.octave * self.average.draws(logs([self.at], self.axes), DRAWS)[:, 0]
 
     @property
-    def sharpest(self) -> Posterior:
-        """The posterior of the size whose loss curve stands for that of the target."""
-        number = self.measured
-        return self.evidence.posteriors[-1 if number is None else number]
+    def nearest(self) -> int:
+        """Number of the size nearest to the target, whose curve stands for its own."""
+        if not self.axes:
+            return len(self.evidence.sizes) - 1
+        away = np.abs(logs(self.evidence.sizes, self.axes) - logs([self.at], self.axes)).sum(1)
+        return int(np.flatnonzero(np.isclose(away, away.min()))[-1])
 
 
 def law(evidence: Evidence, target: Mapping[str, Any]) -> Law:

@@ -9,6 +9,7 @@ from ..core import Estimate, MutransferError
 from ._evidence import Evidence
 from ._law import Law
 from ._line import are_separate
+from ._priors import is_known
 from ._scales import distance_text, unit
 
 LARGEST_DRIFT = 0.25
@@ -44,8 +45,8 @@ def check(law: Law) -> None:
             continue
         if (reason := _out_of_reach(law, axis, far)) is not None:
             raise MutransferError(f"rule {law.evidence.record.rule!r}: {reason}; {_next(law)}")
-    half = _half(law.place) / law.evidence.octave
-    if half > WIDEST:
+    half = _half(law)
+    if half > WIDEST and not _is_known(law):
         raise MutransferError(
             f"rule {law.evidence.record.rule!r}: the best {law.evidence.record.over} at {law.at} "
             f"is known to {half:.1f} octaves on either side only, and more than {WIDEST:g} are of "
@@ -67,7 +68,8 @@ def _out_of_reach(law: Law, axis: str, far: float) -> str | None:
             "rule under which the optimum stays"
         )
     values = {size[axis] for size in law.evidence.sizes}
-    if len(values) == 2 and far > FARTHEST_OF_TWO:
+    known = is_known(law.evidence.record.over, axis)
+    if len(values) == 2 and far > FARTHEST_OF_TWO and not known:
         return (
             f"two values of {axis} show no law, and {place}: from two, {2**FARTHEST_OF_TWO:g} "
             "times is the farthest"
@@ -81,12 +83,12 @@ def warnings(law: Law) -> list[str]:
         return [f"one size only, {law.at}, which says nothing of others"]
     moving = [axis for axis in law.axes if law.spans[axis] > 0]
     together = not are_separate(law.evidence.sizes, moving)
+    half = _half(law)
+    wide = f"the interval is {half:.1f} octaves on either side: run a size nearer to the target"
+    confused = f"{' and '.join(moving)} only vary together: one drift is not known"
     return [
-        *(
-            [f"{' and '.join(moving)} only vary together: one drift is not known"]
-            if together
-            else []
-        ),
+        *([wide] if half > WIDEST else []),
+        *([confused] if together else []),
         *(warning for axis in law.axes for warning in _axis(law, axis)),
     ]
 
@@ -138,8 +140,16 @@ def _is_large(evidence: Evidence, drift: Estimate) -> bool:
     return significant and abs(drift.value) > LARGEST_DRIFT * evidence.octave
 
 
-def _half(place: Estimate) -> float:
-    return max(place.high - place.value, place.value - place.low)
+def _half(law: Law) -> float:
+    """Return the longer side of the interval at the target, in octaves."""
+    place = law.place
+    return max(place.high - place.value, place.value - place.low) / law.evidence.octave
+
+
+def _is_known(law: Law) -> bool:
+    """Return True if priors hold the drift along all axes that lead to the target."""
+    beyond = [axis for axis, far in law.doublings.items() if far > 0]
+    return bool(beyond) and all(is_known(law.evidence.record.over, axis) for axis in beyond)
 
 
 def _next(law: Law) -> str:

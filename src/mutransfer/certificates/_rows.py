@@ -15,9 +15,9 @@ def optima_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[st
     """Return a plain row with the best value of every rule and size."""
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
-        if isinstance(outcome, Transfer):
-            rows += _transfer_rows(outcome)
-        elif isinstance(outcome, Choice):
+        if not isinstance(outcome, Choice):
+            rows += _optima_rows(outcome)
+        else:
             rows += [
                 {
                     "rule": outcome.rule,
@@ -37,7 +37,7 @@ def summary_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[s
     for transfer in outcomes:
         if not isinstance(transfer, Transfer):
             continue
-        over, position = transfer.over, _position(transfer)
+        over, position = transfer.over, _position(transfer.over, transfer.scale)
         row: dict[str, Any] = {"rule": transfer.rule, "hyperparameter": over}
         row |= {"total": transfer.total}
         drifts = {f"drift_{axis}": drift for axis, drift in transfer.drift.items()}
@@ -54,25 +54,25 @@ def summary_rows(outcomes: Iterable[Transfer | Choice | Refusal]) -> list[dict[s
     return rows
 
 
-def _transfer_rows(transfer: Transfer) -> list[dict[str, Any]]:
+def _optima_rows(outcome: Transfer | Refusal) -> list[dict[str, Any]]:
     ends = ("low", "high")
     return [
         {
-            "rule": transfer.rule,
+            "rule": outcome.rule,
             **best.size,
-            "hyperparameter": transfer.over,
-            transfer.over: best.value,
-            _position(transfer): best.position,
+            "hyperparameter": outcome.over,
+            outcome.over: best.value,
+            _position(outcome.over, best.scale): best.position,
             **{end: getattr(best, end) for end in ends},
-            **{f"{transfer.over}_{end}": value_at(getattr(best, end), best.scale) for end in ends},
+            **{f"{outcome.over}_{end}": value_at(getattr(best, end), best.scale) for end in ends},
             "loss": best.loss,
             "diverged": best.diverged,
             "status": best.status,
         }
-        for best in transfer.optima
+        for best in outcome.optima
     ]
 
 
-def _position(transfer: Transfer) -> str:
+def _position(over: str, scale: str) -> str:
     """Return the name of a place on the scale, such as "log2_lr"."""
-    return f"log2_{transfer.over}" if transfer.scale == "log2" else f"{transfer.over}_place"
+    return f"log2_{over}" if scale == "log2" else f"{over}_place"
