@@ -72,12 +72,6 @@ class Evidence:
         """The distance on the scale that counts as an octave."""
         return octave(positions(self.grids[-1].values, self.record.scale), self.record.scale)
 
-    @property
-    def shift(self) -> float:
-        """Sd of one seed's optimum, in octaves; zero where all sizes have more."""
-        alone = any(len(cells.seeds) == 1 for cells in self.grids)
-        return shift(self.record.scale) if alone else 0.0
-
 
 def gather(record: Record) -> Evidence:
     """Return the optima of the sizes that have one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -151,17 +151,13 @@ def law(evidence: Evidence, target: Mapping[str, Any]) -> Law:
 def _average(evidence: Evidence, axes: Sequence[str]) -> LawAverage | None:
     if not axes:
         return None
-    step, shift = evidence.octave, evidence.shift
+    step, record = evidence.octave, evidence.record
     places = np.array([best.position for best in evidence.optima]) / step
+    # With one seed its stated shift is part of each error, independently.
     errors = np.array([posterior.sd for posterior in evidence.posteriors]) / step
-    # A seed's own shift is the same kind of thing as a size's own effect, and not known better
-    # than that: the data tell both together.
-    errors = np.sqrt(np.maximum(errors**2 - shift**2, (errors / 10) ** 2))
-    record = evidence.record
     prior = law_prior(record.over, axes)
     if record.over == "lr":
         prior = without_promises(prior, record.rule, axes)
-    prior = replace(prior, scatter=math.hypot(prior.scatter, shift))
     return average_of_laws(logs(evidence.sizes, axes), places, errors, prior)
 
 
