@@ -24,8 +24,9 @@ import numpy as np
 
 import mutransfer as mt
 from benchmarks.transfer import tables
+from benchmarks.transfer.vertex_posterior import vertex_posterior
 from mutransfer.certificates import law_prior
-from mutransfer.statistics import average_of_laws, posterior, vertex_posterior
+from mutransfer.statistics import average_of_laws, posterior
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 AXES = ("params", "tokens", "batch")

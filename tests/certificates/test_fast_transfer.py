@@ -169,3 +169,11 @@ def test_an_optimum_that_drifts_for_ever_is_slow() -> None:
     errors = np.full(5, 0.05)
     found = fast_transfer(sizes, -0.8 * ranks, errors, 2 - 0.03 * ranks, errors / 50, 0.07)
     assert found.verdict == "slow" and "no limit in sight" in found.reason
+
+
+def test_a_cost_beyond_what_size_gains_is_said_in_words() -> None:
+    """Optima that are not known at all cost more than any percentage says."""
+    sizes = 2.0 ** np.arange(5, 9)
+    losses = np.array([2.0, 1.9, 1.85, 1.83])
+    found = fast_transfer(sizes, np.zeros(4), np.full(4, 9.0), losses, np.full(4, 1e-3), 1.0)
+    assert found.verdict == "cannot tell" and "cost more than size gains" in found.reason

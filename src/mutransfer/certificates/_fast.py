@@ -150,8 +150,8 @@ def _verdict(moves: Decay, falls: Decay, probability: float, share: Estimate) ->
                 f"{share.high:.1%} of what size gains"
             )
         return "cannot tell", (
-            f"{still}, and those are so large that they could cost {share.high:.0%} of what size "
-            "gains: add seeds or finer steps"
+            f"{still}, and those are so large that they could cost {_cost(share.high)}: add seeds "
+            "or finer steps"
         )
     if float(np.median(moves.powers)) < _NO_LIMIT:
         return "slow", "the optimum moves with no limit in sight, as under the wrong rule"
@@ -160,6 +160,10 @@ def _verdict(moves: Decay, falls: Decay, probability: float, share: Estimate) ->
     if probability <= 1 - SURE:
         return "slow", "the regret of the proxy's optimum vanishes more slowly than the gap in loss"
     return "cannot tell", "the two rates are too close to each other, or too uncertain"
+
+
+def _cost(share: float) -> str:
+    return f"{share:.0%} of what size gains" if share <= 1 else "more than size gains"
 
 
 def _differs(draws: Float[Array, " draws"]) -> bool:

@@ -17,6 +17,8 @@ from ._scales import cell_text, decimal, distance_text, loss_text
 from ._transfer import Transfer
 
 _WIDEST = 220
+_SMALL = 0.01
+"""Regrets below this are lost in three decimals."""
 _MOST_SIZES = 24
 """Sizes that a table lists; CSV and JSON have all."""
 
@@ -108,6 +110,8 @@ def regret_text(transfer: Transfer) -> str:
         return ""
     if math.isinf(regret.value):
         return "diverges" if transfer.optima[-1].diverged > 0 else "not run"
+    if regret.high < _SMALL:
+        return loss_text(regret)
     high = "diverges" if math.isinf(regret.high) else f"{regret.high:.3f}"
     return f"{regret.value:.3f} [{regret.low:.3f}, {high}]"
 

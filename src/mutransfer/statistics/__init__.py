@@ -32,4 +32,3 @@ from ._power_law import power_laws as power_laws
 from ._student import student_t as student_t
 from ._vertex import edge as edge
 from ._vertex import vertex as vertex
-from ._vertex_posterior import vertex_posterior as vertex_posterior

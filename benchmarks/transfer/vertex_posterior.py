@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from ..core import MutransferError
-from ._arrays import Array
+from mutransfer.core import MutransferError
+from mutransfer.statistics import Array
+
 from ._divergence import infinite
 
 POINTS = 5
