@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mutransfer.core import MutransferError
-from mutransfer.statistics import Array
-
-from ._divergence import infinite
+from mutransfer.statistics import Array, infinite
 
 POINTS = 5
 """Points around the lowest loss that are used: farther ones bend in ways of their own."""
