@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any
 
 from ..core import MutransferError
@@ -69,7 +68,7 @@ def _value(family: str, name: str, value: Any, options: Mapping[str, Any]) -> An
 
 
 def _usual_betas(family: str) -> tuple[float, float]:
-    usual: tuple[float, float] = signature(UPDATES[family].apply).parameters["betas"].default
+    usual: tuple[float, float] = UPDATES[family].options["betas"]
     return usual
 
 

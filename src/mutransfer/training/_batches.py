@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ..tasks import Stream, Task
+from ._slots import Slots
 
 Inputs = Tensor | Mapping[str, Tensor]
 """The inputs of a batch; a mapping is passed as model(**inputs)."""
@@ -76,22 +77,27 @@ class Batches:
     ) -> None:
         self._like = like
         unique = sorted(set(seeds))
-        self._seed = torch.tensor([unique.index(seed) for seed in seeds])
+        order = [unique.index(seed) for seed in seeds]
+        # One more than members, for slots that are empty.
+        self._order = [*order, order[-1]]
         self._indexed = isinstance(task, Task)
         if isinstance(task, Task):
             self._inputs, self._targets = placed(task.inputs, like), placed(task.targets, like)
-            self._rows = torch.stack([task.batches(seed, steps, batch) for seed in unique])
+            rows = torch.stack([task.batches(seed, steps, batch) for seed in unique])
+            self._rows = rows.to(like.device)
+            self._seed = torch.tensor(self._order, device=like.device)
         else:
             self._feeds = [task.feed(seed, steps, batch) for seed in unique]
 
-    def __getitem__(self, step: int) -> tuple[Any, Tensor]:
-        """Return inputs and targets of all members, (member, batch, ...)."""
+    def at(self, slots: Slots) -> tuple[Any, Tensor]:
+        """Return inputs and targets of the members in all slots, (slot, batch, ...)."""
         if self._indexed:
-            rows: Int[Tensor, "member batch"] = self._rows[self._seed, step]
+            rows: Int[Tensor, "slot batch"] = self._rows[self._seed[slots.member], slots.step]
             return mapped(lambda data: data[rows], self._inputs), self._targets[rows]
-        needed = sorted(set(self._seed.tolist()))
-        batches = [self._feeds[number][step] for number in needed]
-        place = torch.searchsorted(torch.tensor(needed), self._seed)
+        wanted = [(self._order[m], s) for m, s in zip(slots.members, slots.steps, strict=True)]
+        needed = list(dict.fromkeys(wanted))
+        batches = [self._feeds[seed][step] for seed, step in needed]
+        place = torch.tensor([needed.index(each) for each in wanted], device=self._like.device)
 
         def stacked(parts: list[Tensor]) -> Tensor:
             return torch.stack([placed(part, self._like) for part in parts])[place]
@@ -109,7 +115,3 @@ class Batches:
             return mapped(lambda data: data[rows], self._inputs), self._targets[rows]
         inputs, targets = self._feeds[0][step]
         return placed(inputs, self._like), placed(targets, self._like)
-
-    def keep(self, index: Int[Tensor, " kept"]) -> None:
-        """Drop all members but these."""
-        self._seed = self._seed[index]

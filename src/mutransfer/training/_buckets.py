@@ -1,4 +1,7 @@
-"""Buckets: parameters of one shape and family, stacked and updated together."""
+"""Buckets: parameters of one shape and family, stacked and updated together.
+
+Axes: names of parameters, slots of the program; rows are both, flattened.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ..core import MutransferError
 from ..plans import Row
 from ._members import Member
 from ._optimizers import UPDATES
+from ._recipe import Recipe
 from ._step import Step, blocks
 
 _LARGE = 1 << 14
@@ -20,6 +24,8 @@ _LARGE = 1 << 14
 
 Copying their gradients together costs more than an operation for each.
 """
+
+RATES = ("lr", "eps", "weight_decay", "multiplier")
 
 
 @dataclass(frozen=True)
@@ -33,64 +39,114 @@ class Bucket:
         names: Names of the parameters.
         family: The optimizer family that trains them.
         tensors: "parameter", the optimizer's state, and "lr", "eps", "weight_decay" and
-            "multiplier", each stacked as (name, member, ...).
+            "multiplier", each stacked as (name, slot, ...).
+        rates: Rate, eps, decay and multiplier of all members, those that wait too, (name, member,
+            1, ..., 1). No weight decay where it is zero for all, so that updates can leave it out.
     """
 
     names: list[str]
     family: str
     tensors: dict[str, Tensor]
+    rates: dict[str, Tensor]
 
     @classmethod
-    def of(cls, names: list[str], members: Sequence[Member], dtype: torch.dtype | None) -> Bucket:
-        """Stack these parameters of all members, in a type or in their own."""
+    def of(cls, names: list[str], members: Sequence[Member], slots: int, recipe: Recipe) -> Bucket:
+        """Stack these parameters of the first members, in the recipe's type and on its device.
+
+        Args:
+            names: The parameters.
+            members: All members; where there are fewer than slots, the last fills the others.
+            slots: Number of slots.
+            recipe: What members share.
+        """
         family = members[0].table[names[0]].optimizer
-        models = [dict(member.model.named_parameters()) for member in members]
-        values = torch.stack([stacked([m[name] for m in models], name, dtype) for name in names])
         for name in names:
             if len(others := {member.table[name].optimizer for member in members}) > 1:
                 raise MutransferError(
                     f"{name} is trained by {' and '.join(sorted(others))} in different members; "
                     "members that train together have one optimizer for each tensor"
                 )
-        state = UPDATES[family].start(values)
-        tables = [member.table for member in members]
-        return cls(names, family, {"parameter": values} | state | _rates(tables, names, values))
+        own = {id(member.model): dict(member.model.named_parameters()) for member in members}
+        for name in names:
+            check_shapes([parameters[name] for parameters in own.values()], name)
+        models = [own[id(member.model)] for member in members[:slots]]
+        models += [models[-1]] * (slots - len(models))
+        values = torch.stack([stacked([m[name] for m in models], recipe) for name in names])
+        rates = _rates([member.table for member in members], names, values)
+        first = torch.arange(slots, device=values.device).clamp(max=len(members) - 1)
+        tensors = {"parameter": values} | UPDATES[family].start(values)
+        return cls(names, family, tensors | {key: r[:, first] for key, r in rates.items()}, rates)
 
-    def gathered(self, gradients: Mapping[str, Tensor]) -> Float[Tensor, "name member *shape"]:
-        """Return the gradients of the bucket's parameters."""
-        parts = [gradients[name] for name in self.names]
-        return torch.stack(parts) if len(parts) > 1 else parts[0][None]
+    def load(self, slot: int, number: int, member: Member) -> None:
+        """Put a new member into a slot, its optimizer as before the first step.
 
-    def squared_norms(
-        self, gradient: Float[Tensor, "name member *shape"]
-    ) -> Float[Tensor, " member"]:
-        """Return each member's squared norm of gradients, multipliers explicit."""
-        norms = gradient.flatten(2).norm(dim=2) if gradient.dim() > 2 else gradient.abs()
-        return (norms * self.tensors["multiplier"].view_as(norms)).square().sum(0)
-
-    def step(
-        self,
-        gradient: Float[Tensor, "name member *shape"],
-        count: int,
-        factor: float,
-        options: Mapping[str, object],
-    ) -> None:
-        """Update the parameters of all members in place, at this factor of their rates."""
-        update = UPDATES[self.family]
-        flat = {key: tensor.flatten(0, 1) for key, tensor in self.tensors.items()}
-        flat["gradient"] = gradient.flatten(0, 1)
-        del flat["multiplier"]
-        if factor != 1.0:
-            flat["lr"] = flat["lr"] * factor
-        for block in blocks(flat["parameter"]):
-            part = {key: tensor[block] for key, tensor in flat.items()}
-            state = {key: part.pop(key) for key in (*update.state, *update.left, *update.right)}
-            update.apply(Step(**part, state=state, count=count), **options)
+        Args:
+            slot: The slot.
+            number: The member's number.
+            member: The member.
+        """
+        parameters = dict(member.model.named_parameters())
+        for key, tensor in self.tensors.items():
+            if key in self.rates:
+                tensor[:, slot] = self.rates[key][:, number]
+            elif key != "parameter":
+                tensor[:, slot] = 0
+        for place, name in enumerate(self.names):
+            self.tensors["parameter"][place, slot].copy_(parameters[name].detach())
 
     def keep(self, index: Int[Tensor, " kept"]) -> None:
-        """Drop all members but these."""
+        """Drop all other slots."""
         for key, tensor in self.tensors.items():
-            self.tensors[key] = tensor[:, index.to(tensor.device)]
+            self.tensors[key] = tensor[:, index]
+
+
+def squared_norms(
+    tensors: Mapping[str, Tensor], gradient: Float[Tensor, "name slot *shape"]
+) -> Float[Tensor, " slot"]:
+    """Return each member's squared norm of a bucket's gradients, multipliers explicit."""
+    norms = gradient.flatten(2).norm(dim=2) if gradient.dim() > 2 else gradient.abs()
+    return (norms * tensors["multiplier"].view_as(norms)).square().sum(0)
+
+
+def update(
+    family: str,
+    tensors: Mapping[str, Tensor],
+    gradient: Float[Tensor, "name slot *shape"],
+    factor: Float[Tensor, " slot"],
+    numbers: Mapping[str, Float[Tensor, " slot"]],
+    options: Mapping[str, object],
+    count: int,
+    *,
+    whole: bool,
+) -> None:
+    """Update the parameters of a bucket in place.
+
+    Args:
+        family: The optimizer family.
+        tensors: The bucket's tensors.
+        gradient: The gradients.
+        factor: Factor of each member's rates.
+        numbers: The numbers of the update.
+        options: Options that all members share.
+        count: Number of this step, from 1, for updates that need all members at one step.
+        whole: False to update in pieces that stay in the processor's cache, as nothing else does
+            where operations run one by one.
+    """
+    known, rows = UPDATES[family], tensors["parameter"].flatten(0, 1)
+    column = (-1, *[1] * (rows.dim() - 1))
+
+    def spread(values: Tensor) -> Tensor:
+        return values.repeat(len(gradient)).view(column)
+
+    flat = {k: tensor.flatten(0, 1) for k, tensor in tensors.items() if k != "multiplier"}
+    flat["gradient"] = gradient.flatten(0, 1)
+    flat["lr"] = flat["lr"] * spread(factor)
+    spreads = {name: spread(value) for name, value in numbers.items()}
+    for block in [slice(None)] if whole else blocks(rows):
+        part = {key: tensor[block] for key, tensor in flat.items()}
+        state = {key: part.pop(key) for key in (*known.state, *known.left, *known.right)}
+        own = {name: value[block] for name, value in spreads.items()}
+        known.apply(Step(**part, state=state, numbers=own, count=count), **options)
 
 
 def bucket_names(member: Member) -> list[list[str]]:
@@ -107,30 +163,31 @@ def bucket_names(member: Member) -> list[list[str]]:
 def _rates(
     tables: Sequence[Mapping[str, Row]], names: Sequence[str], like: Tensor
 ) -> dict[str, Tensor]:
-    """Return rate, eps, decay and multiplier of tensors, (name, member, 1, ..., 1).
-
-    No weight decay is returned where it is zero for all, so that updates can leave it out.
-    """
+    """Return rate, eps, decay and multiplier of tensors, (name, member, 1, ..., 1)."""
     shape = (len(names), len(tables), *[1] * (like.dim() - 2))
 
     def column(key: str) -> Tensor:
         values = [[float(getattr(table[name], key) or 0.0) for table in tables] for name in names]
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(shape)
 
-    columns = {key: column(key) for key in ("lr", "eps", "weight_decay", "multiplier")}
+    columns = {key: column(key) for key in RATES}
     return {key: rates for key, rates in columns.items() if key != "weight_decay" or rates.any()}
 
 
-def stacked(tensors: list[Tensor], name: str, dtype: torch.dtype | None) -> Tensor:
-    """Return one tensor of all members stacked, numbers in a type or in their own.
+def check_shapes(tensors: Sequence[Tensor], name: str) -> None:
+    """Raise unless a tensor has one shape in all members.
 
     Raises:
-        MutransferError: shapes differ between members.
+        MutransferError: naming the tensor.
     """
     if len({tensor.shape for tensor in tensors}) > 1:
         raise MutransferError(
             f"{name} has different shapes in different members; "
             "members that train together have one shape"
         )
+
+
+def stacked(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    """Return one tensor of all members stacked, in the recipe's type and on its device."""
     values = torch.stack([tensor.detach() for tensor in tensors])
-    return values.to(dtype) if values.is_floating_point() else values
+    return values.to(recipe.device, recipe.dtype if values.is_floating_point() else None)

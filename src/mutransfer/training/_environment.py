@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -20,17 +20,18 @@ with other work.
 
 
 @contextmanager
-def program(largest: int) -> Iterator[None]:
-    """Set threads for tensors of this size, and one implementation of attention.
+def surroundings(largest: int, *, together: bool = True) -> Iterator[None]:
+    """Set threads for tensors of this size, and the implementation of attention.
 
     Args:
         largest: Entries of the largest tensor.
+        together: True for the implementation that vmap batches, and that members trained one by
+            one share with those trained together.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(before if largest >= _SHARED else 1)
     try:
-        # Both programs need one implementation of attention, and vmap batches this one.
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH) if together else nullcontext():
             yield
     finally:
         torch.set_num_threads(before)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..core import MutransferWarning
+from ._judge import Judge
 from ._loop import each
 from ._members import Member
 from ._recipe import Recipe, Watch
@@ -45,7 +46,12 @@ class NotStackedError(Exception):
 
 
 def one_by_one(
-    members: Sequence[Member], recipe: Recipe, watch: Watch | None, reason: str, hidden: int
+    members: Sequence[Member],
+    recipe: Recipe,
+    watch: Watch | None,
+    reason: str,
+    hidden: int,
+    judge: Judge | None = None,
 ) -> Trained:
     """Train members one by one after a stacked program failed, and warn.
 
@@ -57,6 +63,7 @@ def one_by_one(
         watch: Receives progress, but for what was reported before.
         reason: The reason of the failure.
         hidden: Member-steps that were reported before.
+        judge: Names members that are not worth going on.
 
     Raises:
         MutransferError: the model fails one by one, too.
@@ -65,17 +72,29 @@ def one_by_one(
         f"{type(members[0].model).__name__} trains one by one, which is slower: it cannot be "
         f"stacked ({reason})"
     )
+    report, warned = after(watch, hidden), False
+
+    def late(done: int) -> None:
+        nonlocal warned
+        if not warned:
+            warnings.warn(message, StackingWarning, stacklevel=6)
+        warned = True
+        report(done)
+
+    return each(members, recipe, late, judge)
+
+
+def after(watch: Watch | None, hidden: int) -> Watch:
+    """Return a callback that leaves out the member-steps that were reported before."""
     steps = 0
 
     def late(done: int) -> None:
         nonlocal steps
-        if not steps:
-            warnings.warn(message, StackingWarning, stacklevel=6)
         steps += done
         if watch is not None and steps > hidden:
             watch(done)
 
-    return each(members, recipe, late)
+    return late
 
 
 @contextmanager

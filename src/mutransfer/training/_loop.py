@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ..core import MutransferError
 from ..statistics import diverged_at
-from ._environment import CHECK_EVERY, program
+from ._environment import CHECK_EVERY, surroundings
+from ._judge import Judge
 from ._members import Member, check_members
 from ._one import One
 from ._recipe import Recipe, Watch
@@ -33,19 +34,26 @@ def train_one_by_one(
         MutransferError: there are no members, a tensor has no hyperparameters, or the model fails.
     """
     check_members(members, recipe)
-    with program(max(parameter.numel() for parameter in members[0].model.parameters())):
+    with surroundings(max(parameter.numel() for parameter in members[0].model.parameters())):
         return each(members, recipe, watch)
 
 
-def each(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Trained:
+def each(
+    members: Sequence[Member],
+    recipe: Recipe,
+    watch: Watch | None = None,
+    judge: Judge | None = None,
+) -> Trained:
     """Train members one after the other, threads and attention as they are."""
     trained = Trained.empty(len(members), recipe)
     for number, member in enumerate(members):
-        _train(number, One(member, recipe), trained, watch)
+        _train(number, One(member, recipe), trained, watch, judge)
     return trained
 
 
-def _train(number: int, one: One, trained: Trained, watch: Watch | None) -> None:
+def _train(
+    number: int, one: One, trained: Trained, watch: Watch | None, judge: Judge | None
+) -> None:
     """Train one member, and write its losses and evaluations."""
     losses = trained.losses[number]
     for step, factor in enumerate(one.recipe.factors()):
@@ -64,6 +72,10 @@ def _train(number: int, one: One, trained: Trained, watch: Watch | None) -> None
             ) from error
         if watch is not None:
             watch(1)
-        check = (step + 1) % CHECK_EVERY == 0
-        if check and diverged_at(losses[None, : step + 1].numpy())[0] is not None:
+        if (step + 1) % CHECK_EVERY or step + 1 == one.recipe.steps:
+            continue
+        if diverged_at(losses[None, : step + 1].numpy())[0] is not None:
+            return
+        if judge is not None and number in judge(*trained.so_far()):
+            trained.stopped[number] = step + 1
             return

@@ -24,16 +24,24 @@ class Member:
         table: The hyperparameters of each tensor, as `Plan.table` returns them.
         seed: The seed of its batches.
         clip: Factor of the recipe's threshold of the gradient norm, `Plan.clip`.
+        recipe: Its own recipe, where it differs from that of all in what `Recipe.shared` leaves
+            out: betas, momentum, schedule, warmup, clip.
     """
 
     model: nn.Module
     table: Mapping[str, Row]
     seed: int
     clip: float = 1.0
+    recipe: Recipe | None = None
+
+    def trained_by(self, recipe: Recipe) -> Recipe:
+        """Return the member's own recipe, or that of all."""
+        return recipe if self.recipe is None else self.recipe
 
     def threshold(self, recipe: Recipe) -> float:
         """Return the largest gradient norm of this member, infinity without clipping."""
-        return math.inf if recipe.clip is None else recipe.clip * self.clip
+        clip = self.trained_by(recipe).clip
+        return math.inf if clip is None else clip * self.clip
 
 
 def check_members(members: Sequence[Member], recipe: Recipe) -> None:
@@ -45,8 +53,13 @@ def check_members(members: Sequence[Member], recipe: Recipe) -> None:
     """
     if not members:
         raise MutransferError("there is nothing to train: give at least one member")
-    families = recipe.families()
+    families, shared = recipe.families(), recipe.shared()
     for number, member in enumerate(members):
+        if member.trained_by(recipe) is not recipe and member.trained_by(recipe).shared() != shared:
+            raise MutransferError(
+                f"the recipe of member {number} differs from that of all in more than the options "
+                "of the optimizer, schedule, warmup and clip: train it with others of its kind"
+            )
         trained = [name for name, p in member.model.named_parameters() if p.requires_grad]
         if not trained:
             raise MutransferError(

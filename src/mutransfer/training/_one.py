@@ -34,8 +34,9 @@ class One:
     """
 
     def __init__(self, member: Member, recipe: Recipe) -> None:
+        recipe = member.trained_by(recipe)
         self.recipe, self.table = recipe, member.table
-        self.model = copied(member.model).to(recipe.dtype)
+        self.model = copied(member.model).to(device=recipe.device, dtype=recipe.dtype)
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = _optimizers(member, recipe, self.parameters)
         like = next(iter(self.parameters.values()))

@@ -16,11 +16,34 @@ from ..pytorch import torch_class
 from ..rules import families, family
 from ._lion import Lion
 from ._matrix_optimizers import SOAP, Shampoo
-from ._updates_entries import adagrad, adam, adamax, lion, nadam, radam, rmsprop, sgd
-from ._updates_matrices import muon, shampoo, soap
+from ._updates_entries import (
+    Counts,
+    Numbers,
+    adagrad,
+    adagrad_numbers,
+    adam,
+    adam_numbers,
+    adamax,
+    adamax_numbers,
+    lion,
+    lion_numbers,
+    nadam,
+    nadam_numbers,
+    radam,
+    radam_numbers,
+    rmsprop,
+    rmsprop_numbers,
+    sgd,
+    sgd_numbers,
+)
+from ._updates_matrices import muon, muon_numbers, shampoo, soap
 
 OWN: Mapping[str, type[torch.optim.Optimizer]] = {"lion": Lion, "shampoo": Shampoo, "soap": SOAP}
 """Our class of each family that torch has none of."""
+
+
+def _no_numbers(count: Counts) -> Numbers:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -28,25 +51,39 @@ class Update:
     """The stacked update of one optimizer family.
 
     Attributes:
-        apply: The update, called with a `Step` and the optimizer's options.
+        apply: The update, called with a `Step` and the options that all members share.
         state: Names of the tensors that the optimizer keeps, of the parameter's shape.
-        left: Names of those of shape (rows, rows), for matrices.
+        numbers: The numbers of every step, of options that each member can have for its own.
+        left: Names of the tensors of shape (rows, rows) that it keeps, for matrices.
         right: Names of those of shape (columns, columns).
         fixed: The options that make the update this family's.
+        in_step: True if it needs all members at one step, and is not compiled: its operations
+            depend on the number of the step, and decompose matrices.
     """
 
     apply: Callable[..., None]
     state: tuple[str, ...]
+    numbers: Callable[..., Numbers] = _no_numbers
     left: tuple[str, ...] = ()
     right: tuple[str, ...] = ()
     fixed: Mapping[str, bool] = field(default_factory=dict)
+    in_step: bool = False
 
     @property
-    def options(self) -> list[str]:
-        """Names of the options that a user may set."""
-        known = signature(self.apply).parameters
-        hidden = {"step", *self.fixed, *_FORMS}
-        return [name for name in known if name not in hidden]
+    def options(self) -> dict[str, Any]:
+        """The options that a user may set, with their defaults."""
+        known = {**signature(self.apply).parameters, **signature(self.numbers).parameters}
+        hidden = {"step", "count", *self.fixed, *_FORMS}
+        return {name: known[name].default for name in known if name not in hidden}
+
+    @property
+    def own(self) -> list[str]:
+        """Names of the options that each member can have for its own."""
+        return [name for name in signature(self.numbers).parameters if name != "count"]
+
+    def shared(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that all members of a program share."""
+        return {name: value for name, value in options.items() if name not in self.own}
 
     def start(self, values: Tensor) -> dict[str, Tensor]:
         """Return the state before the first step, zeros.
@@ -70,22 +107,28 @@ _MOMENTS = ("first", "second")
 _DECOUPLED = {"decoupled": True}
 
 UPDATES: Mapping[str, Update] = {
-    "sgd": Update(sgd, ("momentum",)),
-    "adam": Update(adam, _MOMENTS),
-    "adamw": Update(adam, _MOMENTS, fixed=_DECOUPLED),
-    "amsgrad": Update(adam, (*_MOMENTS, "largest"), fixed={"amsgrad": True}),
-    "nadam": Update(nadam, _MOMENTS),
-    "nadamw": Update(nadam, _MOMENTS, fixed=_DECOUPLED),
-    "radam": Update(radam, _MOMENTS),
-    "radamw": Update(radam, _MOMENTS, fixed=_DECOUPLED),
-    "adagrad": Update(adagrad, ("total",)),
-    "rmsprop": Update(rmsprop, ("first", "second", "momentum")),
-    "adamax": Update(adamax, ("first", "largest")),
-    "lion": Update(lion, ("first",)),
-    "muon-original": Update(muon, ("momentum",), fixed={"match_rms": False}),
-    "muon-match-rms": Update(muon, ("momentum",), fixed={"match_rms": True}),
-    "shampoo": Update(shampoo, (), ("left",), ("right",)),
-    "soap": Update(soap, _MOMENTS, ("left", "left basis"), ("right", "right basis")),
+    "sgd": Update(sgd, ("momentum",), sgd_numbers),
+    "adam": Update(adam, _MOMENTS, adam_numbers),
+    "adamw": Update(adam, _MOMENTS, adam_numbers, fixed=_DECOUPLED),
+    "amsgrad": Update(adam, (*_MOMENTS, "largest"), adam_numbers, fixed={"amsgrad": True}),
+    "nadam": Update(nadam, _MOMENTS, nadam_numbers),
+    "nadamw": Update(nadam, _MOMENTS, nadam_numbers, fixed=_DECOUPLED),
+    "radam": Update(radam, _MOMENTS, radam_numbers),
+    "radamw": Update(radam, _MOMENTS, radam_numbers, fixed=_DECOUPLED),
+    "adagrad": Update(adagrad, ("total",), adagrad_numbers),
+    "rmsprop": Update(rmsprop, ("first", "second", "momentum"), rmsprop_numbers),
+    "adamax": Update(adamax, ("first", "largest"), adamax_numbers),
+    "lion": Update(lion, ("first",), lion_numbers),
+    "muon-original": Update(muon, ("momentum",), muon_numbers, fixed={"match_rms": False}),
+    "muon-match-rms": Update(muon, ("momentum",), muon_numbers, fixed={"match_rms": True}),
+    "shampoo": Update(shampoo, (), left=("left",), right=("right",), in_step=True),
+    "soap": Update(
+        soap,
+        _MOMENTS,
+        left=("left", "left basis"),
+        right=("right", "right basis"),
+        in_step=True,
+    ),
 }
 """The stacked update of each family that training knows."""
 
@@ -151,7 +194,7 @@ def _shared_out(
 
 def _check_options(name: str, options: Mapping[str, Any]) -> None:
     known = UPDATES[name].options
-    if unknown := sorted(options.keys() - set(known)):
+    if unknown := sorted(options.keys() - known.keys()):
         raise MutransferError(
             f"the optimizer {name} takes no option {unknown[0]!r}; it takes "
             f"{', '.join(known) or 'none'}"

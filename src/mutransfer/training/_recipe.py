@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import signature
 from numbers import Real
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from ..core import FrozenDict, MutransferError, frozen
 from ..tasks import Stream, Task
-from ._optimizers import options_by_family
+from ._optimizers import UPDATES, options_by_family
 from ._schedules import Schedule, schedule
 
 Watch = Callable[[int], None]
@@ -50,6 +50,7 @@ class Recipe:
         precision: "float32" or "float64" to train in this type, "bfloat16" for autocast with
             parameters in float32; None for the model's own types.
         evaluate: Steps between evaluations of validation loss and metrics; None for the end only.
+        device: The device, such as "cuda"; None for that of the model.
 
     Raises:
         MutransferError: a value is unknown or out of range; the message names it.
@@ -67,6 +68,7 @@ class Recipe:
     accumulate: int = 1
     precision: str | None = None
     evaluate: int | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", frozen(self.options or {}))
@@ -82,6 +84,18 @@ class Recipe:
     def families(self) -> dict[str, Mapping[str, Any]]:
         """Return the options of each optimizer family."""
         return options_by_family(self.optimizer, self.options, "a recipe")
+
+    def shared(self) -> Mapping[str, Any]:
+        """Return what all members of one program have in common, by field.
+
+        Left out is what each can have for its own: options that are numbers, such as betas and
+        momentum, schedule, warmup and clip.
+        """
+        options = {name: UPDATES[name].shared(given) for name, given in self.families().items()}
+        own = {"options", "schedule", "warmup", "clip"}
+        common = {each.name: getattr(self, each.name) for each in fields(self)}
+        common = {name: value for name, value in common.items() if name not in own}
+        return FrozenDict({**common, "options": frozen(options)})
 
     def factors(self) -> list[float]:
         """Return the factor of the learning rate at every step."""

@@ -11,13 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ._batches import Batches, arguments, pieces
-from ._buckets import Bucket, bucket_names, stacked
-from ._evaluation import Evaluation, evaluating, measures
-from ._loss import autocast, training_loss
+from ._batches import Batches
+from ._buckets import Bucket, bucket_names, check_shapes, stacked
+from ._compiled import compiled
+from ._evaluation import Evaluation, evaluating
+from ._graphs import Captured
 from ._members import Member
-from ._optimizers import UPDATES
+from ._numbers import NumberTable
 from ._recipe import Recipe
+from ._slots import Slots
+from ._update import Together
 
 
 class Stack:
@@ -26,39 +29,44 @@ class Stack:
     Args:
         members: Members of one shape.
         recipe: What they share.
+        slots: Number of members that train at once; all of them by default.
 
     Raises:
         MutransferError: shapes or optimizer families differ between members.
     """
 
-    def __init__(self, members: Sequence[Member], recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.template = _template(members[0].model)
+    def __init__(self, members: Sequence[Member], recipe: Recipe, slots: int | None = None) -> None:
+        self.members, self.recipe = members, recipe
+        places = len(members) if slots is None else slots
         names = bucket_names(members[0])
-        self.buckets = [Bucket.of(together, members, recipe.dtype) for together in names]
-        buffers = [_untrained(member.model) for member in members]
-        self.buffers = {
-            name: stacked([b[name] for b in buffers], name, recipe.dtype) for name in buffers[0]
-        }
-        self.parameters = self._by_name()
-        self.alive = torch.arange(len(members))
-        like = next(iter(self.parameters.values()))
-        self.device = like.device.type
+        self.buckets = [Bucket.of(alike, members, places, recipe) for alike in names]
+        self.buffers = _buffers(members, places, recipe)
+        like = self.buckets[0].tensors["parameter"]
+        self.device = like.device
+        self.slots = Slots(len(members), places, self.device)
+        recipes = [member.trained_by(recipe) for member in members]
+        known = list(dict.fromkeys(recipes))
+        self.numbers = NumberTable.of(known, like)
+        # One more entry than members, for slots that are empty.
+        self._recipes = self._of_member([known.index(each) for each in recipes], torch.long)
+        thresholds = [member.threshold(recipe) for member in members]
+        self._thresholds = self._of_member(thresholds, like.dtype)
         seeds = [member.seed for member in members]
         self.batches = Batches(recipe.task, seeds, recipe.steps, recipe.batch, like)
         self.evaluation = Evaluation(recipe, like)
-        thresholds = [member.threshold(recipe) for member in members]
-        self.thresholds = torch.tensor(thresholds, dtype=like.dtype, device=like.device)
-        self.options = {
-            family: {**options, **UPDATES[family].fixed}
-            for family, options in recipe.families().items()
-        }
-        loss = self._scored(partial(training_loss, recipe))
-        self.gradient = torch.func.vmap(torch.func.grad_and_value(loss), randomness="different")
-        self.measure = torch.func.vmap(
-            self._scored(partial(measures, recipe.task)),
-            in_dims=(0, 0, None, None),
-            randomness="different",
+        self.losses = torch.full(
+            (len(members) + 1, recipe.steps), torch.nan, dtype=torch.float64, device=self.device
+        )
+        self._compiled: Callable[..., Tensor] | None = None
+        clips = any(threshold < torch.inf for threshold in thresholds)
+        kinds = [(bucket.names, bucket.family) for bucket in self.buckets]
+        self.together = Together(
+            _template(members[0].model, self.device),
+            recipe,
+            kinds,
+            self.numbers,
+            self.device.type,
+            clips=clips,
         )
 
     @property
@@ -66,85 +74,82 @@ class Stack:
         """Entries of the largest stacked parameter."""
         return max(bucket.tensors["parameter"][0].numel() for bucket in self.buckets)
 
-    def step(self, number: int, factor: float = 1.0) -> Float[Tensor, " member"]:
-        """Train the members in the stack one step, and return their losses before it."""
-        gradients, losses = self._gradients(number)
-        gathered = [bucket.gathered(gradients) for bucket in self.buckets]
-        if self.recipe.clip is not None:
-            self._clip(gathered)
-        for bucket, gradient in zip(self.buckets, gathered, strict=True):
-            bucket.step(gradient, number + 1, factor, self.options[bucket.family])
-        return losses
+    @property
+    def is_compiled(self) -> bool:
+        """True if steps are compiled."""
+        return self._compiled is not None
 
-    def evaluate(self, *, probe: bool = False) -> Float[Tensor, "member measures"]:
+    def compile(self) -> None:
+        """Compile the step for the slots that there are.
+
+        Raises:
+            NotCompiledError: it cannot be compiled.
+        """
+        self._compiled = None
+        step, arguments = partial(self.together, whole=True), self.arguments()
+        program = compiled(step, self.together.template, arguments)
+        # State and buffers stay where they are.
+        self._compiled = Captured(program, arguments, 2) if self.device.type == "cuda" else program
+
+    def step(self) -> None:
+        """Train the members in the slots one step, and keep their losses before it."""
+        if self._compiled is not None:
+            losses = self._compiled(*self.arguments())
+        else:
+            losses = self.together(*self.arguments(), count=self.slots.steps[0] + 1)
+        self.losses[self.slots.member, self.slots.step] = losses.double()
+        self.slots.advance()
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the tensors of the next step: state, batches, numbers."""
+        slots = self.slots
+        inputs, targets = self.batches.at(slots)
+        numbers = self.numbers.at(self._recipes[slots.member], slots.step)
+        state = [bucket.tensors for bucket in self.buckets]
+        return state, self.buffers, self._thresholds[slots.member], inputs, targets, numbers
+
+    def evaluate(self, *, probe: bool = False) -> Float[Tensor, "slot measures"]:
         """Return validation loss and metrics; of one example in a probe."""
-        with evaluating(self.template):
+        state = [bucket.tensors for bucket in self.buckets]
+        with evaluating(self.together.template):
             return self.evaluation.mean(
-                lambda inputs, targets: self.measure(
-                    self.parameters, self.buffers, inputs, targets
-                ),
+                lambda inputs, targets: self.together.measure(state, self.buffers, inputs, targets),
                 probe=probe,
             )
 
-    def keep(self, members: list[int]) -> None:
-        """Drop all other members, which then cost nothing more."""
-        if len(members) == len(self.alive):
+    def free(self, slot: int) -> None:
+        """End the training of a slot's member; the next one that waits takes its place."""
+        number = self.slots.free(slot)
+        if number is None:
             return
-        index = torch.tensor(members, dtype=torch.long)
+        member = self.members[number]
+        for bucket in self.buckets:
+            bucket.load(slot, number, member)
+        for name, buffer in _untrained(member.model).items():
+            self.buffers[name][slot].copy_(buffer)
+
+    def keep(self, slots: list[int]) -> None:
+        """Drop all other slots, which then cost nothing more."""
+        if len(slots) == len(self.slots):
+            return
+        index = torch.tensor(slots, dtype=torch.long, device=self.device)
         for bucket in self.buckets:
             bucket.keep(index)
-        self.buffers = {
-            name: buffer[index.to(buffer.device)] for name, buffer in self.buffers.items()
-        }
-        self.thresholds = self.thresholds[index.to(self.thresholds.device)]
-        self.parameters = self._by_name()
-        self.alive = self.alive[index]
-        self.batches.keep(index)
+        self.buffers = {name: buffer[index] for name, buffer in self.buffers.items()}
+        self.slots.keep(slots)
 
-    def _gradients(self, number: int) -> tuple[dict[str, Tensor], Float[Tensor, " member"]]:
-        """Return gradients and losses of one step, means over the pieces of its batch."""
-        count = self.recipe.accumulate
-        parts = [
-            self.gradient(self.parameters, self.buffers, inputs, targets)
-            for inputs, targets in pieces(*self.batches[number], count, dim=1)
-        ]
-        if count == 1:
-            return parts[0]
-        names = parts[0][0]
-        gradients = {n: torch.stack([part[n] for part, _ in parts]).sum(0) / count for n in names}
-        return gradients, torch.stack([losses for _, losses in parts]).mean(0)
+    def _of_member(self, values: Sequence[float], dtype: torch.dtype) -> Tensor:
+        return torch.tensor([*values, values[-1]], dtype=dtype, device=self.device)
 
-    def _clip(self, gathered: Sequence[Tensor]) -> None:
-        """Clip each member's gradients in place, as `Plan.clip_grad_norm_`."""
-        pairs = zip(self.buckets, gathered, strict=True)
-        squares = [bucket.squared_norms(gradient) for bucket, gradient in pairs]
-        total = torch.stack(squares).sum(0).sqrt()
-        scale = torch.clamp(self.thresholds / (total + 1e-6), max=1.0)
-        for gradient in gathered:
-            gradient.mul_(scale.view(1, -1, *[1] * (gradient.dim() - 2)))
 
-    def _by_name(self) -> dict[str, Tensor]:
-        return {
-            name: bucket.tensors["parameter"][i]
-            for bucket in self.buckets
-            for i, name in enumerate(bucket.names)
-        }
-
-    def _scored(self, score: Callable[[Any, Tensor], Tensor]) -> Callable[..., Tensor]:
-        """Return the score of one member as a function of its tensors and a batch."""
-
-        def scored(
-            parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Any, targets: Tensor
-        ) -> Tensor:
-            positional, named = arguments(inputs)
-            tensors = (parameters, buffers)
-            with autocast(self.recipe, self.device, stacked=True):
-                output = torch.func.functional_call(
-                    self.template, tensors, positional, named, strict=True
-                )
-                return score(output, targets)
-
-        return scored
+def _buffers(members: Sequence[Member], slots: int, recipe: Recipe) -> dict[str, Tensor]:
+    """Return buffers and frozen parameters, stacked."""
+    own = {id(member.model): _untrained(member.model) for member in members}
+    models = [own[id(member.model)] for member in members[:slots]]
+    models += [models[-1]] * (slots - len(models))
+    for name in models[0]:
+        check_shapes([buffers[name] for buffers in own.values()], name)
+    return {name: stacked([b[name] for b in models], recipe) for name in models[0]}
 
 
 def _untrained(model: nn.Module) -> dict[str, Tensor]:
@@ -153,13 +158,13 @@ def _untrained(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_buffers()) | frozen
 
 
-def _template(model: nn.Module) -> nn.Module:
+def _template(model: nn.Module, device: torch.device) -> nn.Module:
     """Return a copy of the model, or itself where it cannot be copied.
 
     A forward pass may keep state in plain attributes, which another training of the same model must
     not see.
     """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model).to(device)
     except Exception:
         return model

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from ..statistics import diverged_at
-from ._environment import CHECK_EVERY, program
-from ._fallback import NotStackedError, one_by_one, quiet, slowness
+from ._compiled import NotCompiledError
+from ._environment import CHECK_EVERY, surroundings
+from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
+from ._judge import Judge
 from ._members import Member, check_members
+from ._optimizers import UPDATES
+from ._program import Program
 from ._recipe import Recipe, Watch
 from ._stack import Stack
 from ._trained import Trained
 
 
-def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None) -> Trained:
+def train(
+    members: Sequence[Member],
+    recipe: Recipe,
+    watch: Watch | None = None,
+    *,
+    program: Program | None = None,
+    judge: Judge | None = None,
+) -> Trained:
     """Train all members together, each at its own rates.
 
     Losses equal those of `train_one_by_one` to rounding, unless the model itself draws while it
     trains, as dropout does. A model that cannot be stacked, as one whose forward pass branches on
-    values, is trained one by one, with a `StackingWarning` that says why.
+    values, is trained one by one, with a `StackingWarning` that says why. So is one that cannot be
+    compiled, which is trained without. Where memory is too small, half as many train at once.
 
     Args:
         members: Configurations of one shape.
         recipe: What they share.
         watch: Receives progress.
+        program: The way to train; all at once and not compiled by default.
+        judge: Names members that are not worth going on.
 
     Returns:
         The loss of every step before its update, and the validation loss and metrics of every
@@ -38,48 +54,159 @@ def train(members: Sequence[Member], recipe: Recipe, watch: Watch | None = None)
             fails.
     """
     check_members(members, recipe)
-    stack, generator = Stack(members, recipe), torch.get_rng_state()
+    program = _fitting(program or Program(), recipe)
+    slots, generator = _slots(program, members), torch.get_rng_state()
     try:
-        return _together(stack, watch)
+        return _Training(Stack(members, recipe, slots), program, watch, judge).run()
     except NotStackedError as failure:
         reason, done = failure.reason, failure.done
+        full = isinstance(failure.__cause__, torch.OutOfMemoryError)
     # After the handler, which would keep the stack in memory by the error's frames.
-    del stack
     torch.set_rng_state(generator)
-    return one_by_one(members, recipe, watch, reason, done)
+    if full and slots > 1:
+        half = math.ceil(slots / 2)
+        warnings.warn(
+            f"memory is too small for {slots} members at once: {half} train at once",
+            StackingWarning,
+            stacklevel=2,
+        )
+        smaller = replace(program, slots=half)
+        return train(members, recipe, after(watch, done), program=smaller, judge=judge)
+    return one_by_one(members, recipe, watch, reason, done, judge)
 
 
-def _together(stack: Stack, watch: Watch | None) -> Trained:
-    """Train a stack.
+def _fitting(program: Program, recipe: Recipe) -> Program:
+    """Return the program, or one that trains all at once where the optimizer needs that."""
+    in_step = any(UPDATES[family].in_step for family in recipe.families())
+    return Program() if in_step else program
 
-    Raises:
-        NotStackedError: the model, the loss or a metric failed.
+
+def _slots(program: Program, members: Sequence[Member]) -> int:
+    if program.slots is None:
+        return len(members)
+    # A compiled program keeps its shape, whatever the number of members.
+    return program.slots if program.compiled else min(program.slots, len(members))
+
+
+class _Training:
+    """One training of a stack.
+
+    Args:
+        stack: The stack.
+        program: The way to train.
+        watch: Receives progress.
+        judge: Names members that are not worth going on.
     """
-    trained, done = Trained.empty(len(stack.alive), stack.recipe), 0
-    losses = trained.losses
-    with program(stack.largest), quiet():
-        for step, factor in enumerate(stack.recipe.factors()):
-            try:
-                losses[stack.alive, step] = _step(stack, step, factor).double().cpu()
-                if (due := stack.evaluation.due(step + 1)) is not None:
-                    trained.write(stack.alive, due, stack.evaluate())
-            except Exception as error:
-                raise NotStackedError(error, done) from error
-            done += len(stack.alive)
-            if watch is not None:
-                watch(len(stack.alive))
-            if (step + 1) % CHECK_EVERY == 0:
-                ends = diverged_at(losses[stack.alive, : step + 1].numpy())
-                stack.keep([i for i, end in enumerate(ends) if end is None])
-                if not len(stack.alive):
-                    break
-    return trained
 
+    def __init__(
+        self, stack: Stack, program: Program, watch: Watch | None, judge: Judge | None
+    ) -> None:
+        self.stack, self.program, self.watch, self.judge = stack, program, watch, judge
+        self.trained = Trained.empty(len(stack.members), stack.recipe)
+        self.done = 0
 
-def _step(stack: Stack, step: int, factor: float) -> Tensor:
-    """Train one step; the first also tries an evaluation, and warns if it is slow."""
-    with slowness(stack.template) if step == 0 else nullcontext():
-        if step == 0 and stack.recipe.evaluations():
+    def run(self) -> Trained:
+        """Train until no member is left.
+
+        Raises:
+            NotStackedError: the model, the loss or a metric failed.
+        """
+        stack = self.stack
+        with surroundings(stack.largest, together=len(stack.slots) > 1), quiet():
+            self._guarded(self._begin)
+            while busy := stack.slots.busy:
+                self._guarded(self._step)
+                self.done += len(busy)
+                if self.watch is not None:
+                    self.watch(len(busy))
+                self._end(busy)
+        self.trained.losses.copy_(stack.losses[:-1])
+        return self.trained
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            raise NotStackedError(error, self.done) from error
+
+    def _begin(self) -> None:
+        """Try an evaluation, warn if the model is slow, and compile."""
+        stack = self.stack
+        if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
             stack.evaluate(probe=True)
-        return stack.step(step, factor)
+        if self.program.compiled:
+            self._compile()
+
+    def _compile(self) -> None:
+        try:
+            self.stack.compile()
+        except NotCompiledError as error:
+            warnings.warn(
+                f"{type(self.stack.members[0].model).__name__} trains without being compiled, "
+                f"which is slower: {error}",
+                StackingWarning,
+                stacklevel=6,
+            )
+
+    def _step(self) -> None:
+        """Train one step, and evaluate the members that are due."""
+        stack = self.stack
+        with slowness(stack.together.template) if not self.done else nullcontext():
+            stack.step()
+        slots = stack.slots
+        due = {slot: stack.evaluation.due(slots.steps[slot]) for slot in slots.busy}
+        if all(number is None for number in due.values()):
+            return
+        measured = stack.evaluate()
+        for slot, number in due.items():
+            if number is not None:
+                self.trained.write(slots.members[slot], number, measured[slot])
+
+    def _end(self, busy: Sequence[int]) -> None:
+        """End members that are through, diverged or not worth going on; let others follow."""
+        slots, last = self.stack.slots, self.stack.recipe.steps
+        ended = [slot for slot in busy if slots.steps[slot] == last]
+        checked = [s for s in busy if slots.steps[s] % CHECK_EVERY == 0 and slots.steps[s] < last]
+        ended += self._diverged(checked)
+        ended += self._stopped([slot for slot in checked if slot not in ended])
+        for slot in ended:
+            self.stack.free(slot)
+        if ended and not slots.waiting:
+            self._close()
+
+    def _diverged(self, checked: Sequence[int]) -> list[int]:
+        if not checked:
+            return []
+        slots = self.stack.slots
+        most = max(slots.steps[slot] for slot in checked)
+        losses = self.stack.losses[[slots.members[s] for s in checked], :most].cpu().numpy()
+        rows = zip(checked, losses, strict=True)
+        return [s for s, row in rows if diverged_at(row[None, : slots.steps[s]])[0] is not None]
+
+    def _stopped(self, checked: Sequence[int]) -> list[int]:
+        if not checked or self.judge is None:
+            return []
+        slots = self.stack.slots
+        self.trained.losses.copy_(self.stack.losses[:-1])
+        named = set(self.judge(*self.trained.so_far()))
+        ended = [slot for slot in checked if slots.members[slot] in named]
+        for slot in ended:
+            self.trained.stopped[slots.members[slot]] = slots.steps[slot]
+        return ended
+
+    def _close(self) -> None:
+        """Drop empty slots; of a compiled program only where compiling it again pays."""
+        slots = self.stack.slots
+        busy = slots.busy
+        if not busy:
+            return
+        if not self.stack.is_compiled:
+            self.stack.keep(busy)
+            return
+        half = len(slots) // 2
+        left = self.stack.recipe.steps - min(slots.steps[slot] for slot in busy)
+        if self.program.shrink is not None and len(busy) <= half and left >= self.program.shrink:
+            empty = [slot for slot in range(len(slots)) if slot not in busy]
+            self.stack.keep(sorted([*busy, *empty[: half - len(busy)]]))
+            self._compile()

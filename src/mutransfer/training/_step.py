@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,19 +20,26 @@ class Step:
         parameter: The tensors, (row, *shape); a row is one tensor of one member.
         gradient: Their gradients.
         state: The optimizer's state, changed in place.
-        count: Number of this step, from 1.
-        lr: The rates, (row, 1, ..., 1).
+        numbers: The numbers of this step, such as betas and their powers, (row, 1, ..., 1); those
+            that are zero for all members at all steps are left out.
+        lr: The rates, stacked alike.
         eps: The eps, stacked alike.
         weight_decay: The weight decays, stacked alike; None where all are zero.
+        count: Number of this step, from 1, for updates that need all members at one step.
     """
 
     parameter: Tensor
     gradient: Tensor
     state: State
-    count: int
+    numbers: Mapping[str, Tensor]
     lr: Tensor
     eps: Tensor
     weight_decay: Tensor | None = None
+    count: int = 0
+
+    def number(self, name: str) -> Tensor | float:
+        """Return one of the numbers of this step."""
+        return self.numbers.get(name, 0.0)
 
     def coupled(self) -> Tensor:
         """Return the gradient with L2 weight decay."""
@@ -55,6 +62,7 @@ class Step:
             if isinstance(value, Tensor) and name != "gradient"
         }
         flat["gradient"] = self.gradient.flatten(2)
+        flat["numbers"] = {n: v.view(*v.shape[:2], -1) for n, v in self.numbers.items()}
         state = {name: value.view(*value.shape[:2], -1) for name, value in self.state.items()}
         return replace(self, **flat, state=state)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ._recipe import Recipe
@@ -25,12 +25,15 @@ class Trained:
             data.
         validation: The loss of the validation data, without label smoothing.
         metrics: The task's metrics of the validation data.
+        stopped: The number of steps after which a judge stopped each member, None where it did
+            not.
     """
 
     losses: Float[Tensor, "member steps"]
     evaluations: tuple[int, ...]
     validation: Float[Tensor, "member evaluation"]
     metrics: Mapping[str, Float[Tensor, "member evaluation"]]
+    stopped: list[int | None]
 
     @classmethod
     def empty(cls, members: int, recipe: Recipe) -> Trained:
@@ -45,7 +48,12 @@ class Trained:
             evaluations=evaluations,
             validation=missing(len(evaluations)),
             metrics={name: missing(len(evaluations)) for name in recipe.task.metrics},
+            stopped=[None] * members,
         )
+
+    def so_far(self) -> tuple[Float[Tensor, "member steps"], Int[Tensor, " member"]]:
+        """Return the losses, and the number of steps that each member has done."""
+        return self.losses, (~self.losses.isnan()).sum(1)
 
     def write(
         self, members: Tensor | int, number: int, measured: Float[Tensor, "*member measures"]

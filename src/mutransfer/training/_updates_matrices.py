@@ -9,15 +9,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ._step import Step
+from ._updates_entries import Counts, Numbers
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of torch.optim.Muon's quintic iteration."""
 
 
+def muon_numbers(count: Counts, *, momentum: float = 0.95) -> Numbers:
+    """Return the numbers of `muon`."""
+    return {"momentum": momentum, "take": 1 - momentum}
+
+
 def muon(
     step: Step,
     *,
-    momentum: float = 0.95,
     nesterov: bool = True,
     ns_coefficients: tuple[float, float, float] = NEWTON_SCHULZ,
     ns_steps: int = 5,
@@ -30,8 +35,10 @@ def muon(
     """
     step = step.as_matrices()
     buffer = step.state["momentum"]
-    buffer.lerp_(step.gradient, 1 - momentum)
-    direction = step.gradient.lerp(buffer, momentum) if nesterov else buffer
+    buffer.add_((step.gradient - buffer) * step.number("take"))
+    direction = buffer
+    if nesterov:
+        direction = step.gradient + (buffer - step.gradient) * step.number("momentum")
     update = orthogonalised(direction, step.eps, ns_coefficients, ns_steps)
     rows, columns = step.parameter.shape[-2:]
     scale = 0.2 * math.sqrt(max(rows, columns)) if match_rms else math.sqrt(max(1, rows / columns))

@@ -1,0 +1,221 @@
+"""The choice of a program: candidates are measured over a few steps, and the best is kept."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from statistics import median
+
+import torch
+
+from ._fallback import StackingWarning
+from ._members import Member
+from ._optimizers import UPDATES
+from ._program import Program
+from ._recipe import Recipe
+from ._stacked import train
+
+_STEPS = 4
+"""Timed steps of a candidate, after a first one."""
+
+_STACKS = (8, 32)
+"""Members that candidates train at once, besides one."""
+
+_MOST_ENTRIES = 1 << 27
+"""Most entries of all stacked parameters; gradients and state take three times as many again."""
+
+_FILLED = 0.8
+"""Share of a GPU's free memory that members may take."""
+
+COMPILING = 30.0
+"""Seconds that compiling takes where none was measured: 9 to 70 s cold, 5 to 11 s warm."""
+
+_WORTH = 2.0
+"""Compile where the time that is saved may exceed this many times that of compiling."""
+
+_FASTER = 0.4
+"""Share of the time that compiling has been seen to leave, which says if it is worth a try."""
+
+_SHORT = 5.0
+"""Seconds of training below which no other program is tried."""
+
+_BEHIND = 4.0
+"""Programs this many times slower than the quickest stay behind it when they are compiled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A program with its measured pace.
+
+    Attributes:
+        program: The program.
+        seconds: Seconds of one step of one member.
+        evaluation: Seconds of one evaluation of one member.
+        start: Seconds of compiling.
+        warned: The warning that it gave, such as that the model cannot be stacked.
+    """
+
+    program: Program
+    seconds: float
+    evaluation: float
+    start: float = 0.0
+    warned: str = ""
+
+    def total(self, members: int, recipe: Recipe) -> float:
+        """Return the seconds of training members, with the start."""
+        # A compiled program has all its slots, also where there are fewer members.
+        slots = self.program.slots or members
+        places = math.ceil(members / slots) * slots if self.program.compiled else members
+        each = recipe.steps * self.seconds + len(recipe.evaluations()) * self.evaluation
+        return self.start + places * each
+
+    def __str__(self) -> str:
+        return f"{self.program} {1e3 * self.seconds:.3g} ms a step of a member"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The program that was chosen, and why.
+
+    Attributes:
+        best: The candidate that was chosen.
+        others: The other candidates that were measured.
+        reason: Why, in a line.
+    """
+
+    best: Candidate
+    others: tuple[Candidate, ...]
+    reason: str
+
+    @property
+    def program(self) -> Program:
+        """The program that was chosen."""
+        return self.best.program
+
+
+def choose(
+    members: Sequence[Member], recipe: Recipe, runs: int, *, compiling: bool = True
+) -> Choice:
+    """Return the fastest program for members of one shape, measured over a few steps.
+
+    Programs that are compiled are tried where they may save twice the time of compiling.
+
+    Args:
+        members: Members to measure with, at most as many as there are.
+        recipe: What they share.
+        runs: Members of this shape that are to be trained in all.
+        compiling: False to leave compiled programs out.
+
+    Raises:
+        MutransferError: the model fails.
+    """
+    in_step = any(UPDATES[name].in_step for name in recipe.families())
+    few = _shortened(members, recipe)
+    stack = min(len(members), runs, _fitting(few, recipe))
+    known = [measured(few, recipe, Program(slots=even(runs, min(stack, _STACKS[-1]))))]
+    left = known[0].total(runs, recipe)
+    if left < _SHORT or in_step:
+        return _chosen(known, runs, recipe, f"{left:.1f} s of training")
+    for size in sorted({1, even(runs, min(stack, _STACKS[0]))} - {known[0].program.slots}):
+        known.append(measured(few, recipe, Program(slots=size)))
+    known = _said(known, members)
+    left = min(each.total(runs, recipe) for each in known)
+    if not compiling or left * (1 - _FASTER) < _WORTH * COMPILING:
+        return _chosen(known, runs, recipe, f"{left:.0f} s of training, too few to compile for")
+    quickest = min(each.seconds for each in known)
+    for eager in [each for each in known if each.seconds < _BEHIND * quickest]:
+        found = measured(few, recipe, replace(eager.program, compiled=True))
+        # A step that cannot be compiled is not tried with another number of slots.
+        if found.warned:
+            break
+        known.append(_shrinking(found))
+    return _chosen(known, runs, recipe, f"{left:.0f} s of training without compiling")
+
+
+def _said(known: Sequence[Candidate], members: Sequence[Member]) -> list[Candidate]:
+    """Return the candidates that train as they should; warn where some do not."""
+    for text in dict.fromkeys(each.warned for each in known if each.warned):
+        warnings.warn(text, StackingWarning, stacklevel=4)
+    good = [each for each in known if not each.warned]
+    return good or [each for each in known if each.program.slots == 1] or list(known)
+
+
+def measured(members: Sequence[Member], recipe: Recipe, program: Program) -> Candidate:
+    """Return a program with its pace over the few steps of the members' recipes."""
+    taken, recipe = members[: program.slots], members[0].trained_by(recipe)
+    ticks = [(time.perf_counter(), 0)]
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", StackingWarning)
+        watch = partial(_tick, ticks)
+        train(taken, recipe, watch, program=program)
+    said = [str(item.message) for item in caught if issubclass(item.category, StackingWarning)]
+    gaps = [(end - start) / count for (start, _), (end, count) in pairwise(ticks)]
+    first, *plain, last = gaps if len(gaps) > 1 else [0.0, *gaps]
+    step = median(plain or [last])
+    return Candidate(
+        program=program,
+        seconds=step,
+        # The last step ends with an evaluation if there is validation data.
+        evaluation=max(0.0, last - step) if recipe.evaluations() else 0.0,
+        start=max(0.0, first - step) * len(taken) if program.compiled else 0.0,
+        warned=said[0] if said else "",
+    )
+
+
+def _tick(ticks: list[tuple[float, int]], count: int) -> None:
+    ticks.append((time.perf_counter(), count))
+
+
+def _shortened(members: Sequence[Member], recipe: Recipe) -> list[Member]:
+    """Return the members with recipes of a few steps, at constant rates."""
+    steps = min(_STEPS, recipe.steps)
+
+    def short(own: Recipe) -> Recipe:
+        return replace(own, steps=steps, schedule="constant", warmup=0, evaluate=None)
+
+    return [replace(member, recipe=short(member.trained_by(recipe))) for member in members]
+
+
+def _shrinking(candidate: Candidate) -> Candidate:
+    """Return a compiled candidate that is compiled again where half of its slots are empty."""
+    slots = candidate.program.slots or 1
+    if slots < 2:
+        return candidate
+    saved = candidate.seconds * slots / 2
+    shrink = math.ceil(_WORTH * candidate.start / saved)
+    return replace(candidate, program=replace(candidate.program, shrink=max(1, shrink)))
+
+
+def _chosen(candidates: list[Candidate], runs: int, recipe: Recipe, why: str) -> Choice:
+    best = min(candidates, key=lambda each: each.total(runs, recipe))
+    others = tuple(each for each in candidates if each is not best)
+    return Choice(best=best, others=others, reason=why)
+
+
+def _fitting(members: Sequence[Member], recipe: Recipe) -> int:
+    """Return how many members fit in memory at once."""
+    entries = sum(parameter.numel() for parameter in members[0].model.parameters())
+    most = max(1, _MOST_ENTRIES // max(1, entries))
+    if recipe.device is None or torch.device(recipe.device).type != "cuda":
+        return most
+    # Activations take most of it: a member is trained alone to see how much.
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    measured(members, recipe, Program(slots=1))
+    used = max(1, torch.cuda.max_memory_allocated() - before)
+    free, _ = torch.cuda.mem_get_info()
+    return max(1, int(_FILLED * free / used))
+
+
+def even(runs: int, most: int) -> int:
+    """Return the size of equal pieces of at most this size.
+
+    >>> even(36, 32), even(36, 8), even(5, 32)
+    (18, 8, 5)
+    """
+    return math.ceil(runs / math.ceil(runs / most))
