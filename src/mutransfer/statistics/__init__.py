@@ -17,6 +17,7 @@ from ._divergence import hopeless as hopeless
 from ._divergence import infinite as infinite
 from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
 from ._diversity import diversity_exponent as diversity_exponent
+from ._filled import filled as filled
 from ._law_average import LawAverage as LawAverage
 from ._law_average import Prediction as Prediction
 from ._law_prior import LAWS as LAWS

@@ -28,6 +28,7 @@ from ..core import (
 from ..statistics import Array
 from ._columns import NAMES, OUTCOMES
 from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
+from ._points import lowest_on_lines, point_means
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
 from ._table import read_table
@@ -234,11 +235,7 @@ class Runs(Result, Drawn):
 
     def best(self, rule: str, size: Size) -> dict[str, Any] | None:
         """Return the point of lowest mean metric at one size; None where all diverged."""
-        losses: dict[tuple[Any, ...], list[float]] = {}
-        names = self.hyperparameters
-        for row in self._rows(rule, size):
-            losses.setdefault(tuple(map(row.get, names)), []).append(self.loss_of(row))
-        means = {point: float(np.mean(values)) for point, values in losses.items()}
+        means = self._means(rule, size)
         # Of equally good points the first in order, whatever the order of writing.
         best = min(sorted(means, key=str), key=lambda point: means[point], default=None)
         if best is None or not math.isfinite(means[best]):
@@ -304,6 +301,11 @@ class Runs(Result, Drawn):
                 number(row.get(column) if row.get("status") in _EARLY else row[column])
             return runs
 
+    def _means(self, rule: str, size: Size) -> dict[tuple[Any, ...], float]:
+        """Return the mean metric of every point of one size."""
+        rows, is_searched = self._rows(rule, size), "search" in self.header
+        return point_means(rows, self.hyperparameters, self.loss_of, fill=is_searched)
+
     @property
     def _metrics(self) -> list[str]:
         """Names of what these runs can be compared by."""
@@ -343,7 +345,10 @@ class Runs(Result, Drawn):
         others = [name for name in self.hyperparameters if name != over]
         if not others:
             return rows
-        fixed = self.header.get("centre") or self.best(rule, size) or {}
+        fixed = self.header.get("centre")
+        if "search" in self.header:
+            fixed = lowest_on_lines(self._means(rule, size), self.hyperparameters, over)
+        fixed = fixed or self.best(rule, size) or {}
         return [row for row in rows if all(row.get(n) == fixed.get(n, row.get(n)) for n in others)]
 
 

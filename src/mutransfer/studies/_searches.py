@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..core import MutransferError
 from ._search import GridSearch, Search
+from ._search_refine import Refine
 
 
 def search_of(search: str | Search, extend: int = 0, within: float | None = None) -> Search:
@@ -26,6 +27,8 @@ def search_of(search: str | Search, extend: int = 0, within: float | None = None
         )
     if search == "grid":
         return GridSearch(extend)
+    if search == "refine":
+        return Refine() if within is None else Refine(within=within)
     if isinstance(search, str) or not callable(getattr(search, "propose", None)):
         raise MutransferError(
             f"search is {search!r}: give 'grid', 'refine', or an object with propose(study, runs)"

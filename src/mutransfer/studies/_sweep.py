@@ -20,7 +20,7 @@ from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
-from ._search import Search, batches
+from ._search import GridSearch, Search, batches
 from ._searches import search_of
 from ._store import Row, Store
 from ._study import Study
@@ -75,7 +75,7 @@ def sweep(
     store = Store(out) if tracker is None else Tracked(out, tracker, _names(study))
     models = Models(study)
     _check_rules(study, store)
-    _open(study, store, models)
+    _open(study, store, models, chosen)
     for wanted in batches(chosen, study, store, most):
         _finish(models, store, wanted, progress)
     return _record(study, store)
@@ -110,10 +110,13 @@ def _names(study: Study) -> list[str]:
     return ["rule", *study.base, "steps", "batch", *settings, "seed"]
 
 
-def _open(study: Study, store: Store, models: Models) -> None:
+def _open(study: Study, store: Store, models: Models, search: Search) -> None:
     """Create the record or take it up."""
     # The runs are added as the search proposes them.
     design = {"axes": list(study.base), **header(study), "runs": []}
+    if not isinstance(search, GridSearch):
+        # Readers have to know that seeds are not lost where a point has few of them.
+        design["search"] = type(search).__name__
     name, first_losses = model_name(study), partial(_first_losses, models)
     store.open(study.identity(), about(), first_losses, design=design, model=name)
 
