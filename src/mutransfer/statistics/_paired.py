@@ -34,16 +34,27 @@ class Paired:
     counts: Float[Array, " values"]
 
 
-def paired(places: Float[Array, " values"], losses: Float[Array, "seeds values"]) -> Paired:
+def paired(
+    places: Float[Array, " values"],
+    losses: Float[Array, "seeds values"],
+    run: Bool[Any, "seeds values"] | None = None,
+) -> Paired:
     """Return the usable values, their means and the bounds from diverged ones.
 
     Values from an end inwards at which any seed diverged bound the optimum, and so do the nearest
     ones at which half of the seeds did. Elsewhere a diverged run is left out and the seed's offset
     taken from its other runs, so that one broken run does not hide an optimum.
+
+    Args:
+        places: The values.
+        losses: Losses; not finite where training diverged.
+        run: False where a seed was not run, which says nothing; None: all were.
     """
     losses = infinite(losses)
     finite = np.isfinite(losses)
-    usable, low, high = _bounded(places, losses, finite)
+    run = np.ones_like(finite) if run is None else run
+    finite &= run
+    usable, low, high = _bounded(places, losses, finite, run)
     filled = _filled(np.where(finite, losses, 0.0), finite & usable)
     seeds = len(losses)
     mean = np.where(usable, filled.mean(0), 0.0)
@@ -66,9 +77,10 @@ def _bounded(
     places: Float[Array, " values"],
     losses: Float[Array, "seeds values"],
     finite: Bool[Any, "seeds values"],
+    run: Bool[Any, "seeds values"],
 ) -> tuple[Bool[Any, " values"], float, float]:
     """Return the usable values and the bounds."""
-    any_diverged, most = ~finite.all(0), finite.mean(0) <= 0.5
+    any_diverged, most = (run & ~finite).any(0), finite.sum(0) <= 0.5 * run.sum(0)
     from_low = np.logical_and.accumulate(any_diverged)
     from_high = np.logical_and.accumulate(any_diverged[::-1])[::-1]
     barred = most | from_low | from_high
