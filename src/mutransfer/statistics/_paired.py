@@ -55,13 +55,12 @@ def paired(
 
     Values from an end inwards at which any seed diverged bound the optimum, and so do the nearest
     ones at which half of the seeds did. Elsewhere a diverged run is left out and the seed's offset
-    taken from its other runs, so that one broken run does not hide an optimum. So it is for runs
-    that were not made.
+    taken from its other runs, so that one broken run does not hide an optimum.
 
     Args:
-        places: The values on the scale.
-        losses: The losses.
-        run: The runs that were made; all by default.
+        places: The values.
+        losses: Losses; not finite where training diverged.
+        run: False where a seed was not run, which says nothing; None: all were.
     """
     losses = infinite(losses)
     run = np.ones(losses.shape, dtype=bool) if run is None else np.asarray(run)

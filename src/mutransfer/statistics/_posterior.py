@@ -120,7 +120,7 @@ def posterior(
     optima = draws.optima + widening * rng.standard_normal(DRAWS)
     density = np.where((grid.at >= bounds[0]) & (grid.at <= bounds[1]), density, 0.0)
     density /= density.sum()
-    low, high = np.clip(_shortest(grid.at, density), *bounds)
+    low, high = np.clip(shortest(grid.at, density), *bounds)
     position = float(density @ grid.at)
     return Posterior(
         places=origin + unit * grid.at,
@@ -162,7 +162,7 @@ def _widened(
     return np.asarray(density @ (kernel / kernel.sum(1, keepdims=True)))
 
 
-def _shortest(
+def shortest(
     candidates: Float[Array, " candidates"], density: Float[Array, " candidates"]
 ) -> tuple[float, float]:
     """Return the shortest interval of probability 0.95, interpolated."""
