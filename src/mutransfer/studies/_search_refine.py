@@ -140,8 +140,8 @@ class _Walk:
         """Return where an optimum is expected once other hyperparameters moved."""
         known = self.found[axis.name]
         if not known.is_place:
-            return Start(axis.place(axis.centre), axis.step)
-        return Start(known.place, max(known.high - known.low, _NEAR))
+            return Start(mean=axis.place(axis.centre), sd=axis.step)
+        return Start(mean=known.place, sd=max(known.high - known.low, _NEAR))
 
     def _moved(self, axis: Axis, point: Point) -> Any:
         """Return the value to go on with: the best one, if the present one is out of reach."""

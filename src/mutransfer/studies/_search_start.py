@@ -72,15 +72,15 @@ def start_at(axis: Axis, smaller: Found, size: Size) -> Expected:
     if axis.scale == "choice":
         chosen = [best.value for best in optima.values() if best.value is not None]
         values = [value for value in axis.values if chosen and _same(value, chosen[-1])]
-        return Expected(value=values[0] if values else axis.centre, start=Start(0.0, 1.0))
+        return Expected(value=values[0] if values else axis.centre, start=Start(mean=0.0, sd=1.0))
     low, high = axis.ends
     places = {each: best for each, best in optima.items() if best.is_place}
     if not places:
         spread = max(axis.step, (axis.place(axis.values[-1]) - axis.place(axis.values[0])) / 4)
-        return Expected(value=axis.centre, start=Start(axis.place(axis.centre), spread))
+        return Expected(value=axis.centre, start=Start(mean=axis.place(axis.centre), sd=spread))
     mean, sd = _predicted(places, size)
     value = axis.value(min(max(mean, low), high))
-    return Expected(value=value, start=Start(axis.place(value), sd))
+    return Expected(value=value, start=Start(mean=axis.place(value), sd=sd))
 
 
 def _predicted(optima: Mapping[Size, Optimum], size: Size) -> tuple[float, float]:
