@@ -29,7 +29,7 @@ def search_of(search: str | Search, extend: int = 0, within: float | None = None
         return GridSearch(extend)
     if search == "refine":
         return Refine() if within is None else Refine(within=within)
-    if isinstance(search, str) or not callable(getattr(search, "propose", None)):
+    if isinstance(search, str | type) or not callable(getattr(search, "propose", None)):
         raise MutransferError(
             f"search is {search!r}: give 'grid', 'refine', or an object with propose(study, runs)"
         )
