@@ -19,6 +19,7 @@ from ._run import Run as Run
 from ._runs import Runs as Runs
 from ._search import GridSearch as GridSearch
 from ._search import Search as Search
+from ._search_optuna import OptunaSearch as OptunaSearch
 from ._search_refine import Refine as Refine
 from ._search_stopping import Hopeless as Hopeless
 from ._search_stopping import hopeless_members as hopeless_members

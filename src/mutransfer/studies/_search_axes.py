@@ -69,10 +69,11 @@ class Axis:
         if own:
             return own[0]
         value = 2.0**rung if self.scale == "log2" else rung * self.unit
-        return round(value) if self._is_whole else value
+        return round(value) if self.is_whole else value
 
     @property
-    def _is_whole(self) -> bool:
+    def is_whole(self) -> bool:
+        """True if only whole numbers have a meaning, such as steps of warm-up or heads."""
         return all(isinstance(value, int) for value in self.values)
 
     def _reached(self, end: float, side: int) -> float:

@@ -74,6 +74,24 @@ class Table:
         at_point = self.points(run.rule, run.size).get(self._key(run.point), {})
         return run.seed in at_point
 
+    def loss(self, run: Run) -> float:
+        """Return the loss of a run; NaN where it failed."""
+        return self.points(run.rule, run.size)[self._key(run.point)][run.seed]
+
+    def best(self, rule: str, size: Size) -> Point | None:
+        """Return the point of lowest mean loss, as recorded; None where all diverged."""
+        keys, means = list(self.points(rule, size)), self.means(rule, size)
+        if not np.isfinite(means).any():
+            return None
+        return dict(zip(self.names, keys[int(np.argmin(means))], strict=True))
+
+    def means(self, rule: str, size: Size) -> Float[Array, " points"]:
+        """Return the mean loss of every point, seeds that it lacks filled."""
+        points, seeds = self.points(rule, size).values(), self.study.seeds
+        assert not isinstance(seeds, int)
+        table = [[losses.get(seed, math.nan) for losses in points] for seed in seeds]
+        return np.asarray(filled(np.array(table, dtype=np.float64)).mean(0))
+
     def line(self, rule: str, size: Size, name: str, centre: Point) -> Line:
         """Return the losses along one hyperparameter through a point."""
         position, key = self.names.index(name), self._key(centre)
