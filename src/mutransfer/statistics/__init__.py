@@ -32,9 +32,9 @@ from ._posterior import posterior as posterior
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
 from ._power_law import power_laws as power_laws
-from ._refine import Refined as Refined
-from ._refine import Start as Start
 from ._refine import refinement as refinement
+from ._refined import Refined as Refined
+from ._refined import Start as Start
 from ._student import student_t as student_t
 from ._vertex import edge as edge
 from ._vertex import vertex as vertex

@@ -30,7 +30,9 @@ FACTORS = np.linspace(-2.5, 2.5, 11)
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothCurve:
-    """Prior of a smooth curve: log loss is c + A d^2 exp(s d / 2) at distance d, in units.
+    """Prior of a smooth curve.
+
+    Log loss is c + A d^2 exp(s d / 2) at distance d from the optimum, in units.
 
     Attributes:
         noise: Relative sd of one run's loss.

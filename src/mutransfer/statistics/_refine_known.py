@@ -1,4 +1,4 @@
-"""The optimum of a curve that is measured step by step: what is known of it so far."""
+"""Knowledge of the optimum of a curve that is measured step by step."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def known(
         low=found[2],
         high=found[3],
         flat=status == "flat",
-        below=np.isinf(data.low) and (best == first or beyond and found[0] < places[best]),
-        above=np.isinf(data.high) and (best == last or beyond and found[0] > places[best]),
+        below=np.isinf(data.low) and (best == first or (beyond and found[0] < places[best])),
+        above=np.isinf(data.high) and (best == last or (beyond and found[0] > places[best])),
         bounds=(data.low, data.high),
     )
 

@@ -39,7 +39,7 @@ class Field:
     taken: tuple[float, ...]
 
     def nearest(self, wanted: float, low: float = -np.inf, high: float = np.inf) -> float | None:
-        """Return the free place nearest to a wanted one, None if there is none in the range."""
+        """Return the free place in a range nearest to a wanted one, None if there is none."""
         low, high = max(low, self.low), min(high, self.high)
         places = self._places(min(max(wanted, low), high))
         exact = _EXACT * self.step
@@ -72,7 +72,7 @@ class Field:
 
 
 def around(field: Field, centre: float) -> tuple[float, ...]:
-    """Return a centre and a step to either side, two to one side where the other has none."""
+    """Return a centre and its sides, both on one side where the other has none."""
     chosen: list[float] = []
     # The fourth and fifth are tried where one of the first three does not exist.
     for steps in (0, -1, 1, -2, 2):
