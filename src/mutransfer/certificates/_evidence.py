@@ -137,6 +137,7 @@ def _optimum(record: Record, cells: Grid) -> tuple[Optimum, Posterior]:
         cells.losses,
         over=record.over,
         scale=record.scale,
+        ran=cells.ran,
         # A sweep adds rates alone.
         extend="" if record.is_foreign or record.over != "lr" else EXTEND,
     )

@@ -122,7 +122,7 @@ def _versus(
         regret_draws(optima[:, 0] - optima[:, -1], excess),
         curve.excess,
         (float(grid[0] - curve.position), float(grid[-1] - curve.position)),
-        proxies=costs[small.size] * small.losses.size,
+        proxies=costs[small.size] * int(small.ran.sum()),
         target=costs[large.size],
         noise=curve.noise if np.isfinite(curve.noise) else 0.0,
         worst=float(finite.max() - finite.min()),

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..core import MutransferError, Size
-from ..statistics import Array
+from ..statistics import Array, filled
 from ..studies import Runs
 
 
@@ -21,7 +21,8 @@ class Grid:
         size: The size.
         values: The values, ascending where they are numbers.
         seeds: The seeds, which were run at every value.
-        losses: Infinite where a run diverged.
+        losses: Infinite where a run diverged; from the other seeds where it was not made.
+        ran: The runs that were made: a search runs seeds where they count.
         note: What was left out; empty if nothing was.
     """
 
@@ -29,11 +30,12 @@ class Grid:
     values: list[Any]
     seeds: tuple[int, ...]
     losses: Float[Array, "seeds values"]
+    ran: Bool[Any, "seeds values"]
     note: str
 
 
 def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
-    """Return the grid of one size, without the values that lack seeds.
+    """Return the grid of one size, without the values that lack seeds by accident.
 
     Where the best loss is among those values, the seeds that lack runs are left out instead.
 
@@ -42,8 +44,15 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
     """
     values, seeds, losses = runs.grid(rule, size, over)
     missing = np.isnan(losses)
-    if not missing.any():
-        return Grid(size=size, values=values, seeds=tuple(seeds), losses=losses, note="")
+    if not missing.any() or "search" in runs.header:
+        return Grid(
+            size=size,
+            values=values,
+            seeds=tuple(seeds),
+            losses=filled(losses),
+            ran=~missing,
+            note="",
+        )
     whole = np.asarray(~missing.any(0))
     counts = (~missing).sum(0)
     means = np.where(missing, 0.0, losses).sum(0) / np.maximum(counts, 1)
@@ -57,6 +66,7 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
             values=kept,
             seeds=tuple(seeds),
             losses=losses[:, whole],
+            ran=~missing[:, whole],
             note=f"{size} lacks seeds at {over} {lost}, which is left out",
         )
     complete = np.asarray(~missing.any(1))
@@ -72,6 +82,7 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
         values=values,
         seeds=left,
         losses=losses[complete],
+        ran=~missing[complete],
         note=f"{size} lacks runs of seed {gone}, which is left out",
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..core import MutransferError, Size, number
 from ..statistics import Array, Posterior, edge, infinite, posterior
@@ -88,6 +88,7 @@ def optimum(
     over: str = "lr",
     scale: str = "log2",
     extend: str = EXTEND,
+    ran: Bool[Any, "seeds values"] | None = None,
 ) -> tuple[Optimum, Posterior]:
     """Return the optimum of one size, and the posterior that it is taken from.
 
@@ -103,6 +104,7 @@ def optimum(
         over: The hyperparameter.
         scale: Its scale, "log2" or "linear".
         extend: How to add values, as an end of the message.
+        ran: The runs that were made, where values were run with few of the seeds; all by default.
 
     Raises:
         MutransferError: there are fewer than three values, the loss is the same at all of them, or
@@ -117,7 +119,7 @@ def optimum(
     mean = losses.mean(0)
     _check_effect(where, losses, name)
     unit = octave(grid, scale)
-    found = posterior(grid, losses, shift=shift(scale), unit=unit)
+    found = posterior(grid, losses, shift=shift(scale), unit=unit, run=ran)
     if found.status != "flat":
         _check_bracketed(where, values, mean, name, scale, extend)
     best = Optimum(

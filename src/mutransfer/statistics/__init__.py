@@ -17,6 +17,9 @@ from ._divergence import hopeless as hopeless
 from ._divergence import infinite as infinite
 from ._diversity import FEWEST_BRANCHES as FEWEST_BRANCHES
 from ._diversity import diversity_exponent as diversity_exponent
+from ._few_points import LANGUAGE_MODELS as LANGUAGE_MODELS
+from ._few_points import SmoothCurve as SmoothCurve
+from ._filled import filled as filled
 from ._law_average import LawAverage as LawAverage
 from ._law_average import Prediction as Prediction
 from ._law_prior import LAWS as LAWS
@@ -29,6 +32,9 @@ from ._posterior import posterior as posterior
 from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
 from ._power_law import power_laws as power_laws
+from ._refine import refinement as refinement
+from ._refined import Refined as Refined
+from ._refined import Start as Start
 from ._student import student_t as student_t
 from ._vertex import edge as edge
 from ._vertex import vertex as vertex

@@ -75,22 +75,23 @@ def noise(x: Float[Array, " values"], data: Paired, scale: float, shift: float) 
         scale: The unit of loss in which the noise is returned.
         shift: Sd of one seed's own optimum, for one seed, in units of the scale.
     """
-    usable, seeds = data.usable, len(data.contrasts) + 1
+    usable, whole = data.usable, data.whole
     excess = np.where(usable, data.mean - data.mean[usable].min(), 0.0) / scale
-    if seeds == 1:
+    if data.is_lone:
         slope = TILTED * shift * _slope(x[usable], excess[usable])
         sds, slopes = LONE, np.full(len(LONE), slope)
         logs = np.full(len(LONE), -np.log(len(LONE)))
     else:
-        contrasts = data.contrasts[:, usable] / scale
-        sds, slopes, logs = _from_seeds(x[usable], contrasts, excess[usable])
+        contrasts = data.contrasts[:, whole] / scale
+        sds, slopes, logs = _from_seeds(x[whole], contrasts, excess[whole])
         kept = np.argsort(-logs, kind="stable")[:SETTINGS]
         kept = kept[logs[kept] > logs.max() - UNLIKELY]
         sds, slopes, logs = sds[kept], slopes[kept], logs[kept]
     seed_noise = np.maximum(sds[:, None] ** 2 / data.counts, FLOOR**2)
     return Noise(
         precisions=np.where(usable, 1 / (seed_noise + misfit(excess) ** 2), 0.0),
-        tilts=slopes**2 / seeds,
+        # Runs of few seeds tilt the curve by their own shift.
+        tilts=slopes**2 / (1.0 if data.is_lone else len(data.contrasts) + 1),
         logs=logs - logs.max(),
         excess=excess,
         seed_noise=seed_noise,

@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float
 from ._arrays import Array
 from ._divergence import infinite
 
+FEWEST_WHOLE = 3
+"""Fewest values with all seeds from which the seeds' own noise is taken."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Paired:
@@ -23,6 +26,7 @@ class Paired:
         contrasts: Orthonormal differences of seeds; zero where not usable.
         total: Sd over seeds of a run's loss at the value of lowest mean; NaN for one seed.
         counts: Seeds in the mean of every value; one where not usable.
+        whole: Usable values that all seeds were run at, which alone show how seeds differ.
     """
 
     usable: Bool[Any, " values"]
@@ -32,24 +36,45 @@ class Paired:
     contrasts: Float[Array, "contrasts values"]
     total: float
     counts: Float[Array, " values"]
+    whole: Bool[Any, " values"]
+
+    @property
+    def is_lone(self) -> bool:
+        """True if too few values show how seeds differ."""
+        return not len(self.contrasts) or int(self.whole.sum()) < min(
+            FEWEST_WHOLE, int(self.usable.sum())
+        )
 
 
-def paired(places: Float[Array, " values"], losses: Float[Array, "seeds values"]) -> Paired:
+def paired(
+    places: Float[Array, " values"],
+    losses: Float[Array, "seeds values"],
+    run: Bool[Any, "seeds values"] | None = None,
+) -> Paired:
     """Return the usable values, their means and the bounds from diverged ones.
 
     Values from an end inwards at which any seed diverged bound the optimum, and so do the nearest
     ones at which half of the seeds did. Elsewhere a diverged run is left out and the seed's offset
     taken from its other runs, so that one broken run does not hide an optimum.
+
+    Args:
+        places: The values.
+        losses: Losses; not finite where training diverged.
+        run: False where a seed was not run, which says nothing; None: all were.
     """
     losses = infinite(losses)
-    finite = np.isfinite(losses)
-    usable, low, high = _bounded(places, losses, finite)
-    filled = _filled(np.where(finite, losses, 0.0), finite & usable)
+    run = np.ones(losses.shape, dtype=bool) if run is None else np.asarray(run)
+    finite = np.isfinite(losses) & run
+    usable, low, high = _bounded(places, losses, finite, run)
+    filled = additive(np.where(finite, losses, 0.0), finite & usable)
     seeds = len(losses)
     mean = np.where(usable, filled.mean(0), 0.0)
-    best = int(np.argmin(np.where(usable, mean, np.inf)))
+    whole = usable & run.all(0)
+    best = int(np.argmin(np.where(whole if whole.any() else usable, mean, np.inf)))
     contrasts = np.where(usable, _helmert(seeds) @ filled, 0.0)
-    total = float(np.sqrt((contrasts[:, best] ** 2).mean())) if seeds > 1 else np.nan
+    total = np.nan
+    if seeds > 1 and whole.any():
+        total = float(np.sqrt((contrasts[:, best] ** 2).mean()))
     counts = np.where(usable, finite.sum(0), 1).astype(float)
     return Paired(
         usable=usable,
@@ -59,6 +84,7 @@ def paired(places: Float[Array, " values"], losses: Float[Array, "seeds values"]
         contrasts=contrasts,
         total=total,
         counts=counts,
+        whole=whole,
     )
 
 
@@ -66,16 +92,22 @@ def _bounded(
     places: Float[Array, " values"],
     losses: Float[Array, "seeds values"],
     finite: Bool[Any, "seeds values"],
+    run: Bool[Any, "seeds values"],
 ) -> tuple[Bool[Any, " values"], float, float]:
     """Return the usable values and the bounds."""
-    any_diverged, most = ~finite.all(0), finite.mean(0) <= 0.5
+    diverged = run & ~finite
+    any_diverged, most = diverged.any(0), diverged.sum(0) >= 0.5 * run.sum(0)
     from_low = np.logical_and.accumulate(any_diverged)
     from_high = np.logical_and.accumulate(any_diverged[::-1])[::-1]
     barred = most | from_low | from_high
     if barred.all():
         return ~barred, -np.inf, np.inf
-    sums = np.where(finite, losses, 0).sum(0) / np.maximum(finite.sum(0), 1)
-    best = int(np.argmin(np.where(barred, np.inf, sums)))
+    losses = np.where(finite, losses, 0.0)
+    if run.all():
+        means = losses.sum(0) / np.maximum(finite.sum(0), 1)
+    else:
+        means = additive(losses, finite).mean(0)
+    best = int(np.argmin(np.where(barred, np.inf, means)))
     below, above = np.flatnonzero(barred[:best]), best + np.flatnonzero(barred[best:])
     first = below[-1] + 1 if len(below) else 0
     last = above[0] if len(above) else len(places)
@@ -86,7 +118,7 @@ def _bounded(
     return usable, low, high
 
 
-def _filled(
+def additive(
     losses: Float[Array, "seeds values"], present: Bool[Any, "seeds values"]
 ) -> Float[Array, "seeds values"]:
     """Return losses with holes filled by the sum of a seed's and a value's effect."""

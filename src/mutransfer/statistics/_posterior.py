@@ -9,10 +9,10 @@ Axes: settings of the noise, shapes, candidates, values, draws.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..core import MutransferError
 from ._arrays import Array
@@ -83,6 +83,7 @@ def posterior(
     *,
     shift: float = 0.2,
     unit: float = 1.0,
+    run: Bool[Any, "seeds values"] | None = None,
 ) -> Posterior:
     """Return the posterior of the optimum of one loss curve.
 
@@ -93,12 +94,13 @@ def posterior(
         shift: Sd of one seed's own optimum around that of the mean over seeds, in units. One seed
             cannot show it, so its posterior is widened by it; more seeds show it themselves.
         unit: The distance on the scale in which shapes are given: 1 for octaves.
+        run: False where a seed was not run, which is no divergence; None: all were.
 
     Raises:
         MutransferError: the places do not ascend, or do not match the losses.
     """
     places, losses = _checked(places, losses, unit)
-    data = paired(places, losses)
+    data = paired(places, losses, run)
     if not data.usable.any():
         return _diverged(places, unit)
     origin, lowest = places[0], data.mean[data.usable].min()
@@ -113,12 +115,12 @@ def posterior(
     rng = np.random.default_rng(0)
     draws = joint_draws(grid, found, y, result.weights, rng)
     blur = BLUR * float(np.median(np.diff(grid.x)))
-    widening = np.hypot(blur, SHIFTED * shift if len(losses) == 1 else 0.0)
+    widening = np.hypot(blur, SHIFTED * shift if data.is_lone else 0.0)
     density = _widened(density, grid.at, widening)
     optima = draws.optima + widening * rng.standard_normal(DRAWS)
     density = np.where((grid.at >= bounds[0]) & (grid.at <= bounds[1]), density, 0.0)
     density /= density.sum()
-    low, high = np.clip(_shortest(grid.at, density), *bounds)
+    low, high = np.clip(shortest(grid.at, density), *bounds)
     position = float(density @ grid.at)
     return Posterior(
         places=origin + unit * grid.at,
@@ -160,7 +162,7 @@ def _widened(
     return np.asarray(density @ (kernel / kernel.sum(1, keepdims=True)))
 
 
-def _shortest(
+def shortest(
     candidates: Float[Array, " candidates"], density: Float[Array, " candidates"]
 ) -> tuple[float, float]:
     """Return the shortest interval of probability 0.95, interpolated."""

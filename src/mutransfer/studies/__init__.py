@@ -1,5 +1,6 @@
 """Studies: what to run, the runs, and their record."""
 
+from ._budget import Budget as Budget
 from ._command import Command as Command
 from ._command import command as command
 from ._cost import Cost as Cost
@@ -10,12 +11,18 @@ from ._designs import Points as Points
 from ._designs import Random as Random
 from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyperparameters import scale_of as scale_of
+from ._metric import loss_of as loss_of
 from ._models import members as members
 from ._models import planned as planned
 from ._recipes import recipe as recipe
 from ._run import Run as Run
 from ._runs import Runs as Runs
-from ._runs import loss_of as loss_of
+from ._search import GridSearch as GridSearch
+from ._search import Search as Search
+from ._search_optuna import OptunaSearch as OptunaSearch
+from ._search_refine import Refine as Refine
+from ._search_stopping import Hopeless as Hopeless
+from ._search_stopping import hopeless_members as hopeless_members
 from ._store import RecordWarning as RecordWarning
 from ._store import Store as Store
 from ._study import Study as Study

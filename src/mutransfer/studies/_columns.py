@@ -10,8 +10,8 @@ NAMES = frozenset({"id", "rule", "rule_data", "seed", "steps", "batch"})
 """Columns that say what was run, besides axes and hyperparameters."""
 
 OUTCOMES = frozenset(
-    {"status", "seconds", "loss", "final", "diverged_at", "curve", "message"}
-    | {"reported_at", "evaluated_at", "validation_curve"}
+    {"status", "seconds", "loss", "final", "diverged_at", "stopped_at", "curve"}
+    | {"message", "reported_at", "evaluated_at", "validation_curve"}
 )
 """Columns that say how it went, besides validation and metrics."""
 

@@ -28,14 +28,11 @@ from ..core import (
 from ..statistics import Array
 from ._columns import NAMES, OUTCOMES
 from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
+from ._metric import EARLY, METRICS, check_metric, loss_of
+from ._points import lowest_on_lines, point_means
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
 from ._table import read_table
-
-METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
-"""The columns of the metrics that every record can have; others are named as their column."""
-_EARLY = ("diverged", "stopped", "failed")
-"""The statuses of runs that did not come to their end."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -115,21 +112,14 @@ class Runs(Result, Drawn):
         """Return the same runs, compared by another metric.
 
         Raises:
-            MutransferError: no run has it, or some that finished lack it.
+            MutransferError: no run has it, some that finished lack it, or some were stopped by
+                another one.
         """
         if self.rows and metric not in self._metrics:
             raise MutransferError(
                 f"the record has no metric {metric!r}; it has {', '.join(self._metrics)}"
             )
-        column = METRICS.get(metric, metric)
-        finished = [row for row in self.rows if row.get("status") == "finished"]
-        lacking = [row for row in finished if column not in row]
-        if lacking and "table" not in self.header:
-            raise MutransferError(
-                f"{len(lacking)} of {len(finished)} finished runs have no metric {metric!r}, such "
-                f"as {lacking[0]['rule']} at {self.size_of(lacking[0])}: they were trained without "
-                "it; train all of them in another folder, or compare by another metric"
-            )
+        check_metric(self.rows, metric, "table" in self.header, self.size_of)
         return replace(self, metric=metric)
 
     @property
@@ -234,11 +224,7 @@ class Runs(Result, Drawn):
 
     def best(self, rule: str, size: Size) -> dict[str, Any] | None:
         """Return the point of lowest mean metric at one size; None where all diverged."""
-        losses: dict[tuple[Any, ...], list[float]] = {}
-        names = self.hyperparameters
-        for row in self._rows(rule, size):
-            losses.setdefault(tuple(map(row.get, names)), []).append(self.loss_of(row))
-        means = {point: float(np.mean(values)) for point, values in losses.items()}
+        means = self._means(rule, size)
         # Of equally good points the first in order, whatever the order of writing.
         best = min(sorted(means, key=str), key=lambda point: means[point], default=None)
         if best is None or not math.isfinite(means[best]):
@@ -301,8 +287,13 @@ class Runs(Result, Drawn):
                 for key in ("rule", *runs.axes, "seed"):
                     row[key]
                 # A run that ended early may have no metric.
-                number(row.get(column) if row.get("status") in _EARLY else row[column])
+                number(row.get(column) if row.get("status") in EARLY else row[column])
             return runs
+
+    def _means(self, rule: str, size: Size) -> dict[tuple[Any, ...], float]:
+        """Return the mean metric of every point of one size."""
+        rows, is_searched = self._rows(rule, size), "search" in self.header
+        return point_means(rows, self.hyperparameters, self.loss_of, fill=is_searched)
 
     @property
     def _metrics(self) -> list[str]:
@@ -343,24 +334,11 @@ class Runs(Result, Drawn):
         others = [name for name in self.hyperparameters if name != over]
         if not others:
             return rows
-        fixed = self.header.get("centre") or self.best(rule, size) or {}
+        fixed = self.header.get("centre")
+        if "search" in self.header:
+            fixed = lowest_on_lines(self._means(rule, size), self.hyperparameters, over)
+        fixed = fixed or self.best(rule, size) or {}
         return [row for row in rows if all(row.get(n) == fixed.get(n, row.get(n)) for n in others)]
-
-
-def loss_of(row: Row, metric: str = "mean") -> float:
-    """Return a metric of a row; infinite where training diverged or was stopped.
-
-    None, NaN and any infinity count as diverged: a comparison with NaN would be false, and the run
-    could pass for the best.
-
-    >>> loss_of({"loss": 1.5}), loss_of({"loss": math.nan}), loss_of({"loss": "-inf"})
-    (1.5, inf, inf)
-    """
-    # A metric that was reported before a run diverged says nothing of its end.
-    if row.get("status") in _EARLY:
-        return math.inf
-    loss = number(row.get(METRICS.get(metric, metric)))
-    return loss if math.isfinite(loss) else math.inf
 
 
 def _is_number(value: Any) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ..core import MutransferError, OnProgress, Progress, about
 from ..training import Watch
 from ._axis_check import check_axes
+from ._budget import Budget, as_budget
 from ._chunks import Chunk, chunks, rule_data
-from ._extension import beyond
 from ._fingerprint import fingerprint, model_name
 from ._models import Models
 from ._own_loop import OwnRun
@@ -20,6 +20,8 @@ from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
+from ._search import GridSearch, Search, batches
+from ._searches import search_of
 from ._store import Row, Store
 from ._study import Study
 from ._swept import header
@@ -34,10 +36,13 @@ def sweep(
     out: str | Path,
     *,
     extend: int = 0,
+    search: str | Search = "grid",
+    within: float | None = None,
+    budget: Budget | float | None = None,
     progress: OnProgress | None = None,
     tracker: Tracker | None = None,
 ) -> Runs:
-    """Train every run of the study that the record lacks, and return them all.
+    """Train every run that the search wants and the record lacks, and return them all.
 
     The runs of one size and recipe are one vectorised program and enter the record together; in a
     training function of one's own they train one after the other. A killed sweep that is started
@@ -50,6 +55,12 @@ def sweep(
             stay, with a warning that names what differs.
         extend: How many rates to add beyond either end of the grid, where an optimum lies at its
             edge.
+        search: "grid" for every run of the study; "refine" for few runs that close in on the
+            optimum of each size; or a search such as `Refine(step=0.5)`, `OptunaSearch(40)`, or one
+            of your own.
+        within: Half width of the optimum's 95% interval at which "refine" ends, in octaves; 0.25 by
+            default.
+        budget: Most runs that the search may propose, or `Budget(10_000, "steps")`.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
             second; its result is the `Runs` so far. In a training function of one's own it comes
             after every run, with the time that the runs so far took.
@@ -58,18 +69,15 @@ def sweep(
     Raises:
         MutransferError: the folder was written with another model under the same name, or cannot
             be written; base and sizes do not fit the rule; an axis changes no shape; the model does
-            not fit the task; extend is negative.
+            not fit the task; the search is unknown, or an argument is not for it.
     """
-    if extend < 0:
-        raise MutransferError(f"extend is {extend}: it cannot be negative")
+    chosen, most = search_of(search, extend, within), as_budget(budget)
     store = Store(out) if tracker is None else Tracked(out, tracker, _names(study))
-    models, wanted = Models(study), study.runs()
+    models = Models(study)
     _check_rules(study, store)
-    _open(study, store, models)
-    while wanted:
+    _open(study, store, models, chosen)
+    for wanted in batches(chosen, study, store, most):
         _finish(models, store, wanted, progress)
-        wanted = beyond(study, _record(study, store), extend)
-        store.add(study.run_id(run) for run in wanted)
     return _record(study, store)
 
 
@@ -102,10 +110,13 @@ def _names(study: Study) -> list[str]:
     return ["rule", *study.base, "steps", "batch", *settings, "seed"]
 
 
-def _open(study: Study, store: Store, models: Models) -> None:
+def _open(study: Study, store: Store, models: Models, search: Search) -> None:
     """Create the record or take it up."""
-    ids = [study.run_id(run) for run in study.runs()]
-    design = {"axes": list(study.base), **header(study), "runs": ids}
+    # The runs are added as the search proposes them.
+    design = {"axes": list(study.base), **header(study), "runs": []}
+    if not isinstance(search, GridSearch):
+        # Readers have to know that seeds are not lost where a point has few of them.
+        design["search"] = type(search).__name__
     name, first_losses = model_name(study), partial(_first_losses, models)
     store.open(study.identity(), about(), first_losses, design=design, model=name)
 
@@ -145,7 +156,7 @@ def _is_of(study: Study, row: Row) -> bool:
 def _record(study: Study, store: Store) -> Runs:
     """Return the study's finished runs.
 
-    A point is left out while some of its seeds are lost to a crash.
+    A point is left out while some of the seeds that it is to have are lost to a crash.
     """
     rules, sizes = {rule_name(rule) for rule in study.rules}, set(study.sizes())
     record = Runs.read(store.folder)
@@ -156,8 +167,19 @@ def _record(study: Study, store: Store) -> Runs:
         for run, row in runs
         if run.rule in rules and run.seed in study.seeds and run.size in sizes
     ]
+    listed = set(record.header.get("runs", ()))
+    present = {row["id"] for _, row in known}
     seeds = Counter((run.rule, run.size, run.point) for run, _ in known)
-    whole = [row for run, row in known if seeds[run.rule, run.size, run.point] >= len(study.seeds)]
+    torn = {
+        (rule, size, point)
+        for (rule, size, point), count in seeds.items()
+        if count < len(study.seeds)
+        and any(
+            study.run_id(Run(rule=rule, size=size, point=point, seed=seed)) in listed - present
+            for seed in study.seeds
+        )
+    }
+    whole = [row for run, row in known if (run.rule, run.size, run.point) not in torn]
     return Runs(header=record.header, rows=whole)
 
 

@@ -1,0 +1,186 @@
+"""Steps of a search for the optimum of one curve: bracket it, narrow its interval, end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ._arrays import Array
+from ._refine_gains import gains
+from ._refine_known import Known
+from ._refine_places import Field
+from ._refined import Assumptions, Refined, RefinedStatus, Start
+
+SPAN = 4.0
+"""Steps that are measured before a curve counts as flat."""
+
+FARTHEST = 16.0
+"""Steps from the start after which a loss that still falls is no longer followed."""
+
+LEAST = 0.04
+"""Smallest share of the interval's width that is worth another place or seed."""
+
+AHEAD = (0.5, 2.0)
+"""Least and largest stride beyond the measured places, in steps."""
+
+DOWN = (1, 3)
+"""Strides below places that all diverged, in steps."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """Measurements and what is known from them.
+
+    Attributes:
+        places, losses: The measurements.
+        field: Places that may be measured.
+        found: The optimum so far.
+        start: Its expected place.
+        assumed: Assumptions about the curve.
+    """
+
+    places: Float[Array, " places"]
+    losses: Float[Array, "seeds places"]
+    field: Field
+    found: Known
+    start: Start
+    assumed: Assumptions
+
+    @property
+    def used(self) -> Float[Array, " usable"]:
+        """Places that can be used."""
+        return self.places[self.found.usable]
+
+    def refined(
+        self,
+        proposals: tuple[float, ...],
+        status: RefinedStatus,
+        reason: str,
+        reseed: tuple[float, ...] = (),
+    ) -> Refined:
+        """Return a result with the optimum so far, no farther than places can be measured."""
+        found = self.found
+        place = found.place
+        if status == "edge":
+            place = float(np.clip(place, self.used[0], self.used[-1]))
+        return Refined(
+            proposals=tuple(sorted(proposals)),
+            place=place,
+            low=found.low,
+            high=found.high,
+            status=status,
+            reason=reason,
+            reseed=reseed,
+        )
+
+
+def lowered(field: Field, places: Float[Array, " places"]) -> Refined:
+    """Return lower places where all diverged."""
+    proposals: list[float] = []
+    for steps in DOWN:
+        below = places[0] - steps * field.step
+        place = field.without(*proposals).nearest(below, high=places[0])
+        if place is not None:
+            proposals.append(place)
+    return Refined(
+        proposals=tuple(sorted(proposals)),
+        place=np.nan,
+        low=-np.inf,
+        high=float(places[0]),
+        status="open" if proposals else "diverged",
+        reason="all places diverged" + (": lower ones" if proposals else ", the lowest too"),
+    )
+
+
+def lone(state: State) -> Refined:
+    """Return both sides of the only place that can be used."""
+    (used,), step = state.used, state.field.step
+    low, high = state.found.bounds
+    below, above = max(used - step, (low + used) / 2), min(used + step, (used + high) / 2)
+    field = state.field
+    first = field.nearest(below, low, used)
+    second = field.nearest(above, used, high)
+    proposals = tuple(place for place in (first, second) if place is not None)
+    if proposals:
+        return state.refined(proposals, "open", "one place can be used: its sides")
+    reason = "only one place can be used"
+    return Refined(
+        proposals=(), place=float(used), low=low, high=high, status="edge", reason=reason
+    )
+
+
+def widened(state: State) -> Refined | None:
+    """Return places beyond the measured ones, None where there are none or none are needed."""
+    found, used, field = state.found, state.used, state.field
+    flat = found.flat and used[-1] - used[0] < (SPAN - 1e-6) * field.step
+    proposals = []
+    for side, end, bound, lowest in (
+        (-1, used[0], found.bounds[0], found.below),
+        (1, used[-1], found.bounds[1], found.above),
+    ):
+        far = abs(end - state.start.mean) > FARTHEST * field.step
+        if far or not (lowest or (flat and np.isinf(bound))):
+            continue
+        ahead = field.step
+        if not flat:
+            ahead = float(np.clip(side * (found.place - end), *(field.step * np.array(AHEAD))))
+        limits = (-np.inf, end) if side < 0 else (end, np.inf)
+        place = field.nearest(end + side * ahead, *limits)
+        proposals += [] if place is None else [place]
+    if not proposals:
+        return None
+    reason = "losses differ no more than their noise" if flat else "the loss falls towards an end"
+    return state.refined(tuple(proposals), "open", f"{reason}: farther places")
+
+
+def narrowed(state: State) -> Refined:
+    """Return places or seeds that narrow the interval, none where it is narrow enough."""
+    found, assumed = state.found, state.assumed
+    half = f"half width {found.half:.2g}"
+    if found.flat:
+        return state.refined((), "flat", "losses do not differ beyond their noise")
+    status: RefinedStatus = "edge" if found.below or found.above else "inside"
+    if found.half <= assumed.within:
+        return state.refined((), status, f"{half} is within {assumed.within:g}")
+    place = state.field.nearest(found.place, found.low, found.high)
+    if assumed.prior is None:
+        return _by_gains(state, place, status)
+    # Without shifts of seeds a place tells more a run than a seed does.
+    if place is not None:
+        return state.refined((place,), status, half)
+    return state.refined((), status, f"{half}, but no place is left in the interval")
+
+
+def _by_gains(state: State, place: float | None, status: RefinedStatus) -> Refined:
+    """Return the place or the places of a seed, whichever narrows the interval more a run."""
+    found, assumed = state.found, state.assumed
+    more = gains(
+        state.places,
+        state.losses,
+        place,
+        within=assumed.within,
+        unit=assumed.unit,
+        shift=assumed.shift,
+    )
+    half = f"half width {found.half:.2g}"
+    by_place, by_seed = more.place / len(state.losses), more.seed / len(more.reseed)
+    if place is not None and _coarse(state, place):
+        return state.refined((place,), status, f"{half}, and places are far apart")
+    proposals = (place,) if place is not None and more.place >= LEAST else ()
+    reseed = more.reseed if more.seed >= LEAST and by_seed >= by_place else ()
+    shares = f"another seed would narrow it by {more.seed:.0%}, a place by {more.place:.0%}"
+    return state.refined(proposals, status, f"{half}: {shares}", reseed)
+
+
+def _coarse(state: State, place: float) -> bool:
+    """Return True if a place lies beside the lowest one, in a gap of more than half a step.
+
+    A cliff may lie there, which expected losses do not show.
+    """
+    ends = np.concatenate([[-np.inf], state.places, [np.inf]])
+    # Two gaps, on either side of the lowest place.
+    low, best, high = ends[state.found.best : state.found.best + 3]
+    gap = best - low if place < best else high - best
+    return bool(low < place < high and gap > (0.5 + 1e-6) * state.field.step)

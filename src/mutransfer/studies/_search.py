@@ -1,0 +1,90 @@
+"""Searches: which runs a sweep makes, batch after batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core import MutransferError
+from ._budget import Budget
+from ._extension import beyond
+from ._run import Run
+from ._runs import Runs
+from ._store import Store
+from ._study import Study
+
+
+class Search(Protocol):
+    """A search: it proposes the next batch of runs from the results of those before.
+
+    A sweep that is taken up again asks for all batches from the first on, and trains what the
+    record lacks. So a search keeps nothing between two calls, and draws nothing without a seed.
+    """
+
+    def propose(self, study: Study, runs: Runs) -> list[Run]:
+        """Return the next batch of runs; none when the search is finished.
+
+        Args:
+            study: The study.
+            runs: All runs of the batches before, those that failed too.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """Every run of the study; then more rates where the best one lies at the edge.
+
+    Args:
+        extend: How many rates may be added beyond either end of the grid.
+    """
+
+    extend: int = 0
+
+    def __post_init__(self) -> None:
+        if self.extend < 0:
+            raise MutransferError(f"extend is {self.extend}: it cannot be negative")
+
+    def propose(self, study: Study, runs: Runs) -> list[Run]:
+        """Return all runs of the study, then two rates at each edge with an optimum."""
+        return beyond(study, runs, self.extend) if runs.rows else study.runs()
+
+
+def batches(
+    search: Search, study: Study, store: Store, budget: Budget | None = None
+) -> Iterator[list[Run]]:
+    """Yield the batches of a search; each has to be in the record before the next is asked for.
+
+    Their ids enter the record's list of runs. A batch that goes beyond the budget is cut, and is
+    the last one.
+
+    Args:
+        search: The search.
+        study: The study.
+        store: Its record.
+        budget: Most that all batches may cost, also where their runs are in the record already.
+    """
+    known: dict[str, Run] = {}
+    spent, is_left = 0.0, True
+    while is_left:
+        proposed = {study.run_id(run): run for run in search.propose(study, _done(store, known))}
+        new = {name: run for name, run in proposed.items() if name not in known}
+        if budget is not None:
+            costs = budget.costs(study, list(new.values()))
+            within = [spent + cost <= budget.amount for cost in costs]
+            is_left = all(within)
+            spent += costs[-1] if costs else 0.0
+            new = {name: run for (name, run), fits in zip(new.items(), within, strict=True) if fits}
+        if not new:
+            return
+        store.add(new)
+        known |= new
+        yield list(new.values())
+
+
+def _done(store: Store, known: dict[str, Run]) -> Runs:
+    """Return these runs of the record, in this order."""
+    record = Runs.read(store.folder)
+    rows = {row["id"]: row for row in record.rows}
+    return Runs(header=record.header, rows=[rows[name] for name in known])

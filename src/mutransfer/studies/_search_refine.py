@@ -1,0 +1,151 @@
+"""Refinement: few runs that close in on the optimum of every size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core import MutransferError, Size
+from ..statistics import Start, refinement
+from ._rules import rule_name
+from ._run import Run
+from ._runs import Runs
+from ._search_axes import Axis, axes_of
+from ._search_start import Found, Optimum, start_at
+from ._search_table import Point, Table
+from ._study import Study
+
+_CYCLES = 3
+"""Most times that every hyperparameter is refined at one size."""
+
+_NEAR = 0.5
+"""Least sd of an optimum of which the other hyperparameters moved, in octaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine:
+    """Few runs that close in on the optimum of every size.
+
+    Sizes go from small to large, all rules and places of one size together. A line of three places
+    is extended until it brackets the optimum, then refined around it, one hyperparameter after the
+    other, until none moves by more than its interval. Larger sizes start where a law of the smaller
+    ones expects the optimum, and find it as well where that is wrong.
+
+    Args:
+        within: Half width of the optimum's 95% interval that is wanted, in octaves; in steps of the
+            study's values along linear scales.
+        step: First spacing, in octaves or steps; by default the study's own, from one to two.
+        beyond: How far the search may go beyond the ends of the study's values, in octaves.
+        seeds: Number of seeds to begin with; the study's others are run where they narrow the
+            interval more than another place does.
+        metric: Metric whose lowest value is searched for, as in `Runs.read`.
+    """
+
+    within: float = 0.25
+    step: float | None = None
+    beyond: float = 6.0
+    seeds: int = 1
+    metric: str = "mean"
+
+    def __post_init__(self) -> None:
+        for name in ("within", "step", "seeds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise MutransferError(f"Refine({name}={value}): give a positive number")
+        if not self.beyond >= 0:
+            raise MutransferError(f"Refine(beyond={self.beyond}): it cannot be negative")
+
+    def propose(self, study: Study, runs: Runs) -> list[Run]:
+        """Return the next runs of the smallest size that is not finished, of all its rules."""
+        axes = axes_of(study, self.beyond)
+        table = Table(study, runs.with_metric(self.metric))
+        found: dict[str, Found] = {rule_name(rule): {} for rule in study.rules}
+        for size in study.sizes():
+            walks = [_Walk(self, table, rule, size) for rule in found]
+            wanted = [run for walk in walks for run in walk.wanted(axes, found[walk.rule])]
+            if wanted:
+                return wanted
+            for walk in walks:
+                found[walk.rule][size] = walk.found
+        return []
+
+
+class _Walk:
+    """The search of one rule at one size, replayed from its results."""
+
+    def __init__(self, search: Refine, table: Table, rule: str, size: Size) -> None:
+        self.search, self.table, self.study = search, table, table.study
+        self.rule, self.size = rule, size
+        self.found: dict[str, Optimum] = {}
+
+    def wanted(self, axes: Sequence[Axis], smaller: Found) -> list[Run]:
+        """Return the next runs; none where every optimum is known."""
+        expected = {axis.name: start_at(axis, smaller, self.size) for axis in axes}
+        point = dict(self.study.points()[0])
+        point |= {axis.name: expected[axis.name].value for axis in axes}
+        refined: dict[str, Point] = {}
+        for cycle in range(_CYCLES):
+            for axis in axes:
+                others = {name: value for name, value in point.items() if name != axis.name}
+                if refined.get(axis.name) == others:
+                    continue
+                start = self._again(axis) if cycle else expected[axis.name].start
+                if runs := self._along(axis, point, start):
+                    return runs
+                refined[axis.name] = others
+                point = {**point, axis.name: self._moved(axis, point)}
+        return []
+
+    def _along(self, axis: Axis, point: Point, start: Start) -> list[Run]:
+        """Return the next runs along one axis; note its optimum."""
+        line = self.table.line(self.rule, self.size, axis.name, point)
+        if axis.scale == "choice":
+            self.found[axis.name] = Optimum(value=line.best)
+            # A choice has no neighbours that tell of it: it gets all seeds.
+            return self._new(axis, point, axis.values, len(self.study.seeds))
+        low, high = axis.ends
+        refined = refinement(
+            np.array([axis.place(value) for value in line.values]),
+            line.losses,
+            start=start,
+            within=self.search.within,
+            step=self.search.step or axis.step,
+            low=low,
+            high=high,
+        )
+        best = axis.value(start.mean) if line.best is None else line.best
+        self.found[axis.name] = Optimum(
+            value=best, place=refined.place, low=refined.low, high=refined.high
+        )
+        added = [axis.value(place) for place in refined.proposals]
+        again = [axis.value(place) for place in refined.reseed]
+        return [
+            *self._new(axis, point, added, self.search.seeds),
+            *self._new(axis, point, again, len(self.study.seeds)),
+        ]
+
+    def _new(self, axis: Axis, point: Point, values: Sequence[Any], seeds: int) -> list[Run]:
+        """Return the runs at some values that were not made."""
+        runs = [
+            Run(rule=self.rule, size=self.size, point={**point, axis.name: value}, seed=seed)
+            for value in dict.fromkeys(values)
+            for seed in self.study.seeds[:seeds]
+        ]
+        return [run for run in runs if not self.table.has(run)]
+
+    def _again(self, axis: Axis) -> Start:
+        """Return where an optimum is expected once other hyperparameters moved."""
+        known = self.found[axis.name]
+        if not known.is_place:
+            return Start(mean=axis.place(axis.centre), sd=axis.step)
+        return Start(mean=known.place, sd=max(known.high - known.low, _NEAR))
+
+    def _moved(self, axis: Axis, point: Point) -> Any:
+        """Return the value to go on with: the best one, if the present one is out of reach."""
+        known, value = self.found[axis.name], point[axis.name]
+        if known.is_place and known.low <= axis.place(value) <= known.high:
+            return value
+        return value if known.value is None else known.value

@@ -1,0 +1,139 @@
+"""Early stopping that does not bias: members whose whole run can no longer be near the best.
+
+The mean loss of a run is known to be at least (sum so far + remaining steps x least loss) / steps.
+This bound compares runs of equal length; losses at equal steps do not, as curves cross: a large
+rate is often worse early and better late.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..core import FrozenDict
+from ._run import Run
+from ._runs import Runs
+
+WINDOW = 0.25
+"""Share of the best mean loss by which a run must be worse to be stopped.
+
+Nearer runs show the shape of the curve around the optimum.
+"""
+
+_RECENT = 20
+"""Steps whose mean is the present level of a loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hopeless:
+    """A judge that stops the members whose mean loss over the run cannot come near the best.
+
+    The best is the lowest mean of finished runs, or, of runs that train at the same time, the
+    second lowest of those expected at different points: each is expected to stay at its present
+    level, and one of them may still diverge. Nothing is stopped where a loss lies below `least`.
+
+    Args:
+        curves: The curve of each member, which is compared with its own kind: rule and size.
+        points: The point of each member, so that seeds are not compared with each other.
+        steps: Number of steps of a whole run.
+        finished: Lowest mean loss among finished runs of a curve.
+        window: Share of the best mean loss by which a run must be worse.
+        least: A loss that no step can go below.
+    """
+
+    curves: Sequence[Hashable]
+    points: Sequence[Hashable]
+    steps: int
+    finished: Mapping[Hashable, float] = FrozenDict()
+    window: float = WINDOW
+    least: float = 0.0
+
+    def __call__(
+        self, losses: Float[Tensor, "member steps"], done: Int[Tensor, " member"]
+    ) -> list[int]:
+        """Return the members to stop.
+
+        Args:
+            losses: Losses so far; NaN where a member was not trained.
+            done: Number of steps that each member has done.
+        """
+        done = done.to(losses.device)
+        trained = torch.arange(losses.shape[1], device=losses.device) < done[:, None]
+        if (losses[trained] < self.least).any():
+            return []
+        sums = torch.where(trained, losses - self.least, 0.0).sum(1)
+        # Means of whole runs, above the least loss: at least these, and at most those expected.
+        bounds = (sums / self.steps).tolist()
+        left = 1 - done / self.steps
+        expected = (sums / self.steps + left * (self._level(losses, done) - self.least)).tolist()
+        best = self._best(expected)
+        return [
+            member
+            for member, curve in enumerate(self.curves)
+            # Those that diverged have ended by themselves.
+            if 0 < done[member] < self.steps
+            and (1 + self.window) * best[curve] < bounds[member] < math.inf
+        ]
+
+    def _level(
+        self, losses: Float[Tensor, "member steps"], done: Int[Tensor, " member"]
+    ) -> Float[Tensor, " member"]:
+        """Return the mean of the last steps, or of those before if they were higher."""
+        levels = []
+        for ago in (0, _RECENT):
+            steps = torch.arange(losses.shape[1], device=losses.device)
+            end = (done - ago)[:, None]
+            recent = (steps < end) & (steps >= end - _RECENT)
+            count = recent.sum(1)
+            mean = torch.where(recent, losses, 0.0).sum(1) / count.clamp(min=1)
+            levels.append(torch.where(count > 0, mean, -torch.inf))
+        # A member that has not begun is expected to be of any height.
+        return torch.where(done > 0, torch.maximum(*levels), torch.inf)
+
+    def _best(self, expected: Sequence[float]) -> dict[Hashable, float]:
+        """Return the mean loss, above the least one, that each curve is sure to reach."""
+        by_point: dict[Hashable, dict[Hashable, float]] = {curve: {} for curve in self.curves}
+        for curve, point, mean in zip(self.curves, self.points, expected, strict=True):
+            known = by_point[curve].get(point, float("inf"))
+            # A comparison with NaN is false, so that members that diverged do not count.
+            by_point[curve][point] = min(known, mean) if mean < known else known
+        best = {}
+        for curve, means in by_point.items():
+            second = sorted(means.values())[1] if len(means) > 1 else float("inf")
+            best[curve] = min(second, self.finished.get(curve, float("inf")) - self.least)
+        return best
+
+
+def hopeless_members(
+    runs: Sequence[Run], steps: int, finished: Runs, *, window: float = WINDOW
+) -> Hopeless | None:
+    """Return the judge of runs that train together; None where nothing may be stopped.
+
+    Only a mean over the whole run is bounded by its beginning. Which runs are finished decides
+    which others are stopped, so it has to be the same when a sweep is taken up again: give the runs
+    of all batches before this one.
+
+    Args:
+        runs: The members.
+        steps: Number of steps of each.
+        finished: Runs of the batches before, with the metric that is compared.
+        window: Share of the best mean loss by which a run must be worse.
+    """
+    if finished.metric != "mean":
+        return None
+    best: dict[Hashable, float] = {}
+    for row in finished.rows:
+        curve, loss = (row["rule"], finished.size_of(row)), finished.loss_of(row)
+        best[curve] = min(loss, best.get(curve, float("inf")))
+    return Hopeless(
+        curves=[(run.rule, run.size) for run in runs],
+        points=[run.point for run in runs],
+        steps=steps,
+        finished=best,
+        window=window,
+    )

@@ -1,0 +1,172 @@
+"""Refinement finds the optimum of every size with few runs, also where it does not transfer."""
+
+import math
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mutransfer as mt
+from mutransfer import MutransferError, OneAtATime, Runs, Size, Study, sweep
+from mutransfer.studies import Refine, missing
+from mutransfer.tasks import mlp
+from tests.studies.landscapes import landscape, valley
+from tests.studies.small_study import on_disk, untimed
+
+
+def drifting(rule: str, width: int, point: Any) -> float:
+    """The best rate falls by an octave per doubling under sp, and stays under mup."""
+    slope = -1.0 if rule == "sp" else 0.0
+    return valley(math.log2(point["lr"]), -4.4 + slope * math.log2(width / 8))
+
+
+def best_of(runs: Runs, rule: str, width: int) -> float:
+    (optimum,) = [each for each in mt.transfer(runs)[rule].optima if each.size == Size(width=width)]
+    assert optimum.low <= optimum.position <= optimum.high
+    return optimum.position
+
+
+@pytest.fixture(scope="module")
+def drifted(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("drifted")
+    return sweep(landscape(drifting, noise=0.003), folder, search="refine")
+
+
+def test_every_optimum_is_found_also_where_it_drifts(drifted: Runs) -> None:
+    for rule, slope in (("sp", -1.0), ("mup", 0.0)):
+        for doublings, width in enumerate((8, 16, 32, 64)):
+            found = best_of(drifted, rule, width)
+            assert found == pytest.approx(-4.4 + slope * doublings, abs=0.4)
+
+
+def test_refinement_takes_few_runs(drifted: Runs) -> None:
+    grid = landscape(drifting).runs()
+    assert len(drifted.rows) < 0.6 * len(grid)
+
+
+def test_rates_are_powers_of_two_to_eighths(drifted: Runs) -> None:
+    eighths = [8 * math.log2(row["lr"]) for row in drifted.rows]
+    assert np.allclose(eighths, np.round(eighths), atol=1e-9)
+    assert {row["lr"] for row in drifted.rows} & set(landscape(drifting).lr)
+
+
+@pytest.mark.parametrize("far", [-6.0, 5.0])
+def test_an_optimum_that_jumps_is_found(tmp_path: Path, far: float) -> None:
+    """Three sizes say that nothing moves; the fourth is octaves away, beyond the study's ends."""
+
+    def formula(rule: str, width: int, point: Any) -> float:
+        return valley(math.log2(point["lr"]), -5.0 + (far if width == 64 else 0.0))
+
+    runs = sweep(landscape(formula, rules=["mup"]), tmp_path, search="refine")
+    assert best_of(runs, "mup", 32) == pytest.approx(-5.0, abs=0.4)
+    assert best_of(runs, "mup", 64) == pytest.approx(-5.0 + far, abs=0.4)
+
+
+def test_the_search_ends_at_its_limit(tmp_path: Path) -> None:
+    falling = landscape(lambda rule, width, point: 2 + math.log2(point["lr"]) / 100, width=[8])
+    rates = {row["lr"] for row in sweep(falling, tmp_path, search=Refine(beyond=3.0)).rows}
+    assert min(rates) == 2.0**-11
+    diverging = landscape(lambda *_: math.inf, width=[8])
+    runs = sweep(diverging, tmp_path / "b", search=Refine(beyond=3.0))
+    assert min(row["lr"] for row in runs.rows) == 2.0**-11
+    assert {row["status"] for row in runs.rows} == {"diverged"}
+
+
+def test_flat_losses_end_the_search(tmp_path: Path) -> None:
+    flat = landscape(lambda *_: 1.0, noise=0.0, width=[8])
+    assert len(sweep(flat, tmp_path, search="refine").rows) <= 2 * 3 * 7
+
+
+def test_two_hyperparameters_are_refined_in_turn(tmp_path: Path) -> None:
+    """They depend on each other: one after the other, each alone, would end off the optimum."""
+
+    def formula(rule: str, width: int, point: Any) -> float:
+        x, y = math.log2(point["lr"]) + 5.3, math.log2(point["weight_decay"]) + 3.2
+        return 0.5 + 0.05 * (x**2 + y**2 + 0.8 * x * y)
+
+    wanted = landscape(formula, rules=["mup"], width=[8, 16], weight_decay=mt.log2(-8, 0), seeds=1)
+    runs = sweep(wanted, tmp_path, search="refine")
+    for size in wanted.sizes():
+        best = runs.best("mup", size)
+        assert best is not None
+        assert math.log2(best["lr"]) == pytest.approx(-5.3, abs=0.5)
+        assert math.log2(best["weight_decay"]) == pytest.approx(-3.2, abs=0.5)
+        for name in ("lr", "weight_decay"):
+            assert len(runs.grid("mup", size, name)[0]) >= 3
+    assert len(runs.rows) < len(wanted.runs()) / 2
+    found = mt.transfer(runs)["mup"].hyperparameters
+    assert math.log2(found["weight_decay"]) == pytest.approx(-3.2, abs=0.5)
+
+
+def test_linear_scales_and_choices_are_searched_too(tmp_path: Path) -> None:
+    def formula(rule: str, width: int, point: Any) -> float:
+        schedule = 0.0 if point["schedule"] == "cosine" else 0.1
+        return valley(math.log2(point["lr"]), -5) + 30 * (point["beta2"] - 0.97) ** 2 + schedule
+
+    lists = {"beta2": [0.9, 0.92, 0.94, 0.96], "schedule": ["constant", "cosine", "linear"]}
+    wanted = landscape(formula, rules=["mup"], width=[8, 16], seeds=1, **lists)
+    runs = sweep(wanted, tmp_path, search="refine")
+    for size in wanted.sizes():
+        best = runs.best("mup", size)
+        assert best is not None and best["schedule"] == "cosine"
+        assert best["beta2"] == pytest.approx(0.97, abs=0.01)
+    assert max(row["beta2"] for row in runs.rows) < 1
+
+
+def test_the_centre_of_a_design_is_the_start(tmp_path: Path) -> None:
+    design = OneAtATime({"lr": 2.0**-7, "readout": 2.0})
+    changes: dict[str, Any] = {"width": [8], "rules": ["mup"], "seeds": 1, "design": design}
+    wanted = landscape(drifting, readout=mt.log2(-2, 2), **changes)
+    first = Refine().propose(wanted, Runs(header={"hyperparameters": ["lr", "readout"]}, rows=[]))
+    assert sorted(run.lr for run in first) == [2.0**-8, 2.0**-7, 2.0**-6]
+    assert {run.point["readout"] for run in first} == {2.0}
+
+
+def test_there_must_be_something_to_refine() -> None:
+    with pytest.raises(MutransferError, match="nothing to refine"):
+        Refine().propose(landscape(drifting, lr=0.1), Runs(header={}, rows=[]))
+
+
+KILLED = '''
+"""A study that stops for ever once a second batch of its search begins."""
+import sys, time
+from mutransfer import Study, log2, sweep
+from mutransfer.tasks import mlp
+
+grid = {"width": [16, 32], "depth": [2], "lr": log2(-8, -3), "seeds": 2, "rules": ["mup"]}
+settings = grid | {"steps": 8, "batch": 16}
+
+def hold(progress):
+    if len(progress.result.rows) > 3:
+        print("ready", flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    sweep(Study(mlp, **settings), sys.argv[1], search="refine", within=0.6, progress=hold)
+'''
+
+
+def test_a_killed_refinement_finishes_as_an_undisturbed_one(tmp_path: Path) -> None:
+    file, out = tmp_path / "killed.py", tmp_path / "killed"
+    file.write_text(KILLED)
+    with subprocess.Popen([sys.executable, file, out], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        os.kill(child.pid, signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
+    wanted = Study(mlp, **runpy.run_path(str(file))["settings"])
+    (finished,) = out.glob("rows-*.jsonl")
+    before, done = finished.read_bytes(), len(on_disk(out))
+    resumed = sweep(wanted, out, search="refine", within=0.6)
+    assert len(resumed.rows) > done > 3
+    assert finished.read_bytes() == before
+    assert untimed(resumed) == untimed(
+        sweep(wanted, tmp_path / "whole", search="refine", within=0.6)
+    )
+    assert len({row["id"] for row in on_disk(out)}) == len(on_disk(out)) == len(resumed.rows)
+    assert missing(wanted, out)
