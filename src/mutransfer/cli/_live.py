@@ -70,6 +70,9 @@ class LiveSweep:
 
     def __call__(self, progress: core.Progress) -> None:
         """Show this progress."""
+        if progress.note:
+            self.live.console.print(f"  {progress.note}", soft_wrap=True, highlight=False)
+            return
         left, runs = _duration(_seconds_left(progress)), progress.result
         if not self.console.is_terminal:
             if progress.what not in self.shown:
@@ -100,6 +103,9 @@ class JsonLines:
 
     def __call__(self, progress: core.Progress) -> None:
         """Print this progress, at most once a second."""
+        if progress.note:
+            print(json.dumps({"note": progress.note}), flush=True)
+            return
         now, ended = time.monotonic(), progress.done >= progress.total
         if now - self.last < 1 and not ended:
             return

@@ -17,6 +17,7 @@ class Progress:
         total: All work: a number of equal pieces, or seconds as estimated beforehand.
         elapsed: Seconds since the work began; 0 where nobody measured.
         result: What was found so far, such as the `Runs` of a sweep; None where nothing is shown.
+        note: A remark in a line, such as how the work is done; empty where there is none.
     """
 
     what: str
@@ -24,6 +25,7 @@ class Progress:
     total: float
     elapsed: float = 0.0
     result: Any = None
+    note: str = ""
 
 
 OnProgress = Callable[[Progress], None]

@@ -5,6 +5,7 @@ from ._command import Command as Command
 from ._command import command as command
 from ._cost import Cost as Cost
 from ._cost import cost as cost
+from ._cost import estimate as estimate
 from ._designs import Grid as Grid
 from ._designs import OneAtATime as OneAtATime
 from ._designs import Points as Points
@@ -26,7 +27,6 @@ from ._search_stopping import hopeless_members as hopeless_members
 from ._store import RecordWarning as RecordWarning
 from ._store import Store as Store
 from ._study import Study as Study
-from ._sweep import estimate as estimate
 from ._sweep import missing as missing
 from ._sweep import sweep as sweep
 from ._trackers import TensorBoard as TensorBoard
@@ -36,3 +36,4 @@ from ._trackers import track as track
 from ._trial import Trial as Trial
 from ._trial import TrialStopped as TrialStopped
 from ._values import log2 as log2
+from ._ways import Way as Way

@@ -1,4 +1,4 @@
-"""Chunks: runs of one size and one recipe that train as one program."""
+"""Chunks: runs of one shape that train as one program and enter the record together."""
 
 from __future__ import annotations
 
@@ -6,48 +6,43 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby, pairwise
-from statistics import median
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core import FrozenDict, Size
+from ..core import Size
 from ..statistics import diverged_at
-from ..training import Trained, Watch, train
-from ._hyperparameters import sets
+from ..training import Judge, Member, Program, Recipe, Trained, Watch, even, train
 from ._models import Models
 from ._recipes import recipe
 from ._rules import trained_data
 from ._run import Run
+from ._shapes import Shape
 from ._store import Row
 from ._study import Study
 from ._values import as_recorded
 
-_LARGEST_STACK = 1 << 27
-"""Most entries of all stacked parameters of one chunk.
-
-Gradients and optimizer state take three times as many again.
-"""
-
 _CURVE_POINTS = 50
 _FINAL_STEPS = 20
-_TIMED_STEPS = 4
 
 
 class Chunk:
-    """Runs of one size and one recipe that train as one program.
+    """Runs of one shape that train as one program.
 
     Args:
         models: The models of the study.
         runs: The runs.
+        program: The program.
+        device: Where it trains; by default where the models are.
     """
 
-    def __init__(self, models: Models, runs: Sequence[Run]) -> None:
-        self.models, self.runs = models, runs
+    def __init__(
+        self, models: Models, runs: Sequence[Run], program: Program, device: str | None = None
+    ) -> None:
+        self.models, self.runs, self.program, self.device = models, runs, program, device
         self.study = models.study
 
     @property
@@ -60,23 +55,22 @@ class Chunk:
         """Number of optimizer steps of each run."""
         return self.study.length(self.runs[0])
 
-    def seconds(self) -> float:
-        """Return how long training will take, from three steps after a first one."""
-        ticks: list[tuple[float, int]] = []
-        steps = min(_TIMED_STEPS, self.steps)
-        self._train(steps, lambda count: ticks.append((time.monotonic(), count)))
-        # Of one member: models that cannot be stacked train one after the other.
-        gaps = [(end - start) / count for (start, _), (end, count) in pairwise(ticks)]
-        *plain, last = gaps or [0.0]
-        step = median(plain or [last])
-        # The last step ends with an evaluation if there is validation data.
-        evaluations = len(recipe(self.study, self.runs[0]).evaluations())
-        return float(len(self.runs)) * (self.steps * step + evaluations * max(0.0, last - step))
+    def rows(self, watch: Watch | None = None, judge: Judge | None = None) -> list[Row]:
+        """Train the runs, and return their rows of the record.
 
-    def rows(self, watch: Watch | None) -> list[Row]:
-        """Train the runs, and return their rows of the record."""
+        Args:
+            watch: Receives progress.
+            judge: Names runs that are not worth going on.
+        """
         start = time.monotonic()
-        trained = self._train(self.steps, watch)
+        members, shared = members_of(self.models, self.runs, self.device)
+        try:
+            # What a model itself draws, such as dropout, is drawn alike every time.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(self.study.run_id(self.runs[0])[:15], 16))
+                trained = train(members, shared, watch, program=self.program, judge=judge)
+        finally:
+            self.models.trim()
         # Runs that train together share the time.
         seconds = (time.monotonic() - start) / len(self.runs)
         ends = diverged_at(trained.losses.numpy())
@@ -84,46 +78,43 @@ class Chunk:
             {
                 "id": self.study.run_id(run),
                 **named_row(self.study, run),
-                **outcome(trained.losses[number], ends[number]),
-                **_evaluated(trained, number),
+                **_ended(trained, number, ends[number]),
                 "seconds": seconds,
             }
             for number, run in enumerate(self.runs)
         ]
 
-    def _train(self, steps: int, watch: Watch | None) -> Trained:
-        members = self.models.members(self.runs)
-        try:
-            # What a model itself draws, such as dropout, is drawn alike every time.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(self.study.run_id(self.runs[0])[:15], 16))
-                return train(members, recipe(self.study, self.runs[0], steps), watch)
-        finally:
-            self.models.trim()
+
+def members_of(
+    models: Models, runs: Sequence[Run], device: str | None = None
+) -> tuple[list[Member], Recipe]:
+    """Return the members of runs of one shape, each with its own recipe, and that of the first."""
+    recipes = [replace(recipe(models.study, run), device=device) for run in runs]
+    members = zip(models.members(runs), recipes, strict=True)
+    return [replace(member, recipe=own) for member, own in members], recipes[0]
 
 
-def chunks(models: Models, runs: Iterable[Run]) -> list[Chunk]:
-    """Return runs by size and recipe, in pieces that fit in memory.
+def chunks(
+    models: Models, shape: Shape, program: Program, device: str | None = None, *, room: int = 1
+) -> list[Chunk]:
+    """Return the runs of a shape in pieces.
 
-    How they are cut depends on the study alone, so that a sweep that is taken up again trains the
-    same programs.
+    How they are cut depends on the runs and the program alone, so that a sweep that is taken up
+    again trains the same pieces.
+
+    Args:
+        models: The models of the study.
+        shape: The runs.
+        program: The program that trains them.
+        device: Where it trains.
+        room: Runs of a piece for every slot: where some are stopped early, others follow.
     """
-    pieces: list[Chunk] = []
-    for _, group in groupby(runs, lambda run: run.size):
-        programs: dict[Mapping[str, Any], list[Run]] = {}
-        for run in group:
-            programs.setdefault(_program(models, run), []).append(run)
-        for alike in programs.values():
-            most = max(1, _LARGEST_STACK // max(1, models.entries(alike[0])))
-            starts = range(0, len(alike), most)
-            pieces += [Chunk(models, alike[start : start + most]) for start in starts]
-    return pieces
-
-
-def _program(models: Models, run: Run) -> Mapping[str, Any]:
-    """Return the hyperparameters that all runs of one program have to share."""
-    settings = models.study.settings(run)
-    return FrozenDict({n: v for n, v in settings.items() if sets(n) not in {"table", "multiplier"}})
+    most = room * (program.slots or len(shape.runs))
+    # Pieces of a compiled program fill its slots.
+    most = most if program.compiled else even(len(shape.runs), most)
+    starts = range(0, len(shape.runs), most)
+    pieces = [shape.runs[start : start + most] for start in starts]
+    return [Chunk(models, piece, program, device) for piece in pieces]
 
 
 def named_row(study: Study, run: Run) -> Row:
@@ -159,6 +150,16 @@ def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:
         "diverged_at": end,
         "curve": curve,
     }
+
+
+def _ended(trained: Trained, number: int, end: int | None) -> Row:
+    """Return status, losses and metrics of a run."""
+    stopped = trained.stopped[number]
+    if stopped is None:
+        return {**outcome(trained.losses[number], end), **_evaluated(trained, number)}
+    # The losses of a part of a run are not comparable with those of whole ones.
+    row = outcome(trained.losses[number, :stopped], None)
+    return row | {"status": "stopped", "stopped_at": stopped, "loss": None, "final": None}
 
 
 def _evaluated(trained: Trained, number: int) -> Row:

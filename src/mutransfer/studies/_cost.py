@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..core import Result, parsed, parsing, plain
+from ..core import MutransferError, Result, parsed, parsing, plain
 from ..tasks import take
 from ..training import called, placed
-from ._chunks import Chunk, chunks
 from ._models import Models
 from ._run import Run
+from ._shapes import Shape, shapes
 from ._study import Study
+from ._ways import Way, choose_way
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -68,6 +69,24 @@ class Cost(Result):
             return cls(**parsed(data))
 
 
+def estimate(study: Study, runs: Sequence[Run]) -> float:
+    """Return the seconds that training these runs will take on this machine, at most.
+
+    A few steps of each shape are timed, without compiling and in one process.
+
+    Raises:
+        MutransferError: the study trains in a function of its own, which cannot be timed.
+    """
+    if study.train is not None:
+        raise MutransferError(
+            "the study trains in a function of its own, whose time cannot be estimated: run it, "
+            "and its progress says how long it will take"
+        )
+    models = Models(study)
+    measured = [(each, choose_way(models, each, thorough=False)) for each in shapes(study, runs)]
+    return sum(seconds(study, each, way) for each, way in measured)
+
+
 def cost(study: Study, runs: Sequence[Run]) -> Cost:
     """Return what training these runs will cost; nothing of it enters a record.
 
@@ -80,29 +99,39 @@ def cost(study: Study, runs: Sequence[Run]) -> Cost:
     if study.train is not None:
         most = max((models.entries(run) for run in runs), default=0) if study.build else 0
         return Cost(runs=len(runs), member_steps=steps, flops=None, seconds=None, memory=16 * most)
-    pieces = chunks(models, runs)
-    stacks = [len(piece.runs) * models.entries(piece.runs[0]) for piece in pieces]
+    pieces = shapes(study, runs)
+    ways = [choose_way(models, piece, thorough=False) for piece in pieces]
+    stacks = [
+        min(len(piece.runs), way.program.slots or 1) * models.entries(piece.runs[0])
+        for way, piece in zip(ways, pieces, strict=True)
+    ]
     return Cost(
         runs=len(runs),
         member_steps=steps,
-        flops=sum(_flops(models, piece) for piece in pieces),
-        seconds=sum(piece.seconds() for piece in pieces),
+        flops=sum(flops(models, piece.runs[0]) * len(piece.runs) for piece in pieces),
+        seconds=sum(seconds(study, p, way) for p, way in zip(pieces, ways, strict=True)),
         # Parameter, gradient and two moments of four bytes each.
         memory=16 * max(stacks, default=0),
     )
 
 
-def _flops(models: Models, piece: Chunk) -> float:
-    """Return the operations of all steps; a backward pass costs two forward ones."""
-    study, run = models.study, piece.runs[0]
+def seconds(study: Study, shape: Shape, way: Way) -> float:
+    """Return the time of training the runs of a shape in a measured way."""
+    steps = study.length(shape.runs[0])
+    evaluations = 1 if study.evaluate is None else steps // study.evaluate
+    return way.total(len(shape.runs), steps, evaluations)
+
+
+def flops(models: Models, run: Run) -> float:
+    """Return the operations of all steps of a run; a backward pass costs two forward ones."""
+    study = models.study
     inputs, _ = study.task_of(run).feed(run.seed, 1, study.batch_of(run))[0]
-    examples = study.batch_of(run)
     # In evaluation mode, as a batch norm refuses to train on one example.
     model = models.fresh(run).eval()
     one = placed(take(inputs, slice(0, 1)), next(model.parameters()))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         called(model, one)
-    return 3.0 * int(counter.get_total_flops()) * examples * piece.steps * len(piece.runs)
+    return 3.0 * int(counter.get_total_flops()) * study.batch_of(run) * study.length(run)
 
 
 def _duration(seconds: float) -> str:

@@ -104,13 +104,14 @@ class Models:
 
     def members(self, runs: Sequence[Run]) -> list[Member]:
         """Return the members of runs, initialised by the plans of their rules."""
-        draws = dict.fromkeys(map(self._draw, runs))
-        drawn: dict[tuple[Arguments, int], list[_Draw]] = {}
-        for draw in draws:
-            drawn.setdefault((draw.arguments, draw.seed), []).append(draw)
-        for alike in drawn.values():
-            self._initialise(alike)
+        self._draw_all(list(dict.fromkeys(map(self._draw, runs))))
         return [self._member(run) for run in runs]
+
+    def prepare(self, runs: Sequence[Run]) -> None:
+        """Draw the models of runs that train piece by piece, where all of them can be kept."""
+        draws = list(dict.fromkeys(map(self._draw, runs)))
+        if sum(self._entries(draw.arguments) for draw in draws) <= _MOST_KEPT:
+            self._draw_all(draws)
 
     def draws_alike(self, run: Run) -> bool:
         """Return True if the builder draws a run's model again as it is, at base size."""
@@ -204,6 +205,14 @@ class Models:
             with torch.device("meta"):
                 self._shapes[arguments] = self.study.model(arguments)
         return self._shapes[arguments]
+
+    def _draw_all(self, draws: Sequence[_Draw]) -> None:
+        """Draw models, those that differ in rule or multipliers alone from one draw."""
+        drawn: dict[tuple[Arguments, int], list[_Draw]] = {}
+        for draw in draws:
+            drawn.setdefault((draw.arguments, draw.seed), []).append(draw)
+        for alike in drawn.values():
+            self._initialise(alike)
 
     def _initialise(self, draws: Sequence[_Draw]) -> None:
         """Draw a model once, and initialise a copy of it by each rule and multiplier."""

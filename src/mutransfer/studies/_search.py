@@ -51,9 +51,22 @@ class GridSearch:
         return beyond(study, runs, self.extend) if runs.rows else study.runs()
 
 
+@dataclass(frozen=True)
+class Batch:
+    """A batch of a search.
+
+    Attributes:
+        runs: The runs to train.
+        before: The runs of all batches before.
+    """
+
+    runs: list[Run]
+    before: Runs
+
+
 def batches(
     search: Search, study: Study, store: Store, budget: Budget | None = None
-) -> Iterator[list[Run]]:
+) -> Iterator[Batch]:
     """Yield the batches of a search; each has to be in the record before the next is asked for.
 
     Their ids enter the record's list of runs. A batch that goes beyond the budget is cut, and is
@@ -68,7 +81,8 @@ def batches(
     known: dict[str, Run] = {}
     spent, is_left = 0.0, True
     while is_left:
-        proposed = {study.run_id(run): run for run in search.propose(study, _done(store, known))}
+        before = _done(store, known)
+        proposed = {study.run_id(run): run for run in search.propose(study, before)}
         new = {name: run for name, run in proposed.items() if name not in known}
         if budget is not None:
             costs = budget.costs(study, list(new.values()))
@@ -80,7 +94,7 @@ def batches(
             return
         store.add(new)
         known |= new
-        yield list(new.values())
+        yield Batch(list(new.values()), before)
 
 
 def _done(store: Store, known: dict[str, Run]) -> Runs:

@@ -71,6 +71,7 @@ class Store:
             header = {"identity": identity, "about": dict((taken_up or {}).get("about", about))}
             header |= self._fingerprints(written, taken_up, first_losses(), model)
             header |= _joined(taken_up, design) | _versions(written, about)
+            header |= {"ways": written["ways"]} if written and "ways" in written else {}
             if header != written:
                 self._write_header(header)
         except OSError as error:
@@ -84,6 +85,15 @@ class Store:
         listed = list(dict.fromkeys([*header["runs"], *runs]))
         if listed != header["runs"]:
             self._write_header(header | {"runs": listed})
+
+    def ways(self) -> dict[str, Any]:
+        """Return how the runs of each shape are trained, by the shape's key."""
+        return dict(self.header().get("ways", {}))
+
+    def add_way(self, key: str, way: Mapping[str, Any]) -> None:
+        """Keep how the runs of a shape are trained, for a sweep that is taken up again."""
+        header = self.header()
+        self._write_header(header | {"ways": {**header.get("ways", {}), key: dict(way)}})
 
     def is_of(self, identity: Mapping[str, Any]) -> bool:
         """Return True if the folder has a record of a study of this identity."""

@@ -9,26 +9,25 @@ from functools import partial
 from pathlib import Path
 
 from ..core import MutransferError, OnProgress, Progress, about
-from ..training import Watch
+from ..training import Judge
 from ._axis_check import check_axes
 from ._budget import Budget, as_budget
-from ._chunks import Chunk, chunks, rule_data
+from ._chunks import rule_data
 from ._fingerprint import fingerprint, model_name
+from ._jobs import finish
 from ._models import Models
 from ._own_loop import OwnRun
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
-from ._search import GridSearch, Search, batches
+from ._search import Batch, GridSearch, Search, batches
+from ._search_stopping import hopeless_members
 from ._searches import search_of
 from ._store import Row, Store
 from ._study import Study
 from ._swept import header
 from ._trackers import Tracked, Tracker
-
-_PAUSE = 0.2
-"""Seconds between two calls of a progress callback."""
 
 
 def sweep(
@@ -39,13 +38,15 @@ def sweep(
     search: str | Search = "grid",
     within: float | None = None,
     budget: Budget | float | None = None,
+    device: str | None = None,
     progress: OnProgress | None = None,
     tracker: Tracker | None = None,
 ) -> Runs:
     """Train every run that the search wants and the record lacks, and return them all.
 
-    The runs of one size and recipe are one vectorised program and enter the record together; in a
-    training function of one's own they train one after the other. A killed sweep that is started
+    The runs of one shape are vectorised programs, compiled where that pays and in several processes
+    where they are quicker. A few steps of each are measured, and the choice is recorded. In a
+    training function of one's own runs train one after the other. A killed sweep that is started
     again finishes with the rows of an undisturbed one, and repeats no finished work. Runs that
     failed are tried again.
 
@@ -61,6 +62,7 @@ def sweep(
         within: Half width of the optimum's 95% interval at which "refine" ends, in octaves; 0.25 by
             default.
         budget: Most runs that the search may propose, or `Budget(10_000, "steps")`.
+        device: Where models train, such as "cuda"; by default where the builder puts them.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
             second; its result is the `Runs` so far. In a training function of one's own it comes
             after every run, with the time that the runs so far took.
@@ -76,8 +78,8 @@ def sweep(
     models = Models(study)
     _check_rules(study, store)
     _open(study, store, models, chosen)
-    for wanted in batches(chosen, study, store, most):
-        _finish(models, store, wanted, progress)
+    for batch in batches(chosen, study, store, most):
+        _finish(models, store, batch, chosen, device, progress)
     return _record(study, store)
 
 
@@ -86,22 +88,6 @@ def missing(study: Study, out: str | Path) -> list[Run]:
     store = Store(out)
     done = _done(store) if (store.folder / "study.json").exists() else set()
     return [run for run in study.runs() if study.run_id(run) not in done]
-
-
-def estimate(study: Study, runs: Sequence[Run]) -> float:
-    """Return the seconds that training these runs will take on this machine.
-
-    A few steps of each shape are timed.
-
-    Raises:
-        MutransferError: the study trains in a function of its own, which cannot be timed.
-    """
-    if study.train is not None:
-        raise MutransferError(
-            "the study trains in a function of its own, whose time cannot be estimated: run it, "
-            "and its progress says how long it will take"
-        )
-    return sum(chunk.seconds() for chunk in chunks(Models(study), runs))
 
 
 def _names(study: Study) -> list[str]:
@@ -184,32 +170,35 @@ def _record(study: Study, store: Store) -> Runs:
 
 
 def _finish(
-    models: Models, store: Store, wanted: Sequence[Run], progress: OnProgress | None
+    models: Models,
+    store: Store,
+    batch: Batch,
+    search: Search,
+    device: str | None,
+    progress: OnProgress | None,
 ) -> None:
-    """Train the runs that are not in the record."""
-    if models.study.train is not None:
-        _finish_one_by_one(models, store, wanted, progress)
-        return
+    """Train the runs of a batch that are not in the record."""
     study = models.study
-    done = _done(store)
-    left = [
-        chunk
-        for chunk in chunks(models, wanted)
-        if any(study.run_id(run) not in done for run in chunk.runs)
-    ]
-    costs = [0.0 if progress is None else chunk.seconds() for chunk in left]
-    start = time.monotonic()
-    for number, chunk in enumerate(left):
-        watch = None
-        if progress is not None:
-            runs = _record(study, store)
-            watch = _watch(chunk, costs, number, start, runs, progress)
-        rows = chunk.rows(watch)
-        store.append(row for row in rows if row["id"] not in done)
-    if progress is not None and left:
-        total, elapsed = sum(costs), time.monotonic() - start
-        what, runs = str(left[-1].size), _record(study, store)
-        progress(Progress(what=what, done=total, total=total, elapsed=elapsed, result=runs))
+    if study.train is not None:
+        _finish_one_by_one(models, store, batch.runs, progress)
+        return
+    judges = None
+    if getattr(search, "stops", False):
+        judges = partial(_judge, study, batch.before)
+    finish(
+        models,
+        store,
+        batch.runs,
+        device=device,
+        make_judge=judges,
+        progress=progress,
+        record=lambda: _record(study, store),
+    )
+
+
+def _judge(study: Study, before: Runs, runs: Sequence[Run]) -> Judge | None:
+    """Return the judge of runs that train together."""
+    return hopeless_members(runs, study.length(runs[0]), before)
 
 
 def _finish_one_by_one(
@@ -225,33 +214,3 @@ def _finish_one_by_one(
             total = elapsed * len(left) / (number + 1)
             what = str(run.size)
             progress(Progress(what=what, done=elapsed, total=total, elapsed=elapsed, result=runs))
-
-
-def _watch(
-    chunk: Chunk,
-    costs: Sequence[float],
-    number: int,
-    start: float,
-    runs: Runs,
-    progress: OnProgress,
-) -> Watch:
-    """Return a callback that turns the steps of one chunk into progress of the sweep."""
-    steps, last = 0, 0.0
-
-    def watch(count: int) -> None:
-        nonlocal steps, last
-        steps, now = steps + count, time.monotonic()
-        if now - last > _PAUSE:
-            last = now
-            done = sum(costs[:number]) + costs[number] * steps / (chunk.steps * len(chunk.runs))
-            progress(
-                Progress(
-                    what=str(chunk.size),
-                    done=done,
-                    total=sum(costs),
-                    elapsed=now - start,
-                    result=runs,
-                )
-            )
-
-    return watch

@@ -5,6 +5,10 @@ from ._batches import placed as placed
 from ._choice import Candidate as Candidate
 from ._choice import Choice as Choice
 from ._choice import choose as choose
+from ._choice import even as even
+from ._choice import fitting as fitting
+from ._choice import measured as measured
+from ._choice import shortened as shortened
 from ._fallback import StackingWarning as StackingWarning
 from ._judge import Judge as Judge
 from ._lion import Lion as Lion

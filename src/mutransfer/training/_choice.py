@@ -20,8 +20,11 @@ from ._program import Program
 from ._recipe import Recipe
 from ._stacked import train
 
-_STEPS = 4
-"""Timed steps of a candidate, after a first one."""
+_STEPS = 4, 200
+"""Fewest and most timed steps of a candidate, after a first one."""
+
+_TIMED = 0.3
+"""Seconds that the timed steps of a candidate should take."""
 
 _STACKS = (8, 32)
 """Members that candidates train at once, besides one."""
@@ -115,21 +118,27 @@ def choose(
         MutransferError: the model fails.
     """
     in_step = any(UPDATES[name].in_step for name in recipe.families())
-    few = _shortened(members, recipe)
-    stack = min(len(members), runs, _fitting(few, recipe))
-    known = [measured(few, recipe, Program(slots=even(runs, min(stack, _STACKS[-1]))))]
+    few = shortened(members, recipe)
+    stack = _fitting_on(few, recipe)
+    most = Program(slots=min(stack, _STACKS[-1]))
+    known = [measured(few, recipe, most)]
     left = known[0].total(runs, recipe)
     if left < _SHORT or in_step:
         return _chosen(known, runs, recipe, f"{left:.1f} s of training")
-    for size in sorted({1, even(runs, min(stack, _STACKS[0]))} - {known[0].program.slots}):
+    pace = known[0].seconds
+    sizes = {min(stack, size) for size in (1, *_STACKS)}
+    for size in sorted(size for size in sizes if size < 2 * len(members)):
+        few = shortened(members, recipe, size, pace)
         known.append(measured(few, recipe, Program(slots=size)))
-    known = _said(known, members)
+    known = _said(known[1:], members)
     left = min(each.total(runs, recipe) for each in known)
     if not compiling or left * (1 - _FASTER) < _WORTH * COMPILING:
         return _chosen(known, runs, recipe, f"{left:.0f} s of training, too few to compile for")
     quickest = min(each.seconds for each in known)
     for eager in [each for each in known if each.seconds < _BEHIND * quickest]:
-        found = measured(few, recipe, replace(eager.program, compiled=True))
+        slots = even(runs, eager.program.slots or runs)
+        few = shortened(members, recipe, slots, eager.seconds * _FASTER)
+        found = measured(few, recipe, Program(slots=slots, compiled=True))
         # A step that cannot be compiled is not tried with another number of slots.
         if found.warned:
             break
@@ -171,9 +180,20 @@ def _tick(ticks: list[tuple[float, int]], count: int) -> None:
     ticks.append((time.perf_counter(), count))
 
 
-def _shortened(members: Sequence[Member], recipe: Recipe) -> list[Member]:
-    """Return the members with recipes of a few steps, at constant rates."""
-    steps = min(_STEPS, recipe.steps)
+def shortened(
+    members: Sequence[Member], recipe: Recipe, slots: int | None = None, pace: float = math.inf
+) -> list[Member]:
+    """Return the members with recipes of a few steps, which `measured` times.
+
+    Args:
+        members: The members.
+        recipe: What they share.
+        slots: Members that are to train at once.
+        pace: Seconds of a step of one of them, as far as known.
+    """
+    fewest, most = _STEPS
+    timed = _TIMED / (pace * (slots or len(members)))
+    steps = min(1 + max(fewest, min(most, int(timed))), recipe.steps)
 
     def short(own: Recipe) -> Recipe:
         return replace(own, steps=steps, schedule="constant", warmup=0, evaluate=None)
@@ -197,10 +217,14 @@ def _chosen(candidates: list[Candidate], runs: int, recipe: Recipe, why: str) ->
     return Choice(best=best, others=others, reason=why)
 
 
-def _fitting(members: Sequence[Member], recipe: Recipe) -> int:
-    """Return how many members fit in memory at once."""
-    entries = sum(parameter.numel() for parameter in members[0].model.parameters())
-    most = max(1, _MOST_ENTRIES // max(1, entries))
+def fitting(entries: int) -> int:
+    """Return how many models of so many entries are trained at once, at most."""
+    return max(1, _MOST_ENTRIES // max(1, entries))
+
+
+def _fitting_on(members: Sequence[Member], recipe: Recipe) -> int:
+    """Return how many members fit in the memory of a recipe's device."""
+    most = fitting(sum(parameter.numel() for parameter in members[0].model.parameters()))
     if recipe.device is None or torch.device(recipe.device).type != "cuda":
         return most
     # Activations take most of it: a member is trained alone to see how much.

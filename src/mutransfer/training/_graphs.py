@@ -26,7 +26,7 @@ class Captured:
     def __init__(self, step: Callable[..., Any], arguments: Sequence[Any], kept: int) -> None:
         self._kept = kept
         self._read = _copied(arguments[kept:])
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARMUPS):

@@ -72,7 +72,7 @@ class Update:
     @property
     def options(self) -> dict[str, Any]:
         """The options that a user may set, with their defaults."""
-        known = {**signature(self.apply).parameters, **signature(self.numbers).parameters}
+        known = {**signature(self.numbers).parameters, **signature(self.apply).parameters}
         hidden = {"step", "count", *self.fixed, *_FORMS}
         return {name: known[name].default for name in known if name not in hidden}
 
