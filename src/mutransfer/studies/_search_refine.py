@@ -11,13 +11,16 @@ import numpy as np
 
 from ..core import MutransferError, Size
 from ..statistics import Refined, Start, refinement
+from ._designs import Random
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._search_axes import Axis, axes_of
 from ._search_start import Found, Optimum, start_at
+from ._search_surface import SurfaceSearch
 from ._search_table import Point, Table
 from ._study import Study
+from ._swept import designs
 
 _CYCLES = 3
 """Most times that every hyperparameter is refined at one size."""
@@ -45,6 +48,8 @@ class Refine:
     smaller ones expects the optimum, and find it as well where that is wrong. Intervals narrow in
     three rounds over all sizes, so that a budget that ends leaves none behind.
 
+    A study of the design `Random` is searched by `SurfaceSearch`.
+
     Args:
         within: Half width of the optimum's 95% interval that is wanted, in octaves; in steps of the
             study's values along linear scales.
@@ -71,6 +76,10 @@ class Refine:
 
     def propose(self, study: Study, runs: Runs) -> list[Run]:
         """Return the next runs, those of all rules of a size together."""
+        if any(isinstance(design, Random) for design in designs(study)):
+            return SurfaceSearch(within=self.within, seeds=self.seeds, metric=self.metric).propose(
+                study, runs
+            )
         axes = axes_of(study, self.beyond)
         table = Table(study, runs.with_metric(self.metric))
         # Where several hyperparameters move, a size begins at the final optima of smaller ones.

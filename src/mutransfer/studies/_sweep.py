@@ -76,8 +76,8 @@ def sweep(
     models = Models(study)
     _check_rules(study, store)
     _open(study, store, models, chosen)
-    for wanted in batches(chosen, study, store, most):
-        _finish(models, store, wanted, progress)
+    for batch in batches(chosen, study, store, most):
+        _finish(models, store, batch.runs, progress)
     return _record(study, store)
 
 
