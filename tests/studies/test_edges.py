@@ -21,7 +21,6 @@ from mutransfer.studies import (
     OneAtATime,
     Random,
     Trial,
-    _chunks,
     command,
     estimate,
     members,
@@ -29,6 +28,7 @@ from mutransfer.studies import (
     track,
 )
 from mutransfer.tasks import _data, gpt
+from mutransfer.training import _choice
 from tests.studies.small_study import STEPS, data, double, short, study
 
 
@@ -221,7 +221,7 @@ def test_an_estimate_is_of_all_members(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every call of the watch is a second later: a step of all members, or of one.
     together, alone = (study(build=build, rules=["sp"], width=[8]) for build in (double, branching))
     clock = count()
-    monkeypatch.setattr(_chunks.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(_choice.time, "perf_counter", lambda: float(next(clock)))
     assert estimate(together, together.runs()) == STEPS
     assert estimate(alone, alone.runs()) == len(alone.runs()) * STEPS
 

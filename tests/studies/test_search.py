@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mutransfer import MutransferError, Runs, Study, Trial, sweep
-from mutransfer.studies import Budget, GridSearch, Refine, Run
+from mutransfer.studies import Budget, GridSearch, Refine, Run, Store, batches
 from tests.studies.landscapes import landscape, valley
 from tests.studies.small_study import on_disk, planted, untimed
 
@@ -101,6 +101,22 @@ def test_a_budget_cuts_the_last_batch(tmp_path: Path) -> None:
     assert len(sweep(wanted, tmp_path / "grid", budget=Budget(10, "steps")).rows) == 5
     dear = Budget(100.0, lambda study, run: 40.0 if run.seed else 1.0)
     assert len(sweep(wanted, tmp_path / "own", budget=dear).rows) == 4
+
+
+def test_batches_judge_by_those_before(tmp_path: Path) -> None:
+    wanted = still(width=[8], rules=["mup"])
+    runs = sweep(wanted, tmp_path, search=Refine(within=2.0))
+    asked = list(batches(Refine(within=2.0), wanted, Store(tmp_path)))
+    first, *_, last = asked
+    judge = last.judge(last.runs, 100)
+    assert judge is not None
+    lowest = min(map(last.finished.loss_of, last.finished.rows))
+    assert judge.finished == {("mup", last.runs[0].size): lowest}
+    assert first.finished.rows == [] and first.judge(first.runs, 100) is not None
+    assert sum(len(batch.runs) for batch in asked) == len(runs.rows)
+    for search in (GridSearch(), Halving(), Refine(within=2.0, metric="final")):
+        batch = next(batches(search, wanted, Store(tmp_path)))
+        assert batch.judge(batch.runs, 100) is None
 
 
 @pytest.mark.parametrize(

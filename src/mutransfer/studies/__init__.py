@@ -18,12 +18,15 @@ from ._models import planned as planned
 from ._recipes import recipe as recipe
 from ._run import Run as Run
 from ._runs import Runs as Runs
+from ._search import Batch as Batch
 from ._search import GridSearch as GridSearch
 from ._search import Search as Search
+from ._search import batches as batches
 from ._search_optuna import OptunaSearch as OptunaSearch
 from ._search_refine import Refine as Refine
 from ._search_stopping import Hopeless as Hopeless
 from ._search_stopping import hopeless_members as hopeless_members
+from ._search_surface import SurfaceSearch as SurfaceSearch
 from ._store import RecordWarning as RecordWarning
 from ._store import Store as Store
 from ._study import Study as Study

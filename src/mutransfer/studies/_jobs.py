@@ -19,7 +19,7 @@ from ._ways import Way, choose_way, default_way
 from ._workers import Workers
 
 MakeJudge = Callable[[Sequence[Run]], Judge | None]
-"""Makes the judge of runs that train together; None where none of them may be stopped."""
+"""Makes the judge of runs that train together; None where none of them may be stopped early."""
 
 _PAUSE = 0.2
 """Seconds between two calls of a progress callback."""
@@ -34,7 +34,7 @@ def finish(
     wanted: Sequence[Run],
     *,
     device: str | None = None,
-    make_judge: MakeJudge | None = None,
+    make_judge: MakeJudge = lambda runs: None,
     progress: OnProgress | None = None,
     record: Callable[[], Runs],
 ) -> None:
@@ -45,7 +45,7 @@ def finish(
         store: The record.
         wanted: The runs.
         device: Where they train; by default where the models are.
-        make_judge: Makes judges, where hopeless runs are to be stopped.
+        make_judge: Makes the judges of hopeless runs.
         progress: Receives the progress.
         record: Returns the runs that progress shows.
     """
@@ -57,12 +57,12 @@ def finish(
     ]
     meter = Meter(progress, record)
     jobs = [_job(models, store, shape, device, meter) for shape in left]
-    room = 1 if make_judge is None else _FOLLOWING
     for job in jobs:
         meter.begin(job, jobs)
         models.prepare(job.shape.runs)
+        room = 1 if make_judge(job.shape.runs) is None else _FOLLOWING
         pieces = [
-            (chunk, None if make_judge is None else make_judge(chunk.runs))
+            (chunk, make_judge(chunk.runs))
             for chunk in chunks(models, job.shape, job.way.program, device, room=room)
             if any(models.study.run_id(run) not in done for run in chunk.runs)
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from ._budget import Budget
 from ._extension import beyond
 from ._run import Run
 from ._runs import Runs
+from ._search_stopping import Hopeless, hopeless_members
 from ._store import Store
 from ._study import Study
 
@@ -51,17 +52,34 @@ class GridSearch:
         return beyond(study, runs, self.extend) if runs.rows else study.runs()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """A batch of a search.
+    """A batch of runs that train before the next is asked for.
 
     Attributes:
-        runs: The runs to train.
-        before: The runs of all batches before.
+        runs: The runs.
+        finished: All runs of the batches before.
+        metric: Metric that the search compares; None where it does not say.
     """
 
     runs: list[Run]
-    before: Runs
+    finished: Runs
+    metric: str | None
+
+    def judge(self, members: Sequence[Run], steps: int) -> Hopeless | None:
+        """Return what stops hopeless members of the batch; None where nothing may.
+
+        Runs stop for a search that compares their mean loss and says so by an attribute `metric`.
+        What is decided depends on the batches before alone, so that a sweep that is taken up again
+        stops the same.
+
+        Args:
+            members: Some runs of the batch, which train together.
+            steps: Number of steps of each.
+        """
+        if self.metric != "mean":
+            return None
+        return hopeless_members(members, steps, self.finished)
 
 
 def batches(
@@ -81,8 +99,8 @@ def batches(
     known: dict[str, Run] = {}
     spent, is_left = 0.0, True
     while is_left:
-        before = _done(store, known)
-        proposed = {study.run_id(run): run for run in search.propose(study, before)}
+        done = _done(store, known)
+        proposed = {study.run_id(run): run for run in search.propose(study, done)}
         new = {name: run for name, run in proposed.items() if name not in known}
         if budget is not None:
             costs = budget.costs(study, list(new.values()))
@@ -94,7 +112,7 @@ def batches(
             return
         store.add(new)
         known |= new
-        yield Batch(list(new.values()), before)
+        yield Batch(runs=list(new.values()), finished=done, metric=getattr(search, "metric", None))
 
 
 def _done(store: Store, known: dict[str, Run]) -> Runs:

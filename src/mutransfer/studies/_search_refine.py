@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..core import MutransferError, Size
-from ..statistics import Start, refinement
+from ..statistics import Refined, Start, refinement
+from ._designs import Random
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._search_axes import Axis, axes_of
 from ._search_start import Found, Optimum, start_at
+from ._search_surface import SurfaceSearch
 from ._search_table import Point, Table
 from ._study import Study
+from ._swept import designs
 
 _CYCLES = 3
 """Most times that every hyperparameter is refined at one size."""
+
+_LEVELS = (4.0, 2.0, 1.0)
+"""Widths of the interval that all sizes reach one after the other, in wanted ones.
+
+So a budget that ends leaves every size with about the same interval.
+"""
+
+_BRACKETED = 5
+"""Places from which on a bracketed optimum waits for the other sizes, in the first round."""
 
 _NEAR = 0.5
 """Least sd of an optimum of which the other hyperparameters moved, in octaves."""
@@ -29,10 +42,13 @@ _NEAR = 0.5
 class Refine:
     """Few runs that close in on the optimum of every size.
 
-    Sizes go from small to large, all rules and places of one size together. A line of three places
-    is extended until it brackets the optimum, then refined around it, one hyperparameter after the
-    other, until none moves by more than its interval. Larger sizes start where a law of the smaller
-    ones expects the optimum, and find it as well where that is wrong.
+    A line of three places is extended until it brackets the optimum, then refined around it, one
+    hyperparameter after the other, until none moves by more than its interval. Sizes go from small
+    to large, all rules and places of one size together; larger ones start where a law of the
+    smaller ones expects the optimum, and find it as well where that is wrong. Intervals narrow in
+    three rounds over all sizes, so that a budget that ends leaves none behind.
+
+    A study of the design `Random` is searched by `SurfaceSearch`.
 
     Args:
         within: Half width of the optimum's 95% interval that is wanted, in octaves; in steps of the
@@ -59,26 +75,57 @@ class Refine:
             raise MutransferError(f"Refine(beyond={self.beyond}): it cannot be negative")
 
     def propose(self, study: Study, runs: Runs) -> list[Run]:
-        """Return the next runs of the smallest size that is not finished, of all its rules."""
+        """Return the next runs, those of all rules of a size together."""
+        if any(isinstance(design, Random) for design in designs(study)):
+            return SurfaceSearch(within=self.within, seeds=self.seeds, metric=self.metric).propose(
+                study, runs
+            )
         axes = axes_of(study, self.beyond)
         table = Table(study, runs.with_metric(self.metric))
-        found: dict[str, Found] = {rule_name(rule): {} for rule in study.rules}
-        for size in study.sizes():
-            walks = [_Walk(self, table, rule, size) for rule in found]
-            wanted = [run for walk in walks for run in walk.wanted(axes, found[walk.rule])]
-            if wanted:
-                return wanted
-            for walk in walks:
-                found[walk.rule][size] = walk.found
+        # Where several hyperparameters move, a size begins at the final optima of smaller ones.
+        levels = _LEVELS if len(axes) == 1 else (1.0,)
+        for level in levels:
+            found: dict[str, dict[Size, Mapping[str, Optimum]]] = {
+                rule_name(rule): {} for rule in study.rules
+            }
+            later: list[Run] = []
+            for size in study.sizes():
+                walks = [_Walk(self, table, rule, size, level) for rule in found]
+                wanted = [run for walk in walks for run in walk.wanted(axes, found[walk.rule])]
+                if wanted and level == levels[0]:
+                    return wanted
+                later += wanted
+                for walk in walks:
+                    found[walk.rule][size] = walk.found
+            if later:
+                return later
         return []
+
+
+@lru_cache(maxsize=4096)
+def _refined(
+    places: tuple[float, ...], losses: bytes, start: Start, within: float, axis: Axis, step: float
+) -> Refined:
+    """Return the refinement of one line; a search asks again for those that have not changed."""
+    low, high = axis.ends
+    return refinement(
+        np.array(places, dtype=np.float64),
+        np.frombuffer(losses, dtype=np.float64).reshape(-1 if places else 0, len(places)),
+        start=start,
+        within=within,
+        step=step,
+        low=low,
+        high=high,
+    )
 
 
 class _Walk:
     """The search of one rule at one size, replayed from its results."""
 
-    def __init__(self, search: Refine, table: Table, rule: str, size: Size) -> None:
+    def __init__(self, search: Refine, table: Table, rule: str, size: Size, level: float) -> None:
         self.search, self.table, self.study = search, table, table.study
         self.rule, self.size = rule, size
+        self.within, self.is_first = level * search.within, level == _LEVELS[0]
         self.found: dict[str, Optimum] = {}
 
     def wanted(self, axes: Sequence[Axis], smaller: Found) -> list[Run]:
@@ -106,35 +153,44 @@ class _Walk:
             self.found[axis.name] = Optimum(value=line.best)
             # A choice has no neighbours that tell of it: it gets all seeds.
             return self._new(axis, point, axis.values, len(self.study.seeds))
-        low, high = axis.ends
-        refined = refinement(
-            np.array([axis.place(value) for value in line.values]),
-            line.losses,
-            start=start,
-            within=self.search.within,
-            step=self.search.step or axis.step,
-            low=low,
-            high=high,
+        begun = ~np.isnan(line.losses).all(1)
+        refined = _refined(
+            tuple(axis.place(value) for value in line.values),
+            line.losses[begun].tobytes(),
+            start,
+            self.within,
+            axis,
+            self.search.step or axis.step,
         )
         best = axis.value(start.mean) if line.best is None else line.best
         self.found[axis.name] = Optimum(
             value=best, place=refined.place, low=refined.low, high=refined.high
         )
+        if self.is_first and refined.status != "open":
+            # More seeds and places wait until every size has an optimum.
+            enough = len(line.values) >= _BRACKETED
+            refined = replace(refined, reseed=(), proposals=() if enough else refined.proposals)
         added = [axis.value(place) for place in refined.proposals]
         again = [axis.value(place) for place in refined.reseed]
-        return [
-            *self._new(axis, point, added, self.search.seeds),
-            *self._new(axis, point, again, len(self.study.seeds)),
-        ]
+        return self._new(axis, point, added, self.search.seeds) + self._next_seed(
+            axis, point, again
+        )
 
     def _new(self, axis: Axis, point: Point, values: Sequence[Any], seeds: int) -> list[Run]:
-        """Return the runs at some values that were not made."""
+        """Return the runs of the first seeds at some values that were not made."""
         runs = [
             Run(rule=self.rule, size=self.size, point={**point, axis.name: value}, seed=seed)
             for value in dict.fromkeys(values)
             for seed in self.study.seeds[:seeds]
         ]
         return [run for run in runs if not self.table.has(run)]
+
+    def _next_seed(self, axis: Axis, point: Point, values: Sequence[Any]) -> list[Run]:
+        """Return the runs of one more seed at all of these values, so that they are pairs."""
+        for seeds in range(1, len(self.study.seeds) + 1):
+            if runs := self._new(axis, point, values, seeds):
+                return runs
+        return []
 
     def _again(self, axis: Axis) -> Start:
         """Return where an optimum is expected once other hyperparameters moved."""

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from ..core import MutransferError, OnProgress, Progress, about
-from ..training import Judge
 from ._axis_check import check_axes
 from ._budget import Budget, as_budget
 from ._chunks import rule_data
@@ -22,7 +21,6 @@ from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
 from ._search import Batch, GridSearch, Search, batches
-from ._search_stopping import hopeless_members
 from ._searches import search_of
 from ._store import Row, Store
 from ._study import Study
@@ -79,7 +77,7 @@ def sweep(
     _check_rules(study, store)
     _open(study, store, models, chosen)
     for batch in batches(chosen, study, store, most):
-        _finish(models, store, batch, chosen, device, progress)
+        _finish(models, store, batch, device, progress)
     return _record(study, store)
 
 
@@ -173,7 +171,6 @@ def _finish(
     models: Models,
     store: Store,
     batch: Batch,
-    search: Search,
     device: str | None,
     progress: OnProgress | None,
 ) -> None:
@@ -182,23 +179,15 @@ def _finish(
     if study.train is not None:
         _finish_one_by_one(models, store, batch.runs, progress)
         return
-    judges = None
-    if getattr(search, "stops", False):
-        judges = partial(_judge, study, batch.before)
     finish(
         models,
         store,
         batch.runs,
         device=device,
-        make_judge=judges,
+        make_judge=lambda runs: batch.judge(runs, study.length(runs[0])),
         progress=progress,
         record=lambda: _record(study, store),
     )
-
-
-def _judge(study: Study, before: Runs, runs: Sequence[Run]) -> Judge | None:
-    """Return the judge of runs that train together."""
-    return hopeless_members(runs, study.length(runs[0]), before)
 
 
 def _finish_one_by_one(
