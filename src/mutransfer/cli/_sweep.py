@@ -5,26 +5,36 @@ from __future__ import annotations
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
 from ..core import MutransferError, text
 from ._live import JsonLines, LiveSweep, best_table
 from ._load import load, load_a
-from ._show import Terminal
+from ._show import Terminal, show
+
+if TYPE_CHECKING:
+    from ..studies import Runs, Search, Study
+
+_SEARCHES = ("grid", "refine")
 
 
 def sweep(
     study: Positional[str],
     out: Path,
     extend: int = 0,
+    search: str | None = None,
+    within: float | None = None,
+    budget: str | None = None,
+    device: str | None = None,
     estimate: bool = False,
+    explain: bool = False,
     quiet: bool = False,
     json_lines: bool = False,
     tracker: str | None = None,
 ) -> None:
-    """Train every run of a study; stopped at any time, the same command finishes it.
+    """Train every run of a study, or few that find its optima; go on after an interruption.
 
     The exit code is 1 where a run failed; the same command tries it again.
 
@@ -34,42 +44,107 @@ def sweep(
 
     Try: mutransfer sweep my_study.py:study --out runs/gpt --extend 4
 
+    Try: mutransfer sweep my_study.py:study --out runs/gpt --search refine --within 0.5
+
+    Try: mutransfer sweep my_study.py:study --out runs/gpt --budget 10m --explain
+
     Args:
         study: A mutransfer.Study, as FILE.py:NAME or MODULE:NAME.
         out: Folder of the record.
         extend: Number of rates to add beyond the grid where an optimum lies at its edge.
+        search: grid for every run (the default), refine for few runs that close in on each
+            optimum, or a search of your own as FILE.py:NAME or MODULE:NAME.
+        within: Half width of the optimum's 95% interval at which refine ends, in octaves; 0.25 by
+            default.
+        budget: Most that the runs may cost: 10m, 2h, 40runs, 5000steps, or FLOPs as 1e15. Search,
+            seeds, grid, sizes and steps are cut to fit, which is shown before the start.
+        device: Where models train, such as cuda; by default where the builder puts them.
         estimate: Train nothing; say how many runs are left, and their steps, FLOPs, time, memory.
+        explain: Train nothing; say by which program the runs of each size train, and why.
         quiet: Print nothing but warnings and errors.
         json_lines: Print progress and outcome as JSON, an object a line.
         tracker: A mutransfer.studies.Tracker that gets every finished run, as FILE.py:NAME or
             MODULE:NAME.
     """
-    from ..studies import Study, cost, missing
+    from ..studies import Study, fit
     from ..studies import sweep as run
 
-    wanted = load_a(Study, "mutransfer.Study", study)
-    if estimate:
-        costs = cost(wanted, missing(wanted, out))
-        print(text(costs) if json_lines else costs)
+    console = Terminal(quiet=quiet)
+    asked, how = load_a(Study, "mutransfer.Study", study), _search(search, extend, within)
+    limit = None if budget is None else fit(asked, budget, out, search=how, device=device)
+    if limit is not None:
+        console.print(text(limit) if json_lines else limit, soft_wrap=True, highlight=False)
+    if estimate or explain:
+        wanted = asked if limit is None else limit.study(asked)
+        _answer(wanted, out, device, estimate=estimate, explain=explain, json=json_lines)
         return
     shown: Any = nullcontext()
-    console = Terminal(quiet=quiet)
     if json_lines:
         shown = JsonLines()
     elif not quiet:
-        shown = LiveSweep(console, "sweep", runs=len(wanted.runs()))
+        # Other searches than the grid do not know beforehand how many runs they make.
+        is_grid = (how or "grid") == "grid" and limit is None
+        shown = LiveSweep(console, "sweep", runs=len(asked.runs()) if is_grid else 0)
+    settings: dict[str, Any] = {"extend": extend, "within": within, "device": device}
     tracked: Any = None if tracker is None else load(tracker)
     with shown as live:
-        runs = run(wanted, out, extend=extend, progress=live, tracker=tracked)
-    failed = [row for row in runs.rows if row.get("status") == "failed"]
-    if not json_lines:
-        console.print(best_table(runs))
-        folder = shlex.quote(str(out))
-        console.print(
-            f"{len(runs.rows)} runs are in {out}; "
-            f"next: mutransfer transfer {folder}, mutransfer report {folder}",
-            soft_wrap=True,
+        runs = run(
+            asked,
+            out,
+            search=how or "grid",
+            budget=limit,
+            progress=live,
+            tracker=tracked,
+            **settings,
         )
+    if not json_lines:
+        _end(console, runs, out)
+    _check(runs)
+
+
+def _search(search: str | None, extend: int, within: float | None) -> str | Search | None:
+    """Return the search that flags name, None where they leave it open."""
+    if search is None:
+        # Each of the two is for one search alone.
+        return "refine" if within is not None else "grid" if extend else None
+    if search in _SEARCHES:
+        return search
+    if ":" not in search:
+        raise MutransferError(
+            f"unknown search {search!r}; give {', '.join(_SEARCHES)}, or a search of your own as "
+            "FILE.py:NAME or MODULE:NAME"
+        )
+    own: Search = load(search)
+    return own
+
+
+def _answer(
+    study: Study, out: Path, device: str | None, *, estimate: bool, explain: bool, json: bool
+) -> None:
+    """Print what a sweep costs and how it trains."""
+    from ..studies import cost, missing
+    from ..studies import explain as explained
+
+    if estimate:
+        show(cost(study, missing(study, out)), json=json)
+    if explain:
+        show(explained(study, out, device=device), json=json)
+
+
+def _end(console: Terminal, runs: Runs, out: Path) -> None:
+    """Print the best rates, and what comes next."""
+    console.print(best_table(runs))
+    folder = shlex.quote(str(out))
+    console.print(
+        f"{len(runs.rows)} runs are in {out}; "
+        f"next: mutransfer transfer {folder}, mutransfer report {folder}",
+        soft_wrap=True,
+    )
+
+
+def _check(runs: Runs) -> None:
+    """Raise where runs failed."""
+    failed = [row for row in runs.rows if row.get("status") == "failed"]
     if failed:
         raise FailedRuns(
             f"{len(failed)} of {len(runs.rows)} runs failed, the first with: "

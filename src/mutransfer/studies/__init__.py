@@ -1,6 +1,8 @@
 """Studies: what to run, the runs, and their record."""
 
 from ._budget import Budget as Budget
+from ._budget_fit import Fit as Fit
+from ._budget_fit import fit as fit
 from ._command import Command as Command
 from ._command import command as command
 from ._cost import Cost as Cost
@@ -10,6 +12,9 @@ from ._designs import Grid as Grid
 from ._designs import OneAtATime as OneAtATime
 from ._designs import Points as Points
 from ._designs import Random as Random
+from ._explain import Explained as Explained
+from ._explain import Explanation as Explanation
+from ._explain import explain as explain
 from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyperparameters import scale_of as scale_of
 from ._metric import loss_of as loss_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..core import MutransferError
-from ._budget import Budget
+from ._budget import Limit
 from ._extension import beyond
 from ._run import Run
 from ._runs import Runs
@@ -83,7 +83,7 @@ class Batch:
 
 
 def batches(
-    search: Search, study: Study, store: Store, budget: Budget | None = None
+    search: Search, study: Study, store: Store, budget: Limit | None = None
 ) -> Iterator[Batch]:
     """Yield the batches of a search; each has to be in the record before the next is asked for.
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from ..core import MutransferError, OnProgress, Progress, about
 from ._axis_check import check_axes
 from ._budget import Budget, as_budget
+from ._budget_fit import Fit
+from ._budget_prices import Prices
 from ._chunks import rule_data
 from ._fingerprint import fingerprint, model_name
 from ._jobs import finish
@@ -35,7 +37,7 @@ def sweep(
     extend: int = 0,
     search: str | Search = "grid",
     within: float | None = None,
-    budget: Budget | float | None = None,
+    budget: Fit | Budget | float | str | None = None,
     device: str | None = None,
     progress: OnProgress | None = None,
     tracker: Tracker | None = None,
@@ -59,7 +61,9 @@ def sweep(
             of your own.
         within: Half width of the optimum's 95% interval at which "refine" ends, in octaves; 0.25 by
             default.
-        budget: Most runs that the search may propose, or `Budget(10_000, "steps")`.
+        budget: Most that the runs may cost: a number of runs, or a text such as "10m", "40runs",
+            "5000steps" or "1e15" (FLOPs). The search ends there, wherever it stands. A proposal of
+            `fit` changes study and search, and is kept in the record.
         device: Where models train, such as "cuda"; by default where the builder puts them.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
             second; its result is the `Runs` so far. In a training function of one's own it comes
@@ -71,12 +75,17 @@ def sweep(
             be written; base and sizes do not fit the rule; an axis changes no shape; the model does
             not fit the task; the search is unknown, or an argument is not for it.
     """
+    if isinstance(budget, Fit):
+        budget.keep(out)
+        study, search = budget.study(study), budget.search or search
+        budget = budget.budget
     chosen, most = search_of(search, extend, within), as_budget(budget)
     store = Store(out) if tracker is None else Tracked(out, tracker, _names(study))
     models = Models(study)
+    limit = None if most is None else Prices(most, models, store, device)
     _check_rules(study, store)
     _open(study, store, models, chosen)
-    for batch in batches(chosen, study, store, most):
+    for batch in batches(chosen, study, store, limit):
         _finish(models, store, batch, device, progress)
     return _record(study, store)
 
