@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Iterator
 from contextlib import nullcontext
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from ..core import MutransferError, text
+from ..core import MutransferError, Result
 from ._live import JsonLines, LiveSweep, best_table
 from ._load import load, load_a
-from ._show import Terminal, show
+from ._show import Terminal
 
 if TYPE_CHECKING:
     from ..studies import Runs, Search, Study
@@ -73,10 +76,13 @@ def sweep(
     asked, how = load_a(Study, "mutransfer.Study", study), _search(search, extend, within)
     limit = None if budget is None else fit(asked, budget, out, search=how, device=device)
     if limit is not None:
-        console.print(text(limit) if json_lines else limit, soft_wrap=True, highlight=False)
+        _show(console, limit, json=json_lines)
     if estimate or explain:
         wanted = asked if limit is None else limit.study(asked)
-        _answer(wanted, out, device, estimate=estimate, explain=explain, json=json_lines)
+        is_refined = "refine" in {how, limit and limit.search}
+        answers = _answers(wanted, out, device, is_refined, estimate=estimate, explain=explain)
+        for answer in answers:
+            _show(console, answer, json=json_lines)
         return
     shown: Any = nullcontext()
     if json_lines:
@@ -118,17 +124,29 @@ def _search(search: str | None, extend: int, within: float | None) -> str | Sear
     return own
 
 
-def _answer(
-    study: Study, out: Path, device: str | None, *, estimate: bool, explain: bool, json: bool
-) -> None:
-    """Print what a sweep costs and how it trains."""
-    from ..studies import cost, missing
+def _answers(
+    study: Study, out: Path, device: str | None, is_refined: bool, *, estimate: bool, explain: bool
+) -> Iterator[Result | str]:
+    """Yield what a sweep costs, and how it trains."""
+    from ..studies import cost, fit, missing
     from ..studies import explain as explained
 
     if estimate:
-        show(cost(study, missing(study, out)), json=json)
+        yield cost(study, missing(study, out))
+        if is_refined:
+            runs = fit(study, math.inf, search="refine").runs
+            yield f"refine is expected to make about {runs} runs of this kind in all"
     if explain:
-        show(explained(study, out, device=device), json=json)
+        yield explained(study, out, device=device)
+
+
+def _show(console: Terminal, result: Result | str, *, json: bool) -> None:
+    """Print a result or a remark, as JSON on one line."""
+    if json:
+        data = {"note": result} if isinstance(result, str) else result.to_json()
+        print(dumps(data), flush=True)
+    else:
+        console.print(str(result), soft_wrap=True, highlight=False, markup=False)
 
 
 def _end(console: Terminal, runs: Runs, out: Path) -> None:

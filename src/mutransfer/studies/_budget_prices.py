@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from ..core import MutransferError
@@ -14,7 +15,10 @@ from ._run import Run
 from ._shapes import Shape, shapes
 from ._store import Store
 from ._study import Study
-from ._ways import Way, choose_way
+from ._ways import choose_way
+
+_MOST = 32
+"""Runs at once from which on the pace does not get better."""
 
 
 class Prices:
@@ -43,7 +47,7 @@ class Prices:
                 "in a function of its own: give the budget in runs or steps, such as '40runs'"
             )
         self.budget, self._models, self._store, self._device = budget, models, store, device
-        self._known: dict[Run, Pace] = {}
+        self._known: dict[str, Pace] = {}
 
     @property
     def amount(self) -> float:
@@ -54,12 +58,13 @@ class Prices:
         """Return the cost of each run with all before it."""
         return list(accumulate(self.each(study, runs)))
 
-    def each(self, study: Study, runs: Sequence[Run]) -> list[float]:
+    def each(self, study: Study, runs: Sequence[Run], together: int | None = None) -> list[float]:
         """Return the cost of each run.
 
         Args:
             study: The study of the models, perhaps with other steps.
             runs: The runs.
+            together: How many of one shape a search proposes at a time; all of them by default.
         """
         unit = self.budget.unit
         if callable(unit):
@@ -68,46 +73,52 @@ class Prices:
             return [1.0] * len(runs)
         if unit == "steps":
             return [float(study.length(run)) for run in runs]
-        self._measure([run for run in runs if run not in self._known])
-        return [self._price(study, run, self._known[run]) for run in runs]
+        of: dict[Run, float] = {}
+        for shape in shapes(self._models.study, runs):
+            pace, steps = (
+                self._pace(shape, together or len(shape.runs)),
+                study.length(shape.runs[0]),
+            )
+            evaluations = 1 if study.evaluate is None else steps // study.evaluate
+            of |= dict.fromkeys(shape.runs, steps * pace.step + evaluations * pace.evaluation)
+        return [of[run] for run in runs]
 
     def paces(self, study: Study, runs: Sequence[Run]) -> dict[str, Pace]:
-        """Return the paces of runs by the keys of their shapes in another study."""
+        """Return the measured paces by the keys that they have in a study with other steps."""
         if self.budget.unit != "seconds":
             return {}
-        return {each.key: self._known[each.runs[0]] for each in shapes(study, runs)}
+        pairs = zip(shapes(self._models.study, runs), shapes(study, runs), strict=True)
+        return {
+            key.replace(old.key, new.key): pace
+            for old, new in pairs
+            for key, pace in self._known.items()
+            if key.startswith(old.key)
+        }
 
-    def _price(self, study: Study, run: Run, pace: Pace) -> float:
-        steps = study.length(run)
-        evaluations = 1 if study.evaluate is None else steps // study.evaluate
-        return steps * pace.step + evaluations * pace.evaluation
+    def _pace(self, shape: Shape, together: int) -> Pace:
+        """Return the pace of a shape: that which was decided once, or one that is measured now.
 
-    def _measure(self, runs: Sequence[Run]) -> None:
-        """Find the pace of runs; a pace in FLOPs is the operations of a step."""
-        study = self._models.study
-        kept = {} if self._store is None else Decisions(self._store.folder).paces()
-        new: dict[str, Pace] = {}
-        for shape in shapes(study, runs):
-            if self.budget.unit == "flops":
-                one = shape.runs[0]
-                pace = Pace(flops(self._models, one) / study.length(one))
-            elif shape.key in kept:
-                pace = kept[shape.key]
-            else:
-                way = self._way(shape)
-                pace = new[shape.key] = Pace(way.seconds or 0.0, way.evaluation)
-            self._known |= dict.fromkeys(shape.runs, pace)
-        if new and self._store is not None:
-            Decisions(self._store.folder).add_paces(new)
+        A pace in FLOPs is the operations of a step.
+        """
+        count, one = _about(min(together, len(shape.runs))), shape.runs[0]
+        if self.budget.unit == "flops":
+            if shape.key not in self._known:
+                per_step = flops(self._models, one) / self._models.study.length(one)
+                self._known[shape.key] = Pace(per_step)
+            return self._known[shape.key]
+        # Few runs at once have a slower pace than many, as each step has its own cost.
+        key = f"{shape.key}-{count}"
+        if key not in self._known and self._store is not None:
+            self._known |= Decisions(self._store.folder).paces()
+        if key not in self._known:
+            few = replace(shape, runs=shape.runs[:count])
+            way = choose_way(self._models, few, self._device, thorough=False)
+            self._known[key] = Pace(way.seconds or 0.0, way.evaluation)
+            if self._store is not None:
+                Decisions(self._store.folder).add_paces({key: self._known[key]})
+        return self._known[key]
 
-    def _way(self, shape: Shape) -> Way:
-        """Return a way with its pace, that of the record where its shape has begun."""
-        begun = self._begun().get(shape.key)
-        way = None if begun is None else Way.from_json(begun)
-        if way is not None and way.seconds is not None:
-            return way
-        return choose_way(self._models, shape, self._device, thorough=False)
 
-    def _begun(self) -> Mapping[str, Mapping[str, object]]:
-        is_open = self._store is not None and (self._store.folder / "study.json").exists()
-        return self._store.ways() if is_open and self._store is not None else {}
+def _about(runs: int) -> int:
+    """Return the power of two below a number of runs, 32 at most."""
+    return min(_MOST, 1 << (runs.bit_length() - 1))

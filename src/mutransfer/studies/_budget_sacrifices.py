@@ -82,9 +82,10 @@ def ladder(asked: Candidate, price: Price, *, is_free: bool) -> Iterator[Candida
     """Yield candidates, each smaller than the one before; see `fit` for the order."""
     yield asked
     study, search = asked.study, asked.search
-    if is_free and can_refine(study):
+    refined = replace(asked, search="refine")
+    if is_free and can_refine(study) and price(refined) < price(asked):
         search = "refine"
-        yield Candidate(study, search)
+        yield refined
     while len(study.seeds) > FEWEST_SEEDS:
         study = replace(study, seeds=study.seeds[:-1])
         yield Candidate(study, search)

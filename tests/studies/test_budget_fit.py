@@ -1,0 +1,210 @@
+"""Proposals that fit a budget: what is given up, in which order, and what never is."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutransfer import MutransferError, OneAtATime, Study, log2, sweep
+from mutransfer.studies import Budget, Fit, _budget_prices, fit
+from mutransfer.studies._cost import flops
+from mutransfer.studies._models import Models
+from mutransfer.studies._shapes import Shape
+from mutransfer.studies._ways import Way
+from mutransfer.training import Program
+from tests.studies.landscapes import landscape, valley
+from tests.studies.small_study import study
+
+
+def asked(**changes: Any) -> Study:
+    """Five widths, 12 rates, three seeds, one rule: 180 runs of 200 steps."""
+    grid: dict[str, Any] = {
+        "width": [8, 16, 32, 64, 128],
+        "lr": log2(-12, -1),
+        "seeds": 3,
+        "rules": ["mup"],
+        "steps": 200,
+    }
+    return landscape(lambda rule, width, point: valley(0, point["lr"]), **grid | changes)
+
+
+def half(**changes: Any) -> Study:
+    """Half octaves: 23 rates, 345 runs."""
+    return asked(lr=log2(-12, -1, 0.5), **changes)
+
+
+def changes(found: Fit) -> dict[str, Any]:
+    return {name: after for name, (_, after) in found.changes.items()}
+
+
+def test_what_fits_is_not_changed() -> None:
+    found = fit(asked(), "180runs")
+    assert (found.search, changes(found)) == ("grid", {})
+    assert found.runs == found.asked_runs == 180 and found.study(asked()) == asked()
+    assert "nothing is changed" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("budget", "search", "given_up"),
+    [
+        ("179runs", "refine", {}),
+        ("80runs", "refine", {}),
+        ("79runs", "refine", {"seeds": (0, 1)}),
+        ("55runs", "refine", {"seeds": (0, 1)}),
+        # Four sizes with two seeds; three sizes leave room for the third seed again.
+        ("54runs", "refine", {"width": (8, 16, 32), "seeds": (0, 1, 2)}),
+        ("33runs", "refine", {"seeds": (0, 1), "width": (8, 16, 32)}),
+    ],
+)
+def test_the_order_of_sacrifice(budget: str, search: str, given_up: dict[str, Any]) -> None:
+    found = fit(asked(), budget)
+    expected = {name: v for name, v in given_up.items() if v != (0, 1, 2)}
+    assert found.search == search
+    if budget == "54runs":
+        assert changes(found) == {"width": (8, 16, 32, 64), "seeds": (0, 1)}
+    else:
+        assert changes(found) == expected
+    assert found.cost <= float(budget.removesuffix("runs"))
+
+
+def test_a_grid_that_is_wanted_gets_coarser_before_sizes_go() -> None:
+    study = half()
+    assert fit(study, "344runs", search="grid").changes.keys() == {"seeds"}
+    found = fit(study, "229runs", search="grid")
+    # The third seed comes back, as twelve rates leave room for it.
+    assert changes(found) == {"lr": log2(-12, -1)} and found.runs == 180
+    found = fit(study, "130runs", search="grid")
+    assert changes(found) == {"lr": log2(-12, -1), "seeds": (0, 1)} and found.runs == 120
+    found = fit(study, "110runs", search="grid")
+    assert changes(found)["width"] == (8, 16, 32) and changes(found)["lr"] == log2(-12, -1)
+
+
+def test_what_was_given_up_comes_back_where_it_still_fits() -> None:
+    """The largest size is most of the cost: without it there is room for all seeds."""
+    found = fit(study(width=[8, 16, 32, 512], lr=log2(-6, -1), seeds=4), "1.4e10", search="grid")
+    assert changes(found) == {"width": (8, 16, 32)}
+
+
+def test_steps_go_last_and_never_below_half() -> None:
+    found = fit(asked(), "5000steps")
+    assert changes(found) == {"seeds": (0, 1), "width": (8, 16, 32), "steps": 140}
+    assert found.cost == 33 * 140 and "best rates move with it" in str(found)
+    with pytest.raises(MutransferError, match=r"steps 100 and search='refine' still 3,300 steps"):
+        fit(asked(), "3299steps")
+    assert fit(asked(), "3300steps").cost == 3300
+    assert "steps" not in fit(asked(steps=60), "1800steps").changes
+    with pytest.raises(MutransferError, match=r"give at least 1650steps"):
+        fit(asked(steps=60), "1600steps")
+    with pytest.raises(MutransferError, match=r"width 8, 16, 32 and search='refine' still 33 runs"):
+        fit(asked(), "32runs")
+
+
+def test_the_smallest_budget_that_is_named_is_enough() -> None:
+    for text, start in (("runs", "1runs"), ("steps", "1steps")):
+        with pytest.raises(MutransferError) as refused:
+            fit(asked(), start)
+        named = str(refused.value).split("give at least ")[1].split(",")[0]
+        amount = Budget.parse(named).amount
+        assert fit(asked(), named).cost <= amount
+        with pytest.raises(MutransferError, match=r"too small"):
+            fit(asked(), f"{amount - 1:.0f}{text}")
+
+
+def test_axes_of_every_kind_lose_their_largest() -> None:
+    grid = asked(width=[8, 16], axes={"heads": [1, 2, 4, 8]})
+    assert changes(fit(grid, "68runs")) == {"axes": {"heads": (1, 2, 4)}, "seeds": (0, 1)}
+    listed = replace(
+        asked(), width=None, base=None, axes=[{"width": w, "depth": 2} for w in (8, 16, 32, 64)]
+    )
+    found = fit(listed, "40runs")
+    assert [size["width"] for size in found.study(listed).sizes()] == [8, 16, 32]
+    assert fit(listed, "40runs") == Fit.from_json(found.to_json())
+    assert Fit.from_json(found.to_json()).study(listed) == found.study(listed)
+
+
+def test_designs_that_are_no_grid_keep_their_points() -> None:
+    centred = half(design=OneAtATime({"lr": 2.0**-6.5}), seeds=1)
+    assert fit(centred, "75runs", search="grid").changes.keys() == {"width"}
+
+
+def test_a_search_of_ones_own_is_not_changed() -> None:
+    class Own:
+        def propose(self, study: Study, runs: Any) -> list[Any]:
+            return []
+
+    found = fit(asked(), "3runs", search=Own())
+    assert found.search is None and not found.changes
+    assert "the budget ends the search" in str(found)
+
+
+def test_a_study_without_anything_to_refine_keeps_its_grid() -> None:
+    found = fit(asked(lr=[0.1], seeds=5), "14runs")
+    assert (found.search, changes(found)) == ("grid", {"seeds": (0, 1)})
+
+
+def test_refinement_is_left_where_the_grid_is_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a stack takes its time, however few the runs."""
+
+    def one_step(models: Models, shape: Shape, *_: Any, **__: Any) -> Way:
+        return Way(program=Program(), seconds=1.0 / len(shape.runs))
+
+    monkeypatch.setattr(_budget_prices, "choose_way", one_step)
+    wanted = study(width=[8, 16], lr=log2(-9, -2), rules=["mup"], seeds=4)
+    whole = fit(wanted, "1d")
+    assert fit(wanted, Budget(0.99 * whole.cost, "seconds")).search == "grid"
+    monkeypatch.setattr(
+        _budget_prices, "choose_way", lambda *_, **__: Way(program=Program(), seconds=0.5)
+    )
+    assert fit(wanted, Budget(0.99 * 25 * 0.5 * 64, "seconds")).search == "refine"
+
+
+def test_flops_of_a_proposal_are_those_of_its_runs() -> None:
+    wanted = study(width=[8, 16, 32, 64], seeds=3, rules=["mup"], steps=100)
+    found = fit(wanted, "1.2e8", search="grid")
+    proposed = found.study(wanted)
+    models = Models(proposed)
+    assert found.cost == sum(flops(models, run) for run in proposed.runs()) <= 1.2e8
+    assert found.changes.keys() >= {"width", "steps"}
+
+
+def test_a_proposal_is_kept_and_made_again(tmp_path: Path) -> None:
+    wanted = asked(steps=2, seeds=3, width=[8, 16, 32, 64])
+    first = fit(wanted, "50runs", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    runs = sweep(wanted, tmp_path, budget=first)
+    assert runs.header["search"] == "Refine" and len(runs.rows) <= 50
+    assert {row["seed"] for row in runs.rows} <= {0, 1}
+    # The record has the decision, whatever would be decided today.
+    kept = (tmp_path / "budget.json").read_text()
+    (tmp_path / "budget.json").write_text(kept.replace('"cost": 44.0', '"cost": 43.0'))
+    again = fit(wanted, "50runs", tmp_path)
+    assert again.cost == 43.0 and replace(again, cost=44.0) == first
+    assert sweep(wanted, tmp_path, budget=again).rows == runs.rows
+    assert fit(wanted, "51runs", tmp_path).cost == 44.0
+
+
+def test_paces_of_a_proposal_are_those_of_its_sweep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked_for: list[int] = []
+
+    def way(models: Models, shape: Shape, *_: Any, **__: Any) -> Way:
+        asked_for.append(len(shape.runs))
+        return Way(program=Program(), seconds=0.01 * len(asked_for))
+
+    monkeypatch.setattr(_budget_prices, "choose_way", way)
+    wanted = study(width=[8, 16], rules=["mup"], steps=100, seeds=2)
+    whole = fit(wanted, "1d", search="grid")
+    found = fit(wanted, Budget(0.65 * whole.cost, "seconds"), tmp_path, search="grid")
+    assert changes(found) == {"steps": 60} and found.cost <= 0.65 * whole.cost
+    count = len(asked_for)
+    runs = sweep(wanted, tmp_path, budget=found)
+    assert len(asked_for) == count and len(runs.rows) == 16
+
+
+def test_a_budget_by_a_function_is_refused() -> None:
+    with pytest.raises(MutransferError, match=r"fit takes a budget in runs, steps, flops, seconds"):
+        fit(asked(), Budget(3.0, lambda study, run: 1.0))
+    with pytest.raises(MutransferError, match=r"Fit.to_json"):
+        Fit.from_json({"runs": 3})
