@@ -1,5 +1,6 @@
 """Budgets: texts, prices of runs, and sweeps that keep within them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mutransfer.studies._store import Store
 from mutransfer.studies._ways import Way
 from mutransfer.training import Program
 from tests.studies.landscapes import landscape, valley
-from tests.studies.small_study import on_disk, short, study
+from tests.studies.small_study import data, on_disk, short, study
 
 
 @pytest.mark.parametrize(
@@ -87,18 +88,23 @@ def test_steps_and_runs_are_counted(tmp_path: Path) -> None:
 
 
 class Clock:
-    """Measured paces by size and number of runs, each shorter than the one before."""
+    """Measured paces: a step of all runs at once takes 2 s, and 1 s more for each run.
+
+    Each measurement is twice as fast as the one before at that size.
+    """
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
+        self.speed = 1.0
 
     def __call__(
         self, models: Models, shape: Shape, device: str | None = None, *, thorough: bool = True
     ) -> Way:
         assert not thorough
-        self.asked.append((shape.size["width"], len(shape.runs)))
-        pace = 0.5 ** len(self.asked)
-        return Way(program=Program(), seconds=pace, evaluation=2 * pace)
+        count = len(shape.runs)
+        self.asked.append((shape.size["width"], count))
+        pace = (2.0 / count + 1.0) / self.speed
+        return Way(program=Program(), seconds=pace, evaluation=3.0)
 
 
 @pytest.fixture
@@ -109,48 +115,50 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_seconds_are_steps_and_evaluations_at_a_measured_pace(clock: Clock) -> None:
-    for changes, seconds in (({}, 6 + 2), ({"evaluate": 2}, 6 + 3 * 2)):
+    task = replace(data(), validation=(data().inputs, data().targets))
+    for changes, evaluations in (({}, 1), ({"evaluate": 2, "task": task}, 3)):
         wanted = short(**changes)
         clock.asked.clear()
-        prices = Prices(Budget(1.0, "seconds"), Models(wanted))
-        runs = wanted.runs()
-        small, large = (
-            {
-                p
-                for p, run in zip(prices.each(wanted, runs), runs, strict=True)
-                if run.size["width"] == width
-            }
-            for width in (8, 16)
-        )
-        assert small == {0.5 * seconds} and large == {0.25 * seconds}
-        # Twelve runs of each size: the pace is that of eight at once.
-        assert clock.asked == [(8, 8), (16, 8)]
-        # Few runs at once have a pace of their own.
-        assert set(prices.each(wanted, runs, together=3)) == {0.125 * seconds, 0.0625 * seconds}
+        prices, runs = Prices(Budget(1.0, "seconds"), Models(wanted)), wanted.runs()
+        expected = 6 * (1 + 2 / 12) + evaluations * 3
+        assert prices.each(wanted, runs) == pytest.approx([expected] * 24)
+        assert clock.asked == [(8, 12), (8, 2), (16, 12), (16, 2)]
+        few = prices.each(wanted, runs, together=3)
+        assert few == pytest.approx([6 * (1 + 2 / 3) + evaluations * 3] * 24)
+        assert len(clock.asked) == 4
+
+
+def test_few_runs_are_measured_together(clock: Clock) -> None:
+    wanted = short(seeds=1, rules=["mup"])
+    prices = Prices(Budget(1.0, "seconds"), Models(wanted))
+    assert prices.each(wanted, wanted.runs()) == pytest.approx([6 * (1 + 2 / 3) + 3] * 6)
+    assert clock.asked == [(8, 3), (16, 3)]
 
 
 def test_measured_paces_are_decided_once(clock: Clock, tmp_path: Path) -> None:
     wanted = short()
     first = Prices(Budget(9.0, "seconds"), Models(wanted), Store(tmp_path))
     costs = first.costs(wanted, wanted.runs())
+    clock.speed = 2.0
     again = Prices(Budget(9.0, "seconds"), Models(wanted), Store(tmp_path))
-    assert again.costs(wanted, wanted.runs()) == costs and len(clock.asked) == 2
+    assert again.costs(wanted, wanted.runs()) == costs and len(clock.asked) == 4
     assert sorted(costs) == costs and len(set(costs)) == 24
 
 
 def test_a_sweep_that_is_taken_up_again_decides_alike(clock: Clock, tmp_path: Path) -> None:
-    """Twelve runs of the smaller width take 4 s each; then 2 s."""
+    """A run takes 10 s."""
     wanted = short()
-    rows = sweep(wanted, tmp_path, budget="53s").rows
-    assert len(rows) == 12 + 2
+    rows = sweep(wanted, tmp_path, budget="145s").rows
+    assert len(rows) == 14
     (shard,) = tmp_path.glob("rows-*.jsonl")
     shard.write_text("".join(shard.read_text().splitlines(keepends=True)[:5]))
-    again = sweep(wanted, tmp_path, budget="53s").rows
+    clock.speed = 2.0
+    again = sweep(wanted, tmp_path, budget="145s").rows
     assert [row["id"] for row in again] == [row["id"] for row in rows]
-    assert len(clock.asked) == 2 and len(on_disk(tmp_path)) == 14
+    assert len(clock.asked) == 4 and len(on_disk(tmp_path)) == 14
+    # Measured anew the pace is another one, and with it the end.
     (tmp_path / "budget.json").unlink()
-    # Measured anew, the pace is another one, and with it the end.
-    assert len(sweep(wanted, tmp_path, budget="53s").rows) == 24
+    assert len(sweep(wanted, tmp_path, budget="145s").rows) == 22
 
 
 def test_times_of_functions_of_ones_own_are_not_known(tmp_path: Path) -> None:

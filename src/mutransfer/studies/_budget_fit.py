@@ -15,6 +15,7 @@ from ._budget import UNITS, Budget, as_budget
 from ._budget_prices import Prices
 from ._budget_record import Decisions, Pace
 from ._budget_sacrifices import Candidate, differences, fitted, smallest
+from ._device import check_device
 from ._models import Models
 from ._search import Search
 from ._store import Store
@@ -159,6 +160,7 @@ def fit(
             one. Or the study trains in a function of its own, and the budget is no number of runs
             or steps.
     """
+    check_device(device)
     limit = as_budget(budget)
     if limit is None or not isinstance(limit.unit, str):
         raise MutransferError(f"fit takes a budget in {', '.join(UNITS)}, and not of a function")

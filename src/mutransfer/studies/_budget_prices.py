@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import accumulate
 
 from ..core import MutransferError
@@ -15,7 +14,10 @@ from ._run import Run
 from ._shapes import Shape, shapes
 from ._store import Store
 from ._study import Study
-from ._ways import choose_way
+from ._ways import Way, choose_way
+
+_FEW = 2
+"""Runs at once with which a pace is measured, besides many."""
 
 _MOST = 32
 """Runs at once from which on the pace does not get better."""
@@ -75,12 +77,10 @@ class Prices:
             return [float(study.length(run)) for run in runs]
         of: dict[Run, float] = {}
         for shape in shapes(self._models.study, runs):
-            pace, steps = (
-                self._pace(shape, together or len(shape.runs)),
-                study.length(shape.runs[0]),
-            )
+            pace, steps = self._pace(shape), study.length(shape.runs[0])
             evaluations = 1 if study.evaluate is None else steps // study.evaluate
-            of |= dict.fromkeys(shape.runs, steps * pace.step + evaluations * pace.evaluation)
+            count = min(_MOST, together or len(shape.runs))
+            of |= dict.fromkeys(shape.runs, pace.price(steps, evaluations, count))
         return [of[run] for run in runs]
 
     def paces(self, study: Study, runs: Sequence[Run]) -> dict[str, Pace]:
@@ -88,37 +88,36 @@ class Prices:
         if self.budget.unit != "seconds":
             return {}
         pairs = zip(shapes(self._models.study, runs), shapes(study, runs), strict=True)
-        return {
-            key.replace(old.key, new.key): pace
-            for old, new in pairs
-            for key, pace in self._known.items()
-            if key.startswith(old.key)
-        }
+        return {new.key: self._known[old.key] for old, new in pairs}
 
-    def _pace(self, shape: Shape, together: int) -> Pace:
-        """Return the pace of a shape: that which was decided once, or one that is measured now.
+    def _pace(self, shape: Shape) -> Pace:
+        """Return the pace of a shape: that which was decided once, or one that is measured now."""
+        if shape.key not in self._known:
+            is_flops, one = self.budget.unit == "flops", shape.runs[0]
+            if is_flops:
+                pace = Pace(flops(self._models, one) / self._models.study.length(one))
+            else:
+                kept = {} if self._store is None else Decisions(self._store.folder).paces()
+                pace = kept.get(shape.key) or self._measured(shape)
+                if self._store is not None:
+                    Decisions(self._store.folder).add_paces({shape.key: pace})
+            self._known[shape.key] = pace
+        return self._known[shape.key]
 
-        A pace in FLOPs is the operations of a step.
-        """
-        count, one = _about(min(together, len(shape.runs))), shape.runs[0]
-        if self.budget.unit == "flops":
-            if shape.key not in self._known:
-                per_step = flops(self._models, one) / self._models.study.length(one)
-                self._known[shape.key] = Pace(per_step)
-            return self._known[shape.key]
-        # Few runs at once have a slower pace than many, as each step has its own cost.
-        key = f"{shape.key}-{count}"
-        if key not in self._known and self._store is not None:
-            self._known |= Decisions(self._store.folder).paces()
-        if key not in self._known:
-            few = replace(shape, runs=shape.runs[:count])
-            way = choose_way(self._models, few, self._device, thorough=False)
-            self._known[key] = Pace(way.seconds or 0.0, way.evaluation)
-            if self._store is not None:
-                Decisions(self._store.folder).add_paces({key: self._known[key]})
-        return self._known[key]
+    def _measured(self, shape: Shape) -> Pace:
+        """Return the pace of a shape, measured with many runs at once and with few."""
+        study = self._models.study
+        alike = [each for each in shapes(study, study.runs()) if each.key == shape.key]
+        # A search may have gone where the study has no runs.
+        runs = alike[0].runs[:_MOST] if alike else shape.runs
+        many = self._way(shape.key, runs)
+        pace = many.seconds or 0.0
+        if len(runs) < 2 * _FEW:
+            return Pace(pace, many.evaluation)
+        few = self._way(shape.key, runs[:_FEW])
+        times = _FEW * (few.seconds or 0.0), len(runs) * pace
+        own = max(0.0, (times[1] - times[0]) / (len(runs) - _FEW))
+        return Pace(own, many.evaluation, max(0.0, times[1] - len(runs) * own))
 
-
-def _about(runs: int) -> int:
-    """Return the power of two below a number of runs, 32 at most."""
-    return min(_MOST, 1 << (runs.bit_length() - 1))
+    def _way(self, key: str, runs: Sequence[Run]) -> Way:
+        return choose_way(self._models, Shape(key, tuple(runs)), self._device, thorough=False)

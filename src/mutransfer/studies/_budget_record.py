@@ -16,15 +16,27 @@ _NAME = "budget.json"
 
 @dataclass(frozen=True)
 class Pace:
-    """The time that a run takes on this machine.
+    """The cost of a step of a run, in seconds or FLOPs.
 
     Attributes:
-        step: Seconds of a step.
-        evaluation: Seconds of an evaluation.
+        step: Cost of a step.
+        evaluation: Cost of an evaluation.
+        shared: Cost that all runs share that train at once, such as launching the operations.
     """
 
     step: float
     evaluation: float = 0.0
+    shared: float = 0.0
+
+    def price(self, steps: int, evaluations: int, together: int) -> float:
+        """Return the cost of a run.
+
+        Args:
+            steps: Its steps.
+            evaluations: Its evaluations.
+            together: How many runs train at once.
+        """
+        return steps * (self.step + self.shared / together) + evaluations * self.evaluation
 
 
 class Decisions:
@@ -44,7 +56,7 @@ class Decisions:
     def add_paces(self, paces: Mapping[str, Pace]) -> None:
         """Keep paces; those that are known stay."""
         data = self._read()
-        listed = {key: [pace.step, pace.evaluation] for key, pace in paces.items()}
+        listed = {key: [pace.step, pace.evaluation, pace.shared] for key, pace in paces.items()}
         self._write(data | {"paces": {**listed, **data.get("paces", {})}})
 
     def proposal(self, key: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from ..core import MutransferError, Result, columns, parsed, parsing, plain
 from ._budget import duration
 from ._cost import seconds
+from ._device import check_device
 from ._models import Models
 from ._shapes import shapes
 from ._store import Store
@@ -66,7 +67,7 @@ class Explanation(Result):
         """Return reason and other candidates of each shape."""
         lines = []
         for each in self.shapes:
-            lines += ["", f"{each.size}: {each.way.reason}"]
+            lines += ["", f"{each.size}: {each.way.reason or 'no reason is recorded'}"]
             lines += [f"  not chosen: {other}" for other in each.way.others]
         return lines
 
@@ -103,8 +104,9 @@ def explain(study: Study, out: str | Path, *, device: str | None = None) -> Expl
         device: Where models train.
 
     Raises:
-        MutransferError: the study trains in a function of its own.
+        MutransferError: the study trains in a function of its own, or there is no such device.
     """
+    check_device(device)
     if study.train is not None:
         raise MutransferError(
             "the study trains in a function of its own, one run after the other: there is no "

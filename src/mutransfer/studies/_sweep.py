@@ -14,6 +14,7 @@ from ._budget import Budget, as_budget
 from ._budget_fit import Fit
 from ._budget_prices import Prices
 from ._chunks import rule_data
+from ._device import check_device
 from ._fingerprint import fingerprint, model_name
 from ._jobs import finish
 from ._models import Models
@@ -73,8 +74,9 @@ def sweep(
     Raises:
         MutransferError: the folder was written with another model under the same name, or cannot
             be written; base and sizes do not fit the rule; an axis changes no shape; the model does
-            not fit the task; the search is unknown, or an argument is not for it.
+            not fit the task; the search or the device is unknown, or an argument is not for it.
     """
+    check_device(device)
     if isinstance(budget, Fit):
         budget.keep(out)
         study, search = budget.study(study), budget.search or search
