@@ -37,7 +37,7 @@ def sweep(
     json_lines: bool = False,
     tracker: str | None = None,
 ) -> None:
-    """Train every run of a study, or few that find its optima; go on after an interruption.
+    """Train every run of a study, or few that find its optima, and resume.
 
     The exit code is 1 where a run failed; the same command tries it again.
 

@@ -128,7 +128,9 @@ def fit(
     search: str | Search | None = None,
     device: str | None = None,
 ) -> Fit:
-    r"""Propose a study that a budget can pay; nothing is trained but a few measured steps.
+    r"""Propose a study that a budget can pay.
+
+    Nothing is trained but a few measured steps.
 
     The first of these that fits is proposed, and what was given up before the last step is taken
     back where the budget still pays it:
@@ -221,7 +223,7 @@ class _Pricing:
 
 
 def expected(study: Study) -> int:
-    """Return about how many runs a refinement takes for the optimum of one rule and size."""
+    """Return the expected runs of a refinement for one rule and size."""
     moved = sum(len(line) > 1 for line in study.swept.values())
     return moved * (_PLACES + _AGAIN * (len(study.seeds) - 1))
 

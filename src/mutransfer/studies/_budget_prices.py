@@ -84,14 +84,14 @@ class Prices:
         return [of[run] for run in runs]
 
     def paces(self, study: Study, runs: Sequence[Run]) -> dict[str, Pace]:
-        """Return the measured paces by the keys that they have in a study with other steps."""
+        """Return the measured paces by their keys in a study with other steps."""
         if self.budget.unit != "seconds":
             return {}
         pairs = zip(shapes(self._models.study, runs), shapes(study, runs), strict=True)
         return {new.key: self._known[old.key] for old, new in pairs}
 
     def _pace(self, shape: Shape) -> Pace:
-        """Return the pace of a shape: that which was decided once, or one that is measured now."""
+        """Return the pace of a shape: as it was decided once, or measured now."""
         if shape.key not in self._known:
             is_flops, one = self.budget.unit == "flops", shape.runs[0]
             if is_flops:

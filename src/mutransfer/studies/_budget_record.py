@@ -1,4 +1,4 @@
-"""Decisions of budgets, in the record's folder: a sweep that is taken up again decides alike."""
+"""Decisions of budgets, kept so that a resumed sweep decides alike."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pace:
 
 
 class Decisions:
-    """The file of a record with its measured paces and the proposals that were accepted.
+    """The file of a record with measured paces and accepted proposals.
 
     Args:
         folder: Folder of the record.

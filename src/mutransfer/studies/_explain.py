@@ -92,7 +92,9 @@ class Explanation(Result):
 
 
 def explain(study: Study, out: str | Path, *, device: str | None = None) -> Explanation:
-    """Return the way in which the runs of each shape train, and why; nothing is trained.
+    """Return the way in which the runs of each shape train, and why.
+
+    Nothing is trained.
 
     A shape that has begun in the record has its way there. Of others the candidates are measured,
     compiled ones where they may pay, as the sweep does before its first step. Times are of all runs
