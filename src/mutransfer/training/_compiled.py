@@ -21,7 +21,7 @@ class NotCompiledError(Exception):
     """A step cannot be compiled; the message says why."""
 
 
-_KEPT = 16
+KEPT = 16
 """Programs that are kept, to be used again where a step is recorded as the same operations."""
 
 
@@ -43,7 +43,7 @@ class _Kept:
         )
 
 
-_PROGRAMS: deque[_Kept] = deque(maxlen=_KEPT)
+_PROGRAMS: deque[_Kept] = deque(maxlen=KEPT)
 
 
 def compiled(step: Callable[..., Any], template: nn.Module, arguments: Sequence[Any]) -> Any:
@@ -84,8 +84,8 @@ def _program(recorded: torch.fx.GraphModule, arguments: Sequence[Any]) -> Callab
     for kept in _PROGRAMS:
         if kept.is_of(recorded.code, constants, inputs):
             return kept.program
-    program = torch.compile(recorded, dynamic=False, fullgraph=True)
     try:
+        program = torch.compile(recorded, dynamic=False, fullgraph=True)
         program(*_copies(arguments))
     except Exception as error:
         raise NotCompiledError(_short(error)) from error
