@@ -368,3 +368,18 @@ def test_a_program_is_data() -> None:
     assert str(Program(slots=1)) == "one after the other, not compiled"
     with pytest.raises(MutransferError, match="not a program"):
         Program.from_json({"places": 3})
+
+
+@pytest.mark.parametrize("value", [2.0, torch.full((5,), 2.0, dtype=torch.float64)], ids=type)
+def test_models_that_hold_different_numbers_do_not_share_one_forward_pass(value: Any) -> None:
+    class Holding(Square):
+        factor: Any = 1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x * self.factor)
+
+    members = planned(lambda: Holding(12), lambda: Holding(8), "adamw", [0.01, 0.01])
+    members[1].model.factor = value
+    with pytest.warns(StackingWarning, match="hold different values of factor"):
+        trained = train(members, recipe())
+    assert_same(trained, train_one_by_one(members, recipe()))

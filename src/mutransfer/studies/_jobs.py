@@ -63,7 +63,14 @@ def finish(
         room = 1 if make_judge(job.shape.runs) is None else _FOLLOWING
         pieces = [
             (chunk, make_judge(chunk.runs))
-            for chunk in chunks(models, job.shape, job.way.program, device, room=room)
+            for chunk in chunks(
+                models,
+                job.shape,
+                job.way.program,
+                device,
+                room=room,
+                processes=job.way.processes,
+            )
             if any(models.study.run_id(run) not in done for run in chunk.runs)
         ]
         for rows in _trained(models, job.way, pieces, meter.watch if progress else None):
