@@ -1,4 +1,4 @@
-"""Expected gains of one more place and of one more seed, for the optimum of one curve.
+"""Expected gains of one more place and of one more seed on a curve.
 
 Both are found by the same posterior on losses that are expected, so that one model decides.
 """

@@ -1,4 +1,4 @@
-"""Steps of a search for the optimum of one curve: bracket it, narrow its interval, end."""
+"""Steps of a search for an optimum: bracket it, narrow its interval, end."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class State:
         reason: str,
         reseed: tuple[float, ...] = (),
     ) -> Refined:
-        """Return a result with the optimum so far, no farther than places can be measured."""
+        """Return a result with the optimum so far."""
         found = self.found
         place = found.place
         if status == "edge":
@@ -112,7 +112,7 @@ def lone(state: State) -> Refined:
 
 
 def widened(state: State) -> Refined | None:
-    """Return places beyond the measured ones, None where there are none or none are needed."""
+    """Return places beyond the measured ones, None if there are or need be none."""
     found, used, field = state.found, state.used, state.field
     flat = found.flat and used[-1] - used[0] < (SPAN - 1e-6) * field.step
     proposals = []
@@ -136,7 +136,7 @@ def widened(state: State) -> Refined | None:
 
 
 def narrowed(state: State) -> Refined:
-    """Return places or seeds that narrow the interval, none where it is narrow enough."""
+    """Return places or seeds that narrow the interval, until it is narrow enough."""
     found, assumed = state.found, state.assumed
     half = f"half width {found.half:.2g}"
     if found.flat:
@@ -154,7 +154,7 @@ def narrowed(state: State) -> Refined:
 
 
 def _by_gains(state: State, place: float | None, status: RefinedStatus) -> Refined:
-    """Return the place or the places of a seed, whichever narrows the interval more a run."""
+    """Return the place, or those of another seed, that narrows more a run."""
     found, assumed = state.found, state.assumed
     more = gains(
         state.places,
@@ -171,11 +171,13 @@ def _by_gains(state: State, place: float | None, status: RefinedStatus) -> Refin
     proposals = (place,) if place is not None and more.place >= LEAST else ()
     reseed = more.reseed if more.seed >= LEAST and by_seed >= by_place else ()
     shares = f"another seed would narrow it by {more.seed:.0%}, a place by {more.place:.0%}"
+    if reseed and np.isfinite(more.seeds):
+        shares += f"; about {np.ceil(more.seeds):.0f} seeds are needed"
     return state.refined(proposals, status, f"{half}: {shares}", reseed)
 
 
 def _coarse(state: State, place: float) -> bool:
-    """Return True if a place lies beside the lowest one, in a gap of more than half a step.
+    """Return True if a place lies beside the lowest one, in a wide gap.
 
     A cliff may lie there, which expected losses do not show.
     """
