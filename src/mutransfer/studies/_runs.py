@@ -176,8 +176,8 @@ class Runs(Result, Drawn):
 
         The other hyperparameters stay at the centre of a one-at-a-time sweep, and otherwise at the
         best combination of this size. The metric is infinite where training diverged, also where a
-        table from elsewhere has NaN. Runs that failed are left out. A search other than the grid runs
-        most values with few of the seeds: there the others are NaN.
+        table from elsewhere has NaN. Runs that failed are left out. A search other than the grid
+        runs most values with few of the seeds: there the others are NaN.
 
         Args:
             rule: The rule.
