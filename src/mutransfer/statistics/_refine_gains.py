@@ -111,7 +111,7 @@ def _half(
     unit: float,
     shift: float,
 ) -> float:
-    """Return half the width of the interval with an expected mean loss at another place."""
+    """Return half the width of the interval with an expected loss added."""
     finite = np.isfinite(losses).all(0)
     if not finite.any():
         finite = np.isfinite(losses).any(0)

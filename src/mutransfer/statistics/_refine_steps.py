@@ -51,7 +51,7 @@ class State:
     @property
     def used(self) -> Float[Array, " usable"]:
         """Places that can be used."""
-        return self.places[self.found.usable]
+        return np.asarray(self.places[self.found.usable])
 
     def refined(
         self,
