@@ -1,6 +1,6 @@
 """Few runs on measured curves: share of the grid's runs, and how near to its optimum.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.few_runs.run TABLE.csv [--json FILE] [--searches NAME ...]
+    OMP_NUM_THREADS=1 python -m benchmarks.few_runs.run TABLE.csv [--json FILE]
 
 TABLE.csv has a row a run, such as params, tokens, batch_sequences, learning_rate, loss. Every curve
 of six rates or more is searched as if each look at a rate cost a run. "cold" starts at the centre
@@ -13,7 +13,6 @@ loss through the five points around its lowest one.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
 from pathlib import Path

@@ -21,7 +21,7 @@ class Refinement:
     ...     for place in places:
     ...         search.tell(place, loss=2.5 * (1 + 0.005 * (place + 9.1) ** 2))
     >>> print(f"{search.best:.2f} after {search.runs} runs, {search.state.status}")
-    -9.11 after 4 runs, inside
+    -9.09 after 5 runs, inside
     """
 
     def __init__(

@@ -22,6 +22,9 @@ FARTHEST = 16.0
 LEAST = 0.04
 """Smallest share of the interval's width that is worth another place or seed."""
 
+WIDE = 2.0
+"""An interval this many times too wide is wide."""
+
 AHEAD = (0.5, 2.0)
 """Least and largest stride beyond the measured places, in steps."""
 
@@ -51,7 +54,7 @@ class State:
     @property
     def used(self) -> Float[Array, " usable"]:
         """Places that can be used."""
-        return self.places[self.found.usable]
+        return np.asarray(self.places[self.found.usable])
 
     def refined(
         self,
@@ -154,26 +157,43 @@ def narrowed(state: State) -> Refined:
 
 
 def _by_gains(state: State, place: float | None, status: RefinedStatus) -> Refined:
-    """Return the place, or those of another seed, that narrows more a run."""
+    """Return a place, or those of another seed, that narrows more a run."""
     found, assumed = state.found, state.assumed
+    half = f"half width {found.half:.2g}"
+    if place is not None and _coarse(state, place):
+        return state.refined((place,), status, f"{half}, and places are far apart")
     more = gains(
         state.places,
         state.losses,
-        place,
+        _options(state, place),
         within=assumed.within,
         unit=assumed.unit,
         shift=assumed.shift,
     )
-    half = f"half width {found.half:.2g}"
-    by_place, by_seed = more.place / len(state.losses), more.seed / len(more.reseed)
-    if place is not None and _coarse(state, place):
-        return state.refined((place,), status, f"{half}, and places are far apart")
-    proposals = (place,) if place is not None and more.place >= LEAST else ()
-    reseed = more.reseed if more.seed >= LEAST and by_seed >= by_place else ()
-    shares = f"another seed would narrow it by {more.seed:.0%}, a place by {more.place:.0%}"
+    by_place, by_seed = more.by_place / len(state.losses), more.by_seed / len(more.reseed)
+    proposals = () if more.place is None or more.by_place < LEAST else (more.place,)
+    reseed = more.reseed if more.by_seed >= LEAST and by_seed >= by_place else ()
+    reason = (
+        f"{half}: another seed would narrow it by {more.by_seed:.0%}, a place by "
+        f"{more.by_place:.0%}"
+    )
     if reseed and np.isfinite(more.seeds):
-        shares += f"; about {np.ceil(more.seeds):.0f} seeds are needed"
-    return state.refined(proposals, status, f"{half}: {shares}", reseed)
+        reason += f"; about {np.ceil(more.seeds):.0f} seeds are needed"
+    return state.refined(proposals, status, reason, reseed)
+
+
+def _options(state: State, place: float | None) -> list[float]:
+    """Return the place nearest to the mean, and those at the ends of a wide interval.
+
+    On a plateau its walls tell where its centre is, and places on it tell nothing.
+    """
+    options = [] if place is None else [place]
+    if state.found.half > WIDE * state.assumed.within:
+        for end in (state.found.low, state.found.high):
+            inside = float(np.clip(end, state.used[0], state.used[-1]))
+            other = state.field.nearest(inside, state.used[0], state.used[-1])
+            options += [] if other is None or other in options else [other]
+    return options
 
 
 def _coarse(state: State, place: float) -> bool:
