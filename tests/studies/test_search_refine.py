@@ -50,6 +50,16 @@ def test_refinement_takes_few_runs(drifted: Runs) -> None:
     assert len(drifted.rows) < 0.6 * len(grid)
 
 
+def test_a_budget_leaves_no_size_behind(tmp_path: Path) -> None:
+    """Five runs a line, where six to ten would be asked for."""
+    wanted = landscape(drifting, noise=0.003)
+    runs = sweep(wanted, tmp_path, search="refine", budget=40)
+    assert len(runs.rows) == 40
+    for rule, slope in (("sp", -1.0), ("mup", 0.0)):
+        expected = [-4.4 + slope * doublings for doublings in range(4)]
+        assert best_rates(runs, rule) == pytest.approx(expected, abs=0.6)
+
+
 def test_rates_are_powers_of_two_to_eighths(drifted: Runs) -> None:
     eighths = [8 * math.log2(row["lr"]) for row in drifted.rows]
     assert np.allclose(eighths, np.round(eighths), atol=1e-9)
