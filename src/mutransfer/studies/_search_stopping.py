@@ -1,4 +1,4 @@
-"""Early stopping that does not bias: members whose whole run can no longer be near the best.
+"""Early stopping without bias, by bounds on the mean loss of whole runs.
 
 The mean loss of a run is known to be at least (sum so far + remaining steps x least loss) / steps.
 This bound compares runs of equal length; losses at equal steps do not, as curves cross: a large
@@ -31,7 +31,7 @@ _RECENT = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Hopeless:
-    """A judge that stops the members whose mean loss over the run cannot come near the best.
+    """Judge that stops members whose mean loss cannot come near the best.
 
     The best is the lowest mean of finished runs, or, of runs that train at the same time, the
     second lowest of those expected at different points: each is expected to stay at its present
