@@ -52,7 +52,7 @@ def finish(
     done = {row["id"] for row in store.rows() if row.get("status") != "failed"}
     left = [
         shape
-        for shape in shapes(models.study, wanted)
+        for shape in shapes(models.study, wanted, device)
         if any(models.study.run_id(run) not in done for run in shape.runs)
     ]
     meter = Meter(progress, record)
