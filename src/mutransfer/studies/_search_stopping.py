@@ -38,8 +38,8 @@ class Hopeless:
     level, and one of them may still diverge. Nothing is stopped where a loss lies below `least`.
 
     Args:
-        curves: The curve of each member, which is compared with its own kind: rule and size.
-        points: The point of each member, so that seeds are not compared with each other.
+        curves: The curve of each member, which is compared with its own kind: rule, size, seed.
+        points: The point of each member.
         steps: Number of steps of a whole run.
         finished: Lowest mean loss among finished runs of a curve.
         window: Share of the best mean loss by which a run must be worse.
@@ -128,10 +128,11 @@ def hopeless_members(
         return None
     best: dict[Hashable, float] = {}
     for row in finished.rows:
-        curve, loss = (row["rule"], finished.size_of(row)), finished.loss_of(row)
-        best[curve] = min(loss, best.get(curve, float("inf")))
+        # Seeds may differ by more than points do: each is compared with itself.
+        curve = row["rule"], finished.size_of(row), row["seed"]
+        best[curve] = min(finished.loss_of(row), best.get(curve, float("inf")))
     return Hopeless(
-        curves=[(run.rule, run.size) for run in runs],
+        curves=[(run.rule, run.size, run.seed) for run in runs],
         points=[run.point for run in runs],
         steps=steps,
         finished=best,
