@@ -70,17 +70,17 @@ def test_a_search_of_ones_own_by_its_name(sweep: Command, tmp_path: Path) -> Non
 
 
 def test_a_budget_is_shown_and_kept(sweep: Command, tmp_path: Path) -> None:
-    answer = sweep("valley", "--budget", "40runs", "--estimate")
-    for line in ("asked:    120 runs", "budget:   40 runs", "seeds:    0, 1, 2 -> 0, 1"):
+    answer = sweep("valley", "--budget", "30runs", "--estimate")
+    for line in ("asked:    120 runs", "budget:   30 runs", "seeds:    0, 1, 2 -> 0, 1"):
         assert line in answer.out
     assert "width:    8, 16, 32, 64 -> 8, 16, 32" in answer.out
     assert "refine is expected to make about 33 runs" in answer.out
     assert not (tmp_path / "runs").exists(), "an estimate leaves nothing behind"
-    begun = sweep("valley", "--budget", "40runs")
+    begun = sweep("valley", "--budget", "30runs")
     done = rows(tmp_path)
-    assert begun.out.startswith("asked:    120 runs") and 9 <= len(done) <= 40
+    assert begun.out.startswith("asked:    120 runs") and 9 <= len(done) <= 30
     assert {row["width"] for row in done} == {8, 16, 32} and {row["seed"] for row in done} <= {0, 1}
-    sweep("valley", "--budget", "40runs")
+    sweep("valley", "--budget", "30runs")
     assert rows(tmp_path) == done
 
 
@@ -118,7 +118,7 @@ def test_a_device_reaches_training(sweep: Command) -> None:
     [
         (("--budget", "10x"), "the budget '10x' is not understood: write it as 10m, 2h, 90s"),
         (("--budget", "40"), "the budget '40' has no unit"),
-        (("--budget", "10runs"), "give at least 33runs"),
+        (("--budget", "10runs"), "give at least 24runs"),
         (("--budget", "1h"), "give the budget in runs or steps"),
         (("--search", "tpe"), "unknown search 'tpe'; give grid, refine, or a search of your own"),
         (("--search", "my.py:no_search"), "search is 3: give 'grid', 'refine', or an object"),
