@@ -44,7 +44,7 @@ class Fit(Result):
             one that is proposed.
         asked_runs, asked_cost: Runs of the study that was asked for, and their cost in the unit of
             the budget.
-        runs, cost: The same of the proposal. Of "refine" it is what is expected; the budget ends it.
+        runs, cost: The same of the proposal. Of "refine" it is what is expected.
         paces: Measured paces by the key of the shape, where the budget is a time.
         key: A hash of what was asked for, by which the record knows the proposal.
     """
