@@ -77,12 +77,10 @@ class Budget:
             raise MutransferError(
                 f"the budget {text!r} is not understood: write it as {_UNDERSTOOD}"
             )
-        if known is None:
+        unit, factor = known or ("flops", 1.0)
+        if known is None and "e" not in text.lower():
             # Nobody counts runs or minutes in powers of ten.
-            if "e" not in text.lower():
-                raise MutransferError(f"the budget {text!r} has no unit: write it as {_UNDERSTOOD}")
-            known = ("flops", 1.0)
-        unit, factor = known
+            raise MutransferError(f"the budget {text!r} has no unit: write it as {_UNDERSTOOD}")
         return cls(amount * factor, unit)
 
     def says(self, amount: float) -> str:

@@ -127,7 +127,7 @@ def _coarser(study: Study) -> Study | None:
     """Return the study with every second value of grids that are finer than needed."""
     if any(not isinstance(design, Grid) for design in designs(study)):
         return None
-    found = {}
+    found: dict[str, Any] = {}
     for name in HYPERPARAMETERS:
         line = getattr(study, name)
         if isinstance(line, tuple) and scale_of(name, line) == "log2":
@@ -145,7 +145,7 @@ def _without_largest(study: Study) -> list[Study]:
         axes = study.axes[:-1]
         return [replace(study, axes=axes)] if len(axes) >= FEWEST_SIZES else []
     lines = {name: getattr(study, name) for name in _AXES}
-    fewer = {
+    fewer: dict[str, Any] = {
         name: line[:-1]
         for name, line in [*lines.items(), *study.axes.items()]
         if isinstance(line, tuple) and len(line) > FEWEST_SIZES
