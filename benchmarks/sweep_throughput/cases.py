@@ -24,6 +24,7 @@ class Case:
         batch: Examples a step.
         steps: Steps of every member that one round times.
         members: Number of members.
+        long: Steps of the study for which the library chooses a way in the steady state.
         goals: Wanted ratios, against the eager loop and against the rival.
     """
 
@@ -34,6 +35,7 @@ class Case:
     batch: int
     steps: int
     members: int = MEMBERS
+    long: int = 20_000
     goals: tuple[float, float]
 
     def study(self, steps: int) -> mt.Study:
@@ -60,7 +62,8 @@ class Case:
 
     def small(self) -> Case:
         """Return a case of a second, to try the script."""
-        return replace(self, width=16, depth=min(self.depth, 2), batch=4, steps=3, members=4)
+        sizes = {"width": 16, "depth": min(self.depth, 2), "batch": 4, "members": 4}
+        return replace(self, **sizes, steps=3, long=10)
 
 
 CASES = {

@@ -31,8 +31,8 @@ from .hosts import Hosts, Measured, alternating
 from .sides import compiled_model, compiled_step, eager_loop, library
 from .whole import cold, command
 
-ROUNDS, COLD_ROUNDS, COLD_STEPS, LONG = 5, 3, 500, 20_000
-"""Rounds of the steady state and of whole runs, their steps, and those of the study to choose."""
+ROUNDS, COLD_ROUNDS, COLD_STEPS = 5, 3, 500
+"""Rounds of the steady state and of whole runs, and the steps of those."""
 
 LOOP = "eager loop, fused Adam"
 RIVALS = {
@@ -42,9 +42,9 @@ RIVALS = {
 CHOSEN = "as chosen"
 
 
-def chosen_way(case: Case, steps: int) -> Way:
-    """Return the way in which a sweep of so many steps would train the case."""
-    study = case.study(steps)
+def chosen_way(case: Case) -> Way:
+    """Return the way in which a long sweep would train the case."""
+    study = case.study(case.long)
     (shape,) = shapes(study, study.runs())
     return choose_way(Models(study), shape)
 
@@ -67,7 +67,7 @@ def steady(case: Case, rounds: int) -> tuple[dict[str, Measured], Way]:
         hosts = {1: one, 2: two}
         sides = {LOOP: (one, one.prepare(LOOP, eager_loop, case))}
         sides |= {name: (two, two.prepare(name, make, case)) for name, make in RIVALS.items()}
-        way = one.call(chosen_way, case, LONG)
+        way = one.call(chosen_way, case)
         ways = {**programs(case), CHOSEN: (replace(way.program, shrink=None), way.processes)}
         for name, (program, processes) in ways.items():
             host = hosts[processes]
