@@ -26,6 +26,7 @@ class Case:
         members: Number of members.
         long: Steps of the study for which the library chooses a way in the steady state.
         goals: Wanted ratios, against the eager loop and against the rival.
+        device: Where it trains; the CPU by default.
     """
 
     build: Callable[..., object]
@@ -37,6 +38,7 @@ class Case:
     members: int = MEMBERS
     long: int = 20_000
     goals: tuple[float, float]
+    device: str | None = None
 
     def study(self, steps: int) -> mt.Study:
         """Return the members as a study: rates times seeds."""

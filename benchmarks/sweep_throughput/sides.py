@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,73 +25,88 @@ Side = Callable[[Callable[[], object]], tuple[float, int]]
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
-def _models(case: Case, first: int, stride: int) -> tuple[list[nn.Module], list[float]]:
+def models_of(case: Case, first: int, stride: int) -> tuple[list[nn.Module], list[float]]:
     """Return models and rates of every so many-th member."""
     study = case.study(1)
     runs = study.runs()[first::stride]
-    models = [copy.deepcopy(member.model) for member in members(study, runs)]
+    models = [copy.deepcopy(each.model).to(case.device) for each in members(study, runs)]
     return models, [float(run.point["lr"]) for run in runs]
 
 
-def _loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def data_of(case: Case) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets on the device."""
+    data = case.data()
+    assert isinstance(data.inputs, Tensor)
+    return data.inputs.to(case.device), data.targets.to(case.device)
+
+
+def now(case: Case) -> float:
+    """Return the time when the device has done all that it was given."""
+    if case.device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def loss_of(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
 
 
 def eager_loop(case: Case, first: int = 0, stride: int = 1) -> Side:
     """Return an ordinary loop over models, each with its own fused torch.optim.Adam."""
-    models, rates = _models(case, first, stride)
-    data = case.data()
+    models, rates = models_of(case, first, stride)
+    inputs, targets = data_of(case)
 
     def side(ready: Callable[[], object]) -> tuple[float, int]:
         ready()
-        start = time.perf_counter()
+        start = now(case)
         for model, lr in zip(models, rates, strict=True):
             optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
             for _ in range(case.steps):
-                rows = torch.randint(len(data.targets), (case.batch,))
+                rows = torch.randint(len(targets), (case.batch,), device=case.device)
                 optimizer.zero_grad()
-                _loss(model, data.inputs[rows], data.targets[rows]).backward()
+                loss_of(model, inputs[rows], targets[rows]).backward()
                 optimizer.step()
-        return time.perf_counter() - start, len(models) * case.steps
+        return now(case) - start, len(models) * case.steps
 
     return side
 
 
-def compiled_model(case: Case, first: int = 0, stride: int = 1) -> Side:
+def compiled_model(case: Case, first: int = 0, stride: int = 1, **options: Any) -> Side:
     """Return the same loop with model and loss compiled.
 
     All members train in one model, which takes their parameters: it is compiled once.
     """
-    models, rates = _models(case, first, stride)
-    data, states = case.data(), [copy.deepcopy(model.state_dict()) for model in models]
-    model, loss = models[0], torch.compile(_loss, dynamic=False)
+    models, rates = models_of(case, first, stride)
+    inputs, targets = data_of(case)
+    states = [copy.deepcopy(model.state_dict()) for model in models]
+    model, loss = models[0], torch.compile(loss_of, dynamic=False, **options)
 
     def side(ready: Callable[[], object]) -> tuple[float, int]:
         optimizer = torch.optim.Adam(model.parameters(), lr=rates[0], fused=True)
 
         def step() -> None:
-            rows = torch.randint(len(data.targets), (case.batch,))
+            rows = torch.randint(len(targets), (case.batch,), device=case.device)
             optimizer.zero_grad()
-            loss(model, data.inputs[rows], data.targets[rows]).backward()
+            loss(model, inputs[rows], targets[rows]).backward()
             optimizer.step()
 
         step()
         ready()
-        start = time.perf_counter()
+        start = now(case)
         for state, lr in zip(states, rates, strict=True):
             model.load_state_dict(state)
             optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
             for _ in range(case.steps):
                 step()
-        return time.perf_counter() - start, len(states) * case.steps
+        return now(case) - start, len(states) * case.steps
 
     return side
 
 
 def compiled_step(case: Case, first: int = 0, stride: int = 1) -> Side:
     """Return a loop whose whole step is compiled: gradient and an Adam of its own."""
-    models, rates = _models(case, first, stride)
-    data, template = case.data(), copy.deepcopy(models[0])
+    models, rates = models_of(case, first, stride)
+    (inputs, targets), template = data_of(case), copy.deepcopy(models[0])
     states = [{n: p.detach() for n, p in model.named_parameters()} for model in models]
     program = torch.compile(_adam_step, dynamic=False)
 
@@ -100,18 +116,19 @@ def compiled_step(case: Case, first: int = 0, stride: int = 1) -> Side:
             first, second = (
                 {name: torch.zeros_like(value) for name, value in state.items()} for _ in range(2)
             )
-            count, rate = torch.zeros(()), torch.tensor(lr)
+            count = torch.zeros((), device=case.device)
+            rate = torch.full((), lr, device=case.device)
             for _ in range(steps):
-                rows = torch.randint(len(data.targets), (case.batch,))
-                batch = data.inputs[rows], data.targets[rows]
+                rows = torch.randint(len(targets), (case.batch,), device=case.device)
+                batch = inputs[rows], targets[rows]
                 program(template, parameters, first, second, count, rate, *batch)
 
         trained(states[0], rates[0], 1)
         ready()
-        start = time.perf_counter()
+        start = now(case)
         for state, lr in zip(states, rates, strict=True):
             trained(state, lr, case.steps)
-        return time.perf_counter() - start, len(states) * case.steps
+        return now(case) - start, len(states) * case.steps
 
     return side
 
@@ -146,7 +163,7 @@ def library(case: Case, program: Program, first: int = 0, stride: int = 1) -> Si
     """Return the library's training of the same members by one of its programs."""
     study = case.study(case.steps + 1)
     runs = study.runs()[first::stride]
-    trained, shared = members(study, runs), recipe(study, runs[0])
+    trained, shared = members(study, runs), replace(recipe(study, runs[0]), device=case.device)
 
     def side(ready: Callable[[], object]) -> tuple[float, int]:
         clock: dict[str, Any] = {"done": 0}
@@ -154,13 +171,12 @@ def library(case: Case, program: Program, first: int = 0, stride: int = 1) -> Si
         def watch(count: int) -> None:
             if "start" in clock:
                 clock["done"] += count
-                clock["end"] = time.perf_counter()
                 return
             # The first step comes after stacking and compiling.
             ready()
-            clock["start"] = time.perf_counter()
+            clock["start"] = now(case)
 
         train(trained, shared, watch, program=program)
-        return clock["end"] - clock["start"], clock["done"]
+        return now(case) - clock["start"], clock["done"]
 
     return side
