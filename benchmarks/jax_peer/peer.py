@@ -1,4 +1,4 @@
-"""Training of many networks at once in JAX: vmap over members, jit, scan over steps.
+"""Training of many networks at once in JAX: vmap, jit, scan over steps.
 
 Run by an interpreter that has jax and numpy, and nothing of this library:
 

@@ -126,7 +126,7 @@ def steady(case: Case, python: str, path: Path, rounds: int) -> dict[str, Any]:
 
 
 def whole_runs(name: str, python: str, path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the seconds of whole runs in processes of their own, with nothing compiled."""
+    """Return the seconds of whole runs in new processes, with nothing compiled."""
     steps = 5 if arguments.small else COLD_STEPS
     case = CASES[name].small() if arguments.small else CASES[name]
     write(replace(case, steps=steps), path)
@@ -149,7 +149,9 @@ def measured(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str
         print(f"  {side:<12} {rate:9.0f}")
     print(f"  library against JAX: {rates['library'] / jax:.2f} (goal 1)")
     print(f"  losses of the first {COMPARED} steps differ by {figures['losses differ by']:.1e}")
-    print(f"  way: {figures['way']['program']}, {figures['way']['processes']} processes", flush=True)
+    print(
+        f"  way: {figures['way']['program']}, {figures['way']['processes']} processes", flush=True
+    )
     if arguments.cold_rounds:
         whole = whole_runs(name, arguments.python, path, arguments)
         ratio = whole["library"] / whole["JAX"]

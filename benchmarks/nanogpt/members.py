@@ -1,4 +1,4 @@
-"""A GPT of width 128 with 32 members, against loops as users write them, on one device."""
+"""A GPT of width 128 with 32 members, against loops on the same device."""
 
 from __future__ import annotations
 
@@ -26,15 +26,13 @@ from ..sweep_throughput.sides import (
     now,
 )
 
-CASE = Case(
-    build=gpt, width=128, depth=2, task="pydocs", batch=16, steps=20, goals=(20.0, 3.0)
-)
+CASE = Case(build=gpt, width=128, depth=2, task="pydocs", batch=16, steps=20, goals=(20.0, 3.0))
 LOOP, OURS = "eager loop, fused Adam", "library, as chosen"
 ROUNDS = 5
 
 
 def graphed_step(case: Case) -> Side:
-    """Return a loop over one captured CUDA graph of gradient and a capturable fused Adam."""
+    """Return a loop over one CUDA graph of gradient and fused Adam."""
     models, rates = models_of(case, 0, 1)
     inputs, targets = data_of(case)
     model, states = models[0], [dict(model.state_dict()) for model in models]
@@ -78,7 +76,7 @@ def graphed_step(case: Case) -> Side:
 
 
 def rivals(case: Case) -> dict[str, Callable[[], Side]]:
-    """Return compiled loops; the processor has no graphs, and its compiler is left out."""
+    """Return compiled loops; on a processor without the compiler, which is slow."""
     if case.device != "cuda":
         return {"loop by torch.compile": lambda: compiled_model(case, backend="eager")}
     return {

@@ -118,7 +118,9 @@ def sweep_figures(shape: Shape, arguments: argparse.Namespace) -> dict[str, Any]
     best = optima(runs)
     for width, each in best.items():
         low, high = each["interval"]
-        print(f"  width {width}: log2 of the best rate {each['log2_lr']:.2f} [{low:.2f}, {high:.2f}]")
+        print(
+            f"  width {width}: log2 of the best rate {each['log2_lr']:.2f} [{low:.2f}, {high:.2f}]"
+        )
     ways = runs.header.get("ways", {})
     for way in ways.values():
         print(f"  {way['size']}: {way}")

@@ -91,9 +91,7 @@ class Hosts:
         return sum(steps / seconds for seconds, steps in results)
 
 
-def alternating(
-    sides: Mapping[str, tuple[Hosts, float]], rounds: int
-) -> dict[str, Measured]:
+def alternating(sides: Mapping[str, tuple[Hosts, float]], rounds: int) -> dict[str, Measured]:
     """Return the pace of sides that take turns.
 
     Args:

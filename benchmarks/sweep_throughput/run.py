@@ -85,7 +85,7 @@ def ratios(paces: dict[str, Measured]) -> dict[str, float]:
 
 
 def whole_runs(name: str, steps: int, rounds: int, *, small: bool) -> dict[str, float]:
-    """Return the seconds of whole runs with nothing compiled, medians of rounds in turns."""
+    """Return the seconds of whole runs with nothing compiled, medians of rounds."""
     times: dict[str, list[float]] = {"loop": [], "library": []}
     for _ in range(rounds):
         for side, each in times.items():

@@ -1,4 +1,4 @@
-"""The sides of the benchmark: loops as users write them, and the library's programs.
+"""Sides of the benchmark: loops as users write them, the library's programs.
 
 A side is made for a share of the members, and called once a round. It calls `ready` after its own
 warm-up, and returns the seconds and the number of member-steps that it did since.
@@ -143,7 +143,7 @@ def _adam_step(
     inputs: Tensor,
     targets: Tensor,
 ) -> Tensor:
-    """Train one step of Adam (1412.6980, Algorithm 1) in place, and return the loss before it."""
+    """Train a step of Adam (1412.6980) in place, and return the loss before it."""
 
     def score(values: dict[str, Tensor]) -> Tensor:
         output = torch.func.functional_call(template, values, (inputs,))

@@ -1,6 +1,6 @@
 """A whole run in a process of its own, from the start of Python to the last loss.
 
-    python -m benchmarks.sweep_throughput.whole CASE library|loop STEPS [--small]
+python -m benchmarks.sweep_throughput.whole CASE library|loop STEPS [--small]
 """
 
 from __future__ import annotations

@@ -30,11 +30,11 @@ from typing import Any
 
 import mutransfer as mt
 from mutransfer.certificates import optima_rows
-from mutransfer.core import MutransferError, about, text
+from mutransfer.core import about, text
 from mutransfer.tasks import mlp
 
 from ..sweep_throughput.hosts import THREADS
-from ..sweep_throughput.whole import ROOT, cold
+from ..sweep_throughput.whole import cold
 
 SCRIPT = Path(__file__).with_name("train.py")
 SAMPLED, ROUNDS = 6, 3
@@ -77,7 +77,7 @@ SMALL = Job(widths=(16,), rates=tuple(2.0**-i for i in range(9, 2, -1)), seeds=1
 def practice(
     job: Job, configurations: Sequence[tuple[int, float, int]], together: int
 ) -> tuple[float, list[float]]:
-    """Return the seconds of the script over configurations, and the losses that it prints.
+    """Return the seconds of the script over configurations, and its losses.
 
     Args:
         job: The sweep.
@@ -102,7 +102,7 @@ def practice(
 
 
 def interleaved(job: Job, full: bool) -> tuple[dict[int, float], dict[Any, float]]:
-    """Return the seconds of the practice for the whole sweep, and losses by configuration.
+    """Return the scaled seconds of the practice, and losses by configuration.
 
     One loop and two at a time take turns, width by width.
     """

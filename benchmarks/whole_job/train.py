@@ -1,6 +1,6 @@
 """One run of a sweep, as scripts of this kind do it: flags in, a loss out.
 
-    python train.py --width 64 --lr 0.01 --seed 0
+python train.py --width 64 --lr 0.01 --seed 0
 """
 
 import argparse
