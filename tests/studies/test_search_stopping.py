@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 import pytest
@@ -167,9 +168,21 @@ def test_the_judge_of_a_batch_knows_the_batches_before() -> None:
     size = Size(width=8)
     runs = [Run(rule="mup", size=size, point={"lr": lr}, seed=0) for lr in (0.25, 0.5, 1.0)]
     judge = hopeless_members(runs, STEPS, finished())
-    assert judge is not None and judge.finished == {("mup", size): 0.4}
-    assert judge.curves == [("mup", size)] * 3 and len(set(judge.points)) == 3
+    assert judge is not None and judge.finished == {("mup", size, 0): 0.4, ("mup", size, 1): inf}
+    assert judge.curves == [("mup", size, 0)] * 3 and len(set(judge.points)) == 3
     assert hopeless_members(runs, STEPS, finished("final")) is None
+
+
+def test_seeds_are_judged_by_their_own_runs() -> None:
+    """The losses of a hard seed are twice those of another at every point."""
+    size, curves = Size(width=8), constant(0.4, 0.8, 0.8, 2.4)
+    points, seeds = [0.5, 0.5, 0.25, 1.0], [0, 1, 1, 1]
+    runs = [
+        Run(rule="mup", size=size, point={"lr": lr}, seed=seed)
+        for lr, seed in zip(points, seeds, strict=True)
+    ]
+    judge = hopeless_members(runs, STEPS, finished())
+    assert judge is not None and judge(curves[:, :150], torch.full((4,), 150)) == [3]
 
 
 def test_stopped_runs_are_infinite_and_other_metrics_refuse_them() -> None:

@@ -33,6 +33,17 @@ class Grid:
     ran: Bool[Any, "seeds values"]
     note: str
 
+    def part(self, seeds: Bool[Any, " seeds"], values: Bool[Any, " values"], note: str) -> Grid:
+        """Return the part with these seeds and values."""
+        return Grid(
+            size=self.size,
+            values=[self.values[i] for i in np.flatnonzero(values)],
+            seeds=tuple(self.seeds[i] for i in np.flatnonzero(seeds)),
+            losses=self.losses[seeds][:, values],
+            ran=self.ran[seeds][:, values],
+            note=note,
+        )
+
 
 def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
     """Return the grid of one size, without the values that lack seeds by accident.
@@ -44,30 +55,25 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
     """
     values, seeds, losses = runs.grid(rule, size, over)
     missing = np.isnan(losses)
+    everything = Grid(
+        size=size,
+        values=values,
+        seeds=tuple(seeds),
+        losses=filled(losses),
+        ran=~missing,
+        note="",
+    )
     if not missing.any() or "search" in runs.header:
-        return Grid(
-            size=size,
-            values=values,
-            seeds=tuple(seeds),
-            losses=filled(losses),
-            ran=~missing,
-            note="",
-        )
+        return everything
     whole = np.asarray(~missing.any(0))
     counts = (~missing).sum(0)
     means = np.where(missing, 0.0, losses).sum(0) / np.maximum(counts, 1)
     if whole.any() and means[whole].min() <= means.min():
-        kept = [value for value, is_whole in zip(values, whole, strict=True) if is_whole]
-        lost = ", ".join(
-            _text(v) for v, is_whole in zip(values, whole, strict=True) if not is_whole
-        )
-        return Grid(
-            size=size,
-            values=kept,
-            seeds=tuple(seeds),
-            losses=losses[:, whole],
-            ran=~missing[:, whole],
-            note=f"{size} lacks seeds at {over} {lost}, which is left out",
+        lost = ", ".join(_text(values[i]) for i in np.flatnonzero(~whole))
+        return everything.part(
+            np.ones(len(seeds), dtype=bool),
+            whole,
+            f"{size} lacks seeds at {over} {lost}, which is left out",
         )
     complete = np.asarray(~missing.any(1))
     if not complete.any():
@@ -75,15 +81,11 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
             f"rule {rule!r} at {size} lacks runs: no seed was run at every value of {over}, and "
             "the best one lacks seeds; run what is missing"
         )
-    left = tuple(seed for seed, is_whole in zip(seeds, complete, strict=True) if is_whole)
-    gone = ", ".join(str(seed) for seed in seeds if seed not in left)
-    return Grid(
-        size=size,
-        values=values,
-        seeds=left,
-        losses=losses[complete],
-        ran=~missing[complete],
-        note=f"{size} lacks runs of seed {gone}, which is left out",
+    gone = ", ".join(str(seeds[i]) for i in np.flatnonzero(~complete))
+    return everything.part(
+        complete,
+        np.ones(len(values), dtype=bool),
+        f"{size} lacks runs of seed {gone}, which is left out",
     )
 
 

@@ -33,6 +33,7 @@ from ._power_law import PowerLaw as PowerLaw
 from ._power_law import power_law as power_law
 from ._power_law import power_laws as power_laws
 from ._refine import refinement as refinement
+from ._refine_loop import Refinement as Refinement
 from ._refined import Refined as Refined
 from ._refined import Start as Start
 from ._student import student_t as student_t

@@ -43,11 +43,11 @@ class SmoothCurve:
         points: Points that are used: the lowest, its neighbours, then the next lowest.
     """
 
-    noise: float = 0.0008
+    noise: float = 0.0007
     misfit: float = 0.15
     factor: float = 0.005
     spread: float = 0.6
-    asymmetries: tuple[float, ...] = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+    asymmetries: tuple[float, ...] = (-0.2, 0.0, 0.2, 0.4, 0.6, 0.8)
     points: int = 5
 
 

@@ -10,7 +10,7 @@ from ._paired import additive
 
 
 def filled(losses: Float[Array, "seeds values"]) -> Float[Array, "seeds values"]:
-    """Return losses with those that are missing filled by the sum of seed and value effects.
+    """Return losses with missing ones filled by the sum of seed and value effects.
 
     So values that were run with few seeds compare with others as if all seeds had been run. Where
     the other runs of a value diverged, a missing one is infinite; where there are none, too.

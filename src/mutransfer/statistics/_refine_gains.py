@@ -1,10 +1,11 @@
-"""Expected gains of one more place and of one more seed, for the optimum of one curve.
+"""Expected gains of one more place and of one more seed on a curve.
 
 Both are found by the same posterior on losses that are expected, so that one model decides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,16 @@ class Gains:
     """Expected narrowing of an interval.
 
     Attributes:
-        place: Share of its half width that another place takes away.
-        seed: The same of another seed.
+        place: The most useful place, None if there is none.
+        by_place: Share of the half width that it takes away.
+        by_seed: The same of another seed.
         seeds: Number of seeds for the wanted half width; infinite where none suffices.
         reseed: Places at which another seed is run.
     """
 
-    place: float
-    seed: float
+    place: float | None
+    by_place: float
+    by_seed: float
     seeds: float
     reseed: tuple[float, ...]
 
@@ -38,7 +41,7 @@ class Gains:
 def gains(
     places: Float[Array, " places"],
     losses: Float[Array, "seeds places"],
-    place: float | None,
+    options: Sequence[float],
     *,
     within: float,
     unit: float,
@@ -49,7 +52,7 @@ def gains(
     Args:
         places: Measured places.
         losses: Losses; NaN where a seed was not run, infinite where it diverged.
-        place: The other place, None if there is none.
+        options: Places that may be added.
         within: Wanted half width.
         unit: The distance on the scale in which shapes are given.
         shift: Sd of one seed's own optimum, in units.
@@ -66,16 +69,19 @@ def gains(
     staying = half**2 - falling
     after = np.sqrt(max(staying + falling * seeds / (seeds + 1), 0.0))
     needed = seeds * falling / (within**2 - staying) if staying < within**2 else np.inf
-    by_place = 0.0
-    if place is not None:
+    place, by_place = None, 0.0
+    for option in options:
         halves = [
-            _half(places, losses, place, expected, unit=unit, shift=shift)
-            for expected in _expected(now, places, losses, place)
+            _half(places, losses, option, expected, unit=unit, shift=shift)
+            for expected in _expected(now, places, losses, option)
         ]
-        by_place = 1 - float(np.mean(halves)) / half
+        share = 1 - float(np.mean(halves)) / half
+        if place is None or share > by_place:
+            place, by_place = option, share
     return Gains(
-        place=by_place,
-        seed=1 - after / half,
+        place=place,
+        by_place=by_place,
+        by_seed=1 - after / half,
         seeds=needed,
         reseed=_central(places, losses, now),
     )
@@ -111,7 +117,7 @@ def _half(
     unit: float,
     shift: float,
 ) -> float:
-    """Return half the width of the interval with an expected mean loss at another place."""
+    """Return half the width of the interval with an expected loss added."""
     finite = np.isfinite(losses).all(0)
     if not finite.any():
         finite = np.isfinite(losses).any(0)

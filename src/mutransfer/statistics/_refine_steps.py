@@ -1,4 +1,4 @@
-"""Steps of a search for the optimum of one curve: bracket it, narrow its interval, end."""
+"""Steps of a search for an optimum: bracket it, narrow its interval, end."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ FARTHEST = 16.0
 
 LEAST = 0.04
 """Smallest share of the interval's width that is worth another place or seed."""
+
+WIDE = 2.0
+"""An interval this many times too wide is wide."""
 
 AHEAD = (0.5, 2.0)
 """Least and largest stride beyond the measured places, in steps."""
@@ -51,7 +54,7 @@ class State:
     @property
     def used(self) -> Float[Array, " usable"]:
         """Places that can be used."""
-        return self.places[self.found.usable]
+        return np.asarray(self.places[self.found.usable])
 
     def refined(
         self,
@@ -60,7 +63,7 @@ class State:
         reason: str,
         reseed: tuple[float, ...] = (),
     ) -> Refined:
-        """Return a result with the optimum so far, no farther than places can be measured."""
+        """Return a result with the optimum so far."""
         found = self.found
         place = found.place
         if status == "edge":
@@ -112,7 +115,7 @@ def lone(state: State) -> Refined:
 
 
 def widened(state: State) -> Refined | None:
-    """Return places beyond the measured ones, None where there are none or none are needed."""
+    """Return places beyond the measured ones, None if there are or need be none."""
     found, used, field = state.found, state.used, state.field
     flat = found.flat and used[-1] - used[0] < (SPAN - 1e-6) * field.step
     proposals = []
@@ -136,7 +139,7 @@ def widened(state: State) -> Refined | None:
 
 
 def narrowed(state: State) -> Refined:
-    """Return places or seeds that narrow the interval, none where it is narrow enough."""
+    """Return places or seeds that narrow the interval, until it is narrow enough."""
     found, assumed = state.found, state.assumed
     half = f"half width {found.half:.2g}"
     if found.flat:
@@ -154,28 +157,47 @@ def narrowed(state: State) -> Refined:
 
 
 def _by_gains(state: State, place: float | None, status: RefinedStatus) -> Refined:
-    """Return the place or the places of a seed, whichever narrows the interval more a run."""
+    """Return a place, or those of another seed, that narrows more a run."""
     found, assumed = state.found, state.assumed
+    half = f"half width {found.half:.2g}"
+    if place is not None and _coarse(state, place):
+        return state.refined((place,), status, f"{half}, and places are far apart")
     more = gains(
         state.places,
         state.losses,
-        place,
+        _options(state, place),
         within=assumed.within,
         unit=assumed.unit,
         shift=assumed.shift,
     )
-    half = f"half width {found.half:.2g}"
-    by_place, by_seed = more.place / len(state.losses), more.seed / len(more.reseed)
-    if place is not None and _coarse(state, place):
-        return state.refined((place,), status, f"{half}, and places are far apart")
-    proposals = (place,) if place is not None and more.place >= LEAST else ()
-    reseed = more.reseed if more.seed >= LEAST and by_seed >= by_place else ()
-    shares = f"another seed would narrow it by {more.seed:.0%}, a place by {more.place:.0%}"
-    return state.refined(proposals, status, f"{half}: {shares}", reseed)
+    by_place, by_seed = more.by_place / len(state.losses), more.by_seed / len(more.reseed)
+    proposals = () if more.place is None or more.by_place < LEAST else (more.place,)
+    reseed = more.reseed if more.by_seed >= LEAST and by_seed >= by_place else ()
+    reason = (
+        f"{half}: another seed would narrow it by {more.by_seed:.0%}, a place by "
+        f"{more.by_place:.0%}"
+    )
+    if reseed and np.isfinite(more.seeds):
+        reason += f"; about {np.ceil(more.seeds):.0f} seeds are needed"
+    return state.refined(proposals, status, reason, reseed)
+
+
+def _options(state: State, place: float | None) -> list[float]:
+    """Return the place nearest to the mean, and those at the ends of a wide interval.
+
+    On a plateau its walls tell where its centre is, and places on it tell nothing.
+    """
+    options = [] if place is None else [place]
+    if state.found.half > WIDE * state.assumed.within:
+        for end in (state.found.low, state.found.high):
+            inside = float(np.clip(end, state.used[0], state.used[-1]))
+            other = state.field.nearest(inside, state.used[0], state.used[-1])
+            options += [] if other is None or other in options else [other]
+    return options
 
 
 def _coarse(state: State, place: float) -> bool:
-    """Return True if a place lies beside the lowest one, in a gap of more than half a step.
+    """Return True if a place lies beside the lowest one, in a wide gap.
 
     A cliff may lie there, which expected losses do not show.
     """

@@ -1,4 +1,4 @@
-"""Values of a search for the optimum of one curve: its start, its assumptions, its state."""
+"""Start, assumptions and state of a search for the optimum of one curve."""
 
 from __future__ import annotations
 

@@ -25,6 +25,9 @@ from ._store import Row
 from ._study import Study
 from ._values import as_recorded
 
+_LOOPED = 8
+"""Runs that a compiled loop trains between two writes of the record."""
+
 _CURVE_POINTS = 50
 _FINAL_STEPS = 20
 
@@ -95,7 +98,13 @@ def members_of(
 
 
 def chunks(
-    models: Models, shape: Shape, program: Program, device: str | None = None, *, room: int = 1
+    models: Models,
+    shape: Shape,
+    program: Program,
+    device: str | None = None,
+    *,
+    room: int = 1,
+    processes: int = 1,
 ) -> list[Chunk]:
     """Return the runs of a shape in pieces.
 
@@ -108,13 +117,23 @@ def chunks(
         program: The program that trains them.
         device: Where it trains.
         room: Runs of a piece for every slot: where some are stopped early, others follow.
+        processes: Processes that share the pieces.
     """
-    most = room * (program.slots or len(shape.runs))
-    # Pieces of a compiled program fill its slots.
-    most = most if program.compiled else even(len(shape.runs), most)
-    starts = range(0, len(shape.runs), most)
-    pieces = [shape.runs[start : start + most] for start in starts]
-    return [Chunk(models, piece, program, device) for piece in pieces]
+    runs = len(shape.runs)
+    slots = program.slots or runs
+    if program.compiled:
+        # A step is recorded anew for each piece.
+        room = max(room, _LOOPED if slots == 1 else 1)
+    size = even(runs, slots * room)
+    if slots == 1 or not program.compiled:
+        pieces = math.ceil(math.ceil(runs / size) / processes) * processes
+        size = math.ceil(runs / pieces)
+    else:
+        # Pieces of a compiled program fill its slots.
+        size = slots * room
+    starts = range(0, runs, size)
+    cut = [shape.runs[start : start + size] for start in starts]
+    return [Chunk(models, piece, program, device) for piece in cut]
 
 
 def named_row(study: Study, run: Run) -> Row:

@@ -52,7 +52,7 @@ def finish(
     done = {row["id"] for row in store.rows() if row.get("status") != "failed"}
     left = [
         shape
-        for shape in shapes(models.study, wanted)
+        for shape in shapes(models.study, wanted, device)
         if any(models.study.run_id(run) not in done for run in shape.runs)
     ]
     meter = Meter(progress, record)
@@ -63,7 +63,14 @@ def finish(
         room = 1 if make_judge(job.shape.runs) is None else _FOLLOWING
         pieces = [
             (chunk, make_judge(chunk.runs))
-            for chunk in chunks(models, job.shape, job.way.program, device, room=room)
+            for chunk in chunks(
+                models,
+                job.shape,
+                job.way.program,
+                device,
+                room=room,
+                processes=job.way.processes,
+            )
             if any(models.study.run_id(run) not in done for run in chunk.runs)
         ]
         for rows in _trained(models, job.way, pieces, meter.watch if progress else None):

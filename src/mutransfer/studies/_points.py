@@ -42,7 +42,7 @@ def point_means(
 def lowest_on_lines(
     means: Mapping[Values, float], names: Sequence[str], over: str
 ) -> dict[str, Any] | None:
-    """Return the lowest point of the lines along one hyperparameter; None where there is no line.
+    """Return the lowest point of the lines along a hyperparameter; None without any.
 
     A search that goes along one hyperparameter after the other ends at a point through which lines
     in all directions go; a lucky point next to it has none.

@@ -176,7 +176,8 @@ class Runs(Result, Drawn):
 
         The other hyperparameters stay at the centre of a one-at-a-time sweep, and otherwise at the
         best combination of this size. The metric is infinite where training diverged, also where a
-        table from elsewhere has NaN. Runs that failed are left out.
+        table from elsewhere has NaN. Runs that failed are left out. A search other than the grid
+        runs most values with few of the seeds: there the others are NaN.
 
         Args:
             rule: The rule.
@@ -191,7 +192,7 @@ class Runs(Result, Drawn):
                 hyperparameter, or lacks some runs of a full grid.
         """
         values, seeds, table = self.grid(rule, size, over)
-        if (gaps := np.argwhere(np.isnan(table))).size:
+        if "search" not in self.header and (gaps := np.argwhere(np.isnan(table))).size:
             (seed, value), what = gaps[np.lexsort(gaps.T)[0]], "rate" if over == "lr" else over
             raise MutransferError(
                 f"the record lacks seed {seeds[seed]} at {what} {_text(values[value])} of rule "

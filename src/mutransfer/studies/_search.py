@@ -85,8 +85,9 @@ class Batch:
 def batches(
     search: Search, study: Study, store: Store, budget: Budget | None = None
 ) -> Iterator[Batch]:
-    """Yield the batches of a search; each has to be in the record before the next is asked for.
+    """Yield the batches of a search.
 
+    Each has to be in the record before the next is asked for.
     Their ids enter the record's list of runs. A batch that goes beyond the budget is cut, and is
     the last one.
 

@@ -1,4 +1,4 @@
-"""Axes of a search: places of a hyperparameter's values on its scale, and the values there."""
+"""Axes of a search: places on the scale of a hyperparameter, and its values there."""
 
 from __future__ import annotations
 

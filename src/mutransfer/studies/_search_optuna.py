@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OptunaSearch:
-    """Points that a sampler of Optuna proposes, between the ends of the study's values.
+    """Points from a sampler of Optuna, between the ends of the study's values.
 
     Sizes go from small to large; the best point of the size before is the first one of the next.
     Points are asked for in batches, which train together. The sampler is made anew from its seed
@@ -117,7 +117,7 @@ def _suggested(axis: Axis, trial: optuna.Trial) -> Any:
 
 
 def _best(axes: Sequence[Axis], table: Table, rule: str, size: Size) -> dict[str, Any]:
-    """Return the best point of a size, as the sampler takes it; empty where all diverged."""
+    """Return the best point of a size, as samplers take it; empty if all diverged."""
     best = table.best(rule, size)
     if best is None:
         return {}

@@ -106,7 +106,10 @@ class Refine:
 def _refined(
     places: tuple[float, ...], losses: bytes, start: Start, within: float, axis: Axis, step: float
 ) -> Refined:
-    """Return the refinement of one line; a search asks again for those that have not changed."""
+    """Return the refinement of one line.
+
+    A search asks again for those that have not changed.
+    """
     low, high = axis.ends
     return refinement(
         np.array(places, dtype=np.float64),
@@ -200,7 +203,7 @@ class _Walk:
         return Start(mean=known.place, sd=max(known.high - known.low, _NEAR))
 
     def _moved(self, axis: Axis, point: Point) -> Any:
-        """Return the value to go on with: the best one, if the present one is out of reach."""
+        """Return the value to go on with: the best if the present one is out of reach."""
         known, value = self.found[axis.name], point[axis.name]
         if known.is_place and known.low <= axis.place(value) <= known.high:
             return value

@@ -67,7 +67,7 @@ class Expected:
 
 
 def start_at(axis: Axis, smaller: Found, size: Size) -> Expected:
-    """Return where the search begins: at the law of smaller sizes, or at the study's centre."""
+    """Return the law's place of the optimum, or the study's centre at the first size."""
     optima = {each: known[axis.name] for each, known in smaller.items() if axis.name in known}
     if axis.scale == "choice":
         chosen = [best.value for best in optima.values() if best.value is not None]

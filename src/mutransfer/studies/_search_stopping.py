@@ -1,4 +1,4 @@
-"""Early stopping that does not bias: members whose whole run can no longer be near the best.
+"""Early stopping without bias, by bounds on the mean loss of whole runs.
 
 The mean loss of a run is known to be at least (sum so far + remaining steps x least loss) / steps.
 This bound compares runs of equal length; losses at equal steps do not, as curves cross: a large
@@ -31,15 +31,15 @@ _RECENT = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Hopeless:
-    """A judge that stops the members whose mean loss over the run cannot come near the best.
+    """Judge that stops members whose mean loss cannot come near the best.
 
     The best is the lowest mean of finished runs, or, of runs that train at the same time, the
     second lowest of those expected at different points: each is expected to stay at its present
     level, and one of them may still diverge. Nothing is stopped where a loss lies below `least`.
 
     Args:
-        curves: The curve of each member, which is compared with its own kind: rule and size.
-        points: The point of each member, so that seeds are not compared with each other.
+        curves: The curve of each member, which is compared with its own kind: rule, size, seed.
+        points: The point of each member.
         steps: Number of steps of a whole run.
         finished: Lowest mean loss among finished runs of a curve.
         window: Share of the best mean loss by which a run must be worse.
@@ -128,10 +128,11 @@ def hopeless_members(
         return None
     best: dict[Hashable, float] = {}
     for row in finished.rows:
-        curve, loss = (row["rule"], finished.size_of(row)), finished.loss_of(row)
-        best[curve] = min(loss, best.get(curve, float("inf")))
+        # Seeds may differ by more than points do: each is compared with itself.
+        curve = row["rule"], finished.size_of(row), row["seed"]
+        best[curve] = min(finished.loss_of(row), best.get(curve, float("inf")))
     return Hopeless(
-        curves=[(run.rule, run.size) for run in runs],
+        curves=[(run.rule, run.size, run.seed) for run in runs],
         points=[run.point for run in runs],
         steps=steps,
         finished=best,

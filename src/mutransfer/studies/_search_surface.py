@@ -1,4 +1,4 @@
-"""Points near the optimum of a fitted surface, after points that were drawn at random."""
+"""Points near the optimum of a surface fitted to points drawn at random."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _REACH = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceSearch:
-    """Points of the study's design, then points near the optimum of a surface fitted to all.
+    """Points of the study's design, then points near the optimum of a surface.
 
     A quadratic of all hyperparameters that have a scale is fitted to the mean losses, far points
     with little weight. New points are the optima of draws from its posterior, so that they lie
@@ -66,7 +66,7 @@ class SurfaceSearch:
                 raise MutransferError(f"SurfaceSearch({name}={getattr(self, name)}): above 0")
 
     def propose(self, study: Study, runs: Runs) -> list[Run]:
-        """Return the next points of the smallest size that is not finished, of all its rules."""
+        """Return the next points of the smallest size that is not finished."""
         axes = [axis for axis in axes_of(study, _REACH) if axis.scale != "choice"]
         table = Table(study, runs.with_metric(self.metric))
         rules = [rule_name(rule) for rule in study.rules]
@@ -98,7 +98,7 @@ class SurfaceSearch:
 
 
 class _Surface:
-    """The points of one rule and size that share their choices, and a quadratic through them."""
+    """Quadratic through the points of one rule and size that share their choices."""
 
     def __init__(
         self, axes: Sequence[Axis], table: Table, rule: str, size: Size, held: Point
@@ -111,7 +111,7 @@ class _Surface:
         self.losses = table.means(rule, size)[alike]
 
     def points(self, within: float, count: int) -> list[dict[str, Any]]:
-        """Return places where the optimum may be; none where its interval is narrow enough."""
+        """Return places where the optimum may be; none if its interval is narrow."""
         optima = self._optima(np.random.default_rng(len(self.losses)))
         half = 1.96 * optima.std(0)
         if (half <= within).all():

@@ -35,8 +35,14 @@ class Shape:
         return self.runs[0].size
 
 
-def shapes(study: Study, runs: Iterable[Run]) -> list[Shape]:
-    """Return runs by shape, in the order of their first run."""
+def shapes(study: Study, runs: Iterable[Run], device: str | None = None) -> list[Shape]:
+    """Return runs by shape, in the order of their first run.
+
+    Args:
+        study: The study.
+        runs: Some of its runs.
+        device: Where they train; ways of training are those of one device.
+    """
     recipes: dict[Mapping[str, Any], Recipe] = {}
     alike: dict[Mapping[str, Any], list[Run]] = {}
     for run in runs:
@@ -49,13 +55,19 @@ def shapes(study: Study, runs: Iterable[Run]) -> list[Shape]:
         built = {n: v for n, v in settings.items() if sets(n) == "builder"}
         shared = {"size": run.size, **recipes[key].shared(), "built": FrozenDict(built)}
         alike.setdefault(FrozenDict(shared), []).append(run)
-    return [Shape(_key(study, shared), tuple(each)) for shared, each in alike.items()]
+    return [Shape(_key(study, shared, device), tuple(each)) for shared, each in alike.items()]
 
 
-def _key(study: Study, shared: Mapping[str, Any]) -> str:
+def _key(study: Study, shared: Mapping[str, Any], device: str | None) -> str:
     named = {n: as_recorded(v) for n, v in shared["built"].items()}
     options = {family: dict(given) for family, given in shared["options"].items()}
-    # The device is left out: a sweep that moves to another one has programs of its own.
-    spec = [study.identity(), dict(shared["size"]), named, options, shared["label_smoothing"]]
-    text = json.dumps([*spec, shared["device"]], sort_keys=True, default=str)
+    spec = [
+        study.identity(),
+        dict(shared["size"]),
+        named,
+        options,
+        shared["label_smoothing"],
+        shared["steps"],
+    ]
+    text = json.dumps([*spec, device], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -212,7 +212,8 @@ def _shrinking(candidate: Candidate) -> Candidate:
 
 
 def _chosen(candidates: list[Candidate], runs: int, recipe: Recipe, why: str) -> Choice:
-    best = min(candidates, key=lambda each: each.total(runs, recipe))
+    # What was compiled to be measured is kept: compiling is paid, whatever is chosen.
+    best = min(candidates, key=lambda each: each.total(runs, recipe) - each.start)
     others = tuple(each for each in candidates if each is not best)
     return Choice(best=best, others=others, reason=why)
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from ._held import changed, held
+
 
 class NotCompiledError(Exception):
     """A step cannot be compiled; the message says why."""
 
 
-_KEPT = 16
+KEPT = 16
 """Programs that are kept, to be used again where a step is recorded as the same operations."""
 
 
@@ -43,7 +45,7 @@ class _Kept:
         )
 
 
-_PROGRAMS: deque[_Kept] = deque(maxlen=_KEPT)
+_PROGRAMS: deque[_Kept] = deque(maxlen=KEPT)
 
 
 def compiled(step: Callable[..., Any], template: nn.Module, arguments: Sequence[Any]) -> Any:
@@ -63,15 +65,15 @@ def compiled(step: Callable[..., Any], template: nn.Module, arguments: Sequence[
             Python's or NumPy's generators, or changes a number that a module holds.
     """
     with _as_it_was(), _silent():
-        held, generators = _numbers(template), _generators()
+        before, generators = dict(held(template)), _generators()
         try:
             recorded = make_fx(step)(*_copies(arguments))
         except Exception as error:
             raise NotCompiledError(_short(error)) from error
         if _generators() != generators:
             raise NotCompiledError("its forward pass draws from Python's or NumPy's generator")
-        if changed := _changed(held, _numbers(template)):
-            raise NotCompiledError(f"its forward pass changes {changed}, a number that it holds")
+        if name := changed(before, held(template)):
+            raise NotCompiledError(f"its forward pass changes {name}, which it holds")
         return _program(recorded, arguments)
 
 
@@ -84,8 +86,8 @@ def _program(recorded: torch.fx.GraphModule, arguments: Sequence[Any]) -> Callab
     for kept in _PROGRAMS:
         if kept.is_of(recorded.code, constants, inputs):
             return kept.program
-    program = torch.compile(recorded, dynamic=False, fullgraph=True)
     try:
+        program = torch.compile(recorded, dynamic=False, fullgraph=True)
         program(*_copies(arguments))
     except Exception as error:
         raise NotCompiledError(_short(error)) from error
@@ -115,21 +117,6 @@ def _silent() -> Iterator[None]:
 def _generators() -> tuple[Any, ...]:
     name, keys, *rest = np.random.get_state(legacy=True)
     return random.getstate(), name, keys.tobytes(), *rest  # type: ignore[union-attr]
-
-
-def _numbers(module: nn.Module) -> Mapping[str, Any]:
-    """Return the numbers that modules hold in plain attributes."""
-    return {
-        f"{name}.{key}".lstrip("."): value
-        for name, each in module.named_modules()
-        for key, value in vars(each).items()
-        if isinstance(value, bool | int | float)
-    }
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    names = dict.fromkeys([*before, *after])
-    return next((n for n in names if before.get(n) != after.get(n)), None)
 
 
 def _short(error: Exception) -> str:

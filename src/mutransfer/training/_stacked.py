@@ -14,6 +14,7 @@ from ..statistics import diverged_at
 from ._compiled import NotCompiledError
 from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
+from ._held import different
 from ._judge import Judge
 from ._members import Member, check_members
 from ._optimizers import UPDATES
@@ -130,8 +131,11 @@ class _Training:
             raise NotStackedError(error, self.done) from error
 
     def _begin(self) -> None:
-        """Try an evaluation, warn if the model is slow, and compile."""
+        """Check that one forward pass serves all, try an evaluation, and compile."""
         stack = self.stack
+        models = {id(member.model): member.model for member in stack.members}
+        if name := different(list(models.values())):
+            raise ValueError(f"the members' models hold different values of {name}")
         if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
             stack.evaluate(probe=True)

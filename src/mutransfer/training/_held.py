@@ -1,0 +1,38 @@
+"""The numbers and tensors that modules hold in plain attributes, as part of a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def held(module: nn.Module) -> Mapping[str, Any]:
+    """Return the numbers, texts and tensors that modules hold in plain attributes, by name."""
+    return {
+        f"{name}.{key}".lstrip("."): value
+        for name, each in module.named_modules()
+        for key, value in vars(each).items()
+        if isinstance(value, bool | int | float | str | Tensor)
+    }
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """Return the name of the first attribute that differs, None where all are alike."""
+    names = dict.fromkeys([*before, *after])
+    return next((name for name in names if not _alike(before.get(name), after.get(name))), None)
+
+
+def different(models: Sequence[nn.Module]) -> str | None:
+    """Return an attribute that models of one shape hold with different values."""
+    first = held(models[0])
+    found = (changed(first, held(model)) for model in models[1:])
+    return next((name for name in found if name is not None), None)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one is other or (one.shape == other.shape and torch.equal(one, other))
+    return type(one) is type(other) and bool(one == other)

@@ -1,0 +1,258 @@
+"""Ways of training: recorded when a shape begins, and the same when a sweep is taken up."""
+
+import math
+import multiprocessing
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mutransfer import MutransferError, Study, sweep
+from mutransfer.core import Progress
+from mutransfer.studies import Store, Way, _jobs, _ways, log2
+from mutransfer.studies._chunks import chunks
+from mutransfer.studies._models import Models
+from mutransfer.studies._shapes import shapes
+from mutransfer.studies._workers import Workers
+from mutransfer.tasks import mlp
+from mutransfer.training import Program, _compiled
+from tests.studies.small_study import data, double, on_disk, short, study, untimed
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Choose two slots for every shape, whatever its length; return the sizes asked for."""
+    asked: list[str] = []
+
+    def chosen(models: Any, shape: Any, device: str | None = None) -> Way:
+        asked.append(str(shape.size))
+        return Way(program=Program(slots=2), seconds=1e-3, reason="for a test", others=("one",))
+
+    monkeypatch.setattr(_jobs, "choose_way", chosen)
+    monkeypatch.setattr(_ways, "_FEW", 0)
+    return asked
+
+
+def test_the_way_is_recorded_when_a_shape_begins_and_used_again(
+    tmp_path: Path, ways: list[str]
+) -> None:
+    first = sweep(short(width=[8]), tmp_path)
+    assert ways == ["width 8, depth 3"]
+    (recorded,) = Store(tmp_path).ways().values()
+    assert Way.from_json(recorded).program == Program(slots=2) and recorded["size"] == ways[0]
+    grown = sweep(short(), tmp_path)
+    assert ways == ["width 8, depth 3", "width 16, depth 3"]
+    assert len(grown.rows) == 2 * len(first.rows) and len(Store(tmp_path).ways()) == 2
+    for key, way in first.header["ways"].items():
+        assert grown.header["ways"][key] == way
+
+
+def test_a_way_is_said_in_one_line(tmp_path: Path, ways: list[str]) -> None:
+    seen: list[Progress] = []
+    sweep(short(), tmp_path, progress=seen.append)
+    notes = [progress.note for progress in seen if progress.note]
+    assert notes == [
+        f"{size}: 2 at once, not compiled, 1 ms a step of a run; for a test" for size in ways
+    ]
+
+
+def test_runs_are_cut_into_equal_pieces() -> None:
+    models = Models(short(seeds=3))
+    first, second = shapes(models.study, models.study.runs())
+    assert first.key != second.key and len(first.runs) == 2 * 3 * 3
+
+    def lengths(program: Program, **how: int) -> list[int]:
+        return [len(chunk.runs) for chunk in chunks(models, first, program, **how)]
+
+    assert lengths(Program()) == [18]
+    assert lengths(Program(slots=8)) == [6, 6, 6]
+    assert lengths(Program(slots=8), room=2) == [9, 9]
+    assert lengths(Program(slots=8), processes=2) == [5, 5, 5, 3]
+    assert lengths(Program(slots=8, compiled=True)) == [8, 8, 2]
+    assert lengths(Program(slots=1)) == [1] * 18
+    assert lengths(Program(slots=1, compiled=True)) == [6, 6, 6]
+    assert lengths(Program(slots=1, compiled=True), processes=2) == [5, 5, 5, 3]
+
+
+def test_what_a_member_can_have_for_its_own_is_one_shape() -> None:
+    own = {
+        "beta1": [0.8, 0.9],
+        "schedule": ["constant", "linear"],
+        "warmup": [0, 2],
+        "clip": [1, 2],
+    }
+    for settings in (own, {"eps": [1e-8, 1e-4]}, {"init": [1, 2]}, {"weight_decay": [0, 0.1]}):
+        wanted = short(width=[8], **settings)
+        assert len(shapes(wanted, wanted.runs())) == 1
+    apart = short(width=[8], label_smoothing=[0, 0.1])
+    assert len(shapes(apart, apart.runs())) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beta1": [0.8, 0.9], "beta2": [0.9, 0.999]},
+        {"schedule": ["constant", "cosine"], "warmup": [0, 3]},
+        {"clip": [0.1, 10.0]},
+        {"optimizer": "sgd", "momentum": [0.0, 0.9], "lr": log2(-4, -3)},
+    ],
+    ids=lambda settings: ", ".join(settings),
+)
+def test_members_with_own_values_train_as_those_of_a_study_of_them(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    together = sweep(short(width=[8], **settings), tmp_path / "together")
+    name, (first, *_) = next(
+        (n, v) for n, v in settings.items() if isinstance(v, list) and n != "lr"
+    )
+    alone = sweep(short(width=[8], **{**settings, name: first}), tmp_path / "alone")
+    ids = {row["id"]: row for row in alone.rows}
+    shared = [row for row in together.rows if row["id"] in ids]
+    assert len(shared) == len(alone.rows) == len(together.rows) / 2
+    for row in shared:
+        assert row["loss"] == pytest.approx(ids[row["id"]]["loss"], rel=1e-10)
+
+
+def test_hopeless_runs_of_a_search_are_stopped_and_kept(tmp_path: Path) -> None:
+    grid = {"width": [8], "depth": [2], "lr": log2(-14, -2), "seeds": 2, "rules": ["default"]}
+    wanted = Study(double, task=data(), steps=200, batch=16, optimizer="adam", **grid)
+    runs = sweep(wanted, tmp_path, search="refine", within=0.5)
+    stopped = [row for row in on_disk(tmp_path) if row["status"] == "stopped"]
+    assert stopped and runs.ends["stopped"] == len(stopped)
+    best = min(row["loss"] for row in runs.rows if row["status"] == "finished")
+    for row in stopped:
+        assert row["loss"] is row["final"] is None and row["stopped_at"] % 20 == 0
+        # Its mean over the whole run could not have come near the best any more.
+        so_far = sum(row["curve"]) / len(row["curve"]) * row["stopped_at"] / 200
+        assert 0 < row["stopped_at"] < 200 and so_far > best
+    # A grid is run as it was asked for.
+    whole = sweep(wanted, tmp_path / "grid")
+    assert not whole.ends["stopped"]
+    (size,) = wanted.sizes()
+    whole_best, refined = whole.best_rate("default", size), runs.best_rate("default", size)
+    assert whole_best and refined and abs(math.log2(refined / whole_best)) < 2
+
+
+KILLED = '''
+"""A sweep of compiled programs that says when it waits for the end, in its third shape."""
+
+import sys, time
+from dataclasses import replace
+from itertools import chain
+import mutransfer as mt
+from mutransfer.studies import Way, _jobs, _ways
+from mutransfer.tasks import digits, mlp
+from mutransfer.training import Program, _compiled
+
+_ways._FEW = 0
+_jobs.choose_way = lambda *_: Way(program=Program(slots=3, compiled=True))
+_compiled.torch.compile = lambda recorded, **_: recorded
+loss, calls = digits().loss, [0]
+
+
+def counted(outputs, targets):
+    calls[0] += 1
+    # Recorded once a piece, and once more for the fingerprint of each rule.
+    if waits and calls[0] == 12:
+        print("ready", flush=True)
+        time.sleep(120)
+    return loss(outputs, targets)
+
+
+waits = __name__ == "__main__"
+study = mt.Study(
+    mlp, width=[8, 16, 32], depth=[2], lr=mt.log2(-8, -5), seeds=2, steps=30, optimizer="adam",
+    task=replace(digits(), loss=counted),
+)
+if waits:
+    mt.sweep(study, sys.argv[1])
+'''
+
+
+def test_a_killed_sweep_of_compiled_programs_finishes_as_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = tmp_path / "killed.py", tmp_path / "killed"
+    file.write_text(KILLED)
+    with subprocess.Popen([sys.executable, file, out], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        os.kill(child.pid, signal.SIGKILL)
+    monkeypatch.setattr(_jobs, "choose_way", None)
+    monkeypatch.setattr(_ways, "_FEW", 0)
+    monkeypatch.setattr(_compiled.torch, "compile", lambda recorded, **_: recorded)
+    begun = Store(out)
+    ways, rows = begun.ways(), begun.rows()
+    assert 0 < len(rows) < 24
+    compiled = Way(program=Program(slots=3, compiled=True))
+    monkeypatch.setattr(_jobs, "choose_way", lambda *_: compiled)
+    wanted = runpy.run_path(str(file))["study"]
+    resumed = sweep(wanted, out)
+    assert len(resumed.rows) == len(on_disk(out)) == 24
+    assert untimed(resumed) == untimed(sweep(wanted, tmp_path / "whole"))
+    assert ways.items() <= begun.ways().items()
+    assert [row["id"] for row in begun.rows()][: len(rows)] == [row["id"] for row in rows]
+
+
+def test_workers_train_the_same_rows() -> None:
+    pytest.importorskip("loky")
+    wanted = study(width=[8], rules=["default"])
+    models = Models(wanted)
+    (shape,) = shapes(wanted, wanted.runs())
+    pieces = chunks(models, shape, Program(slots=2), processes=2)
+    assert len(pieces) == 4
+    counts: list[int] = []
+    rows = list(Workers(wanted, 2).rows([(piece, None) for piece in pieces], counts.append))
+    expected = [piece.rows() for piece in pieces]
+    assert timeless(chain(*rows)) == timeless(chain(*expected))
+    assert sum(counts) <= len(shape.runs) * 25
+
+
+def timeless(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without their time, in order."""
+    kept = [{name: v for name, v in row.items() if name != "seconds"} for row in rows]
+    return sorted(kept, key=lambda row: str(row["id"]))
+
+
+def test_a_study_that_cannot_travel_is_trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("loky")
+    lock = multiprocessing.Lock()
+
+    def locked(width: int, depth: int) -> torch.nn.Module:
+        with lock:
+            return mlp(width, depth)
+
+    wanted = study(build=locked, task="digits")
+    with pytest.raises(MutransferError, match="cannot be sent to other processes"):
+        Workers(wanted, 2)
+
+
+def test_a_sweep_on_a_named_device(tmp_path: Path) -> None:
+    wanted = short(width=[8], rules=["default"])
+    on_cpu = sweep(wanted, tmp_path / "named", device="cpu")
+    assert untimed(on_cpu) == untimed(sweep(wanted, tmp_path / "plain"))
+
+
+def test_a_way_is_data() -> None:
+    way = Way(program=Program(slots=4, compiled=True, shrink=3), processes=2, seconds=1e-4)
+    assert Way.from_json(way.to_json() | {"size": "width 8"}) == way
+    assert str(way) == "4 at once, compiled, in 2 one-thread processes, 0.1 ms a step of a run"
+    assert way.total(10, 100, 0) == pytest.approx(0.1)
+    with pytest.raises(MutransferError, match=re.escape("not a way of training")):
+        Way.from_json({"program": {}})
+
+
+def test_shapes_of_other_steps_or_another_device_have_other_ways() -> None:
+    longer, runs = replace(short(width=[8]), steps=7), short(width=[8]).runs()
+    keys = {shapes(each, runs)[0].key for each in (short(width=[8]), longer)}
+    keys |= {shapes(longer, runs, "cuda")[0].key}
+    assert len(keys) == 3

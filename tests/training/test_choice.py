@@ -1,0 +1,141 @@
+"""The choice of a program, by measured pace."""
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutransfer.training import (
+    Candidate,
+    Program,
+    Recipe,
+    StackingWarning,
+    _choice,
+    choose,
+    even,
+    fitting,
+    measured,
+    shortened,
+    train,
+)
+from tests.training.networks import Square, planned, vectors
+
+Paces = dict[tuple[int, bool], float]
+"""Seconds of a step of a member, by slots and whether it is compiled."""
+
+
+def members(count: int = 40) -> Any:
+    return planned(lambda: Square(12), Square, "adamw", [0.01] * count)
+
+
+def recipe(steps: int = 1000) -> Recipe:
+    return Recipe(task=vectors(), steps=steps, batch=16)
+
+
+def chosen(
+    monkeypatch: pytest.MonkeyPatch, paces: Paces, *, start: float = 10.0, **how: Any
+) -> tuple[Program, list[tuple[int, bool]]]:
+    """Return the choice among programs of these paces, and which were measured."""
+    tried: list[tuple[int, bool]] = []
+
+    def pretended(few: Any, shared: Recipe, program: Program) -> Candidate:
+        key = (program.slots or 0, program.compiled)
+        tried.append(key)
+        begin = start if program.compiled else 0.0
+        return Candidate(program=program, seconds=paces[key], evaluation=0.0, start=begin)
+
+    monkeypatch.setattr(_choice, "measured", pretended)
+    return choose(members(), recipe(**how), runs=40).program, tried
+
+
+def test_what_takes_seconds_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, tried = chosen(monkeypatch, {(32, False): 1e-4})
+    assert program == Program(slots=32) and tried == [(32, False)]
+
+
+def test_the_quickest_eager_program_is_taken_where_compiling_takes_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paces = {(32, False): 1e-3, (8, False): 5e-4, (1, False): 2e-3}
+    program, tried = chosen(monkeypatch, paces)
+    assert program == Program(slots=8) and not any(compiled for _, compiled in tried)
+
+
+@pytest.mark.parametrize(("loop", "stack", "best"), [(0.9, 1.0, 1), (1.0, 0.9, 20)])
+def test_long_work_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, loop: float, stack: float, best: int
+) -> None:
+    """Forty members fill two stacks of twenty."""
+    paces = {(32, False): 4.0, (8, False): 4.0, (1, False): 6.0}
+    paces |= {(20, True): stack, (8, True): 3.0, (1, True): loop}
+    program, tried = chosen(monkeypatch, {key: pace / 100 for key, pace in paces.items()})
+    assert program.compiled and program.slots == best
+    assert {(1, True), (8, True), (20, True)} <= set(tried)
+    # A compiled stack says from when on half of it is worth another compilation.
+    assert program.shrink == (None if best == 1 else round(2 * 10.0 / (0.009 * 20 / 2) + 0.5))
+
+
+def test_programs_far_behind_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = {(32, False): 0.04, (8, False): 0.04, (1, False): 0.5, (20, True): 0.05, (8, True): 0.1}
+    program, tried = chosen(monkeypatch, paces)
+    assert (1, True) not in tried
+    # Measured and found slower, compiling is dropped again.
+    assert program == Program(slots=8)
+
+
+def test_a_real_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = shortened(members(4), recipe(100))
+    state = torch.get_rng_state()
+    for slots in (1, 4):
+        found = measured(few, recipe(100), Program(slots=slots))
+        assert 0 < found.seconds < 1 and found.evaluation >= 0 and found.start == 0
+    assert torch.equal(torch.get_rng_state(), state)
+    whole = found.total(8, recipe(100))
+    assert whole == pytest.approx(8 * (100 * found.seconds + found.evaluation))
+
+
+@pytest.mark.parametrize(("pace", "steps"), [(float("inf"), 5), (1e-3, 31), (1.0, 5), (1e-6, 201)])
+def test_more_steps_are_timed_where_they_are_short(pace: float, steps: int) -> None:
+    few = shortened(members(2), recipe(), 10, pace)
+    assert [member.trained_by(recipe()).steps for member in few] == [steps, steps]
+    assert shortened(members(1), recipe(3))[0].trained_by(recipe(3)).steps == 3
+
+
+class Branching(Square):
+    """Cannot be stacked."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) if x.sum() < 1e9 else x
+
+
+def test_what_cannot_be_stacked_is_said_once_and_trains_in_a_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_choice, "_SHORT", 0.0)
+    found = planned(lambda: Branching(12), Branching, "adamw", [0.01] * 10)
+    with pytest.warns(StackingWarning, match="cannot be stacked") as caught:
+        choice = choose(found, recipe(100), runs=10)
+    assert choice.program == Program(slots=1) and len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(found, recipe(10), program=choice.program)
+
+
+@given(st.integers(1, 500), st.integers(1, 64))
+def test_even_pieces(runs: int, most: int) -> None:
+    size = even(runs, most)
+    assert 1 <= size <= most and -(-runs // size) == -(-runs // most)
+    assert size == 1 or -(-runs // (size - 1)) > -(-runs // most)
+
+
+def test_as_many_as_fit_in_memory() -> None:
+    assert fitting(1 << 30) == 1 and fitting(1 << 20) == 128 and fitting(0) >= 1
+
+
+def test_a_recipe_of_one_step_can_be_measured() -> None:
+    one = replace(recipe(), steps=1)
+    assert measured(shortened(members(2), one), one, Program()).seconds > 0
