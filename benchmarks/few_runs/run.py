@@ -44,7 +44,8 @@ def main() -> None:
             rows.append({"search": label, **scores(part), "seconds": ""})
     print(markdown(rows), "\n\nMissed:\n", markdown(misses) if misses else "none", sep="")
     if arguments.json:
-        origin = about() | {"machine": platform.machine()}
+        command = f"python -m benchmarks.few_runs.run {arguments.table.name}"
+        origin = about() | {"machine": platform.machine(), "command": command}
         content = {"about": origin, "rows": rows, "missed": misses}
         arguments.json.write_text(text(content) + "\n")
 

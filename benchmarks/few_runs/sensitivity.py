@@ -54,7 +54,7 @@ def main() -> None:
         row |= {f"warm: {name}": ahead[name] for name in names}
         rows.append(row)
     note = "# Few runs under other priors\n\nMade by `sensitivity.py`; warm from smaller models."
-    tables.write("sensitivity", rows, note, Path(__file__).parent)
+    (Path(__file__).parent / "sensitivity.md").write_text(f"{note}\n\n{tables.markdown(rows)}\n")
 
 
 if __name__ == "__main__":
