@@ -63,11 +63,13 @@ class Trained:
         features: Features h of every layer, from the first to the last, each
             (*networks, sites, columns).
         gradients: Gradients g = gamma0 N df/dh of every layer, the same way.
+        tangent: Tangent kernel at every time, (*networks, times, examples, examples).
     """
 
     outputs: Array
     features: list[Array]
     gradients: list[Array]
+    tangent: Array
 
 
 class _Part(ABC):
@@ -213,6 +215,30 @@ class _Run:
             g = g + y
             history.append(g)
 
+    def tangent(self) -> Float[Array, "*networks times examples examples"]:
+        """Return the tangent kernel at every time.
+
+        It is the sum over trained matrices of <x x> <y y>, with inputs x and signals y, so that
+        gradient flow changes outputs by rate x kernel x pulls.
+        """
+        kernel = np.zeros((*self.outputs.shape, self.outputs.shape[-1]))
+        if self.problem.train_readout:
+            kernel += self._products(self.features[-1])
+        if self.problem.train_input:
+            kernel += self._products(self.gradients[0]) * self.problem.gram
+        for part in (part for branch in self.branches for part in branch):
+            if isinstance(part, _Matrix):
+                kernel += part.rate * self._products(part.inputs) * self._products(part.signals)
+        return kernel
+
+    def _products(self, history: _History) -> Float[Array, "*networks times examples examples"]:
+        """Return the products of all fields of one time, means over sites."""
+        *networks, times, examples = self.outputs.shape
+        sites = history.fields.shape[-2]
+        # Columns lie together in memory, so the last two axes are swapped before they are split.
+        fields = np.swapaxes(history.fields, -1, -2).reshape(*networks, times, examples, sites)
+        return np.asarray(fields @ np.swapaxes(fields, -1, -2) / sites)
+
     @staticmethod
     def _so_far(history: _History, past: _Past) -> Float[Array, "*networks sites past"]:
         return history.fields[..., : past.weights.shape[-1]]
@@ -249,4 +275,4 @@ def train(
     features, gradients = (
         [history.fields for history in histories] for histories in (run.features, run.gradients)
     )
-    return Trained(run.outputs, features, gradients)
+    return Trained(run.outputs, features, gradients, run.tangent())
