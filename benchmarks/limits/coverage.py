@@ -27,7 +27,7 @@ RATES = {"tanh": 0.25, "relu": 0.2, "abs": 0.1, "gelu": 0.25}
 DEPTHS = (1, 2, 4, math.inf)
 ACCURACY = 0.01
 NORMAL = 1.96
-TRUTHS, TRUTH_SEED = 16, 1_000_000
+TRUTHS, TRUTH_FACTOR, TRUTH_SEED = 8, 16, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Case:
 
     @property
     def problem(self) -> limits.Problem:
-        """Four digits, eight steps."""
+        """Four digits, six steps."""
         return limits.problem_of(
             "digits",
             activation=self.activation,
             alpha=self.alpha,
             block=self.block,
             lr=RATES[self.activation],
-            steps=8,
+            steps=6,
         )
 
     def __str__(self) -> str:
@@ -65,14 +65,18 @@ def cases(only: str) -> list[Case]:
 def truth(case: Case) -> tuple[Array, Array]:
     """Return losses of many samples, and their standard errors.
 
-    Stacks of infinite depth are those that the calls extrapolate from, so that their error is the
-    samples' alone.
+    At infinite depth stacks are not refined, so its error is the samples' alone.
     """
+    least = limits.nonlinear(case.problem, case.depth, accuracy=1.0).samples // 2
     calls = [
         limits.nonlinear(
-            case.problem, case.depth, accuracy=ACCURACY / 8, seed=TRUTH_SEED + seed, seconds=60
+            case.problem,
+            case.depth,
+            accuracy=1e-9,
+            seed=TRUTH_SEED + seed,
+            samples=TRUTH_FACTOR * least,
         )
-        for seed in range(TRUTHS if not math.isinf(case.depth) else TRUTHS // 2)
+        for seed in range(TRUTHS)
     ]
     losses = np.array([call.losses for call in calls])
     return losses.mean(0), losses.std(0, ddof=1) / len(losses) ** 0.5
@@ -116,7 +120,9 @@ def main() -> None:
     rows = []
     for case in cases(arguments.only):
         rows.append(measured(case, arguments.calls, arguments.offset))
-        print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+        print(
+            {k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True
+        )
         if arguments.json:
             whole = {"about": about(), "accuracy": ACCURACY, "cases": rows}
             arguments.json.write_text(json.dumps(whole, indent=1) + "\n")

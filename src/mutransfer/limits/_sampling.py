@@ -112,6 +112,10 @@ class Stack:
             self.seconds[samples] = before + (taken - before) / len(known)
             yield len(known)
 
+    def fits(self, samples: int) -> bool:
+        """Return True if so many samples fit into memory."""
+        return gigabytes(self.problem, self.branches, samples, self.apart) <= self.memory
+
     def expected(self, samples: int) -> float:
         """Return the expected seconds of a repetition, in proportion to its samples."""
         nearest = min(self.seconds, key=lambda known: abs(math.log(known / samples)))
@@ -343,6 +347,23 @@ def run_sites(problem: Problem, depth: Depth, branches: int, draw: SiteDraw) -> 
         )
 
 
+def gigabytes(problem: Problem, depth: int, samples: int, apart: Apart = "all") -> float:
+    """Return the memory that sampled sites take.
+
+    Args:
+        problem: Network, data and training.
+        depth: Number of branches.
+        samples: Number of sites.
+        apart: Draws that every Gaussian is orthogonal to.
+    """
+    # Fields h and g of every layer; of every matrix its inputs and signals, and on both of its
+    # sides the directions and their Gaussians; apart from one matrix alone, a basis of three each.
+    of_matrix = {"all": 6, "matrix": 12, "none": 2}[apart]
+    fields = 2 * (depth + 1) + of_matrix * depth * problem.block_depth
+    columns = fields * (problem.steps + 1) * len(problem.targets) + draws(problem, depth, apart)
+    return 8 * samples * columns / 2**30
+
+
 def check_memory(
     problem: Problem,
     depth: int,
@@ -351,7 +372,7 @@ def check_memory(
     memory: float = MEMORY,
     apart: Apart = "all",
 ) -> None:
-    """Raise if sampled sites take too much memory.
+    """Raise if sampled sites take too much memory; other arguments as of `gigabytes`.
 
     Args:
         problem: Network, data and training.
@@ -364,12 +385,7 @@ def check_memory(
     Raises:
         MutransferError: they take more.
     """
-    # Fields h and g of every layer; of every matrix its inputs and signals, and on both of its
-    # sides the directions and their Gaussians; apart from one matrix alone, a basis of three each.
-    of_matrix = {"all": 6, "matrix": 12, "none": 2}[apart]
-    fields = 2 * (depth + 1) + of_matrix * depth * problem.block_depth
-    columns = fields * (problem.steps + 1) * len(problem.targets) + draws(problem, depth, apart)
-    size = 8 * samples * columns / 2**30
+    size = gigabytes(problem, depth, samples, apart)
     if size > memory:
         raise MutransferError(
             f"{samples} samples of depth {depth} take {size:.0f} GB, "

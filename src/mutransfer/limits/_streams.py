@@ -54,7 +54,10 @@ def limit_stream(
     branches = int(depth)
     sites = math.ceil(_ROOM * needed) if samples is None else samples
     check_memory(problem, branches, sites, "or a smaller depth")
-    return _stream(run_sites(problem, depth, branches, SiteDraw(problem, branches, sites, seed)).features, problem)
+    return _stream(
+        run_sites(problem, depth, branches, SiteDraw(problem, branches, sites, seed)).features,
+        problem,
+    )
 
 
 def network_stream(
