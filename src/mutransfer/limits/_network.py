@@ -72,6 +72,17 @@ class Trained:
     tangent: Array
 
 
+def covariance(
+    fields: Float[Array, "*networks sites columns"], examples: int
+) -> Float[Array, "*networks times examples examples"]:
+    """Return the products of fields of one time, means over sites, at every time."""
+    *networks, sites, columns = fields.shape
+    # Columns lie together in memory, so the last two axes are swapped before they are split.
+    split = (*networks, columns // examples, examples, sites)
+    apart = np.swapaxes(fields, -1, -2).reshape(split)
+    return np.asarray(apart @ np.swapaxes(apart, -1, -2) / sites)
+
+
 class _Part(ABC):
     """One operation of a branch, forward and backward."""
 
@@ -222,22 +233,16 @@ class _Run:
         gradient flow changes outputs by rate x kernel x pulls.
         """
         kernel = np.zeros((*self.outputs.shape, self.outputs.shape[-1]))
+        examples = self.outputs.shape[-1]
         if self.problem.train_readout:
-            kernel += self._products(self.features[-1])
+            kernel += covariance(self.features[-1].fields, examples)
         if self.problem.train_input:
-            kernel += self._products(self.gradients[0]) * self.problem.gram
+            kernel += covariance(self.gradients[0].fields, examples) * self.problem.gram
         for part in (part for branch in self.branches for part in branch):
             if isinstance(part, _Matrix):
-                kernel += part.rate * self._products(part.inputs) * self._products(part.signals)
+                of_inputs = covariance(part.inputs.fields, examples)
+                kernel += part.rate * of_inputs * covariance(part.signals.fields, examples)
         return kernel
-
-    def _products(self, history: _History) -> Float[Array, "*networks times examples examples"]:
-        """Return the products of all fields of one time, means over sites."""
-        *networks, times, examples = self.outputs.shape
-        sites = history.fields.shape[-2]
-        # Columns lie together in memory, so the last two axes are swapped before they are split.
-        fields = np.swapaxes(history.fields, -1, -2).reshape(*networks, times, examples, sites)
-        return np.asarray(fields @ np.swapaxes(fields, -1, -2) / sites)
 
     @staticmethod
     def _so_far(history: _History, past: _Past) -> Float[Array, "*networks sites past"]:

@@ -38,15 +38,31 @@ def best_between(
     """Return the 95% interval of the best value, None where `best_value` has none.
 
     Losses are drawn anew from their errors. Errors of neighbouring values are mostly common to
-    both, so the interval is rather too wide.
+    both, so the interval is rather too wide. Next to a value that diverged there is no parabola,
+    and the optimum may lie anywhere between the neighbours of the lowest loss.
     """
+    places = drawn_between(values, losses, errors)
+    if places is None:
+        return None
+    known = ~np.isnan(losses)
+    scale, losses = _Scale(values[known]), losses[known]
+    best = int(np.argmin(losses))
+    around = scale.places[best - 1 : best + 2]
+    if not np.isfinite(losses[best - 1 : best + 2]).all():
+        places = min(places[0], around[0]), max(places[1], around[-1])
+    return scale.value(places[0]), scale.value(places[1])
+
+
+def drawn_between(
+    values: Float[Array, " values"], losses: Float[Array, " values"], errors: Float[Array, " values"]
+) -> tuple[float, float] | None:
+    """Return the interval of the best place on the scale, by drawn errors alone."""
     if best_value(values, losses) is None:
         return None
     known = ~np.isnan(losses)
-    scale, losses, errors = _Scale(values[known]), losses[known], errors[known]
-    noise = np.random.default_rng(0).standard_normal((_DRAWN, len(losses)))
-    low, high = interval(vertex(scale.places, losses + errors * noise))
-    return scale.value(low), scale.value(high)
+    noise = np.random.default_rng(0).standard_normal((_DRAWN, int(known.sum())))
+    places = _Scale(values[known]).places
+    return interval(vertex(places, losses[known] + errors[known] * noise))
 
 
 def spacing(values: Float[Array, " values"], place: float) -> float:
@@ -54,11 +70,6 @@ def spacing(values: Float[Array, " values"], place: float) -> float:
     places = _Scale(values).places
     right = int(np.clip(np.searchsorted(places, place), 1, len(places) - 1))
     return float(places[right] - places[right - 1])
-
-
-def on_scale(values: Float[Array, " values"], value: float) -> float:
-    """Return the place of a value on the scale of the values."""
-    return float(np.log2(value)) if is_logarithmic(values) else value
 
 
 class _Scale:

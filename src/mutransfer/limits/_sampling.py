@@ -149,10 +149,12 @@ class Mean:
         value: The sum.
         error: Its error: the standard error times Student's t over the normal quantile, so that
             1.96 of it is half the 95% interval, however few repetitions there are.
+        deviation: The standard error.
     """
 
     value: Array
     error: Array
+    deviation: Array
 
 
 def mean_of(groups: Sequence[tuple[float, list[Repetition]]], of: Of) -> Mean:
@@ -167,7 +169,8 @@ def mean_of(groups: Sequence[tuple[float, list[Repetition]]], of: Of) -> Mean:
     freedom = np.divide(variance**2, doubt, out=np.full_like(variance, 1e3), where=doubt > 0)
     quantile = np.vectorize(student_t, otypes=[float])(np.maximum(freedom, 1.0))
     inflation = np.maximum(quantile, NORMAL) / NORMAL
-    return Mean(np.asarray(value), np.asarray(np.sqrt(variance) * inflation))
+    deviation = np.asarray(np.sqrt(variance))
+    return Mean(np.asarray(value), np.asarray(deviation * inflation), deviation)
 
 
 class Sampling:
@@ -357,8 +360,8 @@ def gigabytes(problem: Problem, depth: int, samples: int, apart: Apart = "all") 
         apart: Draws that every Gaussian is orthogonal to.
     """
     # Fields h and g of every layer; of every matrix its inputs and signals, and on both of its
-    # sides the directions and their Gaussians; apart from one matrix alone, a basis of three each.
-    of_matrix = {"all": 6, "matrix": 12, "none": 2}[apart]
+    # sides the directions and their Gaussians; apart from one matrix alone, a basis of both.
+    of_matrix = {"all": 6, "matrix": 10, "none": 2}[apart]
     fields = 2 * (depth + 1) + of_matrix * depth * problem.block_depth
     columns = fields * (problem.steps + 1) * len(problem.targets) + draws(problem, depth, apart)
     return 8 * samples * columns / 2**30

@@ -11,16 +11,17 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from jaxtyping import Float
 
 from ..core import OnProgress, Progress
-from ..statistics import Array
+from ..statistics import Array, infinite
 from ._landscape import Metric
 from ._limit import Diverged, loss_scale
 from ._nonlinear import MOST, NODES
-from ._optimum import best_between, on_scale, spacing
+from ._optimum import drawn_between, spacing
 from ._problem import Depth, Problem
 from ._sampling import NORMAL, Repetition, Sampling
 
@@ -31,6 +32,9 @@ _SHOWN = 2.0
 
 # Optima are sampled until their interval is within this share of the distance of values.
 _NARROW = 0.25
+
+# Rank of values that cannot be the best, and have a part of the repetitions with few samples.
+_INCOMPLETE = 2
 
 # Time of later stages over that of the pilots, before anything is known of them.
 _LATER = 2.0
@@ -60,8 +64,7 @@ class Value:
     @property
     def known(self) -> bool:
         """True if the loss is known, be it with a large error."""
-        stacks = self.sampling.stacks
-        return self.diverged or all(len(each.drawn.get(each.few, [])) > 1 for each in stacks)
+        return self.diverged or self.pilots_drawn > 1
 
     @property
     def loss(self) -> float:
@@ -76,6 +79,11 @@ class Value:
         if self.diverged or not self.known:
             return 0.0
         return math.hypot(self._noise, self._order)
+
+    @property
+    def deviation(self) -> float:
+        """Standard error of the mean; for the order of work, not for the result."""
+        return float(self.sampling.mean(self.of).deviation)
 
     @property
     def first(self) -> float:
@@ -108,6 +116,16 @@ class Value:
     def units(self) -> float:
         """Cost of a pilot's repetition, in units that all values share."""
         return float(sum(stack.few * (1 + stack.branches) for stack in self.sampling.stacks))
+
+    @property
+    def pilots(self) -> int:
+        """Repetitions with few samples, once they are complete."""
+        return self.sampling.pilots
+
+    @property
+    def pilots_drawn(self) -> int:
+        """Repetitions with few samples that are drawn of every stack."""
+        return min(len(stack.drawn.get(stack.few, [])) for stack in self.sampling.stacks)
 
     def stage(self, left: float) -> int:
         """Return the next multiple of samples, at most what the time is enough for; 0 if none."""
@@ -172,20 +190,25 @@ class SampledCurve:
 
     def near(self) -> list[bool]:
         """Return which values may be the best one, or are its neighbours."""
-        losses, errors = np.nan_to_num(self.losses, nan=math.inf), NORMAL * self.errors
-        if not np.isfinite(losses).any():
+        losses = infinite(self.losses)
+        finite = np.isfinite(losses)
+        if not finite.any():
             return [False] * len(losses)
-        chosen = (losses - errors <= (losses + errors).min()) & np.isfinite(losses)
+        known = [value.deviation for value in compress(self.values, finite)]
+        # Of two repetitions one deviation says little, those of all values together enough.
+        errors = np.full(len(losses), 2 * math.hypot(*known) / math.sqrt(len(known)))
+        errors[finite] = np.minimum(errors[finite], 2 * self.errors[finite])
+        chosen = finite & (losses - errors <= (losses + errors).min())
         for place in np.flatnonzero(chosen):
             chosen[max(0, place - 1) : place + 2] = True
-        return [bool(each) for each in chosen & np.isfinite(losses)]
+        return [bool(each) for each in chosen & finite]
 
     def narrow(self) -> bool:
         """Return True if the interval of the optimum is narrow enough, or there is none."""
-        ends = best_between(self.grid, self.losses, self.errors)
+        ends = drawn_between(self.grid, self.losses, self.errors)
         if ends is None:
             return True
-        low, high = (on_scale(self.grid, end) for end in ends)
+        low, high = ends
         return high - low <= 2 * _NARROW * spacing(self.grid, (low + high) / 2)
 
 
@@ -210,23 +233,22 @@ class Schedule:
 
     def run(self) -> None:
         """Sample until every accuracy is reached, or the time is over."""
-        for count in (2, 4):
-            for value in self.all:
-                if not value.diverged and self._time_for_pilot(value, count):
-                    self._draw(value, value.pilot(count))
+        for value in self.all:
+            if self._pilots(value, 2) <= self.left:
+                self._draw(value, value.pilot(2))
         while (stage := self._next()) is not None:
             value, factor = stage
-            self._draw(value, value.refine(factor))
+            self._draw(value, value.refine(factor) if factor > 1 else value.pilot(value.pilots))
 
     @property
     def left(self) -> float:
         """Seconds of the budget that are left."""
         return self.deadline - time.monotonic()
 
-    def _time_for_pilot(self, value: Value, count: int) -> bool:
-        drawn = sum(len(stack.drawn.get(stack.few, [])) for stack in value.sampling.stacks)
-        missing = count - drawn / len(value.sampling.stacks)
-        return self.left > 0 and missing * value.units * self._pace <= self.left
+    def _pilots(self, value: Value, count: int) -> float:
+        """Return the expected seconds until so many repetitions with few samples are drawn."""
+        missing = max(0, count - value.pilots_drawn)
+        return 0.0 if value.diverged else missing * value.units * self._pace
 
     @property
     def _pace(self) -> float:
@@ -246,12 +268,18 @@ class Schedule:
             near, narrow = curve.near(), curve.narrow()
             for value, is_near in zip(curve.values, near, strict=True):
                 rank = _rank(value, is_near, narrow)
-                if rank is not None and (factor := value.stage(self.left)):
-                    stages.append((rank, value.sampling.expected(factor), id(value), value, factor))
-        if not stages or self.left <= 0:
-            return None
-        *_, value, factor = min(stages)
-        return value, factor
+                if rank is None:
+                    continue
+                left = self.left - self._pilots(value, value.pilots)
+                if rank == _INCOMPLETE:
+                    factor, cost = int(left >= 0), value.units
+                else:
+                    factor = value.stage(left)
+                    cost = value.sampling.expected(factor) if factor else 0.0
+                if factor:
+                    stages.append((rank, cost, len(stages), value, factor))
+        *_, value, factor = min(stages, default=(None, 0))
+        return None if value is None else (value, factor)
 
     def _draw(self, value: Value, drawn: Iterator[None]) -> None:
         for _ in drawn:
@@ -270,12 +298,11 @@ class Schedule:
         """Return the seconds that are left to do, roughly, within the budget."""
         pace, seconds = self._pace, 0.0
         for value in self.all:
-            stacks = value.sampling.stacks
-            drawn = sum(len(each.drawn.get(each.few, [])) for each in stacks) / len(stacks)
-            missing = 0.0 if value.diverged else max(0.0, 4 - drawn)
-            seconds += missing * value.units * pace
-            if missing:
-                seconds += _LATER * 4 * value.units * pace
+            if value.diverged:
+                continue
+            seconds += self._pilots(value, value.pilots)
+            if not value.known:
+                seconds += _LATER * value.pilots * value.units * pace
             elif not value.settled and value.shown:
                 seconds += value.sampling.expected(2)
         return min(seconds, max(self.left, 0.0))
@@ -289,6 +316,8 @@ def _rank(value: Value, near: bool, narrow: bool) -> int | None:
         return 0
     if near and not value.settled:
         return 1
+    if value.pilots_drawn < value.pilots:
+        return _INCOMPLETE
     if near and not narrow:
-        return 2
-    return 3 if value.shown and not value.settled else None
+        return _INCOMPLETE + 1
+    return _INCOMPLETE + 2 if value.shown and not value.settled else None

@@ -95,12 +95,12 @@ def draws(problem: Problem, depth: int, apart: Apart = "all") -> int:
     """Return the most orthogonal directions that a run needs.
 
     They are the constant, the readout, the embedding, and one for each field that meets a matrix:
-    any matrix, or, apart from one matrix alone, its fields of both sides and those of the far side.
+    any matrix, or, apart from one matrix alone, its fields of both sides.
     """
     examples, fields = len(problem.targets), (problem.steps + 1) * len(problem.targets)
     of_matrices = {
         "all": 2 * depth * problem.block_depth * fields,
-        "matrix": examples + (3 * fields if depth else 0),
+        "matrix": examples + (2 * fields if depth else 0),
         "none": examples,
     }
     return 2 + examples + of_matrices[apart]
@@ -268,13 +268,13 @@ class _Separate:
     """An infinitely large Gaussian matrix, whose draws are orthogonal to each other alone.
 
     Each side has a basis of all that a Gaussian of the other side must be orthogonal to: directions
-    of this side, Gaussians of both, and what all matrices share (constant, embedding and readout).
+    of this side, Gaussians of the other, and what matrices share (constant, embedding and readout).
     """
 
     def __init__(self, source: _Source, most: int) -> None:
         samples, shared = source.drawn.shape
         self.source, self.shared = source, 0
-        self.inputs, self.signals = (_Fields(samples, most, shared + 3 * most) for _ in range(2))
+        self.inputs, self.signals = (_Fields(samples, most, shared + 2 * most) for _ in range(2))
 
     def forward(self, x: Field) -> Field:
         return self._multiply(x, self.inputs, self.signals)
@@ -298,7 +298,7 @@ class _Separate:
         product = near.made @ known + fresh @ coefficients + answer
         near.append(directions, fresh)
         far.basis.extend(fresh)
-        near.basis.append(np.concatenate([directions, fresh], axis=1))
+        near.basis.append(directions)
         return np.asarray(product)
 
 
