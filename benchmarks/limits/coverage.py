@@ -41,14 +41,15 @@ class Case:
 
     @property
     def problem(self) -> limits.Problem:
-        """Four digits, six steps."""
+        """Two digits, eight steps."""
         return limits.problem_of(
             "digits",
             activation=self.activation,
             alpha=self.alpha,
             block=self.block,
             lr=RATES[self.activation],
-            steps=6,
+            examples=2,
+            steps=8,
         )
 
     def __str__(self) -> str:

@@ -58,7 +58,7 @@ _UNSETTLED: dict[str, Any] = {
 }
 
 _DARKEST = 0.8
-"""Place of the largest finite depth in the colour map, which ends near the ink of infinite depth."""
+"""Place of the largest finite depth in the colour map, which ends near the ink."""
 
 _NORMAL = 1.96
 """Errors in half a 95% interval."""

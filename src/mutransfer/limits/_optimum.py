@@ -54,7 +54,9 @@ def best_between(
 
 
 def drawn_between(
-    values: Float[Array, " values"], losses: Float[Array, " values"], errors: Float[Array, " values"]
+    values: Float[Array, " values"],
+    losses: Float[Array, " values"],
+    errors: Float[Array, " values"],
 ) -> tuple[float, float] | None:
     """Return the interval of the best place on the scale, by drawn errors alone."""
     if best_value(values, losses) is None:

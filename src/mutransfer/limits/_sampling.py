@@ -56,6 +56,35 @@ Of = Callable[[Repetition], Array]
 """The part of a repetition that is averaged."""
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Repetitions of one kind, whose mean has a weight in a sum.
+
+    Attributes:
+        weight: Weight of their mean.
+        repetitions: The repetitions.
+        others: Repetitions with more samples, whose variance times the ratio is the least that
+            these are given: variances are in proportion to 1 / samples.
+        ratio: How many times as many samples the others have.
+    """
+
+    weight: float
+    repetitions: list[Repetition]
+    others: list[Repetition] | None = None
+    ratio: float = 1.0
+
+    def variance(self, of: Of) -> Array:
+        """Return the variance of one repetition."""
+        variance = _stacked(self.repetitions, of).var(0, ddof=1)
+        if self.others is None:
+            return np.asarray(variance)
+        return np.maximum(variance, self.ratio * _stacked(self.others, of).var(0, ddof=1))
+
+
+def _stacked(repetitions: Sequence[Repetition], of: Of) -> Array:
+    return np.stack([of(each) for each in repetitions])
+
+
 @dataclass(eq=False)
 class Stack:
     """Repetitions of one stack of branches, by number of samples.
@@ -121,7 +150,7 @@ class Stack:
         nearest = min(self.seconds, key=lambda known: abs(math.log(known / samples)))
         return self.seconds[nearest] * samples / nearest
 
-    def weighted(self, weight: float) -> list[tuple[float, list[Repetition]]]:
+    def weighted(self, weight: float) -> list[Group]:
         """Return the repetitions whose weighted means are infinitely many samples.
 
         Errors of S samples are of order 1 / S, as those of networks of width S. So a mean over few
@@ -129,9 +158,11 @@ class Stack:
         """
         few = self.drawn[self.few]
         if not self.many:
-            return [(weight, few)]
-        more = self.many / (self.many - self.few)
-        return [(weight * more, self.drawn[self.many]), (weight * (1 - more), few)]
+            return [Group(weight, few)]
+        ratio, many = self.many / self.few, self.drawn[self.many]
+        more = ratio / (ratio - 1)
+        # A pilot with a small spread asks for few samples; its spread is too small on average.
+        return [Group(weight * more, many), Group(weight * (1 - more), few, many, ratio)]
 
     def _repetition(self, samples: int, index: int) -> Repetition:
         seed = (self.seed, index, self.branches, samples)
@@ -157,17 +188,20 @@ class Mean:
     deviation: Array
 
 
-def mean_of(groups: Sequence[tuple[float, list[Repetition]]], of: Of) -> Mean:
+def mean_of(groups: Sequence[Group], of: Of) -> Mean:
     """Return the sum of weight x mean over repetitions, with its error."""
     value, variance, doubt = np.zeros(()), np.zeros(()), np.zeros(())
-    for weight, repetitions in groups:
-        drawn, count = np.stack([of(each) for each in repetitions]), len(repetitions)
-        of_mean = weight**2 * drawn.var(0, ddof=1) / count
-        value, variance = value + weight * drawn.mean(0), variance + of_mean
+    for group in groups:
+        count = len(group.repetitions)
+        of_mean = group.weight**2 * group.variance(of) / count
+        value = value + group.weight * _stacked(group.repetitions, of).mean(0)
+        variance = variance + of_mean
         doubt = doubt + of_mean**2 / (count - 1)
     # Degrees of freedom of a sum of variances (Welch and Satterthwaite).
-    freedom = np.divide(variance**2, doubt, out=np.full_like(variance, 1e3), where=doubt > 0)
-    quantile = np.vectorize(student_t, otypes=[float])(np.maximum(freedom, 1.0))
+    # At most those of the largest group: others may have taken its variance.
+    most = max(len(group.repetitions) for group in groups) - 1.0
+    freedom = np.divide(variance**2, doubt, out=np.full_like(variance, most), where=doubt > 0)
+    quantile = np.vectorize(student_t, otypes=[float])(np.clip(freedom, 1.0, most))
     inflation = np.maximum(quantile, NORMAL) / NORMAL
     deviation = np.asarray(np.sqrt(variance))
     return Mean(np.asarray(value), np.asarray(deviation * inflation), deviation)
@@ -317,7 +351,7 @@ class Sampling:
         many = more**2 / (factor * self.repetitions)
         return math.sqrt(self.pilots * (many + (1 - more) ** 2 / self.pilots))
 
-    def _groups(self, orders: int) -> list[tuple[float, list[Repetition]]]:
+    def _groups(self, orders: int) -> list[Group]:
         chosen = self.stacks[-orders:]
         weights = weights_of(len(chosen))
         pairs = zip(weights, chosen, strict=True)

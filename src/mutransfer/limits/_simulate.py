@@ -105,9 +105,7 @@ def simulate(
         MutransferError: the width is not positive, the depth is not a finite whole number, there
             are no seeds.
     """
-    return simulate_each(
-        problem, width, depth, seeds, lambda run: run.outputs, together=together
-    )
+    return simulate_each(problem, width, depth, seeds, lambda run: run.outputs, together=together)
 
 
 def simulate_each(
@@ -118,7 +116,7 @@ def simulate_each(
     of: Callable[[Trained], Array],
     *,
     together: int | None = None,
-) -> Float[Array, "seeds *any"]:
+) -> Float[Array, " seeds *any"]:
     """Return a quantity of networks of finite width; arguments and errors as of `simulate`.
 
     Args:
