@@ -146,7 +146,7 @@ def test_infinite_depth_is_told_from_the_largest_finite_one(figure: Figure) -> N
     assert np.abs(deepest - infinite).max() > 0.3
 
 
-def test_sampled_losses_have_intervals_and_crosses_where_they_are_not_reached() -> None:
+def test_sampled_losses_have_intervals_and_crosses_where_not_reached() -> None:
     landscape = planted(errors=0.01)
     first, *others = landscape.curves
     first = replace(first, interval=(0.2, 0.25), unsettled=(RATES[0], RATES[-1]))

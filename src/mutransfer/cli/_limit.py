@@ -69,7 +69,7 @@ def limit(
     from ..limits import Problem, depth_transfer
 
     named = load_a(Problem, "mutransfer.limits.Problem", problem) if ":" in problem else problem
-    with Counting(Console(stderr=json), "limit") as progress:
+    with Counting(Console(stderr=True), "limit") as progress:
         landscapes = depth_transfer(
             named,
             depth=depth,

@@ -127,9 +127,10 @@ _PAUSE = 5.0
 
 
 class Counting:
-    """The progress of work in pieces or seconds; a context manager, given as `progress=`.
+    """The progress of work in pieces or seconds; a context manager.
 
-    On a terminal it is a bar. Elsewhere a line is printed every few seconds.
+    It is given as `progress=`. On a terminal it is a bar. Elsewhere a line is printed every few
+    seconds.
     """
 
     def __init__(self, console: Console, title: str) -> None:

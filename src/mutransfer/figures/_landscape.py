@@ -234,9 +234,10 @@ def _moved(landscape: Landscape) -> str:
 
 
 def _height(landscape: Landscape, curve: Curve) -> float:
-    """Return the loss at the optimum, the vertex of the parabola through the lowest losses.
+    """Return the loss at the optimum.
 
-    Next to a value that diverged there is no parabola: the line between its values is taken.
+    It is the vertex of the parabola through the lowest losses. Next to a value that diverged there
+    is no parabola, and the line between values is taken.
     """
     assert curve.optimum is not None
     values = np.log2(landscape.values) if landscape.logarithmic else landscape.values

@@ -19,7 +19,7 @@ _WEIGHTS = {2: (-1, 2), 3: (1 / 3, -2, 8 / 3)}
 
 
 def weights_of(stacks: int) -> Sequence[float]:
-    """Return the weights of stacks of K, 2 K (and 4 K) branches, whose sum is infinite depth."""
+    """Return the weights of stacks of K, 2 K (and 4 K) branches."""
     return _WEIGHTS.get(stacks, (1.0,))
 
 

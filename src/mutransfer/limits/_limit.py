@@ -131,7 +131,7 @@ class Limit(Result):
 
     @property
     def reached(self) -> float:
-        """Half width of the loss's 95% interval at the worst step, as a share of the first loss."""
+        """Half width of the loss's 95% interval, at the worst step, over the first loss."""
         return float(1.96 * np.max(self.losses_error) / loss_scale(self.losses))
 
     @property

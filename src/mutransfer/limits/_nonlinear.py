@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -192,8 +194,8 @@ class _Search:
         half = NORMAL * float(self.sampling.mean(losses_of).error.max())
         return self._scale / half if half > 0 else math.inf
 
-    def _report(self, drawn: object, total: int) -> None:
-        for samples, done in drawn:  # type: ignore[attr-defined]
+    def _report(self, drawn: Iterator[tuple[int, int]], total: int) -> None:
+        for samples, done in drawn:
             if self.progress is not None:
                 self.progress(Progress(what=f"{samples} samples", done=done, total=total))
 
@@ -213,14 +215,16 @@ def _limit(sampling: Sampling) -> Limit:
     def error(of: Of) -> Array:
         return np.hypot(sampling.mean(of).error, sampling.order(of))
 
-    parts = {
+    parts: dict[str, Of] = {
         "outputs": lambda repetition: repetition.outputs,
         "losses": losses_of,
         "tangent": lambda repetition: repetition.kernels["tangent"],
         "features": lambda repetition: diagonal(repetition.kernels["features"][-1]),
     }
-    errors = {f"{name}_error": error(of) for name, of in parts.items()}
-    means = {name: sampling.mean(parts[name]).value for name in ("outputs", "losses", "tangent")}
+    errors: dict[str, Any] = {f"{name}_error": error(of) for name, of in parts.items()}
+    means: dict[str, Any] = {
+        name: sampling.mean(parts[name]).value for name in ("outputs", "losses", "tangent")
+    }
     return Limit(
         problem=sampling.problem,
         depth=sampling.depth,

@@ -1,4 +1,4 @@
-"""The best value of a hyperparameter, and its interval by the errors of the losses.
+"""The best value of a hyperparameter, and its interval.
 
 Axes: values of the hyperparameter.
 """

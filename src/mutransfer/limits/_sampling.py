@@ -15,23 +15,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
 
-from ..core import MutransferError
 from ..statistics import Array, student_t
 from ._activations import ACTIVATIONS
 from ._extrapolation import weights_of
-from ._limit import Diverged, check_outputs
-from ._network import Trained, train
+from ._limit import Diverged
 from ._problem import MEMORY, Depth, Problem
-from ._sites import Apart, SiteDraw, draws
+from ._site_runs import check_memory, fewest, gigabytes, kernels_of, run_sites
+from ._sites import Apart, SiteDraw
 
 NORMAL = 1.96
 """Quantile of the normal distribution: 95% of it lies within so many standard deviations."""
-
-# Samples for every direction that they must keep orthogonal, at least; and in all.
-_ROOM = 1.5
-_FEWEST = 256
 
 # Pilots of which some repetitions diverge are repeated with twice the samples, at most so often.
 _SHIFTS = 2
@@ -75,10 +69,11 @@ class Group:
 
     def variance(self, of: Of) -> Array:
         """Return the variance of one repetition."""
-        variance = _stacked(self.repetitions, of).var(0, ddof=1)
+        variance = np.asarray(_stacked(self.repetitions, of).var(0, ddof=1))
         if self.others is None:
-            return np.asarray(variance)
-        return np.maximum(variance, self.ratio * _stacked(self.others, of).var(0, ddof=1))
+            return variance
+        least = self.ratio * _stacked(self.others, of).var(0, ddof=1)
+        return np.asarray(np.maximum(variance, least))
 
 
 def _stacked(repetitions: Sequence[Repetition], of: Of) -> Array:
@@ -168,7 +163,7 @@ class Stack:
         seed = (self.seed, index, self.branches, samples)
         draw = SiteDraw(self.problem, self.branches, samples, seed, self.apart)
         run = run_sites(self.problem, self.depth, self.branches, draw)
-        kernels = _kernels(self.problem, run, samples) if self.kernels else {}
+        kernels = kernels_of(self.problem, run, samples) if self.kernels else {}
         return Repetition(run.outputs, self.problem.losses(run.outputs), kernels)
 
 
@@ -302,7 +297,7 @@ class Sampling:
         return stack.draw(stack.few, self.pilots)
 
     def deepen(self) -> None:
-        """Take stacks of twice as many branches at infinite depth; the largest is to be drawn."""
+        """Take stacks of twice as many branches; the largest is to be drawn."""
         self.stacks = [*self.stacks[1:], self.stack(2 * self.stacks[-1].branches)]
         self.factor = 1
         for each in self.stacks:
@@ -356,88 +351,3 @@ class Sampling:
         weights = weights_of(len(chosen))
         pairs = zip(weights, chosen, strict=True)
         return [group for weight, stack in pairs for group in stack.weighted(weight)]
-
-
-def fewest(problem: Problem, branches: int, apart: Apart) -> int:
-    """Return the fewest samples, half as many again as the directions they keep orthogonal."""
-    return max(_FEWEST, math.ceil(_ROOM * draws(problem, branches, apart)))
-
-
-def run_sites(problem: Problem, depth: Depth, branches: int, draw: SiteDraw) -> Trained:
-    """Train sampled sites of an infinitely wide network.
-
-    Args:
-        problem: Network, data and training.
-        depth: Depth that the stack stands for, for messages.
-        branches: Number of branches.
-        draw: The initial draw.
-
-    Raises:
-        Diverged: the loss is hopeless.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return train(
-            problem,
-            branches,
-            draw,
-            lambda step, outputs: check_outputs(problem, depth, outputs, step),
-        )
-
-
-def gigabytes(problem: Problem, depth: int, samples: int, apart: Apart = "all") -> float:
-    """Return the memory that sampled sites take.
-
-    Args:
-        problem: Network, data and training.
-        depth: Number of branches.
-        samples: Number of sites.
-        apart: Draws that every Gaussian is orthogonal to.
-    """
-    # Fields h and g of every layer; of every matrix its inputs and signals, and on both of its
-    # sides the directions and their Gaussians; apart from one matrix alone, a basis of both.
-    of_matrix = {"all": 6, "matrix": 10, "none": 2}[apart]
-    fields = 2 * (depth + 1) + of_matrix * depth * problem.block_depth
-    columns = fields * (problem.steps + 1) * len(problem.targets) + draws(problem, depth, apart)
-    return 8 * samples * columns / 2**30
-
-
-def check_memory(
-    problem: Problem,
-    depth: int,
-    samples: int,
-    remedy: str,
-    memory: float = MEMORY,
-    apart: Apart = "all",
-) -> None:
-    """Raise if sampled sites take too much memory; other arguments as of `gigabytes`.
-
-    Args:
-        problem: Network, data and training.
-        depth: Number of branches.
-        samples: Number of sites.
-        remedy: Advice besides fewer steps or examples.
-        memory: Memory that fields may take, in gigabytes.
-        apart: Draws that every Gaussian is orthogonal to.
-
-    Raises:
-        MutransferError: they take more.
-    """
-    size = gigabytes(problem, depth, samples, apart)
-    if size > memory:
-        raise MutransferError(
-            f"{samples} samples of depth {depth} take {size:.0f} GB, "
-            f"more than {memory:g}: give fewer steps or examples, {remedy}"
-        )
-
-
-def _kernels(problem: Problem, run: Trained, samples: int) -> dict[str, Array]:
-    shape = (problem.steps + 1, len(problem.targets)) * 2
-
-    def kernels(fields: Sequence[Array]) -> Float[Array, "layers times examples times examples"]:
-        return np.stack([(each.T @ each / samples).reshape(shape) for each in fields])
-
-    return {
-        "features": kernels(run.features),
-        "gradients": kernels(run.gradients),
-        "tangent": run.tangent,
-    }

@@ -1,4 +1,4 @@
-"""Time spent on many sampled limits: on all of them a little, then where it matters.
+"""Time spent on many sampled limits: a little on all, then where it matters.
 
 A landscape is known where its lowest loss is known. So every value is sampled with the fewest
 samples first; those whose loss is hopeless end there. Then more samples go to values that may be
@@ -128,7 +128,7 @@ class Value:
         return min(len(stack.drawn.get(stack.few, [])) for stack in self.sampling.stacks)
 
     def stage(self, left: float) -> int:
-        """Return the next multiple of samples, at most what the time is enough for; 0 if none."""
+        """Return the next multiple of samples that time is left for; 0 if there is none."""
         sampling = self.sampling
         if sampling.factor > 1:
             wanted = 2 * sampling.factor
@@ -149,7 +149,7 @@ class Value:
         yield from self._watched(self.sampling.pilot(count))
 
     def refine(self, factor: int) -> Iterator[None]:
-        """Draw more samples; at infinite depth deeper stacks where the last order is large."""
+        """Draw more samples, and deeper stacks where the last order in depth is large."""
         sampling, noise = self.sampling, self._noise
         deeper = 2 * sampling.stacks[-1].branches <= _FINEST
         if sampling.factor > 1 and self._order > noise and deeper:
@@ -204,7 +204,7 @@ class SampledCurve:
         return [bool(each) for each in chosen & finite]
 
     def narrow(self) -> bool:
-        """Return True if the interval of the optimum is narrow enough, or there is none."""
+        """Return True if the optimum's interval is narrow enough, or there is none."""
         ends = drawn_between(self.grid, self.losses, self.errors)
         if ends is None:
             return True
@@ -246,7 +246,7 @@ class Schedule:
         return self.deadline - time.monotonic()
 
     def _pilots(self, value: Value, count: int) -> float:
-        """Return the expected seconds until so many repetitions with few samples are drawn."""
+        """Return the expected seconds until so many pilot repetitions are drawn."""
         missing = max(0, count - value.pilots_drawn)
         return 0.0 if value.diverged else missing * value.units * self._pace
 
@@ -263,7 +263,7 @@ class Schedule:
 
     def _next(self) -> tuple[Value, int] | None:
         """Return the value to be sampled next, and the multiple of its samples."""
-        stages = []
+        stages: list[tuple[int, float, int, Value, int]] = []
         for curve in self.curves:
             near, narrow = curve.near(), curve.narrow()
             for value, is_near in zip(curve.values, near, strict=True):
@@ -278,8 +278,8 @@ class Schedule:
                     cost = value.sampling.expected(factor) if factor else 0.0
                 if factor:
                     stages.append((rank, cost, len(stages), value, factor))
-        *_, value, factor = min(stages, default=(None, 0))
-        return None if value is None else (value, factor)
+        # Their place in the list comes before the values, which have no order.
+        return min(stages)[-2:] if stages else None
 
     def _draw(self, value: Value, drawn: Iterator[None]) -> None:
         for _ in drawn:
@@ -309,7 +309,7 @@ class Schedule:
 
 
 def _rank(value: Value, near: bool, narrow: bool) -> int | None:
-    """Return the urgency of more samples, the lowest first; None where none are needed."""
+    """Return the urgency of more samples, lowest first; None where none are needed."""
     if not value.known or value.diverged:
         return None
     if near and value.sampling.factor == 1:

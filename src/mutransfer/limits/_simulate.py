@@ -117,7 +117,9 @@ def simulate_each(
     *,
     together: int | None = None,
 ) -> Float[Array, " seeds *any"]:
-    """Return a quantity of networks of finite width; arguments and errors as of `simulate`.
+    """Return a quantity of networks of finite width.
+
+    Errors are those of `simulate`.
 
     Args:
         problem: Network, data and training.

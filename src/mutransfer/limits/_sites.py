@@ -23,7 +23,7 @@ Axes: samples S of the site, draws, directions (whitened fields), P examples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -80,7 +80,12 @@ class SiteDraw:
     def matrices(self) -> Sequence[Initial]:
         """Return the matrices of all branches."""
         most = (self.problem.steps + 1) * len(self.problem.targets)
-        kind = {"all": _Conditioned, "matrix": _Separate, "none": _Absent}[self.apart]
+        kinds: dict[Apart, Callable[[_Source, int], Initial]] = {
+            "all": _Conditioned,
+            "matrix": _Separate,
+            "none": _Absent,
+        }
+        kind = kinds[self.apart]
         return [kind(self.source, most) for _ in range(self.depth * self.problem.block_depth)]
 
     def readout(self, features: Field) -> Array:
@@ -265,7 +270,7 @@ class _Basis:
 
 
 class _Separate:
-    """An infinitely large Gaussian matrix, whose draws are orthogonal to each other alone.
+    """An infinitely large Gaussian matrix, with draws apart from its own alone.
 
     Each side has a basis of all that a Gaussian of the other side must be orthogonal to: directions
     of this side, Gaussians of the other, and what matrices share (constant, embedding and readout).
@@ -303,7 +308,7 @@ class _Separate:
 
 
 class _Fields:
-    """The past of a matrix on one side, with the basis that the other side's draws avoid."""
+    """The past of a matrix on one side, with the basis that other draws avoid."""
 
     def __init__(self, samples: int, most: int, directions: int) -> None:
         self._used, self._made, self._count = _columns(samples, most), _columns(samples, most), 0

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from ..core import MutransferError
 from ..statistics import Array
 from ._problem import Problem
-from ._sampling import check_memory, run_sites
 from ._simulate import trained
+from ._site_runs import check_memory, run_sites
 from ._sites import SiteDraw, draws
 
 if TYPE_CHECKING:
