@@ -24,7 +24,7 @@ def limit(
     width: tuple[int, ...] = (),
     seeds: int = 4,
     accuracy: float = 0.02,
-    seconds: float = 180.0,
+    seconds: float = 200.0,
     out: Path | None = None,
     json: bool = False,
 ) -> None:

@@ -32,7 +32,7 @@ DEPTHS = (2, 4, 8, 16)
 RATES = tuple(2.0**power for power in range(-11, 1))
 """Learning rates where none are given."""
 
-SECONDS = 180.0
+SECONDS = 200.0
 """Time that sampled limits of a landscape may take where none is given."""
 
 _FIELDS = ("lr", "momentum", "weight_decay", "gamma0", "beta0")

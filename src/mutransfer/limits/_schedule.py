@@ -30,6 +30,9 @@ _FINEST = 16
 # Values are shown, and worth their time, up to this many times the initial loss.
 _SHOWN = 2.0
 
+# Repetitions of every value at first: of two alone, Student's t leaves no error worth the name.
+_FIRST = 3
+
 # Optima are sampled until their interval is within this share of the distance of values.
 _NARROW = 0.25
 
@@ -234,8 +237,8 @@ class Schedule:
     def run(self) -> None:
         """Sample until every accuracy is reached, or the time is over."""
         for value in self.all:
-            if self._pilots(value, 2) <= self.left:
-                self._draw(value, value.pilot(2))
+            if self._pilots(value, _FIRST) <= self.left:
+                self._draw(value, value.pilot(_FIRST))
         while (stage := self._next()) is not None:
             value, factor = stage
             self._draw(value, value.refine(factor) if factor > 1 else value.pilot(value.pilots))
