@@ -268,7 +268,7 @@ def test_pieces_of_any_length_use_one_program() -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_a_program_that_empties_is_compiled_again_for_half_of_it_at_most_twice() -> None:
+def test_a_program_that_empties_is_compiled_again_for_half_of_it() -> None:
     members = squares(8)
     how = replace(recipe(), steps=100)
     leaving = {0: 20, 1: 20, 2: 20, 3: 20, 4: 40, 5: 40, 6: 60}
