@@ -22,8 +22,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(INSTALLED)  # sweep throughput against an ordinary loop; what a plan costs; limits beside networks
-	$(BIN)/python benchmarks/sweep_throughput/run.py
+benchmark: $(INSTALLED)  # sweep throughput against loops; what a plan costs; limits beside networks
+	$(BIN)/python -m benchmarks.sweep_throughput.run
 	$(BIN)/python benchmarks/plan_overhead/run.py
 	$(BIN)/python benchmarks/plan_large/run.py
 	$(BIN)/python benchmarks/limits/run.py

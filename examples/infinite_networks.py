@@ -74,7 +74,7 @@ def draw_widths(axes, by_width, limit) -> None:
 
 def draw_depths(axes, by_depth, lazy) -> None:
     """Draw the loss of infinite width at every depth, and in the lazy limit."""
-    colours = [*shades(len(by_depth) - 1), INK]
+    colours = [*shades(len(by_depth) - 1, darkest=0.8), INK]
     for colour, (depth, limit) in zip(colours, by_depth.items(), strict=True):
         axes.plot(limit.losses, color=colour, label="∞" if math.isinf(depth) else f"{depth}")
     axes.plot(lazy.losses, color=FAINT, linestyle=DOTTED, label="∞, lazy")

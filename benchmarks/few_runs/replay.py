@@ -14,7 +14,6 @@ from mutransfer.certificates import law_prior
 from mutransfer.core import MutransferError
 from mutransfer.statistics import (
     LANGUAGE_MODELS,
-    Array,
     Refined,
     SmoothCurve,
     Start,
@@ -68,17 +67,18 @@ def search(curve: Curve, start: Start, prior: SmoothCurve | None = LANGUAGE_MODE
         looked.update(refined.proposals)
 
 
-def cold(table: Table) -> list[Found]:
+def cold(table: Table, prior: SmoothCurve | None = LANGUAGE_MODELS) -> list[Found]:
     """Search every curve from the centre of its grid."""
-    return [search(curve, _centre(curve)) for curve in table.curves]
+    return [search(curve, _centre(curve), prior) for curve in table.curves]
 
 
-def warm(table: Table, smaller: bool) -> list[Found]:
+def warm(table: Table, smaller: bool, prior: SmoothCurve | None = LANGUAGE_MODELS) -> list[Found]:
     """Search curves from the law of the optima found so far, in the order of their sizes.
 
     Args:
         table: The curves, in the order of their sizes.
         smaller: True to fit the law to smaller values of the first axis alone, the model's size.
+        prior: The prior of a curve.
     """
     found: list[Found] = []
     law, fitted = None, 0
@@ -91,7 +91,7 @@ def warm(table: Table, smaller: bool) -> list[Found]:
         else:
             expected = law.predict(curve.size[None])
             start = Start(mean=float(expected.mean[0]), sd=float(expected.sd[0]))
-        found.append(search(curve, start))
+        found.append(search(curve, start, prior))
     first = table.curves[0].size[0]
     return [f for f in found if f.curve.size[0] > first] if smaller else found
 
@@ -141,7 +141,7 @@ def scores(found: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def missed(found: Sequence[Found], at: Array | None = None) -> list[dict[str, Any]]:
+def missed(found: Sequence[Found]) -> list[dict[str, Any]]:
     """Return a row for every search that ended farther than a quarter octave off."""
     return [
         {

@@ -41,10 +41,11 @@ def main() -> None:
         for value in sorted({f.curve.size[0] for f in found}):
             part = [f for f in found if f.curve.size[0] == value]
             label = f"{name}: {table.axes[0]} {2.0**value:.3g}"
-            rows.append({"search": label, **scores(part), "seconds": float("nan")})
+            rows.append({"search": label, **scores(part), "seconds": ""})
     print(markdown(rows), "\n\nMissed:\n", markdown(misses) if misses else "none", sep="")
     if arguments.json:
-        origin = about() | {"machine": platform.machine()}
+        command = f"python -m benchmarks.few_runs.run {arguments.table.name}"
+        origin = about() | {"machine": platform.machine(), "command": command}
         content = {"about": origin, "rows": rows, "missed": misses}
         arguments.json.write_text(text(content) + "\n")
 

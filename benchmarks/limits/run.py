@@ -266,7 +266,7 @@ def hundred() -> Result:
     first, *others = times
     samples = limits.nonlinear(given, DEPTH).samples
     print(
-        f"tanh, 4 examples, 15 steps, {DEPTH} branches: {first} (4 repetitions of {samples} "
+        f"tanh, 4 examples, 15 steps, {DEPTH} branches: {first} (8 repetitions of {samples} "
         f"samples) takes {times[first]:.3f} s; {NETWORKS} networks of width {WIDTH}:"
     )
     for name in others:
@@ -292,7 +292,7 @@ def errors_of_networks(given: limits.Problem, outputs: Array) -> Result:
     interval = 1.96 * losses.std(0, ddof=1) / np.sqrt(len(losses)) / first
     errors = {
         "precise limit, seconds": seconds,
-        "precise limit, 95% interval": float((3.18 * precise.losses_error).max() / first),
+        "precise limit, 95% interval": float((1.96 * precise.losses_error).max() / first),
         "nonlinear to 1%: error": float(np.abs(quick.losses - precise.losses).max() / first),
         "networks: 95% interval of the mean loss": float(interval.max()),
         "networks: error of the mean loss": float(

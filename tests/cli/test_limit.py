@@ -21,6 +21,12 @@ number = 3
 """
 
 
+@pytest.fixture(autouse=True)
+def fast_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of progress, however slow the machine is."""
+    monkeypatch.setattr("mutransfer.cli._live._PAUSE", math.inf)
+
+
 def tables(out: str) -> dict[str, list[list[str]]]:
     """The rows below the title of each table."""
     titled: dict[str, list[list[str]]] = {}
@@ -173,6 +179,40 @@ def test_other_objects_than_problems_are_refused(
     assert re.fullmatch(r"mutransfer: \S.*\S\n", answer.err)
 
 
+SAMPLED = "digits, activation=tanh, steps=3, examples=2"
+
+
+def test_a_short_budget_ends_and_names_what_is_not_reached(command: Any) -> None:
+    sizes = ("--depth", 1, 2, "--values", 0.25, 0.5, 1, 2, "--seconds", 0.01)
+    answer = command("limit", SAMPLED, *sizes)
+    assert answer.code == 0 and answer.err == ""
+    assert "95% interval" in answer.out.splitlines()[1]
+    assert "depth 2: accuracy 0.02 not reached at lr 2^-2, 2^-1, 2^0, 2^1" in answer.out
+
+
+def test_json_has_intervals_and_what_is_not_reached(command: Any) -> None:
+    sizes = ("--depth", 2, "--values", 0.25, 0.5, 1, 2, "--accuracy", 1e-7, "--seconds", 1)
+    answer = command("limit", SAMPLED, *sizes, "--json")
+    found = json.loads(answer.out, parse_constant=pytest.fail)["landscapes"][0]
+    (curve,) = found["curves"]
+    assert found["accuracy"] == 1e-7 and 0.25 in curve["unsettled"]
+    assert curve["interval"] is None or len(curve["interval"]) == 2
+    assert max(curve["standard_errors"]) > 0
+
+
+def test_progress_is_lines_where_there_is_no_terminal(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = ("--depth", 1, "--values", 0.25, 0.5, 1)
+    assert command("limit", SAMPLED, *sizes).err == ""
+    monkeypatch.setattr("mutransfer.cli._live._PAUSE", 0.0)
+    answer = command("limit", SAMPLED, *sizes)
+    lines = answer.err.splitlines()
+    assert lines and answer.out.startswith("branches")
+    pattern = r"  depth 1: \d+% done, [\d.]+ (s|min) left"
+    assert all(re.fullmatch(pattern, line) for line in lines)
+
+
 BAD = [
     pytest.param(
         ("--depth", -1),
@@ -211,6 +251,8 @@ BAD = [
     pytest.param(("digits, steps=-1",), "steps is -1: give a whole number", id="steps"),
     pytest.param(("digits, speed=2",), "a problem has no setting 'speed'", id="setting"),
     pytest.param(("digits, steps",), "'steps' is no setting: write name=value", id="no value"),
+    pytest.param((SAMPLED, "--seconds", 0), "seconds is 0.0: give a positive", id="no time"),
+    pytest.param((SAMPLED, "--accuracy", -1), "accuracy is -1.0", id="negative accuracy"),
     pytest.param(("--width", 0), "give a positive width", id="width of zero"),
     pytest.param(("--width", 4, "--seeds", 0), "0 seeds: give a positive width", id="no seeds"),
 ]

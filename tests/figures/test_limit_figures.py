@@ -113,8 +113,10 @@ def test_every_depth_has_a_line_darker_than_the_one_before(figure: Figure) -> No
     drawn = lines(axes)
     assert len(drawn) == 3
     for line, curve in zip(drawn, planted().curves, strict=True):
-        np.testing.assert_array_equal(line.get_xdata(), RATES)
-        np.testing.assert_array_equal(line.get_ydata()[:-1], curve.losses[:-1])
+        of_values = np.isin(line.get_xdata(), RATES)
+        np.testing.assert_array_equal(line.get_xdata()[of_values], RATES)
+        np.testing.assert_array_equal(line.get_ydata()[of_values][:-1], curve.losses[:-1])
+        assert (~of_values).sum() == 1
         assert math.isnan(line.get_ydata()[-1])
     light = [sum(to_rgb(line.get_color())) for line in drawn]
     assert (
@@ -127,15 +129,41 @@ def test_optima_are_dots_on_their_lines_joined_by_a_path(figure: Figure) -> None
     (axes,) = panels(figure)
     at = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in dots(axes)]
     assert [math.log2(x) for x, _ in at] == pytest.approx(BEST, abs=1e-9)
+    # The losses are parabolas, and a dot is the lowest point of its line.
     for (x, y), line in zip(at, lines(axes), strict=True):
-        assert math.log(y) == pytest.approx(
-            np.interp(math.log2(x), np.log2(RATES[:-1]), np.log(line.get_ydata()[:-1]))
-        )
+        assert y == pytest.approx(0.1) == np.nanmin(line.get_ydata())
+        assert line.get_xdata()[np.nanargmin(line.get_ydata())] == pytest.approx(x)
     assert [to_hex(dot.get_color()) for dot in dots(axes)] == [
         to_hex(line.get_color()) for line in lines(axes)
     ]
     (path,) = [line for line in axes.lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(path.get_xydata(), at)
+
+
+def test_infinite_depth_is_told_from_the_largest_finite_one(figure: Figure) -> None:
+    (axes,) = panels(figure)
+    *_, deepest, infinite = (np.array(to_rgb(line.get_color())) for line in lines(axes))
+    assert np.abs(deepest - infinite).max() > 0.3
+
+
+def test_sampled_losses_have_intervals_and_crosses_where_not_reached() -> None:
+    landscape = planted(errors=0.01)
+    first, *others = landscape.curves
+    first = replace(first, interval=(0.2, 0.25), unsettled=(RATES[0], RATES[-1]))
+    figure = replace(landscape, curves=(first, *others), accuracy=0.02).figure()
+    (axes,) = panels(figure)
+    (crosses,) = [line for line in axes.lines if line.get_marker() == "x"]
+    # The highest value diverged, and has no place.
+    np.testing.assert_array_equal(crosses.get_xydata(), [(RATES[0], first.losses[0])])
+    assert names(figure.legends[0])[-1] == "accuracy not reached"
+    bars = [each for each in axes.collections if type(each).__name__ == "LineCollection"]
+    lengths = [np.ptp(each.get_segments()[0], axis=0) for each in bars]
+    vertical = [length[1] for length in lengths if not length[0]]
+    np.testing.assert_allclose(vertical, [2 * 1.96 * 0.01] * 3)
+    (across,) = [
+        each.get_segments()[0] for each, size in zip(bars, lengths, strict=True) if size[0]
+    ]
+    np.testing.assert_allclose(across[:, 0], [0.2, 0.25])
 
 
 def test_titles_labels_and_legends_name_what_is_drawn(figure: Figure) -> None:

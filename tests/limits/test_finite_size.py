@@ -74,6 +74,20 @@ def test_finite_depth_falls_as_one_over_depth() -> None:
     np.testing.assert_allclose(depth.errors, direct, rtol=5e-3)
 
 
+@pytest.mark.parametrize("of", ["features", "kernel"])
+def test_kernels_approach_theirs_by_the_same_powers(of: Any) -> None:
+    p = problem(steps=4)
+    found = finite_size(p, width=[16, 64], depth=[4, 8, 16], seeds=16, of=of)
+    assert slope(found, "one network") == pytest.approx(-0.5, abs=0.2)
+    assert slope(found, "depth") == pytest.approx(-0.9, abs=0.15)
+    name = "covariance" if of == "features" else "tangent"
+    curves = [getattr(solve(p, depth), name) for depth in (4, 8, 16, math.inf)]
+    direct = [np.sqrt(np.mean((curve - curves[-1]) ** 2)) for curve in curves[:-1]]
+    np.testing.assert_allclose(found.laws["depth"].errors, direct, rtol=0.02)
+    assert found.of == of and f"error of {of}" in str(found)
+    assert found.scale == pytest.approx(float(np.sqrt(np.mean(curves[2] ** 2))))
+
+
 def test_a_depth_without_scaling_has_no_law() -> None:
     found = finite_size(problem(alpha=0.0, lr=0.01, steps=4), width=[16, 32], depth=[1, 2], seeds=2)
     assert list(found.laws) == ["one network", "mean over networks"]

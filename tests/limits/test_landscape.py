@@ -316,6 +316,7 @@ def test_there_is_a_row_for_every_size_and_value(small: Landscape) -> None:
         "loss": "inf",
         "standard_error": 0.0,
         "optimum": small.curves[0].optimum,
+        "settled": True,
     }
     assert [float(row["loss"]) for row in rows] == [
         loss for curve in small.curves for loss in curve.losses

@@ -1,13 +1,26 @@
 """Accuracy, error bars, infinite depth and refusals of sampled limits."""
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mutransfer import MutransferError, Progress
-from mutransfer.limits import Diverged, Loss, Unsettled, landscape, linear, nonlinear, two_layer
+from mutransfer.limits import (
+    Diverged,
+    Limit,
+    Loss,
+    Unsettled,
+    _sampling,
+    landscape,
+    linear,
+    nonlinear,
+    two_layer,
+)
+from mutransfer.limits._nonlinear import losses_of
+from mutransfer.limits._sampling import Repetition, Stack, mean_of
 from tests.limits.nonlinear_problems import CASES, Array, problem, solved
 
 # Accuracy and errors
@@ -17,7 +30,8 @@ def test_a_better_accuracy_is_reached_with_more_samples() -> None:
     p, samples = problem(**CASES["tanh"]), []
     for accuracy in (0.05, 0.005):
         limit = nonlinear(p, 2, accuracy=accuracy)
-        assert (3.18 * limit.losses_error <= accuracy * limit.losses[0]).all()
+        assert (1.96 * limit.losses_error <= accuracy * limit.losses[0]).all()
+        assert limit.reached <= accuracy
         samples.append(limit.samples)
     assert samples[1] >= 4 * samples[0]
     np.testing.assert_allclose(limit.losses[0], 0.5)
@@ -75,6 +89,109 @@ def test_no_steps_are_solved() -> None:
     assert limit.outputs.shape == (1, 2) and limit.gradients.shape == (3, 1, 2, 1, 2)
 
 
+# Budgets
+
+
+def test_a_budget_of_samples_ends_with_the_error_that_was_reached() -> None:
+    p = problem(**CASES["relu"], steps=3)
+    limit = nonlinear(p, 1, accuracy=1e-6, samples=1024)
+    assert limit.samples == 1024 and 1e-6 < limit.reached < 0.2
+    assert limit.reached == pytest.approx(1.96 * limit.losses_error.max() / 0.5)
+
+
+def test_a_budget_of_time_ends_with_the_error_that_was_reached() -> None:
+    p = problem(**CASES["relu"], steps=3)
+    short, long = (nonlinear(p, 1, accuracy=1e-6, seconds=seconds) for seconds in (1e-9, 1.0))
+    assert short.samples == 256 < long.samples < 256 * 64
+    assert 1e-6 < long.reached < short.reached
+
+
+def test_a_budget_that_is_enough_changes_nothing() -> None:
+    p = problem(**CASES["tanh"], steps=3)
+    plain, budgeted = nonlinear(p, 1), nonlinear(p, 1, seconds=1e6, samples=1 << 20)
+    np.testing.assert_array_equal(plain.losses, budgeted.losses)
+
+
+@pytest.mark.parametrize("depth", [4, math.inf])
+def test_a_hopeless_rate_takes_two_repetitions_of_the_smallest_stack(
+    depth: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = list[int]()
+    run = _sampling.run_sites
+
+    def counted(p: Any, of: Any, branches: int, draw: Any) -> Any:
+        stacks.append(branches)
+        return run(p, of, branches, draw)
+
+    monkeypatch.setattr(_sampling, "run_sites", counted)
+    with pytest.raises(Diverged):
+        nonlinear(problem(activation="relu", lr=50.0), depth)
+    assert stacks == [2 if math.isinf(depth) else 4] * 2
+
+
+# Coverage
+
+
+@cache
+def many_calls() -> list[Limit]:
+    p = problem(activation="abs", steps=3, lr=0.15)
+    return [nonlinear(p, 1, accuracy=0.02, seed=seed) for seed in range(40)]
+
+
+def covered(shrunk: float) -> float:
+    """Share of calls and steps whose 95% interval, shrunk, holds the mean of all calls."""
+    calls = many_calls()
+    losses = np.array([call.losses for call in calls])[:, 1:]
+    errors = np.array([call.losses_error for call in calls])[:, 1:]
+    # Each call is compared with the mean of all others, which has a small error of its own.
+    others = (losses.sum(0) - losses) / (len(calls) - 1)
+    half = 1.96 * errors * math.sqrt(1 + 1 / (len(calls) - 1)) * shrunk
+    return float((np.abs(losses - others) <= half).mean())
+
+
+def test_intervals_hold_the_limit_in_at_least_nine_of_ten_calls() -> None:
+    assert covered(1.0) >= 0.9
+    assert covered(0.5) < 0.9
+
+
+class Planted:
+    """A stack whose outputs have an error of 1 / samples besides their noise."""
+
+    def __init__(self, few: int) -> None:
+        self.few, self.many, self.seconds = few, 0, {few: 1.0}
+        self.drawn: dict[int, list[Repetition]] = {}
+
+    def draw(self, samples: int, spread: float) -> None:
+        random = np.random.default_rng(samples)
+        losses = 1.0 + 10.0 / samples + spread * random.standard_normal((8, 5)) / samples**0.5
+        self.drawn[samples] = [Repetition(each, each, {}) for each in losses]
+
+
+def test_errors_of_few_samples_are_extrapolated_away() -> None:
+    stack = Planted(few=100)
+    stack.draw(100, spread=0.01)
+    few = mean_of(Stack.weighted(stack, 1.0), losses_of)  # type: ignore[arg-type]
+    stack.draw(400, spread=0.01)
+    stack.many = 400
+    both = mean_of(Stack.weighted(stack, 1.0), losses_of)  # type: ignore[arg-type]
+    assert (np.abs(few.value - 1.0) > 20 * few.error).all()
+    assert (np.abs(both.value - 1.0) < 4 * both.error).all() and both.error.max() < 0.01
+
+
+def test_a_pilot_with_a_small_spread_does_not_make_errors_small() -> None:
+    """Its spread has decided how many samples there are, and is no measure of the error."""
+    stack, lucky = Planted(few=100), Planted(few=100)
+    for each, spread in ((stack, 1.0), (lucky, 0.01)):
+        each.draw(100, spread)
+        each.draw(200, 1.0)
+        each.many = 200
+    errors = [
+        mean_of(Stack.weighted(each, 1.0), losses_of).error  # type: ignore[arg-type]
+        for each in (stack, lucky)
+    ]
+    assert errors[1].mean() > 0.8 * errors[0].mean()
+
+
 # Infinite depth
 
 
@@ -93,6 +210,26 @@ def test_infinite_depth_is_the_limit_of_finite_depths(alpha: float) -> None:
     assert (np.abs(gaps[4]) > errors[4]).any()
     assert np.abs(gaps[16]).max() < 0.5 * np.abs(gaps[4]).max()
     np.testing.assert_allclose(infinite.layers, np.linspace(0, 1, len(infinite.layers)))
+
+
+@pytest.mark.parametrize("alpha", [0.7, 0.85])
+def test_between_both_alphas_finite_depth_approaches_infinite_depth(alpha: float) -> None:
+    """The noise of initial weights falls as depth^(1 - 2 alpha), and nothing falls slower."""
+    p = problem(activation="tanh", steps=2, alpha=alpha)
+    infinite = nonlinear(p, math.inf, accuracy=0.002)
+    gaps = [
+        float(np.abs(nonlinear(p, depth, accuracy=0.004).outputs - infinite.outputs).max())
+        for depth in (4, 16)
+    ]
+    assert gaps[0] > 10 * infinite.outputs_error.max()
+    assert gaps[0] / gaps[1] == pytest.approx(4 ** (2 * alpha - 1), rel=0.3)
+
+
+def test_infinite_depth_of_smooth_paths_is_that_of_the_linear_solver() -> None:
+    p = problem(steps=3, alpha=0.75)
+    sampled, exact = nonlinear(p, math.inf, nodes=4), linear(p, math.inf)
+    np.testing.assert_allclose(sampled.losses, exact.losses, atol=1e-4)
+    np.testing.assert_allclose(sampled.tangent, exact.tangent, atol=1e-3)
 
 
 # Refusals
@@ -118,13 +255,15 @@ def test_a_rate_that_is_too_large_names_the_step() -> None:
         pytest.param({}, 2, {"repetitions": 9}, "2 to 8 repetitions", id="nine repetitions"),
         pytest.param({}, math.inf, {"nodes": 0}, "at least 1 node", id="nodes"),
         pytest.param(
-            {"alpha": 0.75},
+            {"alpha": 0.75, "block": "post"},
             math.inf,
             {},
-            "alpha 1/2 and 1, not 0.75; give a finite depth",
+            r"alpha 1/2 and 1, not 0.75, where errors fall as slowly as depth\^-0.25",
             id="infinite depth of this alpha",
         ),
         pytest.param({"alpha": 0.0}, math.inf, {}, "alpha = 0", id="no depth scaling"),
+        pytest.param({}, 2, {"seconds": 0.0}, "seconds is 0.0: give a positive", id="no time"),
+        pytest.param({}, 2, {"samples": 100}, "samples is 100: .* at least 512", id="samples"),
         pytest.param({}, 2.5, {}, "depth is 2.5", id="half a branch"),
         pytest.param(
             {"steps": 500},
@@ -156,7 +295,7 @@ def test_a_loss_that_starts_below_zero_is_trained() -> None:
         linear(problem(loss=below), 2).losses, linear(problem(), 2).losses - 1, atol=1e-12
     )
     limit = nonlinear(problem(loss=below, activation="tanh"), 2)
-    assert 0 < (3.18 * limit.losses_error).max() <= 0.01 * abs(limit.losses[0])
+    assert 0 < (1.96 * limit.losses_error).max() <= 0.01 * abs(limit.losses[0])
 
 
 def shifted(by: float) -> Loss:
@@ -201,7 +340,7 @@ def test_without_a_first_loss_the_accuracy_is_that_of_the_largest() -> None:
     p = problem(loss=shifted(0.5), activation="tanh")
     limit = nonlinear(p, 2, accuracy=0.02)
     assert abs(limit.losses[0]) < 1e-12
-    assert 0 < (3.18 * limit.losses_error).max() <= 0.02 * np.abs(limit.losses).max()
+    assert 0 < (1.96 * limit.losses_error).max() <= 0.02 * np.abs(limit.losses).max()
 
 
 # Samples
@@ -227,9 +366,8 @@ def test_samples_are_not_doubled_without_end() -> None:
     message = "does not reach the accuracy 1e-09 with 16384 samples a repetition"
     with pytest.raises(Unsettled, match=message) as caught:
         nonlinear(p, 1, accuracy=1e-9, repetitions=2, progress=reports.append)
-    assert list(dict.fromkeys(each.what for each in reports)) == [
-        f"{256 << i} samples" for i in range(7)
-    ]
+    # The pilot shows how far away the accuracy is.
+    assert list(dict.fromkeys(each.what for each in reports)) == ["256 samples", "16384 samples"]
     np.testing.assert_allclose(caught.value.limit.losses, nonlinear(p, 1).losses, atol=0.02)
     assert caught.value.limit.losses_error.max() > 0
 

@@ -179,7 +179,7 @@ if waits:
 '''
 
 
-def test_a_killed_sweep_of_compiled_programs_finishes_as_an_undisturbed_one(
+def test_a_killed_sweep_of_compiled_programs_finishes_undisturbed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, out = tmp_path / "killed.py", tmp_path / "killed"

@@ -268,7 +268,7 @@ def test_pieces_of_any_length_use_one_program() -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_a_program_that_empties_is_compiled_again_for_half_of_it_at_most_twice() -> None:
+def test_a_program_that_empties_is_compiled_again_for_half_of_it() -> None:
     members = squares(8)
     how = replace(recipe(), steps=100)
     leaving = {0: 20, 1: 20, 2: 20, 3: 20, 4: 40, 5: 40, 6: 60}
@@ -383,3 +383,38 @@ def test_models_that_hold_different_numbers_do_not_share_one_forward_pass(value:
     with pytest.warns(StackingWarning, match="hold different values of factor"):
         trained = train(members, recipe())
     assert_same(trained, train_one_by_one(members, recipe()))
+
+
+@pytest.mark.usefixtures("traced")
+def test_streams_are_read_at_each_members_own_step() -> None:
+    """The fourth member begins when the first is through, two steps before the others."""
+
+    def batch(seed: int, step: int, size: int) -> tuple[Tensor, Tensor]:
+        draw = torch.Generator().manual_seed(1000 * seed + step)
+        inputs = torch.randn(size, 5, generator=draw, dtype=torch.float64)
+        return inputs, inputs[:, :4].argmax(1)
+
+    stream = mt.tasks.Stream(name="drawn", batch=batch, loss=mt.tasks.cross_entropy)
+    how = Recipe(task=stream, steps=42, batch=16, optimizer="adamw")
+    members = squares(4)
+    expected = train_one_by_one(members, how)
+    for program in (Program(slots=3), Program(slots=2, compiled=True), Program(slots=1)):
+        assert_same(train(members, how, program=program), expected)
+
+    # Stopped after 20 steps: the next one is 20 steps behind the others.
+    def judge(losses: Tensor, done: Tensor) -> list[int]:
+        return [0] if done[0] >= 20 else []
+
+    late = train(members, how, program=Program(slots=2), judge=judge)
+    torch.testing.assert_close(late.losses[1:], expected.losses[1:], rtol=1e-12, atol=0)
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_recorded_step_has_the_recipes_precision(slots: int) -> None:
+    members = squares(2, "sgd", 0.1)
+    how, exact = recipe("sgd", precision="bfloat16"), recipe("sgd")
+    recorded = train(members, how, program=Program(slots=slots, compiled=True))
+    assert_same(recorded, train_one_by_one(members, how), rtol=2**-4)
+    difference = (recorded.losses - train(members, exact).losses).abs().max()
+    assert 1e-5 < difference < 0.1

@@ -14,7 +14,7 @@ from mutransfer import MutransferError, plan
 from mutransfer.plans import Row
 from mutransfer.statistics import HOPELESS, diverged_at
 from mutransfer.tasks import Task, cross_entropy, digits, gpt, mlp, resmlp
-from mutransfer.training import Member, Recipe, train, train_one_by_one
+from mutransfer.training import Member, Recipe, placed, train, train_one_by_one
 from tests.models import normed_convolution
 
 VECTORS = torch.randn(96, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -241,3 +241,13 @@ def test_frozen_parameters_stay_as_they_are() -> None:
     assert torch.allclose(
         train([member], recipe).losses, train_one_by_one([member], recipe).losses, rtol=1e-12
     )
+
+
+def test_windows_of_one_text_travel_as_the_text() -> None:
+    windows = torch.arange(100).unfold(0, 9, 1)
+    moved = placed(windows, torch.empty((), device="meta"))
+    assert moved.shape == windows.shape and moved.stride() == windows.stride()
+    assert moved.untyped_storage().nbytes() == 100 * 8
+    apart = placed(windows.contiguous(), torch.empty((), device="meta"))
+    assert apart.untyped_storage().nbytes() == windows.numel() * 8
+    assert placed(windows, torch.empty(())) is windows

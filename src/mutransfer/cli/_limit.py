@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ def limit(
     width: tuple[int, ...] = (),
     seeds: int = 4,
     accuracy: float = 0.02,
+    seconds: float = 200.0,
     out: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -37,6 +39,8 @@ def limit(
     Try: mutransfer limit digits --depth inf
 
     Try: mutransfer limit "digits, activation=tanh, steps=10" --depth 2 4 --values 0.25 0.5 1 2
+
+    Try: mutransfer limit "digits, activation=relu" --seconds 60
 
     Try: mutransfer limit --over momentum --values 0 0.3 0.6 0.8 0.9 0.95 --json
 
@@ -55,15 +59,17 @@ def limit(
         metric: The mean loss over all steps, or the final loss.
         width: Widths of finite networks to train as well.
         seeds: Number of finite networks of each size.
-        accuracy: Accuracy of sampled limits: the loss's 95% interval as a share of the initial
-            loss.
+        accuracy: Accuracy of sampled limits, those of an activation that is not linear: half the
+            95% interval of the loss, as a share of the initial loss.
+        seconds: Time that sampled limits may take. What it is too short for is named below the
+            table, with the error that was reached; inf for no end but the accuracy.
         out: Folder for the figure, JSON and CSV.
         json: Print JSON.
     """
     from ..limits import Problem, depth_transfer
 
     named = load_a(Problem, "mutransfer.limits.Problem", problem) if ":" in problem else problem
-    with Counting(Console(stderr=json), "limit") as progress:
+    with Counting(Console(stderr=True), "limit") as progress:
         landscapes = depth_transfer(
             named,
             depth=depth,
@@ -73,6 +79,7 @@ def limit(
             width=width,
             seeds=seeds,
             accuracy=accuracy,
+            seconds=None if math.isinf(seconds) else seconds,
             progress=progress,
         )
     # Written before it is printed: a reader of the text, such as `head`, may go away early.

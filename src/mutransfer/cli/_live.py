@@ -128,14 +128,23 @@ class JsonLines:
         )
 
 
+_PAUSE = 5.0
+"""Seconds between lines of progress where there is no terminal."""
+
+
 class Counting:
-    """The progress of equal pieces of work; a context manager, given as `progress=`."""
+    """The progress of work in pieces or seconds; a context manager.
+
+    It is given as `progress=`. On a terminal it is a bar. Elsewhere a line is printed every few
+    seconds.
+    """
 
     def __init__(self, console: Console, title: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self.title = title
         self.task = self.bar.add_task(title, total=None)
+        self.start = self.last = time.monotonic()
 
     def __enter__(self) -> Counting:
         if self.bar.console.is_terminal:
@@ -153,9 +162,23 @@ class Counting:
 
     def __call__(self, progress: core.Progress) -> None:
         """Show this progress."""
+        if not self.bar.console.is_terminal:
+            self._print(progress)
+            return
         description = f"{self.title}: {progress.what}"
         done = {"completed": progress.done, "total": progress.total}
         self.bar.update(self.task, description=description, **done)  # type: ignore[arg-type]
+
+    def _print(self, progress: core.Progress) -> None:
+        """Print a line, unless the last one was printed just now."""
+        now = time.monotonic()
+        if now - self.last < _PAUSE or not progress.done or not progress.total:
+            return
+        self.last, share = now, progress.done / progress.total
+        left = _duration((progress.total - progress.done) * (now - self.start) / progress.done)
+        self.bar.console.print(
+            f"  {progress.what}: {share:.0%} done, {left} left", soft_wrap=True, highlight=False
+        )
 
 
 def _numbers(runs: Runs) -> dict[str, int]:

@@ -157,15 +157,16 @@ def minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def shades(count: int, lightest: float = _LIGHTEST) -> list[str]:
+def shades(count: int, lightest: float = _LIGHTEST, darkest: float = 1.0) -> list[str]:
     """Return colours from light to dark, distinct to all kinds of colour vision.
 
     Args:
         count: Number of colours; one alone is dark.
         lightest: Place of the lightest in the colour map, from 0 to 1.
+        darkest: Place of the darkest.
     """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    places = np.linspace(lightest if count > 1 else 1.0, 1.0, count)
+    places = np.linspace(lightest if count > 1 else darkest, darkest, count)
     return [to_hex(colormaps["YlGnBu"](place)) for place in places]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from jaxtyping import Float
 
 from ..core import MutransferError
 from ..limits import Curve, Landscape, Landscapes, scaling
+from ..statistics import Array
 from ._canvas import (
     DOT,
     DRIFT,
@@ -48,13 +50,30 @@ _FINITE: dict[str, Any] = {
     "elinewidth": 0.9,
 }
 _MARKERS = "sD^v<>"
+_UNSETTLED: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "x",
+    "markersize": 4.5,
+    "markeredgewidth": 0.9,
+}
+
+_DARKEST = 0.8
+"""Place of the largest finite depth in the colour map, which ends near the ink."""
+
+_NORMAL = 1.96
+"""Errors in half a 95% interval."""
+
+_LOWEST_SHARE = 0.5
+"""A parabola that falls below this share of the lowest loss does not describe it."""
 
 
 def landscape_figure(landscapes: Sequence[Landscape]) -> Figure:
     """Draw loss over a hyperparameter, a panel for each landscape, on common scales.
 
-    Lines are the limit of infinite width, darker with depth, infinite depth in black. Dots are
-    their optima; open marks are finite networks.
+    Lines are the limit of infinite width, darker with depth, infinite depth in black, with 95%
+    intervals where it is sampled. They pass through their optima, which are dots, with their
+    intervals as bars; crosses mark values that did not reach the accuracy. Open marks are finite
+    networks.
 
     Raises:
         MutransferError: there are none, every loss is zero or infinite, or matplotlib is missing.
@@ -92,21 +111,25 @@ class _Style:
     Attributes:
         colours: A colour for each depth, from light to dark.
         markers: A marker for each finite width.
+        curves: All curves.
     """
 
     colours: dict[float, str]
     markers: dict[float, str]
+    curves: Sequence[Curve]
 
     @classmethod
     def of(cls, landscapes: Sequence[Landscape]) -> Self:
         curves = [curve for landscape in landscapes for curve in landscape.curves]
         depths = sorted({float(curve.depth) for curve in curves})
         finite = [depth for depth in depths if not math.isinf(depth)]
-        colours = dict(zip(finite, shades(len(finite)), strict=True))
+        darkest = _DARKEST if math.inf in depths else 1.0
+        colours = dict(zip(finite, shades(len(finite), darkest=darkest), strict=True))
         if math.inf in depths:
             colours[math.inf] = INK
         widths = sorted({curve.width for curve in curves if not math.isinf(curve.width)})
-        return cls(colours, {width: _MARKERS[i % len(_MARKERS)] for i, width in enumerate(widths)})
+        markers = {width: _MARKERS[i % len(_MARKERS)] for i, width in enumerate(widths)}
+        return cls(colours, markers, curves)
 
 
 def _loss_limits(landscapes: Sequence[Landscape]) -> tuple[float, float]:
@@ -149,25 +172,45 @@ def _draw_landscape(
 
 
 def _draw_curve(axes: Axes, landscape: Landscape, curve: Curve, style: _Style) -> None:
-    """Draw the limit as a line with a band of its error, finite networks as marks."""
+    """Draw the limit as a line with its 95% intervals, finite networks as marks."""
     x, colour = landscape.values, style.colours[curve.depth]
     losses = np.where(np.isfinite(curve.losses), curve.losses, np.nan)
-    if math.isinf(curve.width):
-        low, high = losses - curve.errors, losses + curve.errors
-        axes.plot(x, losses, color=colour, zorder=2)
-        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-    else:
+    if not math.isinf(curve.width):
         mark: dict[str, Any] = {"marker": style.markers[curve.width], "zorder": 3, **_FINITE}
         axes.errorbar(x, losses, curve.errors, color=colour, **mark)
+        return
+    axes.plot(*_through_optimum(landscape, curve, losses), color=colour, zorder=2)
+    half = _NORMAL * curve.errors
+    axes.fill_between(x, losses - half, losses + half, color=colour, alpha=0.2, linewidth=0)
+    if landscape.accuracy is not None:
+        axes.vlines(x, losses - half, losses + half, color=colour, linewidth=0.9, zorder=2)
+    missed = np.isin(x, curve.unsettled) & np.isfinite(losses)
+    if missed.any():
+        axes.plot(x[missed], losses[missed], color=colour, zorder=3, **_UNSETTLED)
+
+
+def _through_optimum(
+    landscape: Landscape, curve: Curve, losses: Float[Array, " values"]
+) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
+    """Return the points of a line, the optimum among them."""
+    x = landscape.values
+    if curve.optimum is None or curve.optimum in x:
+        return x, losses
+    place = int(np.searchsorted(x, curve.optimum))
+    height = _height(landscape, curve)
+    return np.insert(x, place, curve.optimum), np.insert(losses, place, height)
 
 
 def _draw_optima(axes: Axes, landscape: Landscape, style: _Style) -> None:
-    """Draw the limit's optima as dots, joined by the drift."""
+    """Draw the limit's optima as dots with their intervals, joined by the drift."""
     path = []
     for curve in _infinite(landscape):
         if curve.optimum is not None:
             path.append((curve.optimum, _height(landscape, curve)))
-            axes.plot(*path[-1], color=style.colours[curve.depth], zorder=5, **_OPTIMUM)
+            colour = style.colours[curve.depth]
+            axes.plot(*path[-1], color=colour, zorder=5, **_OPTIMUM)
+            if curve.interval is not None:
+                axes.hlines(path[-1][1], *curve.interval, color=colour, linewidth=1.1, zorder=4)
     if len(path) > 1:
         axes.plot(*zip(*path, strict=True), zorder=4, **DRIFT)
 
@@ -191,12 +234,24 @@ def _moved(landscape: Landscape) -> str:
 
 
 def _height(landscape: Landscape, curve: Curve) -> float:
-    """Return the loss of a curve at its optimum, interpolated as the line is drawn."""
-    finite = np.isfinite(curve.losses)
-    values = np.log2(landscape.values) if landscape.logarithmic else landscape.values
+    """Return the loss at the optimum.
+
+    It is the vertex of the parabola through the lowest losses. Next to a value that diverged there
+    is no parabola, and the line between values is taken.
+    """
     assert curve.optimum is not None
+    values = np.log2(landscape.values) if landscape.logarithmic else landscape.values
     at = math.log2(curve.optimum) if landscape.logarithmic else curve.optimum
-    return float(np.exp(np.interp(at, values[finite], np.log(curve.losses[finite]))))
+    known = ~np.isnan(curve.losses)
+    values, losses = values[known], curve.losses[known]
+    best = int(np.argmin(losses))
+    around = slice(best - 1, best + 2)
+    if np.isfinite(losses[around]).all():
+        height = float(np.polyval(np.polyfit(values[around], losses[around], 2), at))
+        if height > _LOWEST_SHARE * losses[best]:
+            return height
+    finite = np.isfinite(losses)
+    return float(np.exp(np.interp(at, values[finite], np.log(losses[finite]))))
 
 
 def _name(size: float) -> str:
@@ -217,6 +272,8 @@ def _legends(figure: Figure, axes: Axes, style: _Style) -> None:
     ]
     if any(line.get_linestyle() == "--" for panel in figure.axes for line in panel.lines):
         key.append(Line2D([], [], label="its drift", **DRIFT))
+    if any(curve.unsettled for curve in style.curves):
+        key.append(Line2D([], [], color=FAINT, label="accuracy not reached", **_UNSETTLED))
     marks = {name: value for name, value in _FINITE.items() if name != "elinewidth"}
     key += [
         Line2D([], [], color=FAINT, marker=marker, label=f"width {width:g}", **marks)

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..statistics import Array
-from ._limit import Limit, check_outputs
+from ._limit import Limit, check_outputs, linear_tangent
 from ._memory import memory
 from ._problem import Depth, Problem
 
@@ -32,14 +32,16 @@ def march(problem: Problem, layers: int, noise: float, rate: float, depth: Depth
         check_outputs(problem, depth, run.outputs, t)
         run.down(t)
     shape = (run.times, run.examples)
+    features = run.H.reshape(-1, *shape, *shape)
     return Limit(
         problem=problem,
         depth=depth,
         layers=np.linspace(0, 1, layers + 1),
         outputs=run.outputs,
         losses=problem.losses(run.outputs),
-        features=run.H.reshape(-1, *shape, *shape),
+        features=features,
         gradients=run.G,
+        tangent=linear_tangent(problem, features, run.G, rate),
         responses={"forward": run.forward, "backward": run.backward},
     )
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 from jaxtyping import Float
 
 from ..core import MutransferError, OnProgress, Progress
-from ..statistics import Array, edge, hopeless, vertex
-from ._landscape import Curve, Landscape, Landscapes, Metric, is_logarithmic
-from ._limit import Diverged, Unsettled
+from ..statistics import Array, hopeless
+from ._landscape import Curve, Landscape, Landscapes, Metric
+from ._limit import Diverged
+from ._linear import linear
+from ._nonlinear import check_budget, check_infinite
+from ._optimum import best_between, best_value
 from ._problem import Depth, Problem
+from ._schedule import SampledCurve, Schedule, Value
 from ._simulate import simulate
-from ._solve import solve
 from ._tasks import problem_of, settings_in
 
 Vary = Callable[[Problem, float], Problem]
@@ -27,6 +31,9 @@ DEPTHS = (2, 4, 8, 16)
 
 RATES = tuple(2.0**power for power in range(-11, 1))
 """Learning rates where none are given."""
+
+SECONDS = 200.0
+"""Time that sampled limits of a landscape may take where none is given."""
 
 _FIELDS = ("lr", "momentum", "weight_decay", "gamma0", "beta0")
 
@@ -41,6 +48,7 @@ def depth_transfer(
     width: Sequence[int] = (),
     seeds: int = 4,
     accuracy: float = 0.02,
+    seconds: float | None = SECONDS,
     compare: bool | None = None,
     progress: OnProgress | None = None,
 ) -> Landscapes:
@@ -65,7 +73,8 @@ def depth_transfer(
         metric: The "mean" loss over all times, or the "final" one.
         width: Widths of finite networks to train as well, at every finite depth.
         seeds: Finite networks of each size.
-        accuracy: Accuracy of nonlinear limits, as a share of the initial loss.
+        accuracy: Accuracy of sampled limits, as of `landscape`.
+        seconds: Time that sampled limits of both landscapes may take, as of `landscape`.
         compare: Solve the comparison without depth scaling, too. By default it is solved for a
             task whose alpha is not given; a Problem is solved as it is.
         progress: Called with the progress after every solution.
@@ -93,11 +102,7 @@ def depth_transfer(
         _Job(varied, over, values or RATES, sizes, metric, width, seeds, accuracy)
         for varied, sizes in problems
     ]
-    total, done, landscapes = sum(job.total for job in jobs), 0, []
-    for job in jobs:
-        landscapes.append(job.run(progress, done, total))
-        done += job.total
-    return Landscapes(landscapes=tuple(landscapes))
+    return Landscapes(landscapes=tuple(_solved(jobs, seconds, progress)))
 
 
 def _unscaled(problem: Problem, depths: Sequence[Depth]) -> Problem:
@@ -116,6 +121,7 @@ def landscape(
     width: Sequence[int] = (),
     seeds: int = 4,
     accuracy: float = 0.02,
+    seconds: float | None = SECONDS,
     progress: OnProgress | None = None,
 ) -> Landscape:
     """Return the loss of infinitely wide networks as a function of a hyperparameter.
@@ -134,16 +140,21 @@ def landscape(
         metric: The "mean" loss over all times, or the "final" one.
         width: Widths of finite networks to train as well, at every finite depth.
         seeds: Finite networks of each size.
-        accuracy: Accuracy of nonlinear limits, as a share of the initial loss. Where it is not
-            reached, as near divergence, the curve's errors show it.
-        progress: Called with the progress after every solution.
+        accuracy: Accuracy of sampled limits: half the 95% interval of the metric, as a share of the
+            initial loss. Values that may be the best are sampled until the optimum's interval is a
+            quarter of their distance, too.
+        seconds: Time that sampled limits may take; None for no end but the accuracy. Every value is
+            sampled with few samples first, then those that may be the best. What is not reached is
+            in the curves' errors and `unsettled`. Linear limits and finite networks do not count.
+        progress: Called with the progress after every solution, or sampled repetition.
 
     Raises:
-        MutransferError: there are no values or depths, they do not ascend, or the hyperparameter is
-            unknown.
+        MutransferError: there are no values or depths, they do not ascend, the hyperparameter is
+            unknown, the accuracy or seconds are not positive, or infinite depth has no limit.
     """
     job = _Job(problem, over, values, depth, metric, width, seeds, accuracy)
-    return job.run(progress, 0, job.total)
+    (found,) = _solved([job], seconds, progress)
+    return found
 
 
 @dataclass(frozen=True)
@@ -166,8 +177,12 @@ class _Job:
         for name, verb, given in (("values", "are", self.values), ("depth", "is", self.depth)):
             if not len(given) or list(given) != sorted(set(given)):
                 raise MutransferError(f"{name} {verb} {list(given)}: give at least one, ascending")
+        if not self.accuracy > 0:
+            raise MutransferError(f"accuracy is {self.accuracy}: give a positive one")
         for size in self.depth:
             self.problem.check_depth(size)
+        for size, problem in product(self.depth, () if self.problem.is_linear else self.problems):
+            check_infinite(problem, size)
         if len(self.width) and all(math.isinf(size) for size in self.depth):
             raise MutransferError(
                 f"width {list(self.width)} has no finite depth to be trained at: "
@@ -180,33 +195,78 @@ class _Job:
         finite = [size for size in self.depth if not math.isinf(size)]
         return [*product([math.inf], self.depth), *product(self.width, finite)]
 
-    @property
-    def total(self) -> int:
-        """Number of solutions."""
-        return len(self.sizes) * len(self.values)
+    @cached_property
+    def grid(self) -> Float[Array, " values"]:
+        """The values."""
+        return np.array(self.values, dtype=np.float64)
 
-    def run(self, progress: OnProgress | None, done: int, total: int) -> Landscape:
-        """Solve for every size and value; `done` of `total` solutions are there already."""
-        name, vary = _varied(self.over)
-        grid, curves = np.array(self.values, dtype=np.float64), []
-        for width, depth in self.sizes:
-            losses, errors = np.zeros((2, len(grid)))
-            for i, value in enumerate(grid):
-                problem = vary(self.problem, float(value))
+    @cached_property
+    def problems(self) -> list[Problem]:
+        """The problem at every value."""
+        vary = _varied(self.over)[1]
+        return [vary(self.problem, float(value)) for value in self.grid]
+
+    @cached_property
+    def sampled(self) -> list[SampledCurve]:
+        """The curves that have to be sampled."""
+        if all(problem.is_linear for problem in self.problems):
+            return []
+        return [
+            SampledCurve(
+                self.grid,
+                [Value(each, depth, self.metric, self.accuracy) for each in self.problems],
+            )
+            for depth in self.depth
+        ]
+
+    @property
+    def solved(self) -> list[tuple[float, Depth]]:
+        """Widths and depths that are not sampled."""
+        return [size for size in self.sizes if not (self.sampled and math.isinf(size[0]))]
+
+    def exact(self, report: Callable[[str], None]) -> list[Curve]:
+        """Return the curves that are not sampled; report every solution."""
+        curves = []
+        for width, depth in self.solved:
+            losses, errors = np.zeros((2, len(self.grid)))
+            for i, problem in enumerate(self.problems):
                 losses[i], errors[i] = self._loss(problem, width, depth)
-                done += 1
-                if progress is not None:
-                    what = f"width {width:g}, depth {depth:g}"
-                    progress(Progress(what=what, done=done, total=total))
-            optimum = _optimum(grid, losses)
-            curve = Curve(width=width, depth=depth, losses=losses, errors=errors, optimum=optimum)
-            curves.append(curve)
+                report(f"width {width:g}, depth {depth:g}")
+            best = best_value(self.grid, losses)
+            curves.append(
+                Curve(width=width, depth=depth, losses=losses, errors=errors, optimum=best)
+            )
+        return curves
+
+    def landscape(self, exact: Sequence[Curve]) -> Landscape:
+        """Return all curves, once the sampled ones are drawn."""
+        pairs = zip(self.depth, self.sampled, strict=False)
+        sampled = [self._curve(depth, curve) for depth, curve in pairs]
         return Landscape(
-            problem=self.problem, over=name, values=grid, metric=self.metric, curves=tuple(curves)
+            problem=self.problem,
+            over=_varied(self.over)[0],
+            values=self.grid,
+            metric=self.metric,
+            curves=(*sampled, *exact),
+            accuracy=self.accuracy if sampled else None,
+        )
+
+    def _curve(self, depth: Depth, sampled: SampledCurve) -> Curve:
+        losses, errors = sampled.losses, sampled.errors
+        settled = [value.settled for value in sampled.values]
+        pairs = zip(self.grid, settled, strict=True)
+        return Curve(
+            width=math.inf,
+            depth=depth,
+            losses=losses,
+            errors=errors,
+            optimum=best_value(self.grid, losses),
+            interval=best_between(self.grid, losses, errors),
+            unsettled=tuple(float(value) for value, reached in pairs if not reached),
         )
 
     def _loss(self, problem: Problem, width: float, depth: Depth) -> tuple[float, float]:
-        """Return the metric and its standard error."""
+        """Return the metric and its error."""
         if math.isinf(width):
             return self._loss_of_limit(problem, depth)
         losses = problem.losses(simulate(problem, int(width), int(depth), self.seeds))
@@ -218,16 +278,33 @@ class _Job:
 
     def _loss_of_limit(self, problem: Problem, depth: Depth) -> tuple[float, float]:
         try:
-            limit = solve(problem, depth, accuracy=self.accuracy)
+            limit = linear(problem, depth)
         except Diverged:
             return math.inf, 0.0
-        except Unsettled as error:
-            limit = error.limit
         errors = np.broadcast_to(limit.losses_error, limit.losses.shape)
         if self.metric == "final":
             return float(limit.losses[-1]), float(errors[-1])
         # Errors of one run's times go together, so that of their mean is at most the mean error.
         return float(limit.losses.mean()), float(errors.mean())
+
+
+def _solved(
+    jobs: Sequence[_Job], seconds: float | None, progress: OnProgress | None
+) -> list[Landscape]:
+    """Return the landscapes of jobs that share one budget."""
+    check_budget(seconds)
+    total = sum(len(job.solved) * len(job.grid) for job in jobs)
+    count = iter(range(1, total + 1))
+
+    def report(what: str) -> None:
+        done = next(count)
+        if progress is not None:
+            progress(Progress(what=what, done=done, total=total))
+
+    exact = [job.exact(report) for job in jobs]
+    if sampled := [curve for job in jobs for curve in job.sampled]:
+        Schedule(sampled, seconds, progress).run()
+    return [job.landscape(curves) for job, curves in zip(jobs, exact, strict=True)]
 
 
 def _varied(over: str | tuple[str, Vary]) -> tuple[str, Vary]:
@@ -240,11 +317,3 @@ def _varied(over: str | tuple[str, Vary]) -> tuple[str, Vary]:
             "or give a name and a function"
         )
     return over, lambda problem, value: replace(problem, **{over: value})
-
-
-def _optimum(values: Float[Array, " values"], losses: Float[Array, " values"]) -> float | None:
-    if len(values) < 3 or edge(losses):
-        return None
-    logarithmic = is_logarithmic(values)
-    best = float(vertex(np.log2(values) if logarithmic else values, losses))
-    return 2.0**best if logarithmic else best

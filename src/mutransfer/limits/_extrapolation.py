@@ -18,6 +18,11 @@ from ._limit import Limit
 _WEIGHTS = {2: (-1, 2), 3: (1 / 3, -2, 8 / 3)}
 
 
+def weights_of(stacks: int) -> Sequence[float]:
+    """Return the weights of stacks of K, 2 K (and 4 K) branches."""
+    return _WEIGHTS.get(stacks, (1.0,))
+
+
 def extrapolated(stacks: Sequence[Limit]) -> Limit:
     """Return infinite depth, from two stacks to second order in 1 / depth.
 
@@ -57,6 +62,7 @@ def extrapolated(stacks: Sequence[Limit]) -> Limit:
         losses=coarse.problem.losses(outputs),
         features=at_nodes([each.features for each in stacks]),
         gradients=at_nodes([each.gradients for each in stacks]),
+        tangent=weighted([each.tangent for each in stacks]),
         responses={
             name: response(name, upper)
             for name, upper in (("forward", 0), ("backward", 1))

@@ -28,14 +28,23 @@ from ._error_laws import (
     sizes,
 )
 from ._laws import FiniteSize, Law
+from ._network import Trained, covariance
 from ._problem import Problem
-from ._simulate import simulate
+from ._simulate import simulate_each
 from ._solve import solve
 
 if TYPE_CHECKING:
     from torch import nn
 
-Of = Literal["outputs", "losses"]
+Of = Literal["outputs", "losses", "features", "kernel"]
+
+# Names of the limit's curve and of its error, by compared quantity.
+_IN_LIMIT = {
+    "outputs": ("outputs", "outputs_error"),
+    "losses": ("losses", "losses_error"),
+    "features": ("covariance", "features_error"),
+    "kernel": ("tangent", "tangent_error"),
+}
 
 # A depth error counts once its square is this many times the variance of noise.
 _CLEAR = 4
@@ -66,9 +75,11 @@ def finite_size(
         width: At least two widths, ascending.
         depth: Depths, ascending.
         seeds: Networks of each size, at least 2.
-        of: Compared quantity of a problem, "outputs" or "losses"; of a builder it is the losses.
+        of: Compared quantity of a problem: "outputs"; "losses"; "features", the covariance <h h> of
+            the last layer between examples at every time; or "kernel", the tangent kernel at every
+            time. Of a builder it is the losses.
         limit: The limit's curve for every depth, where it is known otherwise: outputs
-            (times * examples,) or losses (times,).
+            (times * examples,), losses (times,), features or kernel (times * examples^2,).
         accuracy: Accuracy of a nonlinear problem's limit.
         progress: Called with the progress after every size.
         study: Further arguments of mutransfer.Study for a builder, such as task, lr (one rate),
@@ -79,8 +90,8 @@ def finite_size(
             rates or rules.
     """
     _check_sizes(width, depth, seeds)
-    if of not in ("outputs", "losses"):
-        raise MutransferError(f"of is {of!r}: give 'outputs' or 'losses'")
+    if of not in _IN_LIMIT:
+        raise MutransferError(f"of is {of!r}: give {', '.join(map(repr, _IN_LIMIT))}")
     if isinstance(build, Problem):
         if study:
             raise MutransferError(
@@ -129,8 +140,14 @@ def _with_progress(
 
 
 def _simulated(problem: Problem, cell: Cell, seeds: int, of: Of) -> Float[Array, "seeds points"]:
-    outputs = simulate(problem, *cell, seeds)
-    return outputs.reshape(seeds, -1) if of == "outputs" else problem.losses(outputs)
+    examples = len(problem.targets)
+    quantities: dict[Of, Callable[[Trained], Array]] = {
+        "outputs": lambda run: run.outputs,
+        "losses": lambda run: problem.losses(run.outputs),
+        "features": lambda run: covariance(run.features[-1], examples),
+        "kernel": lambda run: run.tangent,
+    }
+    return simulate_each(problem, *cell, seeds, quantities[of]).reshape(seeds, -1)
 
 
 def _trained(
@@ -223,14 +240,18 @@ def _given(limit: Mapping[int, Array], curves: Curves) -> dict[float, Array]:
 def _against_theory(problem: Problem, curves: Curves, of: Of, accuracy: float) -> _Comparison:
     """Compare networks with the limit of their depth, and it with infinite depth."""
     _, depths = sizes(curves)
-    infinite = problem.alpha in (0.5, 1) or (problem.is_linear and problem.alpha > 0)
+    infinite = problem.alpha in (0.5, 1) or problem.is_noiseless
+    infinite |= problem.is_linear and problem.alpha > 0
     solved = {
         depth: solve(problem, depth, accuracy=accuracy)
         for depth in [*depths, *([math.inf] if infinite else [])]
     }
-    known: dict[float, Array] = {depth: getattr(each, of).ravel() for depth, each in solved.items()}
+    curve, error = _IN_LIMIT[of]
+    known: dict[float, Array] = {
+        depth: getattr(each, curve).ravel() for depth, each in solved.items()
+    }
     errors = {
-        depth: np.broadcast_to(getattr(each, f"{of}_error"), getattr(each, of).shape).ravel()
+        depth: np.broadcast_to(getattr(each, error), getattr(each, curve).shape).ravel()
         for depth, each in solved.items()
     }
     laws = _laws(fit_errors(curves, errors_against(known, errors)), curves)

@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..statistics import Array
-from ._limit import Limit, check_outputs
+from ._limit import Limit, check_outputs, linear_tangent
 from ._memory import Memory, memory
 from ._problem import Depth, Problem
 
@@ -67,14 +67,17 @@ def imbedding(problem: Problem, layers: int, noise: float, rate: float, depth: D
     answers = np.sqrt(noise) * kept.kept
     forward = np.array([layer.RS * answers for layer in stream[:-1]])
     backward = np.array([layer.QS * np.repeat(answers, examples) for layer in stream[1:]])
+    features = np.stack([layer.features.kernel for layer in stream]).reshape(-1, *shape, *shape)
+    gradients = np.stack([layer.gradients.kernel for layer in stream])
     return Limit(
         problem=problem,
         depth=depth,
         layers=np.linspace(0, 1, layers + 1),
         outputs=outputs,
         losses=problem.losses(outputs),
-        features=np.stack([layer.features.kernel for layer in stream]).reshape(-1, *shape, *shape),
-        gradients=np.stack([layer.gradients.kernel for layer in stream]),
+        features=features,
+        gradients=gradients,
+        tangent=linear_tangent(problem, features, gradients, rate),
         responses={
             "forward": forward.reshape(-1, *shape, times),
             "backward": backward.reshape(-1, times, *shape),

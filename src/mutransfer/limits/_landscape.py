@@ -40,10 +40,14 @@ class Curve:
         width: Width; infinite for the limit.
         depth: Depth, or math.inf.
         losses: Loss at every value, (values,); infinite where training diverges. At finite width
-            the mean over networks.
-        errors: Standard errors of the losses, (values,); zero where nothing is sampled.
+            the mean over networks. NaN where a budget ended before anything was known.
+        errors: Errors of the losses, (values,), of which 1.96 are half the 95% interval; zero where
+            nothing is sampled. At finite width the standard error.
         optimum: Value of lowest loss, by a parabola through three points; None where the lowest
             lies at the edge of the values.
+        interval: 95% interval of the optimum by the errors of sampled losses; None where nothing
+            is sampled.
+        unsettled: Values whose sampled loss did not reach the accuracy.
     """
 
     width: float
@@ -51,6 +55,8 @@ class Curve:
     losses: Float[Array, " values"]
     errors: Float[Array, " values"]
     optimum: float | None
+    interval: tuple[float, float] | None = None
+    unsettled: tuple[float, ...] = ()
 
     @property
     def size(self) -> dict[str, Any]:
@@ -60,20 +66,28 @@ class Curve:
 
     def to_json(self) -> dict[str, Any]:
         """Return the curve as plain data."""
-        values = {"losses": self.losses, "standard_errors": self.errors, "optimum": self.optimum}
+        values = {
+            "losses": self.losses,
+            "standard_errors": self.errors,
+            "optimum": self.optimum,
+            "interval": self.interval,
+            "unsettled": self.unsettled,
+        }
         data: dict[str, Any] = self.size | plain(values)
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Curve:
         """Return the curve that `to_json` wrote."""
-        optimum = data["optimum"]
+        optimum, ends = data["optimum"], data.get("interval")
         return cls(
             width=size(data["width"]),
             depth=size(data["depth"]),
             losses=array(data["losses"]),
             errors=array(data["standard_errors"]),
             optimum=None if optimum is None else number(optimum),
+            interval=None if ends is None else (number(ends[0]), number(ends[1])),
+            unsettled=tuple(map(number, data.get("unsettled", ()))),
         )
 
 
@@ -87,6 +101,8 @@ class Landscape(Result, Drawn):
         values: Its values, (values,).
         metric: "final" loss, or the "mean" loss over all times.
         curves: The limit's curves by depth, then those of finite networks.
+        accuracy: Accuracy that was asked of sampled losses, as a share of the initial loss; None
+            where nothing was sampled.
         about: Versions, device, command and date.
     """
 
@@ -95,6 +111,7 @@ class Landscape(Result, Drawn):
     values: Float[Array, " values"]
     metric: Metric
     curves: tuple[Curve, ...]
+    accuracy: float | None = None
     about: Mapping[str, Any] = field(default_factory=about)
 
     @property
@@ -105,22 +122,48 @@ class Landscape(Result, Drawn):
     def __str__(self) -> str:
         title = f"{scaling(self.problem)}: best {self.over} by {self.metric} loss"
         header = f"{'width':>7} {'depth':>6} {'optimum':>12} {'lowest loss':>12}"
-        return "\n".join([title, header, *map(self._line, self.curves)])
+        if self.accuracy is not None:
+            header = f"{header} {'95% interval':>14}  {'error':>8}"
+        return "\n".join([title, header, *map(self._line, self.curves), *self._remarks()])
 
     def _line(self, curve: Curve) -> str:
-        lowest = float(curve.losses.min())
-        if math.isinf(lowest):
+        known = ~np.isnan(curve.losses)
+        if not known.any():
+            optimum, loss = "", "unknown"
+        elif math.isinf(curve.losses[known].min()):
             optimum, loss = "", "diverges"
         else:
-            optimum, loss = self._optimum(curve), f"{lowest:.4g}"
-        return f"{curve.width:>7g} {curve.depth:>6g} {optimum:>12} {loss:>12}"
+            optimum, loss = self._optimum(curve), f"{curve.losses[known].min():.4g}"
+        line = f"{curve.width:>7g} {curve.depth:>6g} {optimum:>12} {loss:>12}"
+        if self.accuracy is None or not known.any() or math.isinf(curve.losses[known].min()):
+            return line
+        ends = "" if curve.interval is None else " to ".join(map(self._value, curve.interval))
+        return f"{line} {ends:>14}  {1.96 * curve.errors[np.nanargmin(curve.losses)]:>8.2g}"
+
+    def _remarks(self) -> Iterator[str]:
+        """Yield which values did not reach the accuracy, a line for each depth."""
+        for curve in self.curves:
+            if not curve.unsettled:
+                continue
+            chosen = np.isin(self.values, curve.unsettled)
+            errors = 1.96 * curve.errors[chosen & ~np.isnan(curve.losses)]
+            known = f"errors up to {errors.max():.2g}" if len(errors) else "nothing known"
+            if unknown := int((chosen & np.isnan(curve.losses)).sum()):
+                known = f"{known}, {unknown} without any estimate" if len(errors) else known
+            named = ", ".join(map(self._value, curve.unsettled))
+            yield (
+                f"depth {curve.depth:g}: accuracy {self.accuracy:g} not reached at "
+                f"{self.over} {named}; {known}"
+            )
 
     def _optimum(self, curve: Curve) -> str:
-        if curve.optimum is None:
-            return "at the edge"
-        if self.logarithmic:
-            return f"2^{math.log2(curve.optimum):.2f}"
-        return f"{curve.optimum:.3g}"
+        return "at the edge" if curve.optimum is None else self._value(curve.optimum)
+
+    def _value(self, value: float) -> str:
+        if not self.logarithmic:
+            return f"{value:.3g}"
+        octave = f"{math.log2(value):.2f}"
+        return f"2^{octave.removesuffix('.00') if value in self.values else octave}"
 
     def drift(self) -> float:
         """Return the shift of the limit's optimum from the smallest depth to the largest.
@@ -151,6 +194,7 @@ class Landscape(Result, Drawn):
                 "loss": plain(float(loss)),
                 "standard_error": float(error),
                 "optimum": curve.optimum,
+                "settled": float(value) not in curve.unsettled,
             }
             for curve in self.curves
             for value, loss, error in zip(self.values, curve.losses, curve.errors, strict=True)

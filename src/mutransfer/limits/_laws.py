@@ -107,7 +107,7 @@ class FiniteSize(Result, Drawn):
     """Errors of finite networks.
 
     Attributes:
-        of: Compared quantity, "outputs" or "losses".
+        of: Compared quantity: "outputs", "losses", "features" or "kernel".
         limit: Origin of the limit: "theory", "given", or "extrapolated" from the networks.
         width: Widths that were trained.
         depth: Depths that were trained.
@@ -117,7 +117,7 @@ class FiniteSize(Result, Drawn):
         about: Versions, device, command and date.
     """
 
-    of: Literal["outputs", "losses"]
+    of: Literal["outputs", "losses", "features", "kernel"]
     limit: Literal["theory", "given", "extrapolated"]
     width: tuple[int, ...]
     depth: tuple[int, ...]

@@ -40,6 +40,32 @@ def loss_scale(losses: Float[Array, " times"]) -> float:
     return first if first > ZERO else float(np.abs(losses).max())
 
 
+def diagonal(
+    kernel: Float[Array, "*any times examples times examples"],
+) -> Float[Array, "*any times examples examples"]:
+    """Return the products of one time of a kernel of all times."""
+    return np.asarray(np.moveaxis(np.diagonal(kernel, axis1=-4, axis2=-2), -1, -3))
+
+
+def linear_tangent(problem: Problem, features: Array, gradients: Array, rate: float) -> Array:
+    """Return the tangent kernel of a linear network, (times, examples, examples).
+
+    Args:
+        problem: The problem.
+        features: Kernels of features, (layers, times, examples, times, examples).
+        gradients: Kernels of gradients, (layers, times, times).
+        rate: Square of the factor of a branch, times the factor of the rate of its weights.
+    """
+    of_features = diagonal(features)
+    of_gradients = np.diagonal(gradients, axis1=1, axis2=2)[:, :, None, None]
+    kernel = rate * (of_gradients[1:] * of_features[:-1]).sum(0)
+    if problem.train_readout:
+        kernel = kernel + of_features[-1]
+    if problem.train_input:
+        kernel = kernel + of_gradients[0] * problem.gram
+    return np.asarray(kernel)
+
+
 def check_outputs(
     problem: Problem, depth: Depth, outputs: Float[Array, "times examples"], step: int
 ) -> None:
@@ -67,9 +93,15 @@ class Limit(Result):
         gradients: Kernel <g^l(t) g^l(s)> with g = gamma0 N df/dh. In a linear network it has no
             examples, (layers, times, times); otherwise (layers, times, examples, times, examples).
         responses: Answers of a weight matrix to its own use, by name; see the solver.
-        outputs_error: Error of the outputs, (times, examples). It is the standard error where sites
-            are sampled, and at infinite depth the last order of extrapolation.
+        outputs_error: Error of the outputs, (times, examples): 1.96 of it is half the 95% interval.
+            Where sites are sampled it is the standard error times Student's t over 1.96. At
+            infinite depth it holds the last order of extrapolation as well.
         losses_error: The same of the losses, (times,).
+        tangent: Tangent kernel at every time, (times, examples, examples), all matrices together:
+            gradient flow changes outputs by lr x kernel x the negative derivatives of the loss.
+        features_error: The same as outputs_error, of the covariance <h h> of the last layer at one
+            time, (times, examples, examples).
+        tangent_error: The same, of the tangent kernel.
         samples: Number of sampled sites a repetition; 0 where nothing was drawn.
     """
 
@@ -83,6 +115,9 @@ class Limit(Result):
     responses: dict[str, Array] = field(default_factory=dict)
     outputs_error: Array = field(default_factory=lambda: np.zeros(()))
     losses_error: Array = field(default_factory=lambda: np.zeros(()))
+    tangent: Array = field(default_factory=lambda: np.zeros(()))
+    features_error: Array = field(default_factory=lambda: np.zeros(()))
+    tangent_error: Array = field(default_factory=lambda: np.zeros(()))
     samples: int = 0
 
     def __str__(self) -> str:
@@ -93,6 +128,16 @@ class Limit(Result):
             f"infinite width, depth {self.depth:g}: loss {first:.4g}, "
             f"after {self.problem.steps} steps {last:.4g}{spread}"
         )
+
+    @property
+    def reached(self) -> float:
+        """Half width of the loss's 95% interval, at the worst step, over the first loss."""
+        return float(1.96 * np.max(self.losses_error) / loss_scale(self.losses))
+
+    @property
+    def covariance(self) -> Float[Array, "times examples examples"]:
+        """Covariance <h_mu h_nu> of the last layer's features, at every time."""
+        return diagonal(self.features[-1])
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data; the kernels of long training are large."""
@@ -109,14 +154,15 @@ class Limit(Result):
             given = parsed(data)
             arrays = (
                 *("layers", "outputs", "losses", "features", "gradients"),
-                *("outputs_error", "losses_error"),
+                *("outputs_error", "losses_error", "tangent"),
+                *("features_error", "tangent_error"),
             )
             return cls(
                 problem=Problem.from_json(given["problem"]),
                 depth=size(given["depth"]),
                 responses={name: array(values) for name, values in given["responses"].items()},
                 samples=int(given["samples"]),
-                **{name: array(given[name]) for name in arrays},
+                **{name: array(given[name]) for name in arrays if name in given},
             )
 
 

@@ -109,7 +109,13 @@ def _infinite(problem: Problem, nodes: int, accuracy: float, memory: float) -> L
         stacks = [*stacks[1:], stack(4 * nodes)]
     for step in range(problem.steps + 1):
         check_outputs(problem, math.inf, third.outputs, step)
-    return replace(third, outputs_error=error, losses_error=np.abs(third.losses - second.losses))
+    return replace(
+        third,
+        outputs_error=error,
+        losses_error=np.abs(third.losses - second.losses),
+        features_error=np.abs(third.covariance - second.covariance),
+        tangent_error=np.abs(third.tangent - second.tangent),
+    )
 
 
 def _check_memory(problem: Problem, layers: int, memory: float) -> None:

@@ -63,11 +63,24 @@ class Trained:
         features: Features h of every layer, from the first to the last, each
             (*networks, sites, columns).
         gradients: Gradients g = gamma0 N df/dh of every layer, the same way.
+        tangent: Tangent kernel at every time, (*networks, times, examples, examples).
     """
 
     outputs: Array
     features: list[Array]
     gradients: list[Array]
+    tangent: Array
+
+
+def covariance(
+    fields: Float[Array, "*networks sites columns"], examples: int
+) -> Float[Array, "*networks times examples examples"]:
+    """Return the products of fields of one time, means over sites, at every time."""
+    *networks, sites, columns = fields.shape
+    # Columns lie together in memory, so the last two axes are swapped before they are split.
+    split = (*networks, columns // examples, examples, sites)
+    apart = np.swapaxes(fields, -1, -2).reshape(split)
+    return np.asarray(apart @ np.swapaxes(apart, -1, -2) / sites)
 
 
 class _Part(ABC):
@@ -213,6 +226,24 @@ class _Run:
             g = g + y
             history.append(g)
 
+    def tangent(self) -> Float[Array, "*networks times examples examples"]:
+        """Return the tangent kernel at every time.
+
+        It is the sum over trained matrices of <x x> <y y>, with inputs x and signals y, so that
+        gradient flow changes outputs by rate x kernel x pulls.
+        """
+        kernel = np.zeros((*self.outputs.shape, self.outputs.shape[-1]))
+        examples = self.outputs.shape[-1]
+        if self.problem.train_readout:
+            kernel += covariance(self.features[-1].fields, examples)
+        if self.problem.train_input:
+            kernel += covariance(self.gradients[0].fields, examples) * self.problem.gram
+        for part in (part for branch in self.branches for part in branch):
+            if isinstance(part, _Matrix):
+                of_inputs = covariance(part.inputs.fields, examples)
+                kernel += part.rate * of_inputs * covariance(part.signals.fields, examples)
+        return kernel
+
     @staticmethod
     def _so_far(history: _History, past: _Past) -> Float[Array, "*networks sites past"]:
         return history.fields[..., : past.weights.shape[-1]]
@@ -249,4 +280,4 @@ def train(
     features, gradients = (
         [history.fields for history in histories] for histories in (run.features, run.gradients)
     )
-    return Trained(run.outputs, features, gradients)
+    return Trained(run.outputs, features, gradients, run.tangent())

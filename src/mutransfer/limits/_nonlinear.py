@@ -1,36 +1,28 @@
-"""Residual networks of infinite width with any activation, by causal Monte Carlo.
-
-Axes: S samples of a site; T times; P examples; layers of one stack.
-"""
+"""Residual networks of infinite width with any activation, by causal Monte Carlo."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..core import MutransferError, OnProgress, Progress
-from ..statistics import Array, student_t
-from ._extrapolation import extrapolated
-from ._limit import Limit, Unsettled, check_outputs, loss_scale
-from ._network import Trained, train
+from ..statistics import Array
+from ._limit import Limit, Unsettled, diagonal, loss_scale
 from ._problem import MEMORY, Depth, Problem
-from ._sites import SiteDraw, draws
+from ._sampling import NORMAL, Of, Repetition, Sampling
 
 NODES = 2
 """Branches of the coarsest of the three stacks that infinite depth is extrapolated from."""
 
+MOST = 64
+"""Largest multiple of the fewest samples."""
+
 _FINEST = 16
-
-# Samples for every draw that they must keep orthogonal, at least; and in all.
-_ROOM = 1.5
-_FEWEST = 256
-
-# Samples are doubled at most so often.
-_DOUBLINGS = 6
-
 _MOST_REPETITIONS = 8
 
 
@@ -39,10 +31,12 @@ def nonlinear(
     depth: Depth,
     *,
     accuracy: float = 0.01,
-    repetitions: int = 4,
+    repetitions: int = _MOST_REPETITIONS,
     seed: int = 0,
     nodes: int = NODES,
     memory: float = MEMORY,
+    seconds: float | None = None,
+    samples: int | None = None,
     progress: OnProgress | None = None,
 ) -> Limit:
     """Solve the training of a nonlinear residual network of infinite width.
@@ -50,9 +44,11 @@ def nonlinear(
     Single sites of the self-consistent dynamical mean-field theory (2309.16620, Proposition 1, for
     discrete steps; 2205.09653) are sampled forward in time: nothing is iterated. Gaussians are
     matched in their moments over the samples, so a linear network is solved to rounding error.
-    Independent repetitions give the standard errors. Samples are doubled until the 95% interval of
-    the loss (Student's t) is within the accuracy at every step. S samples, L branches, T times and
-    P examples cost O(S (L T P)^2) operations.
+
+    A pilot of half the repetitions with few samples decides how many samples reach the accuracy.
+    Independent repetitions with so many samples give the limit and its errors; errors that decided
+    themselves when to stop would be too small. Errors of order 1 / samples are extrapolated away
+    with the pilot. S samples, L branches, T times and P examples cost O(S L (T P)^2) operations.
 
     Args:
         problem: The network, its data and training.
@@ -65,19 +61,21 @@ def nonlinear(
         seed: Seed of the samples.
         nodes: Branches of the smallest stack at first, at infinite depth.
         memory: Memory that fields may take, in gigabytes.
+        seconds: Time that may be spent. The pilot is drawn in any case; what would take longer is
+            not begun.
+        samples: Most samples of a repetition.
         progress: Called with the progress after every repetition.
 
     Returns:
-        The limit, with errors of outputs and losses. They are standard errors, at infinite depth
-        together with the change from second to third order. That is above the accuracy where stacks
-        of 16 branches do not settle. Kernels are means over the repetitions, without
-        responses; at infinite depth layers are the smallest stack's.
+        The limit, with errors of outputs and losses; `Limit.reached` is the accuracy that was
+        reached, above the one asked where a budget of seconds or samples ended first. Kernels are
+        without responses; at infinite depth layers are the smallest stack's.
 
     Raises:
-        MutransferError: an argument is out of range, infinite depth has another alpha than 1/2 or
-            1, or the accuracy takes more memory.
+        MutransferError: an argument is out of range, infinite depth has an alpha between 1/2 and 1
+            and another block than "pre" of one matrix, or the accuracy takes more memory.
         Diverged: the loss is hopeless; the message names the step.
-        Unsettled: 64 times the samples do not reach the accuracy.
+        Unsettled: 64 times the fewest samples do not reach the accuracy, and there is no budget.
     """
     problem.check_depth(depth)
     if not accuracy > 0 or not 2 <= repetitions <= _MOST_REPETITIONS or nodes < 1:
@@ -85,181 +83,155 @@ def nonlinear(
             f"accuracy {accuracy}, repetitions {repetitions}, nodes {nodes}: "
             f"give a positive accuracy, 2 to {_MOST_REPETITIONS} repetitions, at least 1 node"
         )
-    if math.isinf(depth) and problem.alpha not in (0.5, 1):
+    check_budget(seconds)
+    check_infinite(problem, depth)
+    sampling = Sampling(
+        problem,
+        depth,
+        repetitions=repetitions,
+        seed=seed,
+        nodes=nodes,
+        memory=memory,
+        remedy=f"a smaller depth, or an accuracy above {accuracy:g}",
+    )
+    least = max(stack.few for stack in sampling.stacks)
+    if samples is not None and samples < 2 * least:
+        raise MutransferError(f"samples is {samples}: this problem takes at least {2 * least}")
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    search = _Search(sampling, accuracy, deadline, samples, progress)
+    settled = search.run()
+    limit = _limit(sampling)
+    if not settled and seconds is None and samples is None:
+        raise Unsettled(limit, accuracy)
+    return limit
+
+
+def check_budget(seconds: float | None) -> None:
+    """Raise unless a budget of seconds is positive.
+
+    Raises:
+        MutransferError: it is not.
+    """
+    if seconds is not None and not seconds > 0:
+        raise MutransferError(f"seconds is {seconds}: give a positive budget, or None for no end")
+
+
+def check_infinite(problem: Problem, depth: Depth) -> None:
+    """Raise if infinite depth cannot be extrapolated.
+
+    Raises:
+        MutransferError: alpha lies between 1/2 and 1, and a matrix stands before an activation.
+    """
+    if math.isinf(depth) and problem.alpha not in (0.5, 1) and not problem.is_noiseless:
         raise MutransferError(
-            f"infinite depth is extrapolated for alpha 1/2 and 1, not {problem.alpha}; "
-            "give a finite depth"
+            f"infinite depth of block {problem.block!r} with block depth {problem.block_depth} is "
+            f"extrapolated for alpha 1/2 and 1, not {problem.alpha}, where errors fall as slowly "
+            f"as depth^-{min(2 * problem.alpha - 1, 1 - problem.alpha):.2g}; give a finite depth, "
+            "or block 'pre' of block depth 1"
         )
-    stacks = [nodes, 2 * nodes, 4 * nodes] if math.isinf(depth) else [int(depth)]
-    samples = _fewest(problem, stacks[-1])
-    sampling = _Sampling(problem, depth, accuracy, repetitions, seed, memory, progress)
-    return sampling.solve(stacks, samples)
 
 
-@dataclass(frozen=True)
-class _Sampling:
-    """One call of `nonlinear`, by its arguments."""
+def losses_of(repetition: Repetition) -> Array:
+    """Return the losses of a repetition."""
+    return repetition.losses
 
-    problem: Problem
-    depth: Depth
+
+@dataclass
+class _Search:
+    """One search for the samples that reach an accuracy."""
+
+    sampling: Sampling
     accuracy: float
-    repetitions: int
-    seed: int
-    memory: float
+    deadline: float
+    samples: int | None
     progress: OnProgress | None
 
-    def solve(self, stacks: list[int], samples: int) -> Limit:
-        """Return the limit, with as many samples and as deep stacks as the accuracy takes."""
-        doublings = 0
+    def run(self) -> bool:
+        """Sample until the accuracy is reached, or the budget ends; return True if it is."""
         while True:
-            mean, lower = self._means(stacks, samples)
-            scale = self.accuracy * loss_scale(mean.losses)
-            noisy = (student_t(self.repetitions - 1) * mean.losses_error > scale).any()
-            coarse = (np.abs(mean.losses - lower.losses) > scale).any()
-            if noisy and doublings < _DOUBLINGS:
-                samples, doublings = 2 * samples, doublings + 1
-            elif not noisy and coarse and 2 * stacks[-1] <= _FINEST:
-                stacks = [2 * stack for stack in stacks]
-                samples = max(samples, _fewest(self.problem, stacks[-1]))
-            else:
-                break
-        limit = replace(
-            mean,
-            outputs_error=np.hypot(mean.outputs_error, mean.outputs - lower.outputs),
-            losses_error=np.hypot(mean.losses_error, mean.losses - lower.losses),
-        )
-        if noisy:
-            raise Unsettled(limit, self.accuracy)
-        return limit
+            self._report(self.sampling.pilot(), self.sampling.pilots)
+            settled = self._settle()
+            coarse = (np.abs(self.sampling.order(losses_of)) > self._scale).any()
+            deeper = 2 * self.sampling.stacks[-1].branches <= _FINEST
+            if not (settled and coarse and deeper) or time.monotonic() > self.deadline:
+                return settled
+            self.sampling.deepen()
 
-    def _means(self, stacks: Sequence[int], samples: int) -> tuple[Limit, Limit]:
-        """Return the limit, and the same to one order in depth less."""
-        remedy = f"a smaller depth, or an accuracy above {self.accuracy:g}"
-        check_memory(self.problem, stacks[-1], samples, remedy, self.memory)
-        highest, lower = zip(*self._repeated(stacks, samples), strict=True)
-        return _mean(highest), _mean(lower)
+    def _settle(self) -> bool:
+        """Draw as many samples as the accuracy takes; return True if it is reached."""
+        # The pilot's few repetitions have a large quantile of Student's t: a margin for the plan.
+        sampling, share = self.sampling, self._share()
+        factor = sampling.factor_for(share, self._most)
+        while (factor := self._affordable(factor)) > sampling.factor:
+            self._report(sampling.refine(factor), sampling.repetitions)
+            if (share := self._share()) >= 1:
+                return True
+            # Errors fall as the root of the samples.
+            wanted = factor * 2 ** math.ceil(math.log2(share**-2))
+            factor = min(max(wanted, 2 * factor), self._most)
+        return False
 
-    def _repeated(self, stacks: Sequence[int], samples: int) -> Iterator[tuple[Limit, Limit]]:
-        for repetition in range(self.repetitions):
-            limits = [
-                _sampled(
-                    self.problem,
-                    self.depth,
-                    stack,
-                    samples,
-                    seed=(self.seed, repetition, stack, samples),
-                )
-                for stack in stacks
-            ]
-            if len(limits) > 1:
-                yield extrapolated(limits), extrapolated(limits[1:])
-            else:
-                yield limits[0], limits[0]
+    @property
+    def _most(self) -> int:
+        if self.samples is None:
+            return MOST
+        fewest = max(stack.few for stack in self.sampling.stacks)
+        return min(MOST, 1 << int(math.log2(max(1, self.samples // fewest))))
+
+    def _affordable(self, factor: int) -> int:
+        """Return the largest factor up to this one that the time is enough for."""
+        left = self.deadline - time.monotonic()
+        while factor > 1 and self.sampling.expected(factor) > left:
+            factor //= 2
+        return factor
+
+    @property
+    def _scale(self) -> float:
+        return self.accuracy * loss_scale(self.sampling.mean(losses_of).value)
+
+    def _share(self) -> float:
+        """Return the wanted error over the reached one, at the worst step."""
+        half = NORMAL * float(self.sampling.mean(losses_of).error.max())
+        return self._scale / half if half > 0 else math.inf
+
+    def _report(self, drawn: Iterator[tuple[int, int]], total: int) -> None:
+        for samples, done in drawn:
             if self.progress is not None:
-                done = repetition + 1
-                self.progress(
-                    Progress(what=f"{samples} samples", done=done, total=self.repetitions)
-                )
+                self.progress(Progress(what=f"{samples} samples", done=done, total=total))
 
 
-def _fewest(problem: Problem, depth: int) -> int:
-    return max(_FEWEST, roomy(problem, depth))
+def _limit(sampling: Sampling) -> Limit:
+    """Return what was sampled as a limit."""
+    coarse = sampling.stacks[0].branches
 
+    def at_nodes(name: str) -> Of:
+        def of(repetition: Repetition) -> Array:
+            kernel = repetition.kernels[name]
+            # Finer stacks have a multiple of the coarsest one's branches.
+            return kernel[:: max(1, (len(kernel) - 1) // max(1, coarse))]
 
-def roomy(problem: Problem, depth: int) -> int:
-    """Return half as many samples again as the draws that they must keep orthogonal."""
-    return math.ceil(_ROOM * draws(problem, depth))
+        return of
 
+    def error(of: Of) -> Array:
+        return np.hypot(sampling.mean(of).error, sampling.order(of))
 
-def run_sites(
-    problem: Problem, depth: Depth, stack: int, samples: int, seed: int | Sequence[int]
-) -> Trained:
-    """Train sampled sites of an infinitely wide network.
-
-    Args:
-        problem: Network, data and training.
-        depth: Depth that the stack stands for, for messages.
-        stack: Number of branches.
-        samples: Number of sites, more than the draws.
-        seed: Seed of the samples.
-
-    Raises:
-        Diverged: the loss is hopeless.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return train(
-            problem,
-            stack,
-            SiteDraw(problem, stack, samples, seed),
-            lambda step, outputs: check_outputs(problem, depth, outputs, step),
-        )
-
-
-def check_memory(
-    problem: Problem, depth: int, samples: int, remedy: str, memory: float = MEMORY
-) -> None:
-    """Raise if sampled sites take too much memory.
-
-    Args:
-        problem: Network, data and training.
-        depth: Number of branches.
-        samples: Number of sites.
-        remedy: What helps besides fewer steps or examples.
-        memory: Memory that fields may take, in gigabytes.
-
-    Raises:
-        MutransferError: they take more.
-    """
-    # Fields h and g of every layer; of every matrix its inputs and signals, and on both of its
-    # sides the directions and their Gaussians.
-    fields = 2 * (depth + 1) + 6 * depth * problem.block_depth
-    columns = fields * (problem.steps + 1) * len(problem.targets) + draws(problem, depth)
-    size = 8 * samples * columns / 2**30
-    if size > memory:
-        raise MutransferError(
-            f"{samples} samples of depth {depth} take {size:.0f} GB, "
-            f"more than {memory:g}: give fewer steps or examples, {remedy}"
-        )
-
-
-def _sampled(
-    problem: Problem, depth: Depth, stack: int, samples: int, seed: Sequence[int]
-) -> Limit:
-    """Return one repetition."""
-    run = run_sites(problem, depth, stack, samples, seed)
-    shape = (problem.steps + 1, len(problem.targets)) * 2
-
-    def kernels(fields: Sequence[Array]) -> Array:
-        return np.stack([(field.T @ field / samples).reshape(shape) for field in fields])
-
+    parts: dict[str, Of] = {
+        "outputs": lambda repetition: repetition.outputs,
+        "losses": losses_of,
+        "tangent": lambda repetition: repetition.kernels["tangent"],
+        "features": lambda repetition: diagonal(repetition.kernels["features"][-1]),
+    }
+    errors: dict[str, Any] = {f"{name}_error": error(of) for name, of in parts.items()}
+    means: dict[str, Any] = {
+        name: sampling.mean(parts[name]).value for name in ("outputs", "losses", "tangent")
+    }
     return Limit(
-        problem=problem,
-        depth=depth,
-        layers=np.linspace(0, 1, stack + 1),
-        outputs=run.outputs,
-        losses=problem.losses(run.outputs),
-        features=kernels(run.features),
-        gradients=kernels(run.gradients),
-        samples=samples,
-    )
-
-
-def _mean(limits: Sequence[Limit]) -> Limit:
-    """Return the mean of independent repetitions, with its standard errors."""
-
-    def mean(values: list[Array]) -> Array:
-        return np.asarray(np.mean(values, axis=0))
-
-    def error(values: list[Array]) -> Array:
-        return np.asarray(np.std(values, axis=0, ddof=1) / np.sqrt(len(values)))
-
-    outputs, losses = [each.outputs for each in limits], [each.losses for each in limits]
-    return replace(
-        limits[0],
-        outputs=mean(outputs),
-        losses=mean(losses),
-        features=mean([each.features for each in limits]),
-        gradients=mean([each.gradients for each in limits]),
-        outputs_error=error(outputs),
-        losses_error=error(losses),
+        problem=sampling.problem,
+        depth=sampling.depth,
+        layers=np.linspace(0, 1, coarse + 1),
+        features=sampling.mean(at_nodes("features")).value,
+        gradients=sampling.mean(at_nodes("gradients")).value,
+        samples=max(stack.many or stack.few for stack in sampling.stacks),
+        **means,
+        **errors,
     )

@@ -237,6 +237,15 @@ class Problem:
         """True if branches are linear and of one matrix: their limit needs no sampling."""
         return self.phi is ACTIVATIONS["linear"] and self.block_depth == 1
 
+    @property
+    def is_noiseless(self) -> bool:
+        """True if initial weights of branches have no effect at infinite depth.
+
+        Their products add up to noise of order L^(1/2 - alpha). A matrix behind the activation
+        (block "pre", one matrix) acts linearly, so that this noise is all they do.
+        """
+        return self.alpha > 0.5 and self.block == "pre" and self.block_depth == 1
+
     def branch(self, depth: float) -> float:
         """Return the factor of a branch, beta0 L^-alpha; 0 at depth 0."""
         return float(self.beta0 * depth**-self.alpha) if depth else 0.0

@@ -6,7 +6,7 @@ Axes: networks (one for each seed), width N, D dimensions of the input.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,30 @@ def simulate(
         MutransferError: the width is not positive, the depth is not a finite whole number, there
             are no seeds.
     """
+    return simulate_each(problem, width, depth, seeds, lambda run: run.outputs, together=together)
+
+
+def simulate_each(
+    problem: Problem,
+    width: int,
+    depth: int,
+    seeds: Sequence[int] | int,
+    of: Callable[[Trained], Array],
+    *,
+    together: int | None = None,
+) -> Float[Array, " seeds *any"]:
+    """Return a quantity of networks of finite width.
+
+    Errors are those of `simulate`.
+
+    Args:
+        problem: Network, data and training.
+        width: Width N.
+        depth: Number of branches.
+        seeds: Seeds, or their number: 0, 1, ...
+        of: The quantity of networks that are trained together, networks first.
+        together: Networks that are trained at a time.
+    """
     chosen = seeds if isinstance(seeds, Sequence) else range(int(seeds))
     _check(problem, width, depth, chosen)
     if together is None:
@@ -114,7 +138,7 @@ def simulate(
     step = max(1, together)
     groups = [chosen[i : i + step] for i in range(0, len(chosen), step)]
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.concatenate([trained(problem, width, depth, group).outputs for group in groups])
+        return np.concatenate([of(trained(problem, width, depth, group)) for group in groups])
 
 
 def trained(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> Trained:

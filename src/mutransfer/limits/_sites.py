@@ -13,22 +13,24 @@ Gaussian that each of them made; then all three parts are products with what is 
 is the overlap of the field with those Gaussians (Stein's lemma), so no derivative is propagated and
 nothing is iterated.
 
-Every fresh Gaussian is orthonormal over the samples to all draws before it, and to the fields that
-it must be independent of. That removes most of the sampling error, and all of it in a linear
-network.
+Every fresh Gaussian is orthonormal over the samples to draws before it, and to the fields that it
+must be independent of. That removes most of the sampling error. Orthogonal to all draws, a linear
+network has no sampling error at all, but samples must outnumber the draws of all layers. Orthogonal
+to those of its own matrix, the samples need not grow with the depth: deep stacks cost a tenth.
 
 Axes: samples S of the site, draws, directions (whitened fields), P examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from ..statistics import Array
-from ._network import Field
+from ._network import Field, Initial
 from ._problem import Problem
 
 # Share of a field's second moment below which a direction is rounding and no new one. Adding a
@@ -39,21 +41,34 @@ _RANK = 1e-12
 _INDEPENDENT = 1e-10
 
 
+Apart = Literal["all", "matrix", "none"]
+"""Draws that a Gaussian is orthogonal to: all, those of its own matrix, or no Gaussian at all."""
+
+
 class SiteDraw:
     """The initial weights of an infinitely wide network, at sampled sites; see `Draw`.
 
     Args:
         problem: Network, data and training.
         depth: Number of branches.
-        samples: Number of sites.
+        samples: Number of sites, more than `draws`.
         seed: Seed of the samples.
+        apart: Draws that every Gaussian is orthogonal to over the samples: "all", or those of the
+            same "matrix"; "none" leaves out the branches' initial weights, whose products vanish
+            at infinite depth where alpha exceeds 1/2.
     """
 
     def __init__(
-        self, problem: Problem, depth: int, samples: int, seed: int | Sequence[int]
+        self,
+        problem: Problem,
+        depth: int,
+        samples: int,
+        seed: int | Sequence[int],
+        apart: Apart = "all",
     ) -> None:
-        self.problem, self.depth = problem, depth
-        self.source = _Source(samples, draws(problem, depth), seed)
+        self.problem, self.depth, self.apart = problem, depth, apart
+        most = draws(problem, depth) if apart == "all" else 2 + len(problem.targets)
+        self.source = _Source(samples, most, seed)
 
     def embedding(self) -> Field:
         """Return Gaussians of covariance x . x' / D."""
@@ -62,11 +77,16 @@ class SiteDraw:
         normals = self.source.draw(int(kept.sum()))
         return np.asarray(normals @ (vectors[:, kept] * np.sqrt(values[kept])).T)
 
-    def matrices(self) -> list[_Conditioned]:
+    def matrices(self) -> Sequence[Initial]:
         """Return the matrices of all branches."""
         most = (self.problem.steps + 1) * len(self.problem.targets)
-        count = self.depth * self.problem.block_depth
-        return [_Conditioned(self.source, most) for _ in range(count)]
+        kinds: dict[Apart, Callable[[_Source, int], Initial]] = {
+            "all": _Conditioned,
+            "matrix": _Separate,
+            "none": _Absent,
+        }
+        kind = kinds[self.apart]
+        return [kind(self.source, most) for _ in range(self.depth * self.problem.block_depth)]
 
     def readout(self, features: Field) -> Array:
         """Return w, uncorrelated with the features, so that f = 0 before training."""
@@ -76,14 +96,19 @@ class SiteDraw:
         return self.source.draw(1, side)
 
 
-def draws(problem: Problem, depth: int) -> int:
-    """Return the most independent draws that a run needs.
+def draws(problem: Problem, depth: int, apart: Apart = "all") -> int:
+    """Return the most orthogonal directions that a run needs.
 
-    They are the constant, the readout, the embedding, and one for each field that meets a matrix.
+    They are the constant, the readout, the embedding, and one for each field that meets a matrix:
+    any matrix, or, apart from one matrix alone, its fields of both sides.
     """
-    examples = len(problem.targets)
-    fields = 2 * depth * problem.block_depth * (problem.steps + 1) * examples
-    return 2 + examples + fields
+    examples, fields = len(problem.targets), (problem.steps + 1) * len(problem.targets)
+    of_matrices = {
+        "all": 2 * depth * problem.block_depth * fields,
+        "matrix": examples + (2 * fields if depth else 0),
+        "none": examples,
+    }
+    return 2 + examples + of_matrices[apart]
 
 
 class _Source:
@@ -95,6 +120,10 @@ class _Source:
         # The constant comes first: draws orthogonal to it have mean 0 over the samples.
         self.drawn[:, 0] = 1.0
 
+    def normals(self, count: int) -> Float[Array, "samples count"]:
+        """Return new normals as they come."""
+        return self.random.standard_normal((len(self.drawn), count))
+
     def draw(self, count: int, apart: _Side | None = None) -> Float[Array, "samples count"]:
         """Return new normals.
 
@@ -105,7 +134,7 @@ class _Source:
         """
         samples = len(self.drawn)
         before = self.drawn[:, : self.count]
-        fresh = self.random.standard_normal((samples, count))
+        fresh = self.normals(count)
         onto = before.T @ fresh / samples
         if apart is not None:
             # Project out draws and directions at once: the directions first, in the complement of
@@ -217,3 +246,99 @@ class _Conditioned:
         product = near.made @ known + fresh @ coefficients + answer
         near.append(directions, fresh)
         return np.asarray(product)
+
+
+class _Basis:
+    """Orthonormal directions over the samples that only grow."""
+
+    def __init__(self, samples: int, most: int) -> None:
+        self._columns, self._count = _columns(samples, most), 0
+
+    def without(self, fields: Field) -> Field:
+        """Return the part of fields that is orthogonal to all directions."""
+        known = self._columns[:, : self._count]
+        return np.asarray(fields - known @ (known.T @ fields / len(fields)))
+
+    def append(self, fields: Field) -> None:
+        """Add the directions of orthonormal fields that are new."""
+        self.extend(_whitened(self.without(fields), _INDEPENDENT / _RANK)[0])
+
+    def extend(self, directions: Field) -> None:
+        """Add directions that are orthogonal to all others."""
+        new = slice(self._count, self._count + directions.shape[1])
+        self._columns[:, new], self._count = directions, new.stop
+
+
+class _Separate:
+    """An infinitely large Gaussian matrix, with draws apart from its own alone.
+
+    Each side has a basis of all that a Gaussian of the other side must be orthogonal to: directions
+    of this side, Gaussians of the other, and what matrices share (constant, embedding and readout).
+    """
+
+    def __init__(self, source: _Source, most: int) -> None:
+        samples, shared = source.drawn.shape
+        self.source, self.shared = source, 0
+        self.inputs, self.signals = (_Fields(samples, most, shared + 2 * most) for _ in range(2))
+
+    def forward(self, x: Field) -> Field:
+        return self._multiply(x, self.inputs, self.signals)
+
+    def backward(self, y: Field) -> Field:
+        return self._multiply(y, self.signals, self.inputs)
+
+    def _multiply(self, x: Field, near: _Fields, far: _Fields) -> Field:
+        """Return the product with x from the side `near`; the other side is `far`."""
+        samples = len(x)
+        if self.shared < self.source.count:
+            new = self.source.drawn[:, self.shared : self.source.count]
+            self.shared = self.source.count
+            near.basis.append(new)
+            far.basis.append(new)
+        known = near.used.T @ x / samples
+        directions, coefficients = _whitened(x - near.used @ known, _second_moment(x))
+        fresh = far.basis.without(self.source.normals(directions.shape[1]))
+        fresh = np.linalg.qr(fresh)[0] * np.sqrt(samples)
+        answer = far.used @ (far.made.T @ x / samples)
+        product = near.made @ known + fresh @ coefficients + answer
+        near.append(directions, fresh)
+        far.basis.extend(fresh)
+        near.basis.append(directions)
+        return np.asarray(product)
+
+
+class _Fields:
+    """The past of a matrix on one side, with the basis that other draws avoid."""
+
+    def __init__(self, samples: int, most: int, directions: int) -> None:
+        self._used, self._made, self._count = _columns(samples, most), _columns(samples, most), 0
+        self.basis = _Basis(samples, directions)
+
+    @property
+    def used(self) -> Array:
+        """Directions that the matrix was applied to, (samples, directions)."""
+        return self._used[:, : self._count]
+
+    @property
+    def made(self) -> Array:
+        """Gaussian of each direction, (samples, directions)."""
+        return self._made[:, : self._count]
+
+    def append(self, used: Array, made: Array) -> None:
+        """Add directions and their Gaussians."""
+        new = slice(self._count, self._count + used.shape[1])
+        self._used[:, new], self._made[:, new] = used, made
+        self._count = new.stop
+
+
+class _Absent:
+    """A matrix of zeros."""
+
+    def __init__(self, source: _Source, most: int) -> None:
+        pass
+
+    def forward(self, x: Field) -> Field:
+        return np.zeros_like(x)
+
+    def backward(self, y: Field) -> Field:
+        return np.zeros_like(y)

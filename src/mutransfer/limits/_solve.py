@@ -15,6 +15,7 @@ def solve(
     *,
     accuracy: float = 0.01,
     seed: int = 0,
+    seconds: float | None = None,
     progress: OnProgress | None = None,
 ) -> Limit:
     """Solve for the limit of infinite width.
@@ -26,6 +27,7 @@ def solve(
         depth: Number of branches, or math.inf.
         accuracy: Accuracy of `nonlinear`, as a share of the initial loss.
         seed: Seed of `nonlinear`.
+        seconds: Time that `nonlinear` may spend; the limit has the error that was reached.
         progress: Called with the progress of `nonlinear`.
 
     Raises:
@@ -35,4 +37,6 @@ def solve(
     """
     if problem.is_linear:
         return linear(problem, depth)
-    return nonlinear(problem, depth, accuracy=accuracy, seed=seed, progress=progress)
+    return nonlinear(
+        problem, depth, accuracy=accuracy, seed=seed, seconds=seconds, progress=progress
+    )

@@ -17,13 +17,16 @@ from jaxtyping import Float
 
 from ..core import MutransferError
 from ..statistics import Array
-from ._nonlinear import check_memory, roomy, run_sites
 from ._problem import Problem
 from ._simulate import trained
-from ._sites import draws
+from ._site_runs import check_memory, run_sites
+from ._sites import SiteDraw, draws
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+# Sites for every draw that they must keep orthogonal, by default.
+_ROOM = 1.5
 
 
 def limit_stream(
@@ -49,9 +52,12 @@ def limit_stream(
             f"depth {depth}, samples {samples}: give a finite depth and more than {needed} samples"
         )
     branches = int(depth)
-    sites = roomy(problem, branches) if samples is None else samples
+    sites = math.ceil(_ROOM * needed) if samples is None else samples
     check_memory(problem, branches, sites, "or a smaller depth")
-    return _stream(run_sites(problem, depth, branches, sites, seed).features, problem)
+    return _stream(
+        run_sites(problem, depth, branches, SiteDraw(problem, branches, sites, seed)).features,
+        problem,
+    )
 
 
 def network_stream(

@@ -79,16 +79,18 @@ def known(
             found = (result.position, result.sd, result.low, result.high)
             status = result.status
         else:
-            used = data.usable
-            x, mean, counts = places[used] / unit, data.mean[used], data.counts[used]
+            usable = data.usable
+            x, mean, counts = places[usable] / unit, data.mean[usable], data.counts[usable]
             limits = (data.low / unit, data.high / unit)
             at, density = few_points(x, mean, counts, limits, prior)
             found = tuple(unit * value for value in _summary(at, density))
             noise = prior.noise / np.sqrt(counts.min())
             status = "flat" if np.ptp(mean) < QUIET * noise else "inside"
-    inner = np.flatnonzero(data.usable)
-    first, last = (inner[0], inner[-1]) if len(inner) else (0, 0)
-    beyond = status == "edge"
+    used = np.flatnonzero(data.usable)
+    # Noise may put the lowest loss beside the end; farther in it is no end's.
+    ends = (1, 2) if status == "edge" else (1, 1)
+    lower = ends[int(found[0] < places[best])] if len(used) else 1
+    upper = ends[int(found[0] > places[best])] if len(used) else 1
     return Known(
         usable=data.usable,
         best=best,
@@ -97,8 +99,8 @@ def known(
         low=found[2],
         high=found[3],
         flat=status == "flat",
-        below=np.isinf(data.low) and (best == first or (beyond and found[0] < places[best])),
-        above=np.isinf(data.high) and (best == last or (beyond and found[0] > places[best])),
+        below=np.isinf(data.low) and best in used[:lower],
+        above=np.isinf(data.high) and best in used[-upper:],
         bounds=(data.low, data.high),
     )
 

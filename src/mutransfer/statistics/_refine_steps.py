@@ -28,6 +28,9 @@ WIDE = 2.0
 AHEAD = (0.5, 2.0)
 """Least and largest stride beyond the measured places, in steps."""
 
+GROWTH = (0.25, 0.5)
+"""The same as shares of the distance from the start, where that is more."""
+
 DOWN = (1, 3)
 """Strides below places that all diverged, in steps."""
 
@@ -55,6 +58,13 @@ class State:
     def used(self) -> Float[Array, " usable"]:
         """Places that can be used."""
         return np.asarray(self.places[self.found.usable])
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Range of places that are not beyond the measured ones, up to those that diverge."""
+        low, high = self.found.bounds
+        first, last = float(self.used[0]), float(self.used[-1])
+        return first if np.isinf(low) else low, last if np.isinf(high) else high
 
     def refined(
         self,
@@ -123,12 +133,14 @@ def widened(state: State) -> Refined | None:
         (-1, used[0], found.bounds[0], found.below),
         (1, used[-1], found.bounds[1], found.above),
     ):
-        far = abs(end - state.start.mean) > FARTHEST * field.step
-        if far or not (lowest or (flat and np.isinf(bound))):
+        away = abs(end - state.start.mean) / field.step
+        wanted = flat and np.isinf(bound) if found.flat else lowest
+        if not wanted or away > FARTHEST:
             continue
+        least, most = (max(a, b * away) for a, b in zip(AHEAD, GROWTH, strict=True))
         ahead = field.step
         if not flat:
-            ahead = float(np.clip(side * (found.place - end), *(field.step * np.array(AHEAD))))
+            ahead *= float(np.clip(side * (found.place - end) / field.step, least, most))
         limits = (-np.inf, end) if side < 0 else (end, np.inf)
         place = field.nearest(end + side * ahead, *limits)
         proposals += [] if place is None else [place]
@@ -147,7 +159,8 @@ def narrowed(state: State) -> Refined:
     status: RefinedStatus = "edge" if found.below or found.above else "inside"
     if found.half <= assumed.within:
         return state.refined((), status, f"{half} is within {assumed.within:g}")
-    place = state.field.nearest(found.place, found.low, found.high)
+    low, high = state.reach
+    place = state.field.nearest(found.place, max(found.low, low), min(found.high, high))
     if assumed.prior is None:
         return _by_gains(state, place, status)
     # Without shifts of seeds a place tells more a run than a seed does.
@@ -190,8 +203,8 @@ def _options(state: State, place: float | None) -> list[float]:
     options = [] if place is None else [place]
     if state.found.half > WIDE * state.assumed.within:
         for end in (state.found.low, state.found.high):
-            inside = float(np.clip(end, state.used[0], state.used[-1]))
-            other = state.field.nearest(inside, state.used[0], state.used[-1])
+            low, high = state.reach
+            other = state.field.nearest(float(np.clip(end, low, high)), low, high)
             options += [] if other is None or other in options else [other]
     return options
 

@@ -1,4 +1,4 @@
-"""Chunks: runs of one shape that train as one program and enter the record together."""
+"""Chunks: runs of one shape that one program trains and the record gets at once."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Chunk:
 def members_of(
     models: Models, runs: Sequence[Run], device: str | None = None
 ) -> tuple[list[Member], Recipe]:
-    """Return the members of runs of one shape, each with its own recipe, and that of the first."""
+    """Return members of one shape with their own recipes, and the recipe of the first."""
     recipes = [replace(recipe(models.study, run), device=device) for run in runs]
     members = zip(models.members(runs), recipes, strict=True)
     return [replace(member, recipe=own) for member, own in members], recipes[0]

@@ -123,7 +123,7 @@ def seconds(study: Study, shape: Shape, way: Way) -> float:
 
 
 def flops(models: Models, run: Run) -> float:
-    """Return the operations of all steps of a run; a backward pass costs two forward ones."""
+    """Return the operations of a run; a backward pass costs two forward ones."""
     study = models.study
     inputs, _ = study.task_of(run).feed(run.seed, 1, study.batch_of(run))[0]
     # In evaluation mode, as a batch norm refuses to train on one example.

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: the runs that the record lacks, shape by shape, each in its quickest way."""
+"""Jobs of a sweep: what the record lacks, each shape in its quickest way."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Job:
 
 
 def _job(models: Models, store: Store, shape: Shape, device: str | None, meter: Meter) -> Job:
-    """Return a shape with its way: that of the record, or the one that is measured now."""
+    """Return a shape with its way, that of the record or one measured now."""
     study = models.study
     steps, known = study.length(shape.runs[0]), store.ways().get(shape.key)
     way = default_way(models, shape) if known is None else Way.from_json(known)

@@ -108,7 +108,7 @@ class Models:
         return [self._member(run) for run in runs]
 
     def prepare(self, runs: Sequence[Run]) -> None:
-        """Draw the models of runs that train piece by piece, where all of them can be kept."""
+        """Draw the models of runs that train piece by piece, where they can be kept."""
         draws = list(dict.fromkeys(map(self._draw, runs)))
         if sum(self._entries(draw.arguments) for draw in draws) <= _MOST_KEPT:
             self._draw_all(draws)

@@ -1,4 +1,4 @@
-"""Ways: the program and the processes that train the runs of a shape, measured and recorded."""
+"""Ways: the program and the processes that train the runs of a shape."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _shared(
 
 
 def default_way(models: Models, shape: Shape) -> Way | None:
-    """Return the way of runs that are too few to measure anything, None where they are not."""
+    """Return the way of runs too few to measure anything, None for others."""
     run = shape.runs[0]
     if len(shape.runs) * models.study.length(run) > _FEW:
         return None

@@ -65,7 +65,7 @@ class Workers:
         )
 
     def measured(self, runs: Sequence[Run], candidate: Candidate) -> list[Candidate]:
-        """Return the pace of a program over a few steps, measured in all processes at once.
+        """Return the pace of a program, measured in all processes at once.
 
         Args:
             runs: Runs to train for a few steps.

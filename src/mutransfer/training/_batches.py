@@ -40,7 +40,14 @@ def placed(inputs: Any, like: Tensor) -> Any:
     """Return inputs on the device of a parameter, numbers in its type."""
 
     def moved(data: Tensor) -> Tensor:
-        return data.to(like.device, like.dtype if data.is_floating_point() else data.dtype)
+        dtype = like.dtype if data.is_floating_point() else data.dtype
+        pairs = zip(data.shape, data.stride(), strict=True)
+        span = 1 + sum((size - 1) * stride for size, stride in pairs)
+        if data.device == like.device or not 0 < span < data.numel():
+            return data.to(like.device, dtype)
+        # Windows of one text overlap: only the text travels, and is cut again where it arrives.
+        flat = data.as_strided((span,), (1,)).to(like.device, dtype)
+        return flat.as_strided(data.shape, data.stride())
 
     return mapped(moved, inputs)
 
@@ -93,7 +100,7 @@ class Batches:
         """Return inputs and targets of the members in all slots, (slot, batch, ...)."""
         if self._indexed:
             rows: Int[Tensor, "slot batch"] = self._rows[self._seed[slots.member], slots.step]
-            return mapped(lambda data: data[rows], self._inputs), self._targets[rows]
+            return self._gathered(rows)
         wanted = [(self._order[m], s) for m, s in zip(slots.members, slots.steps, strict=True)]
         needed = list(dict.fromkeys(wanted))
         batches = [self._feeds[seed][step] for seed, step in needed]
@@ -112,6 +119,15 @@ class Batches:
         """Return inputs and targets of the first member, (batch, ...)."""
         if self._indexed:
             rows = self._rows[0, step]
-            return mapped(lambda data: data[rows], self._inputs), self._targets[rows]
+            return self._gathered(rows)
         inputs, targets = self._feeds[0][step]
         return placed(inputs, self._like), placed(targets, self._like)
+
+    def _gathered(self, rows: Int[Tensor, "*rows"]) -> tuple[Any, Tensor]:
+        """Return the examples in these rows of the data."""
+
+        def gathered(data: Tensor) -> Tensor:
+            # Several times as fast as data[rows].
+            return data.index_select(0, rows.flatten()).view(*rows.shape, *data.shape[1:])
+
+        return mapped(gathered, self._inputs), gathered(self._targets)

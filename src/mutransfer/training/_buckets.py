@@ -51,7 +51,7 @@ class Bucket:
 
     @classmethod
     def of(cls, names: list[str], members: Sequence[Member], slots: int, recipe: Recipe) -> Bucket:
-        """Stack these parameters of the first members, in the recipe's type and on its device.
+        """Stack parameters of the first members, in the recipe's type and device.
 
         Args:
             names: The parameters.
@@ -188,6 +188,6 @@ def check_shapes(tensors: Sequence[Tensor], name: str) -> None:
 
 
 def stacked(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
-    """Return one tensor of all members stacked, in the recipe's type and on its device."""
+    """Return one tensor of all members, in the recipe's type and on its device."""
     values = torch.stack([tensor.detach() for tensor in tensors])
     return values.to(recipe.device, recipe.dtype if values.is_floating_point() else None)

@@ -1,4 +1,4 @@
-"""The choice of a program: candidates are measured over a few steps, and the best is kept."""
+"""The choice of a program among candidates, measured over a few steps."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def shortened(
 
 
 def _shrinking(candidate: Candidate) -> Candidate:
-    """Return a compiled candidate that is compiled again where half of its slots are empty."""
+    """Return a candidate that is compiled again where half of its slots are empty."""
     slots = candidate.program.slots or 1
     if slots < 2:
         return candidate

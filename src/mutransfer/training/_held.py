@@ -1,4 +1,4 @@
-"""The numbers and tensors that modules hold in plain attributes, as part of a forward pass."""
+"""The numbers and tensors that modules hold in plain attributes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def held(module: nn.Module) -> Mapping[str, Any]:
-    """Return the numbers, texts and tensors that modules hold in plain attributes, by name."""
+    """Return numbers, texts and tensors in plain attributes of modules, by name."""
     return {
         f"{name}.{key}".lstrip("."): value
         for name, each in module.named_modules()

@@ -1,4 +1,4 @@
-"""The numbers of every step that differ between members: betas, their powers, schedules.
+"""The numbers of every step that members have for their own, such as betas.
 
 Axes: recipes, steps, numbers.
 """

@@ -1,4 +1,4 @@
-"""Slots: the places of a stacked program, each with a member and the step it is at."""
+"""Slots: the places of a stacked program, each with a member and its step."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Slots:
         return zip(self.members, self.steps, strict=True)
 
     def _place(self) -> None:
-        """Write members and steps to tensors, by which a step finds its batch and its numbers."""
+        """Write members and steps to tensors, which find batches and numbers."""
         self.member: Int[Tensor, " slots"] = torch.tensor(self.members, device=self.device)
         self.step: Int[Tensor, " slots"] = torch.tensor(self.steps, device=self.device)
         self._running = (self.member != self.nobody).long()

@@ -77,7 +77,7 @@ def train(
 
 
 def _fitting(program: Program, recipe: Recipe) -> Program:
-    """Return the program, or one that trains all at once where the optimizer needs that."""
+    """Return the program, or all at once where the optimizer needs that."""
     in_step = any(UPDATES[family].in_step for family in recipe.families())
     return Program() if in_step else program
 
