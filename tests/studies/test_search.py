@@ -111,7 +111,7 @@ def test_batches_judge_by_those_before(tmp_path: Path) -> None:
     judge = last.judge(last.runs, 100)
     assert judge is not None
     lowest = min(map(last.finished.loss_of, last.finished.rows))
-    assert judge.finished == {("mup", last.runs[0].size): lowest}
+    assert min(judge.finished.values()) == lowest
     assert first.finished.rows == [] and first.judge(first.runs, 100) is not None
     assert sum(len(batch.runs) for batch in asked) == len(runs.rows)
     for search in (GridSearch(), Halving(), Refine(within=2.0, metric="final")):

@@ -34,7 +34,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Choose two slots for every shape, whatever its length; return the sizes asked for."""
     asked: list[str] = []
 
-    def chosen(models: Any, shape: Any, device: str | None = None) -> Way:
+    def chosen(models: Any, shape: Any, device: str | None = None, expected: int = 0) -> Way:
         asked.append(str(shape.size))
         return Way(program=Program(slots=2), seconds=1e-3, reason="for a test", others=("one",))
 
@@ -155,7 +155,7 @@ from mutransfer.tasks import digits, mlp
 from mutransfer.training import Program, _compiled
 
 _ways._FEW = 0
-_jobs.choose_way = lambda *_: Way(program=Program(slots=3, compiled=True))
+_jobs.choose_way = lambda *_, **__: Way(program=Program(slots=3, compiled=True))
 _compiled.torch.compile = lambda recorded, **_: recorded
 loss, calls = digits().loss, [0]
 
@@ -194,7 +194,7 @@ def test_a_killed_sweep_of_compiled_programs_finishes_undisturbed(
     ways, rows = begun.ways(), begun.rows()
     assert 0 < len(rows) < 24
     compiled = Way(program=Program(slots=3, compiled=True))
-    monkeypatch.setattr(_jobs, "choose_way", lambda *_: compiled)
+    monkeypatch.setattr(_jobs, "choose_way", lambda *_, **__: compiled)
     wanted = runpy.run_path(str(file))["study"]
     resumed = sweep(wanted, out)
     assert len(resumed.rows) == len(on_disk(out)) == 24

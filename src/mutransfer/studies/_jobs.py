@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..core import OnProgress, Progress
+from ..core import FrozenDict, OnProgress, Progress, Size
 from ..training import Judge, Watch
 from ._chunks import Chunk, chunks
 from ._cost import seconds
@@ -24,6 +24,9 @@ MakeJudge = Callable[[Sequence[Run]], Judge | None]
 _PAUSE = 0.2
 """Seconds between two calls of a progress callback."""
 
+_BATCHES = 4
+"""Further batches of a search that are expected, at most."""
+
 _FOLLOWING = 2
 """Runs of a chunk for every slot, where some may be stopped and others follow."""
 
@@ -35,6 +38,7 @@ def finish(
     *,
     device: str | None = None,
     make_judge: MakeJudge = lambda runs: None,
+    follow: Mapping[Size, int] = FrozenDict(),
     progress: OnProgress | None = None,
     record: Callable[[], Runs],
 ) -> None:
@@ -46,6 +50,7 @@ def finish(
         wanted: The runs.
         device: Where they train; by default where the models are.
         make_judge: Makes the judges of hopeless runs.
+        follow: Runs of each size that the search may still ask for, as compiling has to pay.
         progress: Receives the progress.
         record: Returns the runs that progress shows.
     """
@@ -56,7 +61,7 @@ def finish(
         if any(models.study.run_id(run) not in done for run in shape.runs)
     ]
     meter = Meter(progress, record)
-    jobs = [_job(models, store, shape, device, meter) for shape in left]
+    jobs = [_job(models, store, each, device, follow.get(each.size, 0), meter) for each in left]
     for job in jobs:
         meter.begin(job, jobs)
         models.prepare(job.shape.runs)
@@ -96,13 +101,17 @@ class Job:
     seconds: float
 
 
-def _job(models: Models, store: Store, shape: Shape, device: str | None, meter: Meter) -> Job:
+def _job(
+    models: Models, store: Store, shape: Shape, device: str | None, follow: int, meter: Meter
+) -> Job:
     """Return a shape with its way, that of the record or one measured now."""
     study = models.study
     steps, known = study.length(shape.runs[0]), store.ways().get(shape.key)
-    way = default_way(models, shape) if known is None else Way.from_json(known)
+    # A search asks for few runs at once: half of its grid, or some times as many as now.
+    expected = len(shape.runs) + min(follow // 2, _BATCHES * len(shape.runs))
+    way = default_way(models, shape, expected) if known is None else Way.from_json(known)
     if way is None:
-        way = choose_way(models, shape, device)
+        way = choose_way(models, shape, device, expected=expected)
         # Before the first step: a sweep that is taken up again trains the rest alike.
         store.add_way(shape.key, {"size": str(shape.size), **way.to_json()})
         meter.say(f"{shape.size}: {way}; {way.reason}", str(shape.size))

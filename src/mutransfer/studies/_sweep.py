@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..core import MutransferError, OnProgress, Progress, about
+from ..core import MutransferError, OnProgress, Progress, Size, about
 from ._axis_check import check_axes
 from ._budget import Budget, as_budget
 from ._budget_fit import Fit
@@ -87,8 +87,11 @@ def sweep(
     limit = None if most is None else Prices(most, models, store, device)
     _check_rules(study, store)
     _open(study, store, models, chosen)
+    follow = Counter[Size]()
+    if not isinstance(chosen, GridSearch):
+        follow.update(run.size for run in study.runs())
     for batch in batches(chosen, study, store, limit):
-        _finish(models, store, batch, device, progress)
+        _finish(models, store, batch, follow, device, progress)
     return _record(study, store)
 
 
@@ -182,6 +185,7 @@ def _finish(
     models: Models,
     store: Store,
     batch: Batch,
+    follow: Mapping[Size, int],
     device: str | None,
     progress: OnProgress | None,
 ) -> None:
@@ -195,6 +199,7 @@ def _finish(
         store,
         batch.runs,
         device=device,
+        follow=follow,
         make_judge=lambda runs: batch.judge(runs, study.length(runs[0])),
         progress=progress,
         record=lambda: _record(study, store),

@@ -82,7 +82,12 @@ class Way:
 
 
 def choose_way(
-    models: Models, shape: Shape, device: str | None = None, *, thorough: bool = True
+    models: Models,
+    shape: Shape,
+    device: str | None = None,
+    *,
+    expected: int = 0,
+    thorough: bool = True,
 ) -> Way:
     """Return the quickest way to train the runs of a shape, measured over a few steps.
 
@@ -90,18 +95,19 @@ def choose_way(
         models: The models of the study.
         shape: The runs.
         device: Where they train.
-        thorough: False to measure in this process alone, without compiling.
+        expected: Runs of this shape that will follow, these included; these alone by default.
+        thorough: False to measure one program in this process alone.
 
     Raises:
         MutransferError: the model fails.
     """
-    runs = _spread(shape.runs)
+    runs, expected = _spread(shape.runs), max(expected, len(shape.runs))
     members, shared = members_of(models, runs, device)
     try:
-        choice = choose(members, shared, len(shape.runs), compiling=thorough)
+        choice = choose(members, shared, expected, thorough=thorough)
     finally:
         models.trim()
-    total = choice.best.total(len(shape.runs), shared)
+    total = choice.best.total(expected, shared)
     others = tuple(f"{each}" for each in choice.others)
     best = choice.best
     alone = Way(
@@ -162,10 +168,10 @@ def _shared(
     return replace(best, others=tuple(dict.fromkeys([*left_out, *alone.others])))
 
 
-def default_way(models: Models, shape: Shape) -> Way | None:
+def default_way(models: Models, shape: Shape, expected: int = 0) -> Way | None:
     """Return the way of runs too few to measure anything, None for others."""
     run = shape.runs[0]
-    if len(shape.runs) * models.study.length(run) > _FEW:
+    if max(expected, len(shape.runs)) * models.study.length(run) > _FEW:
         return None
     program = Program(slots=min(_TRIED, fitting(models.entries(run))))
     return Way(program=program, reason="too few steps to measure")

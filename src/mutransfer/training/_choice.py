@@ -44,7 +44,7 @@ _WORTH = 2.0
 _FASTER = 0.4
 """Share of the time that compiling has been seen to leave, which says if it is worth a try."""
 
-_SHORT = 5.0
+_SHORT = 20.0
 """Seconds of training below which no other program is tried."""
 
 _BEHIND = 4.0
@@ -102,17 +102,17 @@ class Choice:
 
 
 def choose(
-    members: Sequence[Member], recipe: Recipe, runs: int, *, compiling: bool = True
+    members: Sequence[Member], recipe: Recipe, runs: int, *, thorough: bool = True
 ) -> Choice:
     """Return the fastest program for members of one shape, measured over a few steps.
 
     Programs that are compiled are tried where they may save twice the time of compiling.
 
     Args:
-        members: Members to measure with, at most as many as there are.
+        members: Members to measure with, as many as will train at once.
         recipe: What they share.
         runs: Members of this shape that are to be trained in all.
-        compiling: False to leave compiled programs out.
+        thorough: False to measure one program alone, which is seldom far from the fastest.
 
     Raises:
         MutransferError: the model fails.
@@ -123,7 +123,7 @@ def choose(
     most = Program(slots=min(stack, _STACKS[-1]))
     known = [measured(few, recipe, most)]
     left = known[0].total(runs, recipe)
-    if left < _SHORT or in_step:
+    if left < _SHORT or in_step or not thorough:
         return _chosen(known, runs, recipe, f"{left:.1f} s of training")
     pace = known[0].seconds
     sizes = {min(stack, size) for size in (1, *_STACKS)}
@@ -132,11 +132,11 @@ def choose(
         known.append(measured(few, recipe, Program(slots=size)))
     known = _said(known[1:], members)
     left = min(each.total(runs, recipe) for each in known)
-    if not compiling or left * (1 - _FASTER) < _WORTH * COMPILING:
+    if left * (1 - _FASTER) < _WORTH * COMPILING:
         return _chosen(known, runs, recipe, f"{left:.0f} s of training, too few to compile for")
     quickest = min(each.seconds for each in known)
     for eager in [each for each in known if each.seconds < _BEHIND * quickest]:
-        slots = even(runs, eager.program.slots or runs)
+        slots = even(runs, min(eager.program.slots or runs, len(members)))
         few = shortened(members, recipe, slots, eager.seconds * _FASTER)
         found = measured(few, recipe, Program(slots=slots, compiled=True))
         # A step that cannot be compiled is not tried with another number of slots.

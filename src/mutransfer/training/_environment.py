@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 CHECK_EVERY = 20
 """Steps between checks for diverged members, which are not trained any further."""
 
-_SHARED = 1 << 17
+_SHARED = 1 << 18
 """Tensors with at least this many entries use all threads.
 
 For smaller ones, waiting for the other threads costs more than they save, all the more on a machine
