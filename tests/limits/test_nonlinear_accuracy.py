@@ -102,7 +102,7 @@ def test_a_budget_of_samples_ends_with_the_error_that_was_reached() -> None:
 def test_a_budget_of_time_ends_with_the_error_that_was_reached() -> None:
     p = problem(**CASES["relu"], steps=3)
     short, long = (nonlinear(p, 1, accuracy=1e-6, seconds=seconds) for seconds in (1e-9, 1.0))
-    assert short.samples == 256 < long.samples < 256 * 64
+    assert short.samples == 256 < long.samples <= 256 * 64
     assert 1e-6 < long.reached < short.reached
 
 

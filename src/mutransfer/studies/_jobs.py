@@ -159,7 +159,8 @@ class Meter:
         if self._progress is not None:
             self._before += 0.0 if self._job is None else self._job.seconds
             self._total, self._job, self._steps = sum(j.seconds for j in jobs), job, 0
-            self._runs = self._record()
+            # The first step of a job is reported, with what was finished before it.
+            self._runs, self._last = self._record(), 0.0
 
     def watch(self, count: int) -> None:
         """Report steps of the job's runs, several times a second."""
