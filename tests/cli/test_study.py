@@ -117,8 +117,7 @@ def test_an_interrupted_sweep_keeps_its_rows_and_resumes(command: Command, tmp_p
     assert stopped.code == 130 and stopped.err.count("\n") == 1
     assert "every finished run is kept" in stopped.err
     kept = Runs.read(tmp_path / "runs").rows
-    # The runs of the smaller width train in two pieces.
-    assert len(kept) == RUNS // 4
+    assert len(kept) == RUNS // 2
     (tmp_path / "resumed").touch()
     assert command(*sweep).code == 0
     rows = Runs.read(tmp_path / "runs").rows

@@ -53,34 +53,34 @@ def chosen(
 
 
 def test_what_takes_seconds_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    program, tried = chosen(monkeypatch, {(32, False): 1e-4})
-    assert program == Program(slots=32) and tried == [(32, False)]
+    program, tried = chosen(monkeypatch, {(64, False): 1e-4})
+    assert program == Program(slots=64) and tried == [(64, False)]
 
 
 def test_the_quickest_eager_program_is_taken_where_compiling_takes_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    paces = {(32, False): 1e-3, (8, False): 5e-4, (1, False): 2e-3}
+    paces = {(64, False): 1e-3, (8, False): 5e-4, (1, False): 2e-3}
     program, tried = chosen(monkeypatch, paces)
     assert program == Program(slots=8) and not any(compiled for _, compiled in tried)
 
 
-@pytest.mark.parametrize(("loop", "stack", "best"), [(0.9, 1.0, 1), (1.0, 0.9, 20)])
+@pytest.mark.parametrize(("loop", "stack", "best"), [(0.9, 1.0, 1), (1.0, 0.9, 40)])
 def test_long_work_is_compiled(
     monkeypatch: pytest.MonkeyPatch, loop: float, stack: float, best: int
 ) -> None:
-    """Forty members fill two stacks of twenty."""
-    paces = {(32, False): 4.0, (8, False): 4.0, (1, False): 6.0}
-    paces |= {(20, True): stack, (8, True): 3.0, (1, True): loop}
+    """Forty members fill one stack."""
+    paces = {(64, False): 4.0, (8, False): 4.0, (1, False): 6.0}
+    paces |= {(40, True): stack, (8, True): 3.0, (1, True): loop}
     program, tried = chosen(monkeypatch, {key: pace / 100 for key, pace in paces.items()})
     assert program.compiled and program.slots == best
-    assert {(1, True), (8, True), (20, True)} <= set(tried)
+    assert {(1, True), (8, True), (40, True)} <= set(tried)
     # A compiled stack says from when on half of it is worth another compilation.
-    assert program.shrink == (None if best == 1 else round(2 * 10.0 / (0.009 * 20 / 2) + 0.5))
+    assert program.shrink == (None if best == 1 else round(2 * 10.0 / (0.009 * 40 / 2) + 0.5))
 
 
 def test_programs_far_behind_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    paces = {(32, False): 0.04, (8, False): 0.04, (1, False): 0.5, (20, True): 0.05, (8, True): 0.1}
+    paces = {(64, False): 0.04, (8, False): 0.04, (1, False): 0.5, (40, True): 0.05, (8, True): 0.1}
     program, tried = chosen(monkeypatch, paces)
     assert (1, True) not in tried
     # Measured and found slower, compiling is dropped again.

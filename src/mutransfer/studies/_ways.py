@@ -21,7 +21,7 @@ _FEW = 1000
 _UNKNOWN = 1e-3
 """Seconds of one step of one run, for progress where nothing was measured."""
 
-_TRIED = 32
+_TRIED = 64
 """Most runs that a measurement trains for a few steps."""
 
 _SHARED = 60.0

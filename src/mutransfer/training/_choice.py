@@ -26,7 +26,7 @@ _STEPS = 4, 200
 _TIMED = 0.3
 """Seconds that the timed steps of a candidate should take."""
 
-_STACKS = (8, 32)
+_STACKS = (8, 64)
 """Members that candidates train at once, besides one."""
 
 _MOST_ENTRIES = 1 << 27
