@@ -66,7 +66,8 @@ class Bucket:
                     f"{name} is trained by {' and '.join(sorted(others))} in different members; "
                     "members that train together have one optimizer for each tensor"
                 )
-        own = {id(member.model): dict(member.model.named_parameters()) for member in members}
+        models_by_id = {id(member.model): member.model for member in members}
+        own = {key: dict(model.named_parameters()) for key, model in models_by_id.items()}
         for name in names:
             check_shapes([parameters[name] for parameters in own.values()], name)
         models = [own[id(member.model)] for member in members[:slots]]

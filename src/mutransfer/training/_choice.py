@@ -44,7 +44,7 @@ _WORTH = 2.0
 _FASTER = 0.4
 """Share of the time that compiling has been seen to leave, which says if it is worth a try."""
 
-_SHORT = 20.0
+_SHORT = 30.0
 """Seconds of training below which no other program is tried."""
 
 _BEHIND = 4.0

@@ -144,7 +144,8 @@ class Stack:
 
 def _buffers(members: Sequence[Member], slots: int, recipe: Recipe) -> dict[str, Tensor]:
     """Return buffers and frozen parameters, stacked."""
-    own = {id(member.model): _untrained(member.model) for member in members}
+    models_by_id = {id(member.model): member.model for member in members}
+    own = {key: _untrained(model) for key, model in models_by_id.items()}
     models = [own[id(member.model)] for member in members[:slots]]
     models += [models[-1]] * (slots - len(models))
     for name in models[0]:
