@@ -107,7 +107,8 @@ def choose_way(
         choice = choose(members, shared, expected, thorough=thorough)
     finally:
         models.trim()
-    total = choice.best.total(expected, shared)
+    # What was compiled to be measured is paid, whatever is chosen.
+    total = choice.best.total(expected, shared) - choice.best.start
     others = tuple(f"{each}" for each in choice.others)
     best = choice.best
     alone = Way(
@@ -121,7 +122,7 @@ def choose_way(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if not thorough or device is not None or total < _SHARED or (cores or 1) < 2:
         return alone
-    return _shared(models, shape, alone, [best, *choice.others], cores or 1)
+    return _shared(models, shape, alone, [best, *choice.others], cores or 1, expected)
 
 
 def _spread(runs: Sequence[Any]) -> list[Any]:
@@ -131,7 +132,12 @@ def _spread(runs: Sequence[Any]) -> list[Any]:
 
 
 def _shared(
-    models: Models, shape: Shape, alone: Way, candidates: Sequence[Candidate], cores: int
+    models: Models,
+    shape: Shape,
+    alone: Way,
+    candidates: Sequence[Candidate],
+    cores: int,
+    expected: int,
 ) -> Way:
     """Return the way in several processes, where they are quicker."""
     try:
@@ -160,7 +166,7 @@ def _shared(
             )
         )
     steps = models.study.length(shape.runs[0])
-    known = [(way.total(len(shape.runs), steps, 1), way) for way in ways]
+    known = [(way.total(expected, steps, 1) - way.start, way) for way in ways]
     time, best = min(known[1:], key=lambda pair: pair[0], default=known[0])
     if time > _BETTER * known[0][0]:
         best = alone
