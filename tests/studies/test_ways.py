@@ -53,6 +53,9 @@ def test_the_way_is_recorded_when_a_shape_begins_and_used_again(
     grown = sweep(short(), tmp_path)
     assert ways == ["width 8, depth 3", "width 16, depth 3"]
     assert len(grown.rows) == 2 * len(first.rows) and len(Store(tmp_path).ways()) == 2
+    # More seeds of a shape that has a way train in it: nothing is measured anew.
+    sweep(short(seeds=3), tmp_path)
+    assert len(ways) == 2
     for key, way in first.header["ways"].items():
         assert grown.header["ways"][key] == way
 
