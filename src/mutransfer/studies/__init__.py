@@ -35,6 +35,7 @@ from ._search_surface import SurfaceSearch as SurfaceSearch
 from ._store import RecordWarning as RecordWarning
 from ._store import Store as Store
 from ._study import Study as Study
+from ._sweep import FailedRunsWarning as FailedRunsWarning
 from ._sweep import missing as missing
 from ._sweep import sweep as sweep
 from ._trackers import TensorBoard as TensorBoard
@@ -44,4 +45,4 @@ from ._trackers import track as track
 from ._trial import Trial as Trial
 from ._trial import TrialStopped as TrialStopped
 from ._values import log2 as log2
-from ._ways import Way as Way
+from ._way import Way as Way
