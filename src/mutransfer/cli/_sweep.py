@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from json import dumps
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from ..core import MutransferError, Result
+from ..engines import ENGINES
 from ._live import JsonLines, LiveSweep, best_table
 from ._load import load, load_a
 from ._show import Terminal
@@ -83,7 +85,7 @@ def sweep(
         tracker: A mutransfer.studies.Tracker that gets every finished run, as FILE.py:NAME or
             MODULE:NAME.
     """
-    from ..studies import Study, fit
+    from ..studies import FailedRunsWarning, Study, fit
     from ..studies import sweep as run
 
     console = Terminal(quiet=quiet)
@@ -108,7 +110,9 @@ def sweep(
     settings: dict[str, Any] = {"extend": extend, "within": within, "device": device}
     settings |= {"engine": _engine(engine), "workers": workers, "retry": retry}
     tracked: Any = None if tracker is None else load(tracker)
-    with shown as live:
+    with shown as live, warnings.catch_warnings():
+        # The end says it.
+        warnings.simplefilter("ignore", FailedRunsWarning)
         runs = run(
             asked,
             out,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
-from ..core import MutransferError, Size
+from ..core import Size
 from ..engines import Executor, Here, Processes
 from ..training import Judge, Program
 from ._chunks import chunks
 from ._cost import seconds
 from ._dispatch import Dispatcher
+from ._failures import is_refusal
 from ._interrupts import Interrupts
 from ._live import Live
 from ._meter import Meter
@@ -31,7 +33,6 @@ from ._ways import (
     default_way,
     needed,
     unmeasured,
-    usable_cores,
 )
 from ._work import Job
 
@@ -108,7 +109,7 @@ class Coordinator:
             return
         for is_shared in (True, False):
             some = [each for way, these in pieces if (way.processes > 1) == is_shared for each in these]
-            executor = Processes(usable_cores()) if is_shared and some else self.executor
+            executor = Processes() if is_shared and some else self.executor
             self._dispatch(executor, some)
 
     def _is_left(self, run: Run) -> bool:
@@ -120,9 +121,9 @@ class Coordinator:
             for run in {run.rule: run for run in shape.runs}.values():
                 try:
                     self.models.plan(run)
-                except MutransferError:
-                    raise
-                except Exception:
+                except Exception as error:
+                    if is_refusal(error):
+                        raise
                     # A bug in the builder: the runs of this size fail, with rows that say why.
                     break
 
@@ -164,11 +165,15 @@ class Coordinator:
         """Yield the runs of a shape in pieces, those that the record lacks."""
         # A judge stops runs early, and others follow in their places.
         room = 1 if make_judge(shape.runs) is None else _FOLLOWING
-        self.models.prepare(shape.runs)
+        is_here = isinstance(self.executor, Here) and way.processes == 1
         whole = seconds(self.models.study, shape, way)
         memory = None if way.memory is None else math.ceil(_SPARE * way.memory)
 
         def make(runs: Sequence[Run]) -> Job:
+            if is_here:
+                # What fails here fails again in the job, which says so.
+                with suppress(Exception):
+                    self.models.prepare(shape.runs)
             return self._job(runs, way.program, make_judge(runs))
 
         for chunk in chunks(self.models, shape, way.program, room=room, processes=way.processes):
@@ -193,7 +198,9 @@ class Coordinator:
             program=program,
             device=self.device,
             judge=judge,
-            folder=self.store.folder,
+            folder=self.store.folder.absolute(),
+            live=self.live.folder,
+            sweep=self.live.sweep,
         )
 
     def _dispatch(self, executor: Executor, pieces: Sequence[Piece]) -> None:

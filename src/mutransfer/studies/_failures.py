@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 
+from ..core import MutransferError
 from ..training import is_out_of_memory
 from ._chunks import named_row
 from ._run import Run
@@ -48,3 +49,8 @@ class Failure:
             "traceback": self.trace,
             "seconds": 0.0,
         }
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return True for a refusal of ours, False for a failure of the user's code."""
+    return isinstance(error, MutransferError) and error.__cause__ is None

@@ -110,6 +110,7 @@ def sweep(
     _check_rules(study, store)
     with store.lock(), Live(store.folder) as live:
         _open(study, store, models, chosen)
+        live.update(engine=executor.name, workers=executor.workers)
         meter = Meter(progress, partial(_record, study, store), live)
         with Interrupts(meter.say) as interrupts:
             coordinator = Coordinator(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core import MutransferError
-from ..engines import Executor, Future, Processes, Resources
+from ..engines import Executor, Future, Processes, Resources, cores
 from ..training import Candidate, Choice, Program, even, fitting
 from ._measure import TRIED, choice, choice_apart, pace_apart, ready, spread
 from ._models import Models
@@ -88,16 +87,15 @@ def choose_ways(models: Models, asked: Sequence[Asked], device: str | None) -> l
         0.0 if way is None else _time(models, each, way)
         for each, way in zip(asked, ways, strict=True)
     ]
-    cores = usable_cores()
-    if device is not None or sum(times) < _SHARED or cores < 2:
+    if device is not None or sum(times) < _SHARED or cores() < 2:
         return list(ways)
     try:
-        sent, workers = (pickled(models.study), tuple(sys.path)), Processes(cores)
+        sent, workers = (pickled(models.study), tuple(sys.path)), Processes()
     except MutransferError as error:
         reason = f"one process: {error}"
         return [way and replace(way, reason=f"{way.reason}; {reason}") for way in ways]
     _all(workers, ready)
-    share, found_ways = sum(times) / cores, list(ways)
+    share, found_ways = sum(times) / cores(), list(ways)
     for number, (each, found, seconds) in enumerate(zip(asked, choices, times, strict=True)):
         if found is not None and seconds >= _LONG:
             # Pieces no longer than a worker's share, or one of them ends long after the others.
@@ -123,7 +121,7 @@ def choose_ways_apart(
         for each in asked
     ]
     found = [_result(future) for future in futures]
-    workers = executor.workers or usable_cores()
+    workers = executor.workers or cores()
     times = [
         0.0 if one is None else _time(models, each, _way(one[0], one[0].best))
         for each, one in zip(asked, found, strict=True)
@@ -144,12 +142,6 @@ def needed(device: str | None, memory: int | None = None) -> Resources:
     """Return what a worker needs: one core, and a card where models train on one."""
     on_card = device is not None and device.startswith("cuda")
     return Resources(cpus=1, gpus=int(on_card), memory=memory)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return known or 1
 
 
 def _tried(models: Models, asked: Asked, device: str | None) -> Choice | None:

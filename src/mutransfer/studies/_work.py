@@ -30,6 +30,8 @@ class Job:
         device: Where they train; by default where the models are.
         judge: Names runs that are not worth going on.
         folder: Folder of the record.
+        live: Folder of the signs of life.
+        sweep: The id of the sweep in them.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Job:
     device: str | None
     judge: Judge | None
     folder: Path
+    live: Path
+    sweep: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +112,8 @@ def work(study: bytes, path: tuple[str, ...], job: Job) -> Outcome:
         path: Where the coordinator finds its modules.
         job: The job.
     """
-    about = {"size": job.size, "runs": len(job.runs), "steps": job.steps}
-    with Beat(job.folder / "live", job.name, about) as beat:
+    about = {"size": job.size, "runs": len(job.runs), "steps": job.steps, "sweep": job.sweep}
+    with Beat(job.live, job.name, about) as beat:
 
         def watch(count: int) -> None:
             beat.count(count)
