@@ -78,18 +78,6 @@ def test_a_run_that_two_writers_finished_counts_once(store: Store) -> None:
     assert store.rows() == [row(1), row(2), row(3)]
 
 
-@pytest.mark.parametrize(
-    ("content", "number"),
-    [('{"id": \n' + lines(row(1)), 1), (lines(row(1)) + "x\n" + lines(row(2)), 2)],
-)
-def test_a_damaged_line_inside_is_refused(store: Store, content: str, number: int) -> None:
-    path = shard(store, content)
-    with pytest.raises(
-        MutransferError, match=f"{path.name}, line {number} is damaged; remove that line"
-    ):
-        store.rows()
-
-
 @pytest.mark.parametrize("name", IDENTITY)
 def test_another_studys_runs_stay_with_a_warning_of_what_differs(store: Store, name: str) -> None:
     store.append([row(1)])

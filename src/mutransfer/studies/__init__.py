@@ -15,6 +15,7 @@ from ._designs import Random as Random
 from ._explain import Explained as Explained
 from ._explain import Explanation as Explanation
 from ._explain import explain as explain
+from ._faults import RecordWarning as RecordWarning
 from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyperparameters import scale_of as scale_of
 from ._metric import loss_of as loss_of
@@ -32,7 +33,6 @@ from ._search_refine import Refine as Refine
 from ._search_stopping import Hopeless as Hopeless
 from ._search_stopping import hopeless_members as hopeless_members
 from ._search_surface import SurfaceSearch as SurfaceSearch
-from ._store import RecordWarning as RecordWarning
 from ._store import Store as Store
 from ._study import Study as Study
 from ._sweep import FailedRunsWarning as FailedRunsWarning

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..core import FrozenDict, MutransferError, MutransferWarning
+from ..core import FrozenDict, MutransferError
+from ._faults import RecordWarning, unwritable
+from ._lock import locked
 from ._same import Fingerprint, are_same
+from ._shards import Row, Shard, read, report
 
-Row = dict[str, Any]
-"""A finished run: its id, what was run, and its losses."""
-
-
-class RecordWarning(MutransferWarning):
-    """A folder holds runs of more than one study."""
+_ELSEWHERE = "give another folder with out="
 
 
 class Store:
@@ -33,7 +31,24 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._shard: Path | None = None
+        self._shard = Shard(self.folder)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one coordinator of the record, which is made if it is missing.
+
+        The death of the process releases the lock. Reading a record needs none.
+
+        Raises:
+            MutransferError: another coordinator is at work on the record, or the folder cannot be
+                written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error, _ELSEWHERE) from None
+        with locked(self.folder):
+            yield
 
     def open(
         self,
@@ -75,9 +90,7 @@ class Store:
             if header != written:
                 self._write_header(header)
         except OSError as error:
-            raise MutransferError(
-                f"cannot write to {self.folder}: {error.strerror}; give another folder with out="
-            ) from None
+            raise unwritable(self.folder, error, _ELSEWHERE) from None
 
     def add(self, runs: Iterable[str]) -> None:
         """Add the ids of more runs to those of the record."""
@@ -148,8 +161,17 @@ class Store:
         path = self.folder / "study.json"
         # A crash while writing must not leave half a header under the file's name.
         whole = path.with_suffix(f".{os.getpid()}")
-        whole.write_text(json.dumps(header, indent=1, default=str))
-        whole.replace(path)
+        try:
+            with whole.open("w") as file:
+                file.write(json.dumps(header, indent=1, default=str))
+                file.flush()
+                os.fsync(file.fileno())
+            whole.replace(path)
+        except OSError as error:
+            raise unwritable(path, error, _ELSEWHERE) from None
+        finally:
+            with suppress(OSError):
+                whole.unlink(missing_ok=True)
 
     def header(self) -> dict[str, Any]:
         """Return what `open` wrote.
@@ -176,44 +198,29 @@ class Store:
         Raises:
             MutransferError: the folder cannot be written.
         """
-        if self._shard is None:
-            self._shard = self.folder / f"rows-{time.time_ns()}-{os.getpid()}.jsonl"
-        text = "".join(json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows)
-        try:
-            with self._shard.open("a") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise MutransferError(
-                f"cannot write to {self._shard}: {error.strerror}; what was written before is kept"
-            ) from None
+        self._shard.append(rows)
 
     def rows(self) -> list[Row]:
         """Return every finished run once, in the order of writing.
 
-        A torn last line of a shard is dropped.
+        A torn last line of a shard is dropped. Another damaged line is left out with a
+        `RecordWarning`: the run that it held is missing, and is trained again.
 
         Raises:
-            MutransferError: a line other than a shard's last is damaged.
+            MutransferError: a shard cannot be read.
         """
-        rows: dict[str, Row] = {}
-        for shard in sorted(self.folder.glob("rows-*.jsonl")):
-            lines = shard.read_text(errors="replace").split("\n")
-            for number, line in enumerate(lines):
-                try:
-                    row = json.loads(line)
-                    # What failed may have been tried again.
-                    if rows.setdefault(row["id"], row).get("status") == "failed":
-                        rows[row["id"]] = row
-                except (KeyError, TypeError, ValueError):
-                    if number == len(lines) - 1:
-                        continue
-                    raise MutransferError(
-                        f"{shard}, line {number + 1} is damaged; remove that line and run the "
-                        "sweep again"
-                    ) from None
+        rows, damaged = read(self.folder)
+        if damaged and self._lacks(rows):
+            report(damaged)
         return list(rows.values())
+
+    def _lacks(self, rows: Mapping[str, Row]) -> bool:
+        """Return True if a run of the record is missing, as far as its header says."""
+        try:
+            listed = self.header().get("runs")
+        except MutransferError:
+            return True
+        return not listed or any(name not in rows for name in listed)
 
 
 def _as_data(values: Mapping[str, Any]) -> dict[str, Any]:
