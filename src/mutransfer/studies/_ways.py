@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +58,10 @@ def default_way(models: Models, shape: Shape, expected: int = 0) -> Way | None:
 
 def unmeasured(models: Models, shape: Shape) -> Way:
     """Return a way that serves where nothing is measured."""
-    slots = min(TRIED, fitting(models.entries(shape.runs[0])))
+    slots = TRIED
+    # Where the builder fails, so will the runs, with rows that say why.
+    with suppress(Exception):
+        slots = min(TRIED, fitting(models.entries(shape.runs[0])))
     return Way(program=Program(slots=slots), reason="too few steps to measure")
 
 
