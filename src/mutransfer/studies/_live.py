@@ -283,8 +283,10 @@ class _Pace:
 
 
 def _command() -> str:
-    """Return the command line of this process, as far as it is one that can be given again."""
+    """Return the command line of this process, empty where it cannot be given again."""
     path = Path(sys.argv[0])
+    if path.name in ("", "-", "-c", "ipykernel_launcher.py"):
+        return ""
     if path.name == "__main__.py":
         start = ["python", "-m", path.parent.name]
     else:

@@ -113,7 +113,7 @@ def _acquire(folder: Path, descriptor: int) -> bool:
             if error.errno not in _HELD:
                 return False
             if not left:
-                raise _refused(folder, _holder(folder)) from None
+                raise _refused(folder, holder(folder)) from None
             time.sleep(_PAUSE)
     return False
 
@@ -156,7 +156,7 @@ def _sign(descriptor: int) -> None:
         os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
 
-def _holder(folder: Path) -> dict[str, Any]:
+def holder(folder: Path) -> dict[str, Any]:
     """Return who holds the lock, empty where that is not known."""
     try:
         who = json.loads((folder / NAME).read_text())

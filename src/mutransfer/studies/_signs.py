@@ -73,6 +73,19 @@ def is_beating(folder: Path, seconds: float = LISTEN) -> bool:
     return False
 
 
+def silent(folder: Path, seconds: float = LISTEN) -> tuple[bool, set[str]]:
+    """Return True if a record's coordinator is silent for these seconds, and the silent jobs."""
+    first, known, start = coordinator(folder), beats(folder), time.monotonic()
+    is_silent, jobs = True, set(known)
+    while (is_silent or jobs) and time.monotonic() - start < seconds:
+        # A thousand workers are a thousand files.
+        time.sleep(BEAT / 4)
+        is_silent = is_silent and coordinator(folder) == first
+        now = beats(folder)
+        jobs = {job for job in jobs if now.get(job) == known[job]}
+    return is_silent, jobs
+
+
 def beats(folder: Path) -> dict[str, Beaten]:
     """Return the last signs of life of the workers of a record, by job."""
     try:
