@@ -39,6 +39,11 @@ def test_all_names_need_no_plotting_and_no_command_line() -> None:
     assert loaded(names, "matplotlib", "jinja2", "sklearn", "tyro") == "[]"
 
 
+def test_engines_are_imported_by_those_who_use_them() -> None:
+    modules = ("torch", "numpy", "cloudpickle", "loky", "ray", "submitit")
+    assert loaded("import mutransfer.engines as e; e.executor_of('here')", *modules) == "[]"
+
+
 def test_plain_data_needs_neither_torch_nor_numpy() -> None:
     names = "mt.classify, mt.horizon, mt.parametrization('mup'), mt.Reading, mt.Size\n"
     assert loaded(f"{names}import mutransfer.plans", "torch", "numpy") == "[]"

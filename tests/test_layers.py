@@ -15,6 +15,7 @@ ROOMS = (
     *("core", "statistics", "rules", "reading", "analysis", "plans", "pytorch", "tasks"),
     *(
         "training",
+        "engines",
         "studies",
         "certificates",
         "checks",

@@ -27,11 +27,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     """Sizes that were measured, with the device; all of them find `COMPILED`."""
     asked: list[tuple[str, str | None]] = []
 
-    def way(models: Any, shape: Any, device: str | None = None) -> Way:
-        asked.append((str(shape.size), device))
-        return COMPILED
+    def ways(models: Any, shapes: Any, device: str | None) -> list[Way]:
+        asked.extend((str(each.shape.size), device) for each in shapes)
+        return [COMPILED] * len(shapes)
 
-    monkeypatch.setattr(_explain, "choose_way", way)
+    monkeypatch.setattr(_explain, "choose_ways", ways)
     return asked
 
 

@@ -19,11 +19,10 @@ import torch
 
 from mutransfer import MutransferError, Study, sweep
 from mutransfer.core import Progress
-from mutransfer.studies import Store, Way, _jobs, _ways, log2
+from mutransfer.studies import Store, Way, _coordinator, _ways, log2
 from mutransfer.studies._chunks import chunks
 from mutransfer.studies._models import Models
 from mutransfer.studies._shapes import shapes
-from mutransfer.studies._workers import Workers
 from mutransfer.tasks import mlp
 from mutransfer.training import Program, _compiled
 from tests.studies.small_study import data, double, on_disk, short, study, untimed
@@ -34,11 +33,12 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Choose two slots for every shape, whatever its length; return the sizes asked for."""
     asked: list[str] = []
 
-    def chosen(models: Any, shape: Any, device: str | None = None, expected: int = 0) -> Way:
-        asked.append(str(shape.size))
-        return Way(program=Program(slots=2), seconds=1e-3, reason="for a test", others=("one",))
+    def chosen(models: Any, shapes: Any, device: str | None) -> list[Way]:
+        asked.extend(str(each.shape.size) for each in shapes)
+        way = Way(program=Program(slots=2), seconds=1e-3, reason="for a test", others=("one",))
+        return [way] * len(shapes)
 
-    monkeypatch.setattr(_jobs, "choose_way", chosen)
+    monkeypatch.setattr(_coordinator, "choose_ways", chosen)
     monkeypatch.setattr(_ways, "_FEW", 0)
     return asked
 
@@ -80,7 +80,7 @@ def test_runs_are_cut_into_equal_pieces() -> None:
     assert lengths(Program()) == [18]
     assert lengths(Program(slots=8)) == [6, 6, 6]
     assert lengths(Program(slots=8), room=2) == [9, 9]
-    assert lengths(Program(slots=8), processes=2) == [5, 5, 5, 3]
+    assert lengths(Program(slots=8), processes=2) == [6, 6, 6]
     assert lengths(Program(slots=8, compiled=True)) == [8, 8, 2]
     assert lengths(Program(slots=1)) == [1] * 18
     assert lengths(Program(slots=1, compiled=True)) == [6, 6, 6]
@@ -153,12 +153,13 @@ import sys, time
 from dataclasses import replace
 from itertools import chain
 import mutransfer as mt
-from mutransfer.studies import Way, _jobs, _ways
+from mutransfer.studies import Way, _coordinator, _ways
 from mutransfer.tasks import digits, mlp
 from mutransfer.training import Program, _compiled
 
 _ways._FEW = 0
-_jobs.choose_way = lambda *_, **__: Way(program=Program(slots=3, compiled=True))
+compiled = Way(program=Program(slots=3, compiled=True))
+_coordinator.choose_ways = lambda _, asked, __: [compiled for each in asked]
 _compiled.torch.compile = lambda recorded, **_: recorded
 loss, calls = digits().loss, [0]
 
@@ -190,53 +191,19 @@ def test_a_killed_sweep_of_compiled_programs_finishes_undisturbed(
     with subprocess.Popen([sys.executable, file, out], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None and child.stdout.readline() == "ready\n"
         os.kill(child.pid, signal.SIGKILL)
-    monkeypatch.setattr(_jobs, "choose_way", None)
     monkeypatch.setattr(_ways, "_FEW", 0)
     monkeypatch.setattr(_compiled.torch, "compile", lambda recorded, **_: recorded)
     begun = Store(out)
     ways, rows = begun.ways(), begun.rows()
     assert 0 < len(rows) < 24
     compiled = Way(program=Program(slots=3, compiled=True))
-    monkeypatch.setattr(_jobs, "choose_way", lambda *_, **__: compiled)
+    monkeypatch.setattr(_coordinator, "choose_ways", lambda _, asked, __: [compiled for _ in asked])
     wanted = runpy.run_path(str(file))["study"]
     resumed = sweep(wanted, out)
     assert len(resumed.rows) == len(on_disk(out)) == 24
     assert untimed(resumed) == untimed(sweep(wanted, tmp_path / "whole"))
     assert ways.items() <= begun.ways().items()
     assert [row["id"] for row in begun.rows()][: len(rows)] == [row["id"] for row in rows]
-
-
-def test_workers_train_the_same_rows() -> None:
-    pytest.importorskip("loky")
-    wanted = study(width=[8], rules=["default"])
-    models = Models(wanted)
-    (shape,) = shapes(wanted, wanted.runs())
-    pieces = chunks(models, shape, Program(slots=2), processes=2)
-    assert len(pieces) == 4
-    counts: list[int] = []
-    rows = list(Workers(wanted, 2).rows([(piece, None) for piece in pieces], counts.append))
-    expected = [piece.rows() for piece in pieces]
-    assert timeless(chain(*rows)) == timeless(chain(*expected))
-    assert sum(counts) <= len(shape.runs) * 25
-
-
-def timeless(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without their time, in order."""
-    kept = [{name: v for name, v in row.items() if name != "seconds"} for row in rows]
-    return sorted(kept, key=lambda row: str(row["id"]))
-
-
-def test_a_study_that_cannot_travel_is_trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("loky")
-    lock = multiprocessing.Lock()
-
-    def locked(width: int, depth: int) -> torch.nn.Module:
-        with lock:
-            return mlp(width, depth)
-
-    wanted = study(build=locked, task="digits")
-    with pytest.raises(MutransferError, match="cannot be sent to other processes"):
-        Workers(wanted, 2)
 
 
 def test_a_sweep_on_a_named_device(tmp_path: Path) -> None:

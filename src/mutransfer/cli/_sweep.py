@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from json import dumps
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from ..core import MutransferError, Result
+from ..engines import ENGINES
 from ._live import JsonLines, LiveSweep, best_table
 from ._load import load, load_a
 from ._show import Terminal
 
 if TYPE_CHECKING:
+    from ..engines import Engine
     from ..studies import Runs, Search, Study
 
 _SEARCHES = ("grid", "refine")
@@ -31,6 +34,9 @@ def sweep(
     within: float | None = None,
     budget: str | None = None,
     device: str | None = None,
+    engine: str = "here",
+    workers: int | None = None,
+    retry: str | None = None,
     estimate: bool = False,
     explain: bool = False,
     quiet: bool = False,
@@ -39,7 +45,8 @@ def sweep(
 ) -> None:
     """Train every run of a study, or few that find its optima, and resume.
 
-    The exit code is 1 where a run failed; the same command tries it again.
+    The exit code is 1 where a run failed; --retry failed trains it again. Ctrl-C ends after the
+    present step and keeps what is through; twice, at once. The same command goes on.
 
     Try: mutransfer sweep my_study.py:study --out runs/gpt
 
@@ -50,6 +57,10 @@ def sweep(
     Try: mutransfer sweep my_study.py:study --out runs/gpt --search refine --within 0.5
 
     Try: mutransfer sweep my_study.py:study --out runs/gpt --budget 10m --explain
+
+    Try: mutransfer sweep my_study.py:study --out runs/gpt --engine processes --workers 8
+
+    Try: mutransfer sweep my_study.py:study --out runs/gpt --engine ray --retry failed
 
     Args:
         study: A mutransfer.Study, as FILE.py:NAME or MODULE:NAME.
@@ -62,6 +73,11 @@ def sweep(
         budget: Most that the runs may cost: 10m, 2h, 40runs, 5000steps, or FLOPs as 1e15. Search,
             seeds, grid, sizes and steps are cut to fit, which is shown before the start.
         device: Where models train, such as cuda; by default where the builder puts them.
+        engine: Where jobs run: here (this machine, in the quickest way), processes (one thread each),
+            ray or ray:ADDRESS, submitit (Slurm) or submitit:local, or an object of your own with
+            submit(function, *arguments), as FILE.py:NAME or MODULE:NAME.
+        workers: Number of jobs at once, for engines that leave it open.
+        retry: failed, to train again the runs that failed for their own reason.
         estimate: Train nothing; say how many runs are left, and their steps, FLOPs, time, memory.
         explain: Train nothing; say by which program the runs of each size train, and why.
         quiet: Print nothing but warnings and errors.
@@ -69,7 +85,7 @@ def sweep(
         tracker: A mutransfer.studies.Tracker that gets every finished run, as FILE.py:NAME or
             MODULE:NAME.
     """
-    from ..studies import Study, fit
+    from ..studies import FailedRunsWarning, Study, fit
     from ..studies import sweep as run
 
     console = Terminal(quiet=quiet)
@@ -92,8 +108,11 @@ def sweep(
         is_grid = (how or "grid") == "grid" and limit is None
         shown = LiveSweep(console, "sweep", runs=len(asked.runs()) if is_grid else 0)
     settings: dict[str, Any] = {"extend": extend, "within": within, "device": device}
+    settings |= {"engine": _engine(engine), "workers": workers, "retry": retry}
     tracked: Any = None if tracker is None else load(tracker)
-    with shown as live:
+    with shown as live, warnings.catch_warnings():
+        # The end says it.
+        warnings.simplefilter("ignore", FailedRunsWarning)
         runs = run(
             asked,
             out,
@@ -121,6 +140,14 @@ def _search(search: str | None, extend: int, within: float | None) -> str | Sear
             "FILE.py:NAME or MODULE:NAME"
         )
     own: Search = load(search)
+    return own
+
+
+def _engine(engine: str) -> str | Engine:
+    """Return an engine's name, or the object that FILE.py:NAME or MODULE:NAME is."""
+    if engine.partition(":")[0] in ENGINES or ":" not in engine:
+        return engine
+    own: Engine = load(engine)
     return own
 
 
@@ -166,7 +193,8 @@ def _check(runs: Runs) -> None:
     if failed:
         raise FailedRuns(
             f"{len(failed)} of {len(runs.rows)} runs failed, the first with: "
-            f"{failed[0].get('message')}; the same command tries them again"
+            f"{failed[0].get('message')}; mutransfer status shows the traceback, --retry failed trains "
+            "them again"
         )
 
 

@@ -37,6 +37,7 @@ from ._status import Status as Status
 from ._status import status as status
 from ._store import Store as Store
 from ._study import Study as Study
+from ._sweep import FailedRunsWarning as FailedRunsWarning
 from ._sweep import missing as missing
 from ._sweep import sweep as sweep
 from ._trackers import TensorBoard as TensorBoard
@@ -46,4 +47,4 @@ from ._trackers import track as track
 from ._trial import Trial as Trial
 from ._trial import TrialStopped as TrialStopped
 from ._values import log2 as log2
-from ._ways import Way as Way
+from ._way import Way as Way

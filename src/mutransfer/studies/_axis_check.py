@@ -7,6 +7,7 @@ from itertools import pairwise, product
 from ..core import MutransferError, Size
 from ..tasks import check_fit
 from ._columns import check_metrics
+from ._failures import is_refusal
 from ._models import Models
 from ._rules import rule_name
 from ._run import Run
@@ -55,6 +56,13 @@ def _check_carried(models: Models, run: Run) -> None:
 
 def _alike(models: Models, first: Run, second: Run) -> bool:
     """Return True if nothing differs in two models, such as their numbers of heads."""
+    try:
+        models.shapes(first), models.shapes(second)
+    except Exception as error:
+        if is_refusal(error):
+            raise
+        # A builder that fails at a size fails when it is trained: other sizes are.
+        return False
     same_shapes = models.shapes(first) == models.shapes(second)
     return same_shapes and models.settings(first) == models.settings(second)
 

@@ -14,7 +14,8 @@ from ._run import Run
 from ._shapes import Shape, shapes
 from ._store import Store
 from ._study import Study
-from ._ways import Way, choose_way
+from ._way import Way
+from ._ways import choose_way
 
 _FEW = 2
 """Runs at once with which a pace is measured, besides many."""
@@ -120,4 +121,4 @@ class Prices:
         return Pace(own, many.evaluation, max(0.0, times[1] - len(runs) * own))
 
     def _way(self, key: str, runs: Sequence[Run]) -> Way:
-        return choose_way(self._models, Shape(key, tuple(runs)), self._device, thorough=False)
+        return choose_way(self._models, Shape(key, tuple(runs)), self._device)

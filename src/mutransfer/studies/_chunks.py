@@ -59,10 +59,10 @@ class Chunk:
         return self.study.length(self.runs[0])
 
     def rows(self, watch: Watch | None = None, judge: Judge | None = None) -> list[Row]:
-        """Train the runs, and return their rows of the record.
+        """Train the runs, and return the rows of those that are through.
 
         Args:
-            watch: Receives progress.
+            watch: Receives progress; where it raises `Interrupted`, some are not through.
             judge: Names runs that are not worth going on.
         """
         start = time.monotonic()
@@ -85,6 +85,7 @@ class Chunk:
                 "seconds": seconds,
             }
             for number, run in enumerate(self.runs)
+            if number not in trained.unfinished
         ]
 
 
@@ -125,10 +126,10 @@ def chunks(
         # A step is recorded anew for each piece.
         room = max(room, _LOOPED if slots == 1 else 1)
     size = even(runs, slots * room)
-    if slots == 1 or not program.compiled:
+    if slots == 1:
         pieces = math.ceil(math.ceil(runs / size) / processes) * processes
         size = math.ceil(runs / pieces)
-    else:
+    elif program.compiled:
         # Pieces of a compiled program fill its slots.
         size = slots * room
     starts = range(0, runs, size)

@@ -16,7 +16,8 @@ from ._models import Models
 from ._run import Run
 from ._shapes import Shape, shapes
 from ._study import Study
-from ._ways import Way, choose_way
+from ._way import Way
+from ._ways import choose_way
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -83,7 +84,7 @@ def estimate(study: Study, runs: Sequence[Run]) -> float:
             "and its progress says how long it will take"
         )
     models = Models(study)
-    measured = [(each, choose_way(models, each, thorough=False)) for each in shapes(study, runs)]
+    measured = [(each, choose_way(models, each)) for each in shapes(study, runs)]
     return sum(seconds(study, each, way) for each, way in measured)
 
 
@@ -100,7 +101,7 @@ def cost(study: Study, runs: Sequence[Run]) -> Cost:
         most = max((models.entries(run) for run in runs), default=0) if study.build else 0
         return Cost(runs=len(runs), member_steps=steps, flops=None, seconds=None, memory=16 * most)
     pieces = shapes(study, runs)
-    ways = [choose_way(models, piece, thorough=False) for piece in pieces]
+    ways = [choose_way(models, piece) for piece in pieces]
     stacks = [
         min(len(piece.runs), way.program.slots or 1) * models.entries(piece.runs[0])
         for way, piece in zip(ways, pieces, strict=True)

@@ -15,7 +15,8 @@ from ._models import Models
 from ._shapes import shapes
 from ._store import Store
 from ._study import Study
-from ._ways import Way, choose_way, default_way
+from ._way import Way
+from ._ways import Asked, choose_ways, default_way, unmeasured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +117,27 @@ def explain(study: Study, out: str | Path, *, device: str | None = None) -> Expl
         )
     store, models = Store(out), Models(study)
     recorded = store.ways() if (store.folder / "study.json").exists() else {}
-    rows = []
-    for shape in shapes(study, study.runs()):
-        known = recorded.get(shape.key)
-        way = default_way(models, shape) if known is None else Way.from_json(known)
-        if way is None:
-            way = choose_way(models, shape, device)
+    rows, asked = [], []
+    ways: dict[str, Way] = {}
+    all_shapes = shapes(study, study.runs(), device)
+    for shape in all_shapes:
+        if shape.key in recorded:
+            ways[shape.key] = Way.from_json(recorded[shape.key])
+        elif (way := default_way(models, shape)) is not None:
+            ways[shape.key] = way
+        else:
+            asked.append(Asked(shape=shape, expected=len(shape.runs)))
+    for each, found in zip(asked, choose_ways(models, asked, device), strict=True):
+        ways[each.shape.key] = found or unmeasured(models, each.shape)
+    for shape in all_shapes:
+        way = ways[shape.key]
         rows.append(
             Explained(
                 size=str(shape.size),
                 runs=len(shape.runs),
                 way=way,
                 seconds=seconds(study, shape, way),
-                is_recorded=known is not None,
+                is_recorded=shape.key in recorded,
             )
         )
     return Explanation(shapes=tuple(rows))

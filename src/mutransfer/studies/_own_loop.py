@@ -13,7 +13,9 @@ import torch
 from ..core import MutransferError
 from ..pytorch import torch_class
 from ..rules import family
+from ..training import Watch
 from ._chunks import finite, named_row, outcome
+from ._failures import Failure
 from ._models import Models
 from ._recipes import scaled_options, scales
 from ._run import Run
@@ -29,17 +31,20 @@ class OwnRun:
         models: The models of the study.
         run: The run.
         folder: Folder of the record; the run has one of its own in it.
+        watch: Receives the steps that are reported; it may raise `Interrupted`.
     """
 
-    def __init__(self, models: Models, run: Run, folder: Path) -> None:
-        self.models, self.study, self.run = models, models.study, run
+    def __init__(
+        self, models: Models, run: Run, folder: Path, watch: Watch | None = None
+    ) -> None:
+        self.models, self.study, self.run, self.watch = models, models.study, run, watch
         self.folder = folder / "trials" / self.study.run_id(run)
 
     def row(self) -> Row:
         """Train the run, and return its row; a failure is a row, too."""
         assert self.study.train is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        trial, start, message = self._trial(), time.monotonic(), ""
+        trial, start, message, trace = self._trial(), time.monotonic(), "", ""
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.run.seed)
@@ -52,7 +57,8 @@ class OwnRun:
         except MutransferError as error:
             message, trial.stopped = str(error), "failed"
         except Exception as error:
-            message, trial.stopped = f"{type(error).__name__}: {error}", "failed"
+            failure = Failure.of(error)
+            message, trace, trial.stopped = failure.message, failure.trace, "failed"
         except SystemExit as error:
             # Scripts end so; the sweep goes on.
             if error.code:
@@ -65,6 +71,7 @@ class OwnRun:
             **_outcome(trial),
         }
         said = {"message": message.splitlines()[0][:500]} if message else {}
+        said |= {"traceback": trace} if trace else {}
         return {**row, **said, "seconds": time.monotonic() - start}
 
     def _trial(self) -> Trial:
@@ -80,6 +87,7 @@ class OwnRun:
             folder=self.folder,
             make_model=lambda: self.models.fresh(self.run),
             make_plan=lambda: self.models.plan(self.run),
+            watch=self.watch,
         )
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ..core import MutransferError, OnProgress, Progress, Size, about
+from ..core import MutransferError, MutransferWarning, OnProgress, Size, about
+from ..engines import Engine, executor_of
+from ..training import Judge
 from ._axis_check import check_axes
 from ._budget import Budget, as_budget
 from ._budget_fit import Fit
 from ._budget_prices import Prices
 from ._chunks import rule_data
+from ._coordinator import Coordinator
 from ._device import check_device
 from ._fingerprint import fingerprint, model_name
-from ._jobs import finish
+from ._interrupts import Interrupts
+from ._live import Live
+from ._meter import Meter
 from ._models import Models
-from ._own_loop import OwnRun
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
@@ -31,6 +35,10 @@ from ._swept import header
 from ._trackers import Tracked, Tracker
 
 
+class FailedRunsWarning(MutransferWarning):
+    """Some runs of a sweep failed; the others are in the record."""
+
+
 def sweep(
     study: Study,
     out: str | Path,
@@ -40,6 +48,9 @@ def sweep(
     within: float | None = None,
     budget: Fit | Budget | float | str | None = None,
     device: str | None = None,
+    engine: str | Engine = "here",
+    workers: int | None = None,
+    retry: str | None = None,
     progress: OnProgress | None = None,
     tracker: Tracker | None = None,
 ) -> Runs:
@@ -47,9 +58,10 @@ def sweep(
 
     The runs of one shape are vectorised programs, compiled where that pays and in several processes
     where they are quicker. A few steps of each are measured, and the choice is recorded. In a
-    training function of one's own runs train one after the other. A killed sweep that is started
-    again finishes with the rows of an undisturbed one, and repeats no finished work. Runs that
-    failed are tried again.
+    training function of one's own runs train one by one. A killed sweep that is started again
+    finishes with the rows of an undisturbed one, and repeats no finished work. What failed for its
+    own reason, as by a bug in the builder, has a row with the traceback, and does not stop others.
+    Ctrl-C ends after the present step and keeps what is through; twice, at once.
 
     Args:
         study: What to run.
@@ -66,33 +78,58 @@ def sweep(
             "5000steps" or "1e15" (FLOPs). The search ends there, wherever it stands. A proposal of
             `fit` changes study and search, and is kept in the record.
         device: Where models train, such as "cuda"; by default where the builder puts them.
+        engine: Where jobs run: "here" for this machine in the quickest way; "processes" for
+            one-thread processes; "ray" or "ray:ADDRESS"; "submitit" for Slurm; or any object with
+            `submit(function, *arguments)` that returns a future.
+        workers: Number of jobs at once, for engines that leave it open.
+        retry: "failed" to train runs that failed once more.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
-            second; its result is the `Runs` so far. In a training function of one's own it comes
-            after every run, with the time that the runs so far took.
+            second; its result is the `Runs` so far. In a training function of one's own times are
+            those that the runs so far took.
         tracker: Gets every run as it enters the record.
 
     Raises:
         MutransferError: the folder was written with another model under the same name, or cannot
             be written; base and sizes do not fit the rule; an axis changes no shape; the model does
-            not fit the task; the search or the device is unknown, or an argument is not for it.
+            not fit the task; the search, the device or the engine is unknown, or an argument is not
+            for it; another sweep writes to the folder.
+        KeyboardInterrupt: the user asked to end.
     """
     check_device(device)
+    if retry not in (None, "failed"):
+        raise MutransferError(f"retry={retry!r}: give 'failed', or nothing")
     if isinstance(budget, Fit):
         budget.keep(out)
         study, search = budget.study(study), budget.search or search
         budget = budget.budget
     chosen, most = search_of(search, extend, within), as_budget(budget)
+    executor = executor_of(engine, workers)
     store = Store(out) if tracker is None else Tracked(out, tracker, _names(study))
     models = Models(study)
     limit = None if most is None else Prices(most, models, store, device)
     _check_rules(study, store)
-    _open(study, store, models, chosen)
-    follow = Counter[Size]()
-    if not isinstance(chosen, GridSearch):
-        follow.update(run.size for run in study.runs())
-    for batch in batches(chosen, study, store, limit):
-        _finish(models, store, batch, follow, device, progress)
-    return _record(study, store)
+    with store.lock(), Live(store.folder) as live:
+        _open(study, store, models, chosen)
+        live.update(engine=executor.name, workers=executor.workers)
+        meter = Meter(progress, partial(_record, study, store), live)
+        with Interrupts(meter.say) as interrupts:
+            coordinator = Coordinator(
+                models=models,
+                store=store,
+                executor=executor,
+                device=device,
+                follow=_follow(study, chosen),
+                done=_done(store, retry=retry is not None),
+                live=live,
+                meter=meter,
+                interrupts=interrupts,
+            )
+            for batch in batches(chosen, study, store, limit):
+                coordinator.finish(batch.runs, partial(_judge, study, batch))
+                interrupts.check()
+    runs = _record(study, store)
+    _warn(runs)
+    return runs
 
 
 def missing(study: Study, out: str | Path) -> list[Run]:
@@ -125,9 +162,34 @@ def _first_losses(models: Models) -> Fingerprint | None:
     return fingerprint(models)
 
 
-def _done(store: Store) -> set[str]:
-    """Return the ids of all runs that need not be trained again."""
-    return {row["id"] for row in store.rows() if row.get("status") != "failed"}
+def _done(store: Store, *, retry: bool = False) -> set[str]:
+    """Return the ids of all runs that need not be trained; of failed ones unless they are retried."""
+    return {row["id"] for row in store.rows() if not (retry and row.get("status") == "failed")}
+
+
+def _follow(study: Study, search: Search) -> Counter[Size]:
+    """Return how many runs of each size a search may still ask for, the grid's at most."""
+    if isinstance(search, GridSearch):
+        return Counter()
+    return Counter(run.size for run in study.runs())
+
+
+def _judge(study: Study, batch: Batch, runs: Sequence[Run]) -> Judge | None:
+    """Return what stops hopeless ones of some runs of a batch."""
+    return batch.judge(runs, study.length(runs[0]))
+
+
+def _warn(runs: Runs) -> None:
+    """Warn where runs failed."""
+    failed = [row for row in runs.rows if row.get("status") == "failed"]
+    if failed:
+        warnings.warn(
+            f"{len(failed)} of {len(runs.rows)} runs failed, the first with: "
+            f"{failed[0].get('message')}; their rows have the traceback, and retry='failed' trains "
+            "them again",
+            FailedRunsWarning,
+            stacklevel=3,
+        )
 
 
 def _check_rules(study: Study, store: Store) -> None:
@@ -179,43 +241,3 @@ def _record(study: Study, store: Store) -> Runs:
     }
     whole = [row for run, row in known if (run.rule, run.size, run.point) not in torn]
     return Runs(header=record.header, rows=whole)
-
-
-def _finish(
-    models: Models,
-    store: Store,
-    batch: Batch,
-    follow: Mapping[Size, int],
-    device: str | None,
-    progress: OnProgress | None,
-) -> None:
-    """Train the runs of a batch that are not in the record."""
-    study = models.study
-    if study.train is not None:
-        _finish_one_by_one(models, store, batch.runs, progress)
-        return
-    finish(
-        models,
-        store,
-        batch.runs,
-        device=device,
-        follow=follow,
-        make_judge=lambda runs: batch.judge(runs, study.length(runs[0])),
-        progress=progress,
-        record=lambda: _record(study, store),
-    )
-
-
-def _finish_one_by_one(
-    models: Models, store: Store, wanted: Sequence[Run], progress: OnProgress | None
-) -> None:
-    """Train the runs that are not in the record in the study's own function."""
-    done, start = _done(store), time.monotonic()
-    left = [run for run in wanted if models.study.run_id(run) not in done]
-    for number, run in enumerate(left):
-        store.append([OwnRun(models, run, store.folder).row()])
-        if progress is not None:
-            elapsed, runs = time.monotonic() - start, _record(models.study, store)
-            total = elapsed * len(left) / (number + 1)
-            what = str(run.size)
-            progress(Progress(what=what, done=elapsed, total=total, elapsed=elapsed, result=runs))

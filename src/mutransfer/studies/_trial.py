@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..core import MutransferError, Size
 from ..pytorch import Plan
 from ..statistics import hopeless
+from ..training import Watch
 from ._columns import check_metrics
 
 
@@ -45,6 +46,7 @@ class Trial:
     reports: list[tuple[int, float]] = field(default_factory=list, repr=False)
     metrics: dict[str, float] = field(default_factory=dict, repr=False)
     stopped: str = ""
+    watch: Watch | None = field(default=None, repr=False)
     _model: nn.Module | None = field(default=None, repr=False)
 
     @property
@@ -108,7 +110,10 @@ class Trial:
                 f"the first loss reported, at step {step}, is {loss}: look at the data and the "
                 "initial values"
             )
+        steps = int(step) - (self.reports[-1][0] if self.reports else -1)
         self.reports.append((int(step), loss))
+        if self.watch is not None:
+            self.watch(steps)
         if hopeless(self.reports[0][1], loss):  # type: ignore[arg-type]
             self.stopped = "diverged"
             raise TrialStopped(f"the loss is {loss:g} at step {step}: the run has diverged")

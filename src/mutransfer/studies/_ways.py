@@ -1,177 +1,51 @@
-"""Ways: the program and the processes that train the runs of a shape."""
+"""The choice of a way of training for each shape of a sweep, measured over a few steps."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import MutransferError, parsing
-from ..training import Candidate, Program, choose, even, fitting
-from ._chunks import members_of
+from ..core import MutransferError
+from ..engines import Executor, Future, Processes, Resources, cores
+from ..training import Candidate, Choice, Program, even, fitting
+from ._measure import TRIED, choice, choice_apart, pace_apart, ready, spread
 from ._models import Models
+from ._pickled import pickled
 from ._shapes import Shape
-from ._workers import Workers
+from ._way import Way
 
 _FEW = 1000
 """Member-steps of a shape below which nothing is measured: any program is quick enough."""
 
-_UNKNOWN = 1e-3
-"""Seconds of one step of one run, for progress where nothing was measured."""
-
-_TRIED = 64
-"""Most runs that a measurement trains for a few steps."""
-
-_SHARED = 60.0
+_SHARED = 40.0
 """Seconds of training from which several processes are tried; they take some to begin."""
+
+_LONG = 2.0
+"""Seconds of one shape from which it is tried in them."""
 
 _BETTER = 0.95
 """Several processes are taken where they need less than this share of the time of one."""
 
 
+Sent = tuple[bytes, tuple[str, ...]]
+"""A pickled study, and where its modules are."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """The way in which the runs of a shape are trained.
+class Asked:
+    """A shape that needs a way.
 
     Attributes:
-        program: The program of each process.
-        processes: One-thread processes that share the runs; 1 for this process alone.
-        seconds: Measured seconds of one step of one run, in all processes together; None where
-            nothing was measured.
-        evaluation: Measured seconds of one evaluation of one run.
-        start: Measured seconds of compiling.
-        reason: Why it was chosen.
-        others: The other ways that were measured, in words.
+        shape: The shape.
+        expected: Runs of it that will follow, these included.
     """
 
-    program: Program
-    processes: int = 1
-    seconds: float | None = None
-    evaluation: float = 0.0
-    start: float = 0.0
-    reason: str = ""
-    others: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        where = "" if self.processes == 1 else f", in {self.processes} one-thread processes"
-        pace = "" if self.seconds is None else f", {1e3 * self.seconds:.3g} ms a step of a run"
-        return f"{self.program}{where}{pace}"
-
-    def total(self, runs: int, steps: int, evaluations: int) -> float:
-        """Return the seconds that training takes."""
-        pace = _UNKNOWN if self.seconds is None else self.seconds
-        return self.start + runs * (steps * pace + evaluations * self.evaluation)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the way as data."""
-        return {**vars(self), "program": self.program.to_json(), "others": list(self.others)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Way:
-        """Return the way that `to_json` wrote.
-
-        Raises:
-            MutransferError: the data is of another kind.
-        """
-        with parsing("a way of training written by Way.to_json"):
-            known = {each.name: data[each.name] for each in fields(cls)}
-            known["program"] = Program.from_json(data["program"])
-            return cls(**{**known, "others": tuple(data["others"])})
-
-
-def choose_way(
-    models: Models,
-    shape: Shape,
-    device: str | None = None,
-    *,
-    expected: int = 0,
-    thorough: bool = True,
-) -> Way:
-    """Return the quickest way to train the runs of a shape, measured over a few steps.
-
-    Args:
-        models: The models of the study.
-        shape: The runs.
-        device: Where they train.
-        expected: Runs of this shape that will follow, these included; these alone by default.
-        thorough: False to measure one program in this process alone.
-
-    Raises:
-        MutransferError: the model fails.
-    """
-    runs, expected = _spread(shape.runs), max(expected, len(shape.runs))
-    members, shared = members_of(models, runs, device)
-    try:
-        choice = choose(members, shared, expected, thorough=thorough)
-    finally:
-        models.trim()
-    # What was compiled to be measured is paid, whatever is chosen.
-    total = choice.best.total(expected, shared) - choice.best.start
-    others = tuple(f"{each}" for each in choice.others)
-    best = choice.best
-    alone = Way(
-        program=best.program,
-        seconds=best.seconds,
-        evaluation=best.evaluation,
-        start=best.start,
-        reason=choice.reason,
-        others=others,
-    )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if not thorough or device is not None or total < _SHARED or (cores or 1) < 2:
-        return alone
-    return _shared(models, shape, alone, [best, *choice.others], cores or 1, expected)
-
-
-def _spread(runs: Sequence[Any]) -> list[Any]:
-    """Return at most so many runs as are measured, from all rules and rates."""
-    stride = max(1, len(runs) // _TRIED)
-    return list(runs[::stride][:_TRIED])
-
-
-def _shared(
-    models: Models,
-    shape: Shape,
-    alone: Way,
-    candidates: Sequence[Candidate],
-    cores: int,
-    expected: int,
-) -> Way:
-    """Return the way in several processes, where they are quicker."""
-    try:
-        workers = Workers(models.study, cores)
-    except MutransferError as error:
-        return replace(alone, reason=f"{alone.reason}; one process: {error}")
-    ways, runs = [alone], _spread(shape.runs)
-    loops = [each for each in candidates if each.program.slots == 1 and each.program.compiled]
-    most = math.ceil(len(shape.runs) / cores)
-    for each in dict.fromkeys([candidates[0], *loops]):
-        slots = even(len(shape.runs), min(each.program.slots or most, most))
-        candidate = replace(each, program=replace(each.program, slots=slots))
-        # The first time they compile; the second time their steps are side by side.
-        starts = workers.measured(runs, candidate)
-        paces = workers.measured(runs, candidate)
-        if any(pace.warned for pace in paces):
-            continue
-        ways.append(
-            replace(
-                alone,
-                program=candidate.program,
-                processes=cores,
-                seconds=max(pace.seconds for pace in paces) / cores,
-                evaluation=max(pace.evaluation for pace in paces) / cores,
-                start=max(each.start for each in starts),
-            )
-        )
-    steps = models.study.length(shape.runs[0])
-    known = [(way.total(expected, steps, 1) - way.start, way) for way in ways]
-    time, best = min(known[1:], key=lambda pair: pair[0], default=known[0])
-    if time > _BETTER * known[0][0]:
-        best = alone
-    left_out = tuple(str(way) for way in ways if way is not best)
-    return replace(best, others=tuple(dict.fromkeys([*left_out, *alone.others])))
+    shape: Shape
+    expected: int
 
 
 def default_way(models: Models, shape: Shape, expected: int = 0) -> Way | None:
@@ -179,5 +53,179 @@ def default_way(models: Models, shape: Shape, expected: int = 0) -> Way | None:
     run = shape.runs[0]
     if max(expected, len(shape.runs)) * models.study.length(run) > _FEW:
         return None
-    program = Program(slots=min(_TRIED, fitting(models.entries(run))))
-    return Way(program=program, reason="too few steps to measure")
+    return unmeasured(models, shape)
+
+
+def unmeasured(models: Models, shape: Shape) -> Way:
+    """Return a way that serves where nothing is measured."""
+    slots = TRIED
+    # Where the builder fails, so will the runs, with rows that say why.
+    with suppress(Exception):
+        slots = min(TRIED, fitting(models.entries(shape.runs[0])))
+    return Way(program=Program(slots=slots), reason="too few steps to measure")
+
+
+def choose_way(models: Models, shape: Shape, device: str | None = None) -> Way:
+    """Return one program for a shape in this process, with its pace over a few steps.
+
+    Raises:
+        MutransferError: the model fails.
+    """
+    found = choice(models, shape.runs, device, len(shape.runs), thorough=False)
+    return _way(found, found.best)
+
+
+def choose_ways(models: Models, asked: Sequence[Asked], device: str | None) -> list[Way | None]:
+    """Return the quickest way of each shape on this machine; None where its model fails.
+
+    Shapes share processes: while one of them trains the largest, others train the rest.
+
+    Args:
+        models: The models of the study.
+        asked: The shapes.
+        device: Where they train.
+    """
+    choices = [_tried(models, each, device) for each in asked]
+    ways = [None if found is None else _way(found, found.best) for found in choices]
+    times = [
+        0.0 if way is None else _time(models, each, way)
+        for each, way in zip(asked, ways, strict=True)
+    ]
+    if device is not None or sum(times) < _SHARED or cores() < 2:
+        return list(ways)
+    try:
+        sent, workers = (pickled(models.study), tuple(sys.path)), Processes()
+    except MutransferError as error:
+        reason = f"one process: {error}"
+        return [way and replace(way, reason=f"{way.reason}; {reason}") for way in ways]
+    _all(workers, ready)
+    share, found_ways = sum(times) / cores(), list(ways)
+    for number, (each, found, seconds) in enumerate(zip(asked, choices, times, strict=True)):
+        if found is not None and seconds >= _LONG:
+            # Pieces no longer than a worker's share, or one of them ends long after the others.
+            most = math.ceil(len(each.shape.runs) / math.ceil(seconds / share))
+            found_ways[number] = _shared(models, each, found, most, workers, sent)
+    return found_ways
+
+
+def choose_ways_apart(
+    models: Models, asked: Sequence[Asked], executor: Executor, sent: Sent, device: str | None
+) -> list[Way | None]:
+    """Return the way of each shape in the workers of an engine; None where its model fails.
+
+    Args:
+        models: The models of the study.
+        asked: The shapes.
+        executor: The workers, each of which measures a shape.
+        sent: The pickled study, and where its modules are.
+        device: Where they train.
+    """
+    futures = [
+        executor.submit(needed(device), choice_apart, *sent, each.shape.runs, device, each.expected)
+        for each in asked
+    ]
+    found = [_result(future) for future in futures]
+    workers = executor.workers or cores()
+    times = [
+        0.0 if one is None else _time(models, each, _way(one[0], one[0].best))
+        for each, one in zip(asked, found, strict=True)
+    ]
+    share = max(sum(times) / workers, executor.shortest)
+    ways: list[Way | None] = []
+    for each, one, seconds in zip(asked, found, times, strict=True):
+        if one is None:
+            ways.append(None)
+            continue
+        most = math.ceil(len(each.shape.runs) / max(1, math.ceil(seconds / share)))
+        way = replace(_way(one[0], _cut(one[0].best, each, most)), memory=one[1])
+        ways.append(_side_by_side(way, workers, [way]))
+    return ways
+
+
+def needed(device: str | None, memory: int | None = None) -> Resources:
+    """Return what a worker needs: one core, and a card where models train on one."""
+    on_card = device is not None and device.startswith("cuda")
+    return Resources(cpus=1, gpus=int(on_card), memory=memory)
+
+
+def _tried(models: Models, asked: Asked, device: str | None) -> Choice | None:
+    try:
+        return choice(models, asked.shape.runs, device, asked.expected)
+    except Exception:
+        # The same runs fail when they are trained, with rows that say why.
+        return None
+
+
+def _way(found: Choice, best: Candidate) -> Way:
+    """Return a program of a choice as a way in one process."""
+    return Way(
+        program=best.program,
+        seconds=best.seconds,
+        evaluation=best.evaluation,
+        start=best.start,
+        reason=found.reason,
+        others=tuple(f"{each}" for each in found.others),
+    )
+
+
+def _time(models: Models, asked: Asked, way: Way) -> float:
+    """Return the seconds of the runs that are expected; what was compiled is paid."""
+    steps = models.study.length(asked.shape.runs[0])
+    return way.total(asked.expected, steps, 1) - way.start
+
+
+def _cut(candidate: Candidate, asked: Asked, most: int) -> Candidate:
+    """Return a program with at most so many slots, evenly filled."""
+    slots = even(len(asked.shape.runs), min(candidate.program.slots or most, most))
+    return replace(candidate, program=replace(candidate.program, slots=slots))
+
+
+def _side_by_side(way: Way, workers: int, paces: Sequence[Candidate | Way]) -> Way:
+    """Return a way in several workers, at the pace of the slowest of those measured."""
+    return replace(
+        way,
+        processes=workers,
+        seconds=max(pace.seconds or 0.0 for pace in paces) / workers,
+        evaluation=max(pace.evaluation for pace in paces) / workers,
+    )
+
+
+def _shared(
+    models: Models, asked: Asked, found: Choice, most: int, workers: Processes, sent: Sent
+) -> Way:
+    """Return the way in several processes, where they are quicker."""
+    alone = _way(found, found.best)
+    ways, runs = [alone], spread(asked.shape.runs)
+    loops = [each for each in found.others if each.program.slots == 1 and each.program.compiled]
+    for each in dict.fromkeys([found.best, *loops]):
+        candidate = _cut(each, asked, most)
+        starts = paces = _all(workers, pace_apart, *sent, runs, candidate)
+        if each.program.compiled:
+            # The first time they compile; the second time their steps are side by side.
+            paces = _all(workers, pace_apart, *sent, runs, candidate)
+        if any(pace.warned for pace in paces):
+            continue
+        way = replace(alone, program=candidate.program, start=max(each.start for each in starts))
+        ways.append(_side_by_side(way, workers.workers, paces))
+    known = [(_time(models, asked, way), way) for way in ways]
+    time, best = min(known[1:], key=lambda pair: pair[0], default=known[0])
+    if time > _BETTER * known[0][0]:
+        best = alone
+    left_out = tuple(str(way) for way in ways if way is not best)
+    return replace(best, others=tuple(dict.fromkeys([*left_out, *alone.others])))
+
+
+def _all(workers: Processes, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Return the results of a function in all workers at once."""
+    futures = [
+        workers.submit(Resources(), function, *arguments) for _ in range(workers.workers)
+    ]
+    return [future.result() for future in futures]
+
+
+def _result(future: Future) -> Any:
+    """Return a result, None where the worker was lost."""
+    try:
+        return future.result()
+    except Exception:
+        return None

@@ -15,8 +15,9 @@ from ..core import MutransferWarning
 from ._judge import Judge
 from ._loop import each
 from ._members import Member
-from ._recipe import Recipe, Watch
+from ._recipe import Recipe
 from ._trained import Trained
+from ._watch import Watch
 
 _LONGEST = 160
 """Most characters of a reason."""

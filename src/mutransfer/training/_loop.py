@@ -10,8 +10,9 @@ from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
 from ._one import One
-from ._recipe import Recipe, Watch
+from ._recipe import Recipe
 from ._trained import Trained
+from ._watch import Interrupted, Watch
 
 
 def train_one_by_one(
@@ -47,7 +48,12 @@ def each(
     """Train members one after the other, threads and attention as they are."""
     trained = Trained.empty(len(members), recipe)
     for number, member in enumerate(members):
-        _train(number, One(member, recipe), trained, watch, judge)
+        try:
+            _train(number, One(member, recipe), trained, watch, judge)
+        except Interrupted:
+            first = number + bool(trained.so_far()[1][number] == recipe.steps)
+            trained.unfinished.update(range(first, len(members)))
+            break
     return trained
 
 

@@ -16,9 +16,6 @@ from ..tasks import Stream, Task
 from ._optimizers import UPDATES, options_by_family
 from ._schedules import Schedule, schedule
 
-Watch = Callable[[int], None]
-"""A callback that receives the number of member-steps just done."""
-
 PRECISIONS: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.float32,

@@ -18,10 +18,12 @@ from ._held import different
 from ._judge import Judge
 from ._members import Member, check_members
 from ._optimizers import UPDATES
+from ._memory import is_out_of_memory
 from ._program import Program
-from ._recipe import Recipe, Watch
+from ._recipe import Recipe
 from ._stack import Stack
 from ._trained import Trained
+from ._watch import Interrupted, Watch
 
 
 def train(
@@ -42,7 +44,7 @@ def train(
     Args:
         members: Configurations of one shape.
         recipe: What they share.
-        watch: Receives progress.
+        watch: Receives progress; training ends where it raises `Interrupted`.
         program: The way to train; all at once and not compiled by default.
         judge: Names members that are not worth going on.
 
@@ -61,7 +63,7 @@ def train(
         return _Training(Stack(members, recipe, slots), program, watch, judge).run()
     except NotStackedError as failure:
         reason, done = failure.reason, failure.done
-        full = isinstance(failure.__cause__, torch.OutOfMemoryError)
+        full = is_out_of_memory(failure.__cause__)
     # After the handler, which would keep the stack in memory by the error's frames.
     torch.set_rng_state(generator)
     if full and slots > 1:
@@ -115,14 +117,23 @@ class _Training:
         stack = self.stack
         with surroundings(stack.largest, together=len(stack.slots) > 1), quiet():
             self._guarded(self._begin)
-            while busy := stack.slots.busy:
-                self._guarded(self._step)
-                self.done += len(busy)
-                if self.watch is not None:
-                    self.watch(len(busy))
-                self._end(busy)
+            try:
+                while busy := stack.slots.busy:
+                    self._guarded(self._step)
+                    self.done += len(busy)
+                    if self.watch is not None:
+                        self.watch(len(busy))
+                    self._end(busy)
+            except Interrupted:
+                self._interrupt()
         self.trained.losses.copy_(stack.losses[:-1])
         return self.trained
+
+    def _interrupt(self) -> None:
+        """Note the members that are not through."""
+        slots = self.stack.slots
+        cut = [slot for slot in slots.busy if slots.steps[slot] < self.stack.recipe.steps]
+        self.trained.unfinished.update(slots.waiting, (slots.members[slot] for slot in cut))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,7 @@ class Trained:
         metrics: The task's metrics of the validation data.
         stopped: The number of steps after which a judge stopped each member, None where it did
             not.
+        unfinished: The members that were not trained to their end, as a watch raised `Interrupted`.
     """
 
     losses: Float[Tensor, "member steps"]
@@ -34,6 +35,7 @@ class Trained:
     validation: Float[Tensor, "member evaluation"]
     metrics: Mapping[str, Float[Tensor, "member evaluation"]]
     stopped: list[int | None]
+    unfinished: set[int] = field(default_factory=set)
 
     @classmethod
     def empty(cls, members: int, recipe: Recipe) -> Trained:

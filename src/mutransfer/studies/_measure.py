@@ -1,0 +1,82 @@
+"""Measurements in a worker: the pace of a program, and the way that it would choose."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..training import Candidate, Choice, choose, measured, shortened
+from ._chunks import members_of
+from ._models import Models
+from ._run import Run
+from ._work import models_of
+
+TRIED = 64
+"""Most runs that a measurement trains for a few steps."""
+
+
+def choice(
+    models: Models, runs: Sequence[Run], device: str | None, expected: int, *, thorough: bool = True
+) -> Choice:
+    """Return the quickest program for runs of a shape, measured over a few steps.
+
+    Args:
+        models: The models of the study.
+        runs: The runs.
+        device: Where they train.
+        expected: Runs of this shape that will follow, these included.
+        thorough: False to measure one program alone.
+
+    Raises:
+        MutransferError: the model fails.
+    """
+    members, shared = members_of(models, spread(runs), device)
+    try:
+        return choose(members, shared, max(expected, len(runs)), thorough=thorough)
+    finally:
+        models.trim()
+
+
+def choice_apart(
+    study: bytes, path: tuple[str, ...], runs: Sequence[Run], device: str | None, expected: int
+) -> tuple[Choice, int] | None:
+    """Return the choice of a worker, and the peak of its memory in bytes; None if it fails."""
+    try:
+        found = choice(models_of(study, path), runs, device, expected)
+    except Exception:
+        # The same runs fail when they are trained, with rows that say why.
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found, peak if sys.platform == "darwin" else 1024 * peak
+
+
+def pace_apart(
+    study: bytes, path: tuple[str, ...], runs: Sequence[Run], candidate: Candidate
+) -> Candidate:
+    """Return a program with its pace in a worker.
+
+    Args:
+        study: What `pickled` made of the study.
+        path: Where the coordinator finds its modules.
+        runs: Runs to train for a few steps.
+        candidate: The program, with its pace elsewhere.
+    """
+    models, program = models_of(study, path), candidate.program
+    members, shared = members_of(models, runs[: program.slots])
+    try:
+        few = shortened(members, shared, program.slots, candidate.seconds)
+        return measured(few, shared, program)
+    finally:
+        models.trim()
+
+
+def ready() -> None:
+    """Do nothing: the worker is there once this returns."""
+
+
+def spread(runs: Sequence[Any]) -> list[Any]:
+    """Return at most so many runs as are measured, from all rules and rates."""
+    stride = max(1, len(runs) // TRIED)
+    return list(runs[::stride][:TRIED])

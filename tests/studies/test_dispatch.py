@@ -1,0 +1,279 @@
+"""Dispatch: what is lost is trained again, what fails is recorded, Ctrl-C keeps what is through."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mutransfer import Runs, Study, sweep
+from mutransfer.core import Progress
+from mutransfer.studies import FailedRunsWarning, _dispatch, _meter
+from mutransfer.training import _stacked
+from tests.studies.small_study import double, on_disk, short, untimed
+
+
+def by_id(runs: Runs) -> list[dict[str, Any]]:
+    """Rows without their time, by id: several workers finish in any order."""
+    return sorted(untimed(runs), key=lambda row: str(row["id"]))
+
+
+@pytest.fixture(autouse=True)
+def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_meter, "_PAUSE", 0.0)
+
+
+class Losing:
+    """An engine in this process that loses workers.
+
+    Attributes:
+        lost: Says by the number of a job and its runs if its worker is lost.
+        sizes: Runs of every job.
+    """
+
+    def __init__(self, lost: Callable[[int, int], bool]) -> None:
+        self.lost, self.sizes = lost, list[int]()
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        runs = len(arguments[-1].runs) if hasattr(arguments[-1], "runs") else 0
+        if not runs:
+            future.set_result(function(*arguments))
+            return future
+        self.sizes.append(runs)
+        if self.lost(len(self.sizes), runs):
+            future.set_exception(ConnectionError("the node is gone"))
+        else:
+            future.set_result(function(*arguments))
+        return future
+
+
+def test_a_lost_job_is_given_to_another_worker(tmp_path: Path) -> None:
+    engine, seen = Losing(lambda number, _: number <= 3), list[Progress]()
+    runs = sweep(short(), tmp_path / "lost", engine=engine, progress=seen.append)
+    assert by_id(runs) == by_id(sweep(short(), tmp_path / "whole"))
+    notes = [each.note for each in seen if "lost" in each.note]
+    assert len(notes) == 3 and all("the node is gone" in note for note in notes)
+    assert len(on_disk(tmp_path / "lost")) == 24
+
+
+def test_a_job_that_loses_every_worker_is_halved(tmp_path: Path) -> None:
+    engine = Losing(lambda _, runs: runs > 4)
+    runs = sweep(short(width=[8]), tmp_path / "halved", engine=engine)
+    whole = {row["id"]: row for row in sweep(short(width=[8]), tmp_path / "whole").rows}
+    assert {row["id"] for row in runs.rows} == whole.keys()
+    for row in runs.rows:
+        assert row["loss"] == pytest.approx(whole[row["id"]]["loss"], rel=1e-12)
+    assert engine.sizes == [12, 12, 12, 12, 6, 3, 3, 6, 3, 3]
+
+
+def test_a_run_that_loses_every_worker_has_failed(tmp_path: Path) -> None:
+    engine = Losing(lambda *_: True)
+    with pytest.warns(FailedRunsWarning, match="its worker was lost 4 times"):
+        runs = sweep(short(width=[8], seeds=1, rules=["sp"]), tmp_path, engine=engine)
+    assert Counter(row["status"] for row in runs.rows) == {"failed": 3}
+    assert all("ConnectionError: the node is gone" in row["message"] for row in runs.rows)
+
+
+def test_a_job_without_enough_memory_is_halved(tmp_path: Path, monkeypatch: Any) -> None:
+    tried = list[int]()
+    inner = _stacked.Stack
+
+    def stack(members: Any, *rest: Any) -> Any:
+        tried.append(len(members))
+        if len(members) > 4:
+            raise MemoryError(f"{len(members)} members")
+        return inner(members, *rest)
+
+    monkeypatch.setattr(_stacked, "Stack", stack)
+    seen = list[Progress]()
+    runs = sweep(short(width=[8]), tmp_path, progress=seen.append)
+    assert len(runs.rows) == 12 and {row["status"] for row in runs.rows} == {"finished"}
+    assert tried.count(12) == 1 and tried[-1] == 3
+    notes = [each.note for each in seen if "memory is too small" in each.note]
+    assert notes and "width 8" in notes[0]
+
+
+class Buggy:
+    """A builder that fails at one width until it is mended."""
+
+    def __init__(self) -> None:
+        self.width, self.calls = 16, 0
+
+    def __call__(self, width: int, depth: int) -> nn.Module:
+        if width == self.width:
+            self.calls += 1
+            raise IndexError("list index out of range, deep inside")
+        return double(width, depth)
+
+
+def test_a_bug_of_the_builder_fails_once_and_stops_nothing_else(tmp_path: Path) -> None:
+    build = Buggy()
+    study = short(build=build, width=[8, 16, 32])
+    with pytest.warns(FailedRunsWarning, match="12 of 36 runs failed, the first with: MutransferError: .*deep"):
+        runs = sweep(study, tmp_path)
+    ends = Counter((row["width"], row["status"]) for row in runs.rows)
+    assert ends == {(8, "finished"): 12, (16, "failed"): 12, (32, "finished"): 12}
+    failed = [row for row in runs.rows if row["status"] == "failed"]
+    assert all("list index out of range" in row["message"] for row in failed)
+    assert all("in __call__" in row["traceback"] for row in failed)
+    written = len(on_disk(tmp_path))
+    with pytest.warns(FailedRunsWarning):
+        sweep(study, tmp_path)
+    assert len(on_disk(tmp_path)) == written == 36
+    build.width = 0
+    mended = sweep(study, tmp_path, retry="failed")
+    assert {row["status"] for row in mended.rows} == {"finished"} and len(mended.rows) == 36
+    assert by_id(mended) == by_id(sweep(study, tmp_path / "whole"))
+
+
+def test_a_run_that_fails_in_training_does_not_take_others_along(tmp_path: Path) -> None:
+    class Poison(nn.Module):
+        """Fails at one width after some steps, in a loop over members alone."""
+
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.inner, self.width, self.calls = double(width, 2), width, 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.width == 16 and float(x.detach().sum()) != 0.0 and x.requires_grad:
+                raise RuntimeError("never")
+            if self.width == 16 and self.training and x.shape[0] == 16:
+                raise RuntimeError("a bug in the forward pass")
+            return self.inner(x)
+
+    study = short(build=lambda width, depth: Poison(width), depth=[2], width=[8, 16])
+    with pytest.warns(FailedRunsWarning, match="a bug in the forward pass"):
+        runs = sweep(study, tmp_path)
+    ends = Counter((row["width"], row["status"]) for row in runs.rows)
+    assert ends == {(8, "finished"): 12, (16, "failed"): 12}
+
+
+def interrupted(study: Study, folder: Path, after: int, *, times: int = 1, **how: Any) -> int:
+    """Interrupt a sweep after some reports of progress; return the rows that are on disk."""
+    count = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal count
+        count += not progress.note
+        if count == after and not progress.note:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(study, folder, progress=report, **how)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return len(on_disk(folder))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("engine", ["here", "processes"])
+def test_what_is_through_is_kept_on_ctrl_c(tmp_path: Path, engine: str, times: int) -> None:
+    study = short(width=[8, 16, 32], steps=200)
+    kept = interrupted(study, tmp_path / "cut", 3, times=times, engine=engine)
+    assert kept < 36
+    resumed = sweep(study, tmp_path / "cut", engine=engine)
+    assert len(on_disk(tmp_path / "cut")) == 36
+    assert by_id(resumed) == by_id(sweep(study, tmp_path / "whole"))
+
+
+def test_members_that_are_through_are_kept_on_ctrl_c(tmp_path: Path) -> None:
+    """Of a loop over members, those before the interrupted one."""
+
+    class Branching(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.inner = double(width, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x) if float(x.sum()) < 1e9 else x
+
+    study = short(build=lambda width, depth: Branching(width), width=[8], depth=[2], steps=30)
+    seen = list[Progress]()
+
+    def report(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.total and progress.done > 0.3 * progress.total and not progress.note:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.warns(UserWarning, match="one by one"), pytest.raises(KeyboardInterrupt):
+        sweep(study, tmp_path, progress=report)
+    kept = on_disk(tmp_path)
+    assert 0 < len(kept) < 12 and {row["status"] for row in kept} == {"finished"}
+    assert any("Ctrl-C once more" in each.note for each in seen)
+
+
+def test_threads_and_handlers_of_ones_own_keep_their_ctrl_c(tmp_path: Path) -> None:
+    found = list[Runs]()
+    thread = threading.Thread(target=lambda: found.append(sweep(short(), tmp_path)))
+    thread.start()
+    thread.join(60)
+    assert len(found[0].rows) == 24
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sweep(short(width=[8]), tmp_path / "ignored")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_worker_without_a_sign_of_life_is_given_up(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(_dispatch, "FROZEN", 0.5)
+
+    class Freezing(ThreadPoolExecutor):
+        """Its first job shows one sign of life, and no other."""
+
+        jobs = 0
+        name, workers, shortest = "freezing", 2, 0.0
+
+        def submit(self, function: Any, /, *arguments: Any, **more: Any) -> Any:
+            job = arguments[-1]
+            if hasattr(job, "runs"):
+                self.jobs += 1
+                if self.jobs == 1:
+                    beat = {"job": job.name, "alive": 1, "steps": 3, "host": "far", "pid": 7}
+                    (job.live / "jobs" / f"{job.name}.json").write_text(json.dumps(beat))
+                    return Future()
+            return super().submit(function, *arguments, **more)
+
+    seen = list[Progress]()
+    with Freezing(2) as engine:
+        runs = sweep(short(), tmp_path / "frozen", engine=engine, progress=seen.append)
+    assert any("far:7 gave no sign of life" in each.note for each in seen)
+    assert by_id(runs) == by_id(sweep(short(), tmp_path / "whole"))
+
+
+def test_own_training_functions_run_side_by_side(tmp_path: Path) -> None:
+    def train(trial: Any) -> None:
+        time.sleep(0.05)
+        trial.report(0, 1.0)
+        trial.report(1, abs(trial.lr - 2**-5) + 0.1 * trial.seed)
+
+    study = Study(double, width=[8], depth=[2], lr=[2**-6, 2**-5], seeds=2, steps=2, train=train)
+    with ThreadPoolExecutor(2) as engine:
+        runs = sweep(study, tmp_path / "side", engine=engine)
+    assert by_id(runs) == by_id(sweep(study, tmp_path / "alone"))
+
+
+def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
+    def train(trial: Any) -> None:
+        raise ZeroDivisionError("in the user's loop")
+
+    study = Study(double, width=[8], depth=[2], lr=[0.1], seeds=1, steps=2, train=train)
+    with pytest.warns(FailedRunsWarning, match="ZeroDivisionError: in the user's loop"):
+        (row,) = sweep(study, tmp_path).rows
+    assert "in train" in row["traceback"]
+
+
+def test_a_bad_retry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="retry='all': give 'failed', or nothing"):
+        sweep(short(), tmp_path, retry="all")
