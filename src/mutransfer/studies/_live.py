@@ -108,8 +108,8 @@ class Live:
         """Say how the sweep stands; it is written with the next sign of life.
 
         Args:
-            progress: What changed: `engine`, `workers`, `what` is trained, seconds of work `done`
-                of a `total` as estimated beforehand, seconds `left` where they are known better.
+            progress: What changed: `engine`, `workers`, `what` is trained, and seconds of work
+                `done` of a `total`, as estimated beforehand.
         """
         with self._lock:
             self._said.update(progress)
@@ -122,6 +122,11 @@ class Live:
     def beats(self) -> dict[str, Beaten]:
         """Return the last signs of life of all workers, by job."""
         return beats(self.folder.parent)
+
+    def forget(self, job: str) -> None:
+        """Remove the sign of life of a job whose worker was lost, before another one has it."""
+        with suppress(OSError):
+            _path(self.folder, job).unlink(missing_ok=True)
 
     def _run(self) -> None:
         while not self._ended.wait(BEAT):
@@ -169,7 +174,7 @@ class Beat:
         self._folder, self._job = Path(live), job
         self._about = {name: value for name, value in about.items() if name != "sweep"}
         self._sweep = about.get("sweep")
-        self._path = self._folder / JOBS / f"{quote(job, safe='')}.json"
+        self._path = _path(self._folder, job)
         self._ended = Event()
         self._thread: Thread | None = None
         self._steps = self._alive = 0
@@ -280,6 +285,10 @@ class _Pace:
         pause = (last - first) / (len(self._points) - 1)
         end = last if now - last < 2 * pause else now
         return (steps - before) / (end - first)
+
+
+def _path(live: Path, job: str) -> Path:
+    return live / JOBS / f"{quote(job, safe='')}.json"
 
 
 def _command() -> str:

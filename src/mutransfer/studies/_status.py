@@ -97,6 +97,7 @@ class Coordinating:
         started: Begin of the sweep, as its machine's clock had it.
         seconds: Time that it has been at work, as it said last.
         what: What it trains.
+        share: Share of the work that it began with and has done; None where nothing is known.
         left: Seconds that are left, as estimated; None where nothing is known.
         message: The error with which it ended; empty without one.
         command: The command line that goes on where it ended; empty where there is none.
@@ -110,6 +111,7 @@ class Coordinating:
     started: str = ""
     seconds: float | None = None
     what: str = ""
+    share: float | None = None
     left: float | None = None
     message: str = ""
     command: str = ""
@@ -128,6 +130,7 @@ class Status(Result):
         total: Counts of all runs.
         sizes: Counts of each size.
         failure: Message of the first run that failed; empty without one.
+        traceback: Its traceback; empty where there is none.
         is_searched: True if a search decides as it goes along how many runs there will be.
         coordinator: The process that runs the sweep, or ran it last; None where it is not known.
         workers: Its workers, while it lives.
@@ -138,6 +141,7 @@ class Status(Result):
     total: Counts
     sizes: tuple[Counts, ...] = ()
     failure: str = ""
+    traceback: str = ""
     is_searched: bool = False
     coordinator: Coordinating | None = None
     workers: tuple[Working, ...] = ()
@@ -215,7 +219,8 @@ def status(folder: str | Path) -> Status:
         state=state,
         total=_total(header, rows),
         sizes=_sizes(header, rows),
-        failure=_first_line(failed[0].get("message", "")) if failed else "",
+        failure=_first_line(failed[0].get("message")) if failed else "",
+        traceback=str(failed[0].get("traceback") or "") if failed else "",
         is_searched="search" in header,
         coordinator=_coordinating(said),
         workers=_workers(beats(path).values(), mute) if is_running else (),
@@ -280,23 +285,24 @@ def _ends(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def _coordinating(said: Mapping[str, Any]) -> Coordinating | None:
-    """Return the coordinator by what it said; what is missing or of another kind is left out."""
+    """Return the coordinator by what it said."""
     if not {"host", "pid"} <= said.keys():
         return None
     names = [n for n in Coordinating.__dataclass_fields__ if n in said and n != "left"]
-    return Coordinating(**{n: frozen(said[n]) for n in names}, left=_left(said))
+    share, left = _progress(said)
+    return Coordinating(**{n: frozen(said[n]) for n in names}, share=share, left=left)
 
 
-def _left(said: Mapping[str, Any]) -> float | None:
-    """Return the seconds that are left, corrected by the pace of the finished part."""
+def _progress(said: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the share of the work that is done, and the seconds that are left."""
     try:
-        if said.get("left") is not None:
-            return float(said["left"])
         done, total = float(said["done"]), float(said["total"])
-        pace = float(said["seconds"]) / done if done > _PACED * total else 1.0
+        seconds, share = float(said.get("elapsed", said["seconds"])), min(1.0, done / total)
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return max(0.0, total - done) * pace if total else None
+        return None, None
+    # At the beginning the estimate is better than the measured pace.
+    pace = seconds / done if share > _PACED else 1.0
+    return share, (total - share * total) * pace
 
 
 def _workers(signs: Iterable[Beaten], mute: set[str]) -> tuple[Working, ...]:
@@ -324,4 +330,4 @@ def _workers(signs: Iterable[Beaten], mute: set[str]) -> tuple[Working, ...]:
 
 
 def _first_line(message: Any) -> str:
-    return (str(message).splitlines() or [""])[0]
+    return (str(message or "no message").splitlines() or [""])[0]

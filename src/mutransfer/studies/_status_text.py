@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 """Most workers that are listed."""
+
+_CHAINED = re.compile(r"\n(?:The above exception was|During handling of the above)")
+
+_TRACED = 12
+"""Most lines of a traceback that are shown."""
 
 _SENTENCES = {
     "running": "a sweep is at work",
@@ -34,11 +40,11 @@ def status_text(status: Status) -> str:
     if status.sizes:
         parts.append(_sizes(status))
     if status.failure:
-        parts.append(f"{status.total.failed} runs failed, the first with: {status.failure}")
+        parts.append("\n".join(_failure(status)))
     if status.workers:
         parts.append(_workers(status.workers))
-    parts += _next(status)
-    return "\n\n".join(parts)
+    parts.append("\n".join(_next(status)))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _head(status: Status) -> Iterator[str]:
@@ -46,31 +52,32 @@ def _head(status: Status) -> Iterator[str]:
     total, who = status.total, status.coordinator
     counts = f"{total.done} runs are done"
     if total.runs is not None:
-        share = f" ({math.floor(100 * total.done / total.runs)}%)" if total.runs else ""
-        counts = f"{total.done} of {total.runs} runs are done{share}"
-        if status.is_searched and status.state != "finished":
-            counts += ", and its search may ask for more"
+        counts = f"{total.done} of {total.runs} runs are done"
+    if status.is_running and who is not None and who.share is not None:
+        counts += f", {math.floor(100 * who.share)}% of the work"
     if status.is_running and who is not None and who.left is not None:
         counts += f"; about {duration(who.left)} left"
+    if status.is_searched and status.state != "finished":
+        counts += "; the search may ask for more"
     yield f"  {counts}"
     if who is not None:
-        yield from _who(who, is_running=status.is_running)
+        yield f"  {_who(who, is_running=status.is_running)}"
+    if status.is_running and who is not None and who.what and not status.workers:
+        yield f"  now: {who.what}"
+    if who is not None and who.message:
+        yield f"  error: {who.message}"
 
 
-def _who(who: Coordinating, *, is_running: bool) -> Iterator[str]:
+def _who(who: Coordinating, *, is_running: bool) -> str:
     parts = [f"process {who.pid} on {who.host}"]
     if who.engine:
-        workers = "" if who.workers is None else f", workers: {who.workers}"
-        parts.append(f"engine: {who.engine}{workers}")
+        workers = "" if who.workers is None else f" ({who.workers})"
+        parts.append(f"engine {who.engine}{workers}")
     if who.started:
         parts.append(f"{'since' if is_running else 'begun'} {_local(who.started)}")
     if who.seconds is not None:
-        parts.append(f"{'at work for' if is_running else 'it took'} {duration(who.seconds)}")
-    yield f"  {', '.join(parts)}"
-    if is_running and who.what:
-        yield f"  now: {who.what}"
-    if who.message:
-        yield f"  error: {who.message}"
+        parts.append(f"at work for {duration(who.seconds)}")
+    return ", ".join(parts)
 
 
 def _sizes(status: Status) -> str:
@@ -95,7 +102,7 @@ def _workers(workers: tuple[Working, ...]) -> str:
     rows = [["worker", "size", "runs", "done", "steps/s", ""]]
     for worker in shown:
         share = "" if worker.share is None else f"{worker.share:.0%}"
-        pace = "" if worker.pace is None else f"{worker.pace:.3g}"
+        pace = "" if worker.pace is None else _pace(worker.pace)
         note = "no sign of life" if worker.silent else "slow" if worker.slow else ""
         name = f"process {worker.pid} on {worker.host}"
         rows.append([name, worker.size, str(worker.runs), share, pace, note])
@@ -108,28 +115,51 @@ def _workers(workers: tuple[Working, ...]) -> str:
     return table
 
 
+def _failure(status: Status) -> Iterator[str]:
+    """Yield what failed first, with the end of its traceback."""
+    one = status.total.failed == 1
+    begin = "1 run failed" if one else f"{status.total.failed} runs failed, the first"
+    yield f"{begin} with: {status.failure}"
+    # The first error of a chain is that of the user's code.
+    first, *_ = _CHAINED.split(status.traceback)
+    lines = first.rstrip().splitlines()
+    if len(lines) > _TRACED or (lines and not lines[0].startswith("Traceback")):
+        lines = lines[1:]
+        yield "  ..."
+    yield from (f"  {line}" for line in lines[-_TRACED:])
+
+
 def _next(status: Status) -> Iterator[str]:
     """Yield what to do now."""
     if status.is_running:
         return
     folder = shlex.quote(status.folder)
-    if status.state == "finished" and not status.total.left:
+    is_done = status.state == "finished" and not status.total.left
+    if is_done:
         yield f"next: mutransfer transfer {folder}, mutransfer report {folder}"
-        return
-    who = status.coordinator
-    command = "start the same sweep again"
-    if who is not None and who.command:
-        command = f"  {who.command}"
-        if who.folder and Path(who.folder) != Path.cwd():
-            command = f"  cd {shlex.quote(who.folder)} && {who.command}"
-        command = f"to go on, with what is done kept:\n{command}"
+    elif command := _command(status):
+        yield f"to go on, with what is done kept:\n  {command}"
     else:
-        command = "to go on, with what is done kept, start the same sweep again"
-    yield command
+        yield "to go on, with what is done kept, start the same sweep again"
+    if status.total.failed:
+        yield "failed runs are trained again with --retry failed"
+
+
+def _command(status: Status) -> str:
+    """Return the command that goes on, as it is given in this folder; empty if it is not known."""
+    who = status.coordinator
+    if who is None or not who.command:
+        return ""
+    is_here = not who.folder or Path(who.folder) == Path.cwd()
+    return who.command if is_here else f"cd {shlex.quote(who.folder)} && {who.command}"
 
 
 def _number(value: int | None) -> str:
     return "" if value is None else str(value)
+
+
+def _pace(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _local(time: str) -> str:
