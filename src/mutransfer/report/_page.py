@@ -25,6 +25,7 @@ from ..figures import (
     save,
     transfer_figure,
 )
+from ._embedded import embedded
 from ._numbers import records, write_numbers
 from ._words import (
     advice,
@@ -34,6 +35,7 @@ from ._words import (
     headline,
     law_alt_text,
     law_caption,
+    overs,
     warnings,
 )
 
@@ -149,6 +151,8 @@ def _page(
     return template.render(
         title=title,
         headline=headline(sections),
+        over=overs(sections),
+        **embedded(sections),
         figure=_transfer_picture(draft, sections),
         law=law,
         proof=_curves_picture(draft, curves) if curves else None,

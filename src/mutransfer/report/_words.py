@@ -132,7 +132,7 @@ def caption(sections: Sequence[Section]) -> str:
     count = f"{seeds[0]} to {seeds[-1]} seeds"
     if len(seeds) == 1:
         count = f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
-    over = _join(list(dict.fromkeys(_name(section.transfers.over) for section in sections)))
+    over = overs(sections)
     reason = _join(list(dict.fromkeys(metric_reason(section.runs) for section in sections)))
     return (
         f"Loss against {over}: a line for each size, from light (small) to dark (large). "
@@ -143,6 +143,11 @@ def caption(sections: Sequence[Section]) -> str:
         f"Intervals have in them the noise of {count}, the misfit of the curve, and the spacing of "
         "the values."
     )
+
+
+def overs(sections: Sequence[Section]) -> str:
+    """Return the hyperparameters of all sections, as in a sentence."""
+    return _join(list(dict.fromkeys(_name(section.transfers.over) for section in sections)))
 
 
 def law_alt_text(panel: LawPanel) -> str:
