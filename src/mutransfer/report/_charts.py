@@ -33,7 +33,12 @@ CONFIG: Spec = {
 }
 """The style of all charts."""
 
+DIVERGED = "M-1,-1L1,1M-1,1L1,-1"
+"""The cross of a run that diverged, as a path."""
+
 _DASHED = [5, 3]
+_DOT: Spec = {"size": 80, "opacity": 1, "stroke": GROUND, "strokeWidth": 1.5}
+_CROSS: Spec = {"size": 30, "strokeWidth": 1.6, "opacity": 1}
 
 _BRUSH: Spec = {
     "name": "brush",
@@ -50,28 +55,35 @@ _BRUSH: Spec = {
 
 def charts() -> dict[str, Spec]:
     """Return every specification by the name of its chart."""
-    return {"transfer": transfer(), "curves": curves(), "law": law(), "regret": regret()}
+    return {
+        "transfer": transfer(),
+        "curves": curves(),
+        "law": law(),
+        "regret": regret(),
+        "surface": surface(),
+        "check": check(),
+    }
 
 
 def transfer() -> Spec:
     """Return loss against a hyperparameter: a line for each size of one rule."""
     color = _field("color", scale=None)
-    ends = {"x": _x("low"), "x2": _field("high")}
-    at_top = {"y": {"value": {"expr": "datum.top"}}}
+    band = {"y": _y("low"), "y2": _field("high"), "color": color}
+    bar = {"x": _x("low"), "x2": _field("high")}
+    top = {"y": {"value": {"expr": "datum.top"}}, "shape": _field("mark", scale=None)}
     return _chart(
-        _layer("line", "area", {"y": _y("low"), "y2": _field("high"), "color": color}, opacity=0.16),
+        _layer("line", "area", band, opacity=0.16),
         _layer("out", "line", {"color": color, "detail": _field("way")}, strokeDash=[1, 3]),
         _layer("line", "line", {"color": color, "detail": _field("size")}, strokeWidth=2),
         _layer("run", "circle", {"color": color}, size=22, opacity=0.5),
         _layer("point", "circle", {"color": color}, size=34, opacity=1),
-        _layer("optimum", "rule", ends, color=ACCENT, strokeWidth=3.5),
+        _layer("optimum", "rule", bar, color=ACCENT, strokeWidth=3.5),
         _layer("path", "line", {"order": _field("order")}, color=ACCENT, strokeDash=_DASHED),
         _layer("optimum", "circle", {"color": color}, **_DOT),
-        _layer("early", "point", {"color": color, "shape": _field("mark", scale=None), **at_top},
-               clip=False, size=30, strokeWidth=1.6),
+        _layer("early", "point", {"color": color, **top}, clip=False, **_CROSS),
         _layer("cursor", "point", {}, size=240, color=ACCENT, strokeWidth=2),
         brush=True,
-    )  # fmt: skip
+    )
 
 
 def curves() -> Spec:
@@ -85,31 +97,48 @@ def curves() -> Spec:
 
 def law() -> Spec:
     """Return the best value against size, with the law through it."""
-    color = _field("color", scale=None)
+    color, bar = _field("color", scale=None), {"y": _y("low"), "y2": _field("high")}
     return _chart(
-        _layer("band", "area", {"y": _y("low"), "y2": _field("high")}, color=FAINT, opacity=0.2),
+        _layer("band", "area", bar, color=FAINT, opacity=0.2),
         _layer("band", "line", {}, color=ACCENT, strokeDash=_DASHED),
-        _layer("optimum", "rule", {"y": _y("low"), "y2": _field("high"), "color": color},
-               strokeWidth=2),
+        _layer("optimum", "rule", {**bar, "color": color}, strokeWidth=2),
         _layer("optimum", "circle", {"color": color}, **_DOT),
-        _layer("target", "rule", {"y": _y("low"), "y2": _field("high")}, color=ACCENT,
-               strokeWidth=2),
+        _layer("target", "rule", bar, color=ACCENT, strokeWidth=2),
         _layer("target", "point", {}, shape="diamond", filled=True, size=110, color=ACCENT),
-    )  # fmt: skip
+    )
 
 
 def regret() -> Spec:
     """Return the regret at the largest size of tuning at each smaller one."""
-    color = _field("color", scale=None)
+    color, bar = _field("color", scale=None), {"y": _y("low"), "y2": _field("high")}
     return _chart(
         _layer("regret", "line", {"color": color, "detail": _field("rule")}, strokeWidth=1.5),
-        _layer("regret", "rule", {"y": _y("low"), "y2": _field("high"), "color": color},
-               strokeWidth=2),
+        _layer("regret", "rule", {**bar, "color": color}, strokeWidth=2),
         _layer("regret", "circle", {"color": color}, **_DOT),
-    )  # fmt: skip
+        _layer("beyond", "point", {"color": color}, clip=False, shape="triangle-up", **_CROSS),
+    )
 
 
-_DOT: Spec = {"size": 80, "opacity": 1, "stroke": GROUND, "strokeWidth": 1.5}
+def surface() -> Spec:
+    """Return the runs over two hyperparameters, with lines of equal loss."""
+    way = {"detail": _field("way"), "order": _field("order")}
+    return _chart(
+        _layer("contour", "line", way, color=FAINT, strokeWidth=1, opacity=0.8),
+        _layer("run", "circle", {"color": _field("color", scale=None)}, size=70, opacity=1),
+        _layer("diverged", "point", {}, shape=DIVERGED, color=ACCENT, **_CROSS),
+        _layer("region", "line", way, color=ACCENT, strokeWidth=2.2),
+        _layer("optimum", "circle", {}, color=INK, **_DOT),
+    )
+
+
+def check() -> Spec:
+    """Return the change of one module against size, and what is expected."""
+    color = _field("color", scale=None)
+    return _chart(
+        _layer("expected", "line", {}, color=FAINT, strokeDash=_DASHED),
+        _layer("change", "line", {"color": color, "detail": _field("step")}, strokeWidth=1.5),
+        _layer("change", "circle", {"color": color}, size=30, opacity=1),
+    )
 
 
 def _chart(*layers: Spec, brush: bool = False) -> Spec:
@@ -160,5 +189,6 @@ def _axis(channel: str, field: str) -> Spec:
             "labelExpr": f"${channel}Labels",
             "grid": channel == "y",
             "labelOverlap": True,
+            "tickMinStep": f"${channel}Step",
         },
     }

@@ -24,7 +24,7 @@ def record_data(sections: Sequence[Section]) -> dict[str, Any]:
     """Return one record as data: the sections are those of its hyperparameters."""
     runs = sections[0].runs
     metrics = list(_metrics(runs))
-    sizes = sorted({size for rule in runs.rules for size in runs.sizes(rule)})
+    sizes = sizes_of(runs)
     return {
         "title": sections[0].title,
         "rules": runs.rules,
@@ -39,6 +39,11 @@ def record_data(sections: Sequence[Section]) -> dict[str, Any]:
         "optima": [row for each in sections for row in _optima(each, sizes, metrics)],
         "curves": curves_data(runs),
     }
+
+
+def sizes_of(runs: Runs) -> list[Size]:
+    """Return every size of a record, from small to large."""
+    return sorted({size for rule in runs.rules for size in runs.sizes(rule)})
 
 
 def short(value: float | None, digits: int = 6) -> float | None:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from ..certificates import Surface, optima_rows, summary_rows
+from ..checks import CoordinateCheck
 from ..core import plain
 from ..figures import Section
 from ._charts import CONFIG, charts
-from ._data import record_data
+from ._data import record_data, sizes_of
+from ._found import check_data, laws_data, regrets_data, surface_data, tables_data
 from ._numbers import records
 
 _LIBRARY = "charts.min.js"
-_SCRIPTS = ("runs.js", "draw.js", "transfer.js", "page.js")
+_SCRIPTS = ("runs.js", "draw.js", "transfer.js", "found.js", "tables.js", "page.js")
 
 
-def embedded(sections: Sequence[Section]) -> dict[str, Any]:
+def embedded(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return style, scripts, data and policy of a page, as its template takes them."""
     from markupsafe import Markup
 
@@ -28,14 +31,55 @@ def embedded(sections: Sequence[Section]) -> dict[str, Any]:
         "style": Markup(_asset("page.css")),
         "scripts": [Markup(script) for script in scripts],
         "policy": Markup(_policy(scripts)),
-        "data": Markup(_json(page_data(sections))),
+        "data": Markup(_json(data)),
     }
 
 
-def page_data(sections: Sequence[Section]) -> dict[str, Any]:
-    """Return the data of the page's script: records, and how charts are drawn."""
+def page_data(
+    sections: Sequence[Section],
+    surfaces: Mapping[int, Sequence[Surface]],
+    checks: Sequence[CoordinateCheck],
+) -> dict[str, Any]:
+    """Return the data of the page's script: records, findings, and how charts are drawn.
+
+    Args:
+        sections: The sections.
+        surfaces: The surfaces of each record, by the `id` of its runs.
+        checks: Coordinate checks.
+    """
     own = [[each for each in sections if each.runs is one.runs] for one in records(sections)]
-    return {"records": list(map(record_data, own)), "charts": charts(), "config": CONFIG}
+    return {
+        "records": [_record(each, surfaces.get(id(each[0].runs), ())) for each in own],
+        "tables": _tables(sections),
+        "checks": list(map(check_data, checks)),
+        "charts": charts(),
+        "config": CONFIG,
+    }
+
+
+def _record(sections: Sequence[Section], surfaces: Sequence[Surface]) -> dict[str, Any]:
+    sizes = sizes_of(sections[0].runs)
+    return {
+        **record_data(sections),
+        "laws": laws_data(sections),
+        "regrets": regrets_data(sections, sizes),
+        "surfaces": [surface_data(each, sizes) for each in surfaces],
+    }
+
+
+def _tables(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """Return the tables that sort; runs are made from the columns of the records."""
+    found = {"optima.csv": optima_rows, "summary.csv": summary_rows}
+    return tables_data(
+        {
+            name: [
+                {"section": section.title, **row}
+                for section in sections
+                for row in rows(section.transfers.outcomes)
+            ]
+            for name, rows in found.items()
+        }
+    )
 
 
 def _asset(name: str) -> str:

@@ -65,6 +65,39 @@ function show() {
   showLegend(record);
   drawTransfer(document.getElementById("panels"), record, chosen, pick, (zoom) => choose({ zoom }));
   showCurves(record);
+  showFound(record);
+}
+
+function showFound(record) {
+  const get = (id) => document.getElementById(id);
+  get("found").hidden = !drawLaws(get("laws"), record, chosen);
+  drawRegrets(get("regrets"), record, chosen);
+  get("surfaces").hidden = !record.surfaces.length;
+  if (!record.surfaces.length) return;
+  const names = record.surfaces.map(({ size, over }) => [`${size},${over}`, `${over.join(" and ")} at ${sizeText(record, size)}`]);
+  const value = surfaceChoice(record, chosen).join();
+  const unique = [...new Map(names)];
+  get("surface-controls").replaceChildren(select("surface", unique, value, (surface) => choose({ surface })));
+  drawSurfaces(get("surface-panels"), record, chosen);
+}
+
+/** Reads the page again after a while, but not under the hands of a reader. */
+function follow(pause) {
+  let last = -Infinity;
+  for (const kind of ["pointerdown", "keydown", "wheel"]) addEventListener(kind, () => (last = performance.now()));
+  setInterval(() => performance.now() - last > pause && location.reload(), pause);
+}
+
+/** Draws what does not depend on the choice, and reads the page again while a sweep runs. */
+function begin() {
+  document.getElementById("clear").onclick = () => choose({ picked: [] });
+  document.documentElement.classList.add("live");
+  show();
+  document.getElementById("checks").hidden = !page.checks.length;
+  drawChecks(document.getElementById("check-panels"));
+  showTables(document.getElementById("tables"));
+  const seconds = Number(document.documentElement.dataset.refresh);
+  if (seconds) follow(1000 * seconds);
 }
 
 function showControls(record) {
@@ -193,12 +226,14 @@ function button(label, onclick, more = {}) {
   return make("button", { type: "button", id: `do-${label}`, onclick, ...more }, label);
 }
 
-document.getElementById("clear").onclick = () => choose({ picked: [] });
-document.documentElement.classList.add("live");
-show();
+begin();
 let width = innerWidth;
 window.addEventListener("resize", () => {
-  if (innerWidth !== width) requestAnimationFrame(show);
+  if (innerWidth === width) return;
   width = innerWidth;
+  requestAnimationFrame(() => {
+    show();
+    drawChecks(document.getElementById("check-panels"));
+  });
 });
 document.documentElement.dataset.ready = "true";

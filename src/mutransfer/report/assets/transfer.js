@@ -38,7 +38,6 @@ function drawPanel(panel, sizes, onPick, onZoom) {
   const isLog = frame.log && zoom.y[0] > 0;
   const view = draw(chart, "transfer", marks, {
     height: 300 + strip,
-    padding: { left: 2, right: 8, bottom: 2, top: strip + 4 },
     xTitle: hyperparameter.label,
     yTitle: record.metrics.find((each) => each.name === choice.metric).label,
     xDomain: zoom.x,
@@ -194,6 +193,7 @@ function drawCurves(element, record, runs, colors) {
   draw(element, "curves", marks, {
     height: 260,
     xTitle: "step",
+    xStep: 1,
     yTitle: "training loss",
     yScale: "log",
     xDomain: [Math.min(...curves.map((mark) => mark.x)), Math.max(...curves.map((mark) => mark.x))],
