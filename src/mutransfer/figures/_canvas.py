@@ -157,6 +157,18 @@ def minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+_RAISED = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_two(place: float) -> str:
+    """Return a power of two as text; matplotlib's own mathematics takes ten times longer.
+
+    >>> power_of_two(-7.0)
+    '2⁻⁷'
+    """
+    return f"2{f'{place:g}'.translate(_RAISED)}"
+
+
 def shades(count: int, lightest: float = _LIGHTEST, darkest: float = 1.0) -> list[str]:
     """Return colours from light to dark, distinct to all kinds of colour vision.
 

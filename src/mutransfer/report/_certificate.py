@@ -1,4 +1,4 @@
-"""The small tables of the page: the certificate on top, and rules against each other."""
+"""Small tables of the page: the certificate on top, and rules side by side."""
 
 from __future__ import annotations
 

@@ -11,12 +11,16 @@ from typing import Any
 
 Spec = dict[str, Any]
 
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+"""The fonts of the page."""
+
 INK, FAINT, ACCENT, GROUND = "var(--ink)", "var(--faint)", "var(--accent)", "var(--ground)"
 """Colours of the style sheet, so that charts follow light, dark and paper."""
 
 CONFIG: Spec = {
     "background": None,
-    "font": "inherit",
+    # The fonts of the style sheet: what is inherited cannot be measured.
+    "font": FONT,
     "view": {"stroke": None},
     "axis": {
         "labelColor": INK,
@@ -80,7 +84,14 @@ def transfer() -> Spec:
         _layer("optimum", "rule", bar, color=ACCENT, strokeWidth=3.5),
         _layer("path", "line", {"order": _field("order")}, color=ACCENT, strokeDash=_DASHED),
         _layer("optimum", "circle", {"color": color}, **_DOT),
-        _layer("early", "point", {"color": color, **top}, clip=False, **_CROSS),
+        _layer(
+            "early",
+            "point",
+            {"color": color, "opacity": _field("share", scale=None, type="quantitative"), **top},
+            clip=False,
+            size=30,
+            strokeWidth=1.6,
+        ),
         _layer("cursor", "point", {}, size=240, color=ACCENT, strokeWidth=2),
         brush=True,
     )

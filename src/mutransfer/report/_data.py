@@ -1,4 +1,4 @@
-"""The data of the page: runs in columns, their curves, and the optima of every metric."""
+"""Data of the page: runs in columns, their curves, optima by every metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels inside the page: style, scripts and data, and what it forbids itself."""
+"""Style, scripts and data inside the page, and the policy that forbids all else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def page_data(
     surfaces: Mapping[int, Sequence[Surface]],
     checks: Sequence[CoordinateCheck],
 ) -> dict[str, Any]:
-    """Return the data of the page's script: records, findings, and how charts are drawn.
+    """Return what the page's script draws: records, findings, specifications.
 
     Args:
         sections: The sections.

@@ -1,4 +1,4 @@
-"""What was found, as data of the page: laws, regrets, surfaces and coordinate checks."""
+"""Findings as data of the page: laws, regrets, surfaces, coordinate checks."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def joined(records: Mapping[str, Runs]) -> Runs:
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each record: the last part of its path, or as many as it takes.
+    """Return a name for each record: as many last parts of its path as it takes.
 
     >>> names_of([Path("runs/a"), Path("runs/b")]), names_of([Path("x/a"), Path("y/a")])
     (['a', 'b'], ['x/a', 'y/a'])
@@ -74,7 +74,7 @@ def _rule(rule: str, name: str, runs: Runs) -> str:
 
 
 def pairs(runs: Runs) -> list[tuple[str, str]]:
-    """Return the rules to compare: records by equal rules, otherwise all with the first."""
+    """Return the rules to compare: of records equal ones, else each with the first."""
     headers: Mapping[str, Any] = runs.header.get(JOINED, {})
     rules: Sequence[str] = runs.rules
     if len(headers) > 1:

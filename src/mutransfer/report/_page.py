@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -287,4 +288,7 @@ def _fact(value: Any) -> str:
 
 
 def _embedded(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    """Return a picture as an address; hundredths of a point are enough for a page."""
+    short = re.sub(r"(\.\d\d)\d+", r"\1", re.sub(r"\s+", " ", svg))
+    short = re.sub(r"<metadata>.*?</metadata>", "", short)
+    return "data:image/svg+xml;base64," + base64.b64encode(short.encode()).decode()

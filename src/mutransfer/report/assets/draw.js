@@ -47,7 +47,8 @@ function lossTicks([low, high], log) {
 function placeTicks(hyperparameter, [low, high], width) {
   if (hyperparameter.scale === "linear") return {};
   const most = Math.max(3, Math.floor(width / 55));
-  let step = 1;
+  // Half octaves only where whole ones would leave an axis without two ticks.
+  let step = hyperparameter.scale === "log2" && high - low < 2 ? 0.5 : 1;
   while ((high - low) / step > most) step *= 2;
   const ticks = [];
   for (let tick = Math.ceil(low / step) * step; tick <= high; tick += step) ticks.push(tick);

@@ -62,7 +62,8 @@ function drawRegrets(element, record, choice) {
       const text = [`${rule}, tuned at ${sizeText(record, size)}`, value === null ? "diverges, or was not run" : `regret ${shortNumber(value)}, ${shortNumber(low)} to ${high === null ? "∞" : shortNumber(high)}`];
       // Rules stand next to each other, so that their intervals do not cover each other.
       const x = axisValue(record, size, axis) * 1.03 ** (order - (own.length - 1) / 2);
-      return { kind: "regret", rule, x, y: value, low: low ?? value, high, text, color: `var(--c${order})` };
+      const way = Object.values(choice.fixed).includes("all") ? `${rule} ${size}` : rule;
+      return { kind: "regret", rule: way, x, y: value, low: low ?? value, high, text, color: `var(--c${order})` };
     }));
   const known = marks.map((mark) => mark.y).filter((value) => value !== null);
   if (!marks.length) return;
@@ -76,7 +77,7 @@ function drawRegrets(element, record, choice) {
   const keys = own.map(({ rule }, order) => make("span", { class: "box" }, make("span", { class: "swatch", style: `background:var(--c${order})` }), rule));
   element.append(make("figure", {}, make("h3", {}, `Regret at ${target} of tuning at a smaller size`), make("p", { class: "keys" }, ...keys), chart));
   const view = draw(chart, "regret", marks, {
-    height: 220, ...sizeAxis(axis, limits(values.slice(0, -1), 1.2, true), values),
+    height: 220, ...sizeAxis(axis, limits(marks.map((mark) => mark.x), 1.2, true), values),
     yTitle: `loss given away`, yDomain: [0, top],
   });
   listen(view, chart, (mark) => mark.text);
@@ -170,7 +171,7 @@ function chartBox(label) {
 
 /** Returns the axis of sizes: logarithmic, with a tick at each that was run. */
 function sizeAxis(axis, domain, values) {
-  return { xTitle: axis, xScale: "log", xDomain: domain, xTicks: values, xLabels: "format(datum.value, '~s')" };
+  return { xTitle: axis, xScale: "log", xDomain: domain, xTicks: values, xLabels: "format(datum.value, '.3~s')" };
 }
 
 function heights(marks) {

@@ -10,10 +10,7 @@ function usualChoice(number, over) {
   const record = page.records[number];
   const first = record.hyperparameters.find((each) => each.name === over) ?? record.hyperparameters[0];
   const axis = record.axes.includes(first.axis) ? first.axis : record.axes[0] ?? record.sizeAxes[0];
-  const fixed = {};
-  for (const other of record.axes.filter((each) => each !== axis)) {
-    fixed[other] = String(axisValues(record, other)[0]);
-  }
+  const fixed = fixedFor(record, axis);
   return {
     record: number,
     over: first.name,
@@ -26,6 +23,19 @@ function usualChoice(number, over) {
     zoom: null,
     picked: [],
   };
+}
+
+/** Returns the values of the other axes at which most sizes lie; all where these are few. */
+function fixedFor(record, axis) {
+  const others = record.axes.filter((each) => each !== axis);
+  const counts = new Map();
+  record.sizes.forEach((_, size) => {
+    const key = JSON.stringify(others.map((other) => String(axisValue(record, size, other))));
+    counts.set(key, (counts.get(key) ?? new Set()).add(axisValue(record, size, axis)));
+  });
+  const [key, values] = [...counts].reduce((a, b) => (b[1].size > a[1].size ? b : a));
+  const few = values.size < 2 && axisValues(record, axis).length > 1;
+  return Object.fromEntries(others.map((other, number) => [other, few ? "all" : JSON.parse(key)[number]]));
 }
 
 /** Returns the choice in the address, which a reload keeps. */
@@ -120,9 +130,7 @@ function showControls(record) {
   if (record.axes.length > 1) {
     const names = record.axes.map((axis) => [axis, axis]);
     fields.push(select("lines by", names, chosen.axis, (axis) => {
-      const fixed = { ...chosen.fixed, [chosen.axis]: String(axisValues(record, chosen.axis)[0]) };
-      delete fixed[axis];
-      choose({ axis, fixed, hidden: [], zoom: null });
+      choose({ axis, fixed: fixedFor(record, axis), hidden: [], zoom: null });
     }));
   }
   for (const axis of Object.keys(chosen.fixed)) {
@@ -148,7 +156,7 @@ function showControls(record) {
 function scaled(record, factor) {
   const hyperparameter = record.hyperparameters.find((each) => each.name === chosen.over);
   const lines = linesOf(record, chosen);
-  const frame = frameOf(lines, hyperparameter);
+  const frame = frameOf(lines, hyperparameter, Object.values(chosen.fixed).includes("all"));
   const { x, y } = chosen.zoom ?? frame;
   const lowest = lines.map((line) => line.lowest).filter(Boolean).sort((a, b) => a.mean - b.mean)[0];
   const middle = lowest ? Math.min(Math.max(lowest.place, x[0]), x[1]) : (x[0] + x[1]) / 2;
@@ -226,7 +234,16 @@ function button(label, onclick, more = {}) {
   return make("button", { type: "button", id: `do-${label}`, onclick, ...more }, label);
 }
 
-begin();
+try {
+  begin();
+} catch (error) {
+  // Better the figures of a page without scripts than half a page.
+  document.documentElement.classList.remove("live");
+  for (const each of document.querySelectorAll("main noscript")) {
+    each.insertAdjacentHTML("afterend", each.textContent);
+  }
+  throw error;
+}
 let width = innerWidth;
 window.addEventListener("resize", () => {
   if (innerWidth === width) return;

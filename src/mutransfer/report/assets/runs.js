@@ -117,14 +117,16 @@ function pointOf(record, choice, value, place, runs) {
 }
 
 /** Returns the limits of a chart: all losses but those that would flatten the rest. */
-function frameOf(lines, hyperparameter) {
+function frameOf(lines, hyperparameter, isCrowded) {
   const points = lines.flatMap((line) => line.points);
   const places = points.map((point) => point.place);
   const losses = points.flatMap((point) => (point.mean === null ? [] : point.losses));
   const starts = lines.flatMap((line) => line.points.filter((p) => p.mean !== null).slice(0, 1));
   let [low, high] = losses.length ? [Math.min(...losses), Math.max(...losses)] : [0, 1];
   // At the lowest rates training hardly starts: what lies far above is on the way to divergence.
-  if (low > 0) high = Math.min(high, Math.max(10 * low, 2 * Math.max(...starts.map((p) => p.mean))));
+  const start = Math.max(...starts.map((point) => point.mean));
+  // Of many sizes in one panel only the valleys can be told apart.
+  if (low > 0) high = Math.min(high, isCrowded ? 1.02 * start : Math.max(10 * low, 2 * start));
   const log = low > 0 && high > 3 * low;
   const room = log ? (high / low) ** 0.06 : 0.06 * (high - low || Math.abs(high) || 1);
   const [left, right] = places.length ? [Math.min(...places), Math.max(...places)] : [0, 1];

@@ -11,7 +11,8 @@ function drawTransfer(element, record, choice, onPick, onZoom) {
     line.color = shade(values.length > 1 ? line.rank / (values.length - 1) : 1);
     line.name = sizeText(record, line.size);
   }
-  const frame = frameOf(lines, hyperparameter);
+  const isCrowded = Object.values(choice.fixed).includes("all");
+  const frame = frameOf(lines, hyperparameter, isCrowded);
   const rules = record.rules.filter((rule) => lines.some((line) => line.rule === rule));
   element.style.setProperty("--panels", Math.min(rules.length, 3) || 1);
   element.replaceChildren();
@@ -25,19 +26,27 @@ function drawTransfer(element, record, choice, onPick, onZoom) {
     return { chart, record, choice, hyperparameter, lines: own, frame, zoom: choice.zoom ?? frame };
   });
   // Drawn once all are in their places, so that their width is known.
-  for (const panel of panels) drawPanel(panel, values.length, onPick, onZoom);
+  for (const panel of panels) panel.marks = marksOf(panel);
+  const isEarly = panels.some(({ marks }) => marks.some((mark) => mark.kind === "early"));
+  for (const panel of panels) drawPanel(panel, isEarly ? values.length : 0, onPick, onZoom);
 }
 
 const KEYS = "Arrow keys go from point to point; Enter shows the curves of its runs.";
 
-function drawPanel(panel, sizes, onPick, onZoom) {
-  const { chart, hyperparameter, record, choice, frame, zoom } = panel;
-  const marks = [...panel.lines.flatMap((line) => lineMarks(panel, line)), ...pathMarks(panel)];
-  const strip = marks.some((mark) => mark.kind === "early") ? 7 * sizes + 6 : 0;
+function marksOf(panel) {
+  return [...panel.lines.flatMap((line) => lineMarks(panel, line)), ...pathMarks(panel)];
+}
+
+/** Draws a panel; so many rows of crosses have room above it, as above the others. */
+function drawPanel(panel, rows, onPick, onZoom) {
+  const { chart, hyperparameter, record, choice, frame, zoom, marks } = panel;
+  const strip = rows ? 7 * rows + 6 : 0;
+  // A mark that nobody sees, so that panels with and without crosses are of one height.
+  if (rows) marks.push(earlyMark({ x: frame.x[0], color: "transparent" }, "diverged", rows - 1, 1));
   const { ticks, labels } = placeTicks(hyperparameter, zoom.x, chart.clientWidth - 60);
   const isLog = frame.log && zoom.y[0] > 0;
   const view = draw(chart, "transfer", marks, {
-    height: 300 + strip,
+    height: (chart.clientWidth > 600 ? 360 : 300) + strip,
     xTitle: hyperparameter.label,
     yTitle: record.metrics.find((each) => each.name === choice.metric).label,
     xDomain: zoom.x,
@@ -48,7 +57,6 @@ function drawPanel(panel, sizes, onPick, onZoom) {
     yTicks: lossTicks(zoom.y, isLog),
     yLabels: isLog ? NUMBERS : undefined,
   });
-  panel.marks = marks;
   listen(view, chart, (mark) => mark.text, onPick);
   let box = null;
   view.addDataListener("brush_store", (_, rows) => (box = rows[0]?.values ?? null));
@@ -91,19 +99,18 @@ const EARLY_MARKS = {
 
 /** Returns crosses above the panel for runs that did not come to their end. */
 function earlyMarks(point, base, rank) {
-  return EARLY.filter((name) => point.early[name]).map((name) => ({
-    kind: "early",
-    ...base,
-    y: 1,
-    top: -6 - 7 * rank,
-    mark: EARLY_MARKS[name],
-    share: point.early[name] < point.runs.length ? 0.45 : 1,
-  }));
+  return EARLY.filter((name) => point.early[name]).map((name) =>
+    earlyMark(base, name, rank, point.early[name] < point.runs.length ? 0.45 : 1)
+  );
+}
+
+function earlyMark(base, name, rank, share) {
+  return { ...base, kind: "early", y: 1, top: -6 - 7 * rank, mark: EARLY_MARKS[name], share };
 }
 
 /** Returns each line's optimum, and the way from one to the next. */
 function pathMarks({ choice, hyperparameter, frame, lines }) {
-  const isPath = Object.values(choice.fixed).every((value) => value !== "all");
+  const isPath = !Object.values(choice.fixed).includes("all");
   return lines.flatMap((line, order) => {
     if (!line.best) return [];
     const { place, low, high } = line.best;
@@ -124,8 +131,10 @@ function bestText(hyperparameter, { place, low, high }) {
 function pointText(record, choice, hyperparameter, line, point) {
   const metric = record.columns[`by ${choice.metric}`];
   const statuses = column(record, "status");
+  const messages = column(record, "message");
   const runs = point.runs.slice(0, 8).map((run) => {
-    const loss = metric[run] === null ? statuses[run] : shortNumber(metric[run]);
+    const ended = [statuses[run], messages?.[run].slice(0, 80)].filter(Boolean).join(": ");
+    const loss = metric[run] === null ? ended : shortNumber(metric[run]);
     return `seed ${record.columns.seed[run]}: ${loss}`;
   });
   const more = point.runs.length > 8 ? [`and ${point.runs.length - 8} more`] : [];
