@@ -42,7 +42,7 @@ DIVERGED = "M-1,-1L1,1M-1,1L1,-1"
 
 _DASHED = [5, 3]
 _DOT: Spec = {"size": 80, "opacity": 1, "stroke": GROUND, "strokeWidth": 1.5}
-_CROSS: Spec = {"size": 30, "strokeWidth": 1.6, "opacity": 1}
+_CROSS: Spec = {"size": 30, "strokeWidth": 1.6, "fill": "transparent"}
 
 _BRUSH: Spec = {
     "name": "brush",
@@ -74,7 +74,11 @@ def transfer() -> Spec:
     color = _field("color", scale=None)
     band = {"y": _y("low"), "y2": _field("high"), "color": color}
     bar = {"x": _x("low"), "x2": _field("high")}
-    top = {"y": {"value": {"expr": "datum.top"}}, "shape": _field("mark", scale=None)}
+    top = {
+        "y": {"value": {"expr": "datum.top"}},
+        "shape": _field("mark", scale=None),
+        "opacity": _field("share", scale=None, type="quantitative"),
+    }
     return _chart(
         _layer("line", "area", band, opacity=0.16),
         _layer("out", "line", {"color": color, "detail": _field("way")}, strokeDash=[1, 3]),
@@ -84,14 +88,7 @@ def transfer() -> Spec:
         _layer("optimum", "rule", bar, color=ACCENT, strokeWidth=3.5),
         _layer("path", "line", {"order": _field("order")}, color=ACCENT, strokeDash=_DASHED),
         _layer("optimum", "circle", {"color": color}, **_DOT),
-        _layer(
-            "early",
-            "point",
-            {"color": color, "opacity": _field("share", scale=None, type="quantitative"), **top},
-            clip=False,
-            size=30,
-            strokeWidth=1.6,
-        ),
+        _layer("early", "point", {"color": color, **top}, clip=False, **_CROSS),
         _layer("cursor", "point", {}, size=240, color=ACCENT, strokeWidth=2),
         brush=True,
     )
@@ -154,7 +151,8 @@ def check() -> Spec:
 
 def _chart(*layers: Spec, brush: bool = False) -> Spec:
     """Return the layers on the axes that the script sets."""
-    first, *rest = layers
+    # The brush belongs to a layer that draws nothing, as its layer takes the pointer.
+    brushed = [{**_layer("none", "point", {}), "params": [_BRUSH]}] if brush else []
     return {
         "width": "$width",
         "height": "$height",
@@ -162,13 +160,15 @@ def _chart(*layers: Spec, brush: bool = False) -> Spec:
         "autosize": {"type": "fit", "contains": "padding"},
         "data": {"name": "marks"},
         "encoding": {"x": _x("x"), "y": _y("y")},
-        "layer": [{**first, "params": [_BRUSH]} if brush else first, *rest],
+        "layer": [*brushed, *layers],
     }
 
 
 def _layer(kind: str, mark: str, encoding: Spec, **style: Any) -> Spec:
     """Return a layer of the rows of one kind."""
-    own = {"invalid": "break-paths-filter-domains"} if mark in ("line", "area") else {}
+    # Beside a brush, only marks with a tooltip see the pointer; the script shows its own.
+    is_path = mark in ("line", "area")
+    own = {"invalid": "break-paths-filter-domains"} if is_path else {"tooltip": {"expr": "''"}}
     return {
         "transform": [{"filter": f"datum.kind === '{kind}'"}],
         "mark": {"type": mark, "clip": True, **own, **style},

@@ -93,7 +93,7 @@ def _columns(runs: Runs, sizes: Sequence[Size], metrics: Sequence[Runs]) -> dict
         "status": _coded([_status(runs, row) for row in rows]),
     }
     for name in runs.hyperparameters:
-        columns[f"at {name}"] = [_value(row.get(name)) for row in rows]
+        columns[f"at {name}"] = _coded([_value(row.get(name)) for row in rows])
     for each in metrics:
         losses = [short(each.loss_of(row)) for row in rows]
         columns[f"by {each.metric}"] = losses
@@ -109,15 +109,15 @@ def _status(runs: Runs, row: Mapping[str, Any]) -> str:
 
 def _value(value: Any) -> Any:
     if isinstance(value, bool | int | float) and not isinstance(value, bool):
-        return short(float(value), 9)
+        return float(value) if math.isfinite(value) else None
     return None if value is None else str(value)
 
 
-def _coded(texts: Sequence[str]) -> dict[str, Any]:
-    """Return texts as a list of the different ones, and the number of each."""
-    names = list(dict.fromkeys(texts))
+def _coded(values: Sequence[Any]) -> dict[str, Any]:
+    """Return values as a list of the different ones, and the number of each."""
+    names = list(dict.fromkeys(values))
     numbers = {name: number for number, name in enumerate(names)}
-    return {"names": names, "codes": [numbers[text] for text in texts]}
+    return {"names": names, "codes": [numbers[value] for value in values]}
 
 
 def _lines(section: Section, metrics: Sequence[Runs]) -> dict[str, list[int] | None]:

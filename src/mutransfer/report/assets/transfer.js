@@ -15,6 +15,8 @@ function drawTransfer(element, record, choice, onPick, onZoom) {
   const frame = frameOf(lines, hyperparameter, isCrowded);
   const rules = record.rules.filter((rule) => lines.some((line) => line.rule === rule));
   element.style.setProperty("--panels", Math.min(rules.length, 3) || 1);
+  const active = [...element.querySelectorAll(".chart")].find((each) => each === document.activeElement);
+  const [focus, at] = active ? [active.panel.rule, active.panel.at] : [];
   element.replaceChildren();
   if (!rules.length) element.append(make("p", {}, "No runs are chosen."));
   const panels = rules.map((rule) => {
@@ -23,12 +25,17 @@ function drawTransfer(element, record, choice, onPick, onZoom) {
     const group = { role: "group", "aria-roledescription": "chart", "aria-label": label };
     const chart = make("div", { class: "chart", tabindex: 0, ...group });
     element.append(make("figure", {}, make("h3", {}, rule), chart));
-    return { chart, record, choice, hyperparameter, lines: own, frame, zoom: choice.zoom ?? frame };
+    const zoom = choice.zoom ?? frame;
+    chart.panel = { chart, rule, record, choice, hyperparameter, lines: own, frame, zoom };
+    return chart.panel;
   });
   // Drawn once all are in their places, so that their width is known.
   for (const panel of panels) panel.marks = marksOf(panel);
   const isEarly = panels.some(({ marks }) => marks.some((mark) => mark.kind === "early"));
   for (const panel of panels) drawPanel(panel, isEarly ? values.length : 0, onPick, onZoom);
+  const focused = panels.find((panel) => panel.rule === focus);
+  focused?.chart.focus({ preventScroll: true });
+  if (at && focused?.lines[at[0]]?.points[at[1]]) moveCursor(focused, at);
 }
 
 const KEYS = "Arrow keys go from point to point; Enter shows the curves of its runs.";
