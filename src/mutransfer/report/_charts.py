@@ -42,7 +42,7 @@ DIVERGED = "M-1,-1L1,1M-1,1L1,-1"
 
 _DASHED = [5, 3]
 _DOT: Spec = {"size": 80, "opacity": 1, "stroke": GROUND, "strokeWidth": 1.5}
-_CROSS: Spec = {"size": 30, "strokeWidth": 1.6, "fill": "transparent"}
+_CROSS: Spec = {"size": 30, "strokeWidth": 1.6}
 
 _BRUSH: Spec = {
     "name": "brush",
@@ -166,9 +166,7 @@ def _chart(*layers: Spec, brush: bool = False) -> Spec:
 
 def _layer(kind: str, mark: str, encoding: Spec, **style: Any) -> Spec:
     """Return a layer of the rows of one kind."""
-    # Beside a brush, only marks with a tooltip see the pointer; the script shows its own.
-    is_path = mark in ("line", "area")
-    own = {"invalid": "break-paths-filter-domains"} if is_path else {"tooltip": {"expr": "''"}}
+    own = {"invalid": "break-paths-filter-domains"} if mark in ("line", "area") else {}
     return {
         "transform": [{"filter": f"datum.kind === '{kind}'"}],
         "mark": {"type": mark, "clip": True, **own, **style},

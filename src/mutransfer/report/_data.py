@@ -108,9 +108,10 @@ def _status(runs: Runs, row: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, bool | int | float) and not isinstance(value, bool):
-        return float(value) if math.isfinite(value) else None
-    return None if value is None else str(value)
+    """Return a number as it is, so that powers of two stay exact, and others as text."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    return str(value)
 
 
 def _coded(values: Sequence[Any]) -> dict[str, Any]:

@@ -22,9 +22,8 @@ function draw(element, name, marks, values) {
     expr: charts.expressionInterpreter,
     renderer: "svg",
     container: element,
-    hover: true,
   });
-  view.tooltip(() => {}).run();
+  view.run();
   element.view = view;
   element.querySelector("svg").setAttribute("aria-hidden", "true");
   element.dataset.marks = marks.length;
@@ -60,20 +59,47 @@ function placeTicks(hyperparameter, [low, high], width) {
 
 const NUMBERS = "format(datum.value, '~g')";
 
-/** Shows a text next to the pointer while it rests on a mark, and tells clicks. */
-function listen(view, element, textOf, onPick) {
+const REACH = 28;
+
+/** Shows the text of the mark nearest to the pointer, and tells clicks on it. */
+function listen(view, element, marks, onPick) {
   const tip = document.getElementById("tip");
-  view.addEventListener("pointermove", (event, item) => {
-    const lines = item?.datum && textOf(item.datum);
-    tip.hidden = !lines;
-    if (!lines) return;
-    tip.replaceChildren(...lines.map((line) => make("div", {}, line)));
+  let pressed = [0, 0];
+  element.onpointerdown = (event) => (pressed = [event.clientX, event.clientY]);
+  element.onpointermove = (event) => {
+    const mark = nearest(view, element, marks, event);
+    tip.hidden = !mark;
+    if (!mark) return;
+    tip.replaceChildren(...mark.text.map((line) => make("div", {}, line)));
     const left = Math.min(event.pageX + 14, window.scrollX + innerWidth - tip.offsetWidth - 8);
     tip.style.left = `${Math.max(8, left)}px`;
     tip.style.top = `${event.pageY + 16}px`;
-  });
+  };
   element.onpointerleave = () => (tip.hidden = true);
-  if (onPick) view.addEventListener("click", (_, item) => item?.datum?.runs && onPick(item.datum));
+  element.onclick = (event) => {
+    // The end of a rectangle is no click.
+    if (Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) > 5) return;
+    const mark = nearest(view, element, marks.filter((each) => each.runs), event);
+    if (mark) onPick?.(mark);
+  };
+}
+
+/** Returns the mark with a text that is nearest to the pointer, if one is in reach. */
+function nearest(view, element, marks, event) {
+  const box = element.querySelector("svg").getBoundingClientRect();
+  const [left, top] = view.origin();
+  const padding = view.padding();
+  const at = [event.clientX - box.left - left - padding.left, event.clientY - box.top - top - padding.top];
+  const [x, y] = [view.scale("x"), view.scale("y")];
+  const height = view.height();
+  let [best, least] = [null, REACH];
+  for (const mark of marks) {
+    if (!mark.text || mark.y === null) continue;
+    const down = mark.top ?? y(mark.y);
+    const away = down > height + 1 ? Infinity : Math.hypot(x(mark.x) - at[0], down - at[1]);
+    if (away < least) [best, least] = [mark, away];
+  }
+  return best;
 }
 
 /** Returns a new element. */

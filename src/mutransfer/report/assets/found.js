@@ -30,7 +30,7 @@ function drawLaws(element, record, choice) {
       height: 240, ...sizeAxis(choice.axis, x, values), yTitle: `best ${hyperparameter.label}`,
       yDomain: y, yTicks: ticks.ticks, yLabels: ticks.labels,
     });
-    listen(view, chart, (mark) => mark.text);
+    listen(view, chart, marks);
   }
   return true;
 }
@@ -80,7 +80,7 @@ function drawRegrets(element, record, choice) {
     height: 220, ...sizeAxis(axis, limits(marks.map((mark) => mark.x), 1.2, true), values),
     yTitle: `loss given away`, yDomain: [0, top],
   });
-  listen(view, chart, (mark) => mark.text);
+  listen(view, chart, marks);
 }
 
 function isFixed(record, choice, size) {
@@ -130,7 +130,7 @@ function drawSurface(chart, record, found) {
     height: 300, xTitle: first.label, yTitle: second.label, xDomain: x, yDomain: y,
     xTicks: across.ticks, xLabels: across.labels, yTicks: up.ticks, yLabels: up.labels,
   });
-  listen(view, chart, (mark) => mark.text);
+  listen(view, chart, marks);
 }
 
 /** Draws each module's change against size, with the expected exponent dashed. */
@@ -160,7 +160,7 @@ function drawChecks(element) {
         height: 150, ...sizeAxis(panel.axis, limits(sizes, 1.1, true), values), yTitle: "change", yScale: "log",
         yDomain: y, yTicks: lossTicks(y, true), yLabels: NUMBERS,
       });
-      listen(view, chart, (mark) => mark.text);
+      listen(view, chart, marks);
     }
   }
 }

@@ -64,7 +64,7 @@ function drawPanel(panel, rows, onPick, onZoom) {
     yTicks: lossTicks(zoom.y, isLog),
     yLabels: isLog ? NUMBERS : undefined,
   });
-  listen(view, chart, (mark) => mark.text, onPick);
+  listen(view, chart, marks, onPick);
   let box = null;
   view.addDataListener("brush_store", (_, rows) => (box = rows[0]?.values ?? null));
   chart.onpointerup = () => {
