@@ -253,4 +253,5 @@ window.addEventListener("resize", () => {
     drawChecks(document.getElementById("check-panels"));
   });
 });
+performance.mark("drawn");
 document.documentElement.dataset.ready = "true";
