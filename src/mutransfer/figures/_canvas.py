@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,8 +178,13 @@ def shades(count: int, lightest: float = _LIGHTEST, darkest: float = 1.0) -> lis
         lightest: Place of the lightest in the colour map, from 0 to 1.
         darkest: Place of the darkest.
     """
+    return [*_shades(count, lightest, darkest)]
+
+
+@cache
+def _shades(count: int, lightest: float, darkest: float) -> tuple[str, ...]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
     places = np.linspace(lightest if count > 1 else darkest, darkest, count)
-    return [to_hex(colormaps["YlGnBu"](place)) for place in places]
+    return tuple(to_hex(colormaps["YlGnBu"](place)) for place in places)

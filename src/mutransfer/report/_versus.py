@@ -18,7 +18,7 @@ from ..studies import Runs
 _EXACT = 16
 """Pairs up to which all ways to turn their signs are gone through."""
 
-_DRAWS = 100_000
+_DRAWS = 20_000
 """Ways that are drawn where there are more pairs."""
 
 LEVEL = 0.05
@@ -139,7 +139,7 @@ def _chance(each: Float[Array, " pairs"]) -> float:
         signs = np.array(list(product((-1.0, 1.0), repeat=len(each))))
         return float((np.abs(signs @ each) >= abs(each.sum()) * (1 - 1e-9)).mean())
     random = np.random.default_rng(0)
-    signs = random.choice((-1.0, 1.0), size=(_DRAWS, len(each)))
+    signs = random.integers(0, 2, size=(_DRAWS, len(each)), dtype=np.int8) * 2.0 - 1.0
     more = int((np.abs(signs @ each) >= abs(each.sum()) * (1 - 1e-9)).sum())
     return (1 + more) / (1 + _DRAWS)
 

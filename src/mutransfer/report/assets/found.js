@@ -155,7 +155,7 @@ function drawChecks(element) {
         kind: "change", step, x, y: value, color: shade(last ? number / last : 1), text: [`${panel.axis} ${x}, step ${step}`, `change ${shortNumber(value)}`],
       })));
       marks.push(...panel.reference.map(([x, value]) => ({ kind: "expected", x, y: value })));
-      const values = [...new Set(marks.map((mark) => mark.x))].sort((a, b) => a - b);
+      const values = [...new Set(panel.steps.flatMap(([, points]) => points.map(([x]) => x)))].sort((a, b) => a - b);
       const view = draw(chart, "check", marks, {
         height: 150, ...sizeAxis(panel.axis, limits(sizes, 1.1, true), values), yTitle: "change", yScale: "log",
         yDomain: y, yTicks: lossTicks(y, true), yLabels: NUMBERS,
