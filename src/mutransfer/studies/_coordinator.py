@@ -140,7 +140,6 @@ class Coordinator:
                 ways[shape.key] = Way.from_json(recorded[shape.key])
             elif (way := default_way(self.models, shape, expected)) is not None:
                 ways[shape.key] = way
-                self._keep(shape, way)
             else:
                 asked.append(Asked(shape=shape, expected=expected))
         for each, measured in zip(asked, self._measured(asked), strict=True):
