@@ -19,7 +19,7 @@ from mutransfer.studies import _lock as lock
 from mutransfer.studies import _signs as signs
 from mutransfer.studies import _status as module
 from mutransfer.studies._live import Beat, Live
-from mutransfer.studies._status_text import duration
+from mutransfer.studies._status_result import duration
 from tests.studies.processes import LIGHT
 
 COORDINATOR = (
