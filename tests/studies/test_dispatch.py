@@ -127,7 +127,9 @@ class Buggy:
 def test_a_bug_of_the_builder_fails_once_and_stops_nothing_else(tmp_path: Path) -> None:
     build = Buggy()
     study = short(build=build, width=[8, 16, 32])
-    with pytest.warns(FailedRunsWarning, match="12 of 36 runs failed, the first with: MutransferError: .*deep"):
+    with pytest.warns(
+        FailedRunsWarning, match="12 of 36 runs failed, the first with: MutransferError: .*deep"
+    ):
         runs = sweep(study, tmp_path)
     ends = Counter((row["width"], row["status"]) for row in runs.rows)
     assert ends == {(8, "finished"): 12, (16, "failed"): 12, (32, "finished"): 12}

@@ -363,7 +363,9 @@ def test_progress_is_in_shares_of_the_runs(tmp_path: Path) -> None:
     seen: list[mt.Progress] = []
     runs = mt.sweep(own(by_hand), tmp_path, progress=seen.append)
     assert [each.done / each.total for each in seen] == pytest.approx([0, 1 / 2, 1])
-    assert [len(each.result.rows) for each in seen] == [0, 1, 2] and seen[-1].result.rows == runs.rows
+    assert [len(each.result.rows) for each in seen] == [0, 1, 2] and seen[
+        -1
+    ].result.rows == runs.rows
 
 
 def test_a_long_run_is_thinned_as_those_of_the_library(tmp_path: Path) -> None:
