@@ -212,8 +212,10 @@ def _text(status: Status) -> str:
 
 
 def _head(status: Status) -> Iterator[str]:
-    yield f"{status.folder}: {_SENTENCES.get(status.state, status.state)}"
     total, who = status.total, status.coordinator
+    is_new = status.state == "idle" and not total.done
+    sentence = "no sweep has begun" if is_new else _SENTENCES.get(status.state, status.state)
+    yield f"{status.folder}: {sentence}"
     counts = f"{total.done} runs are done"
     if total.runs is not None:
         counts = f"{total.done} of {total.runs} runs are done"
@@ -303,7 +305,7 @@ def _next(status: Status) -> Iterator[str]:
         yield f"next: mutransfer transfer {folder}, mutransfer report {folder}"
     elif command := _command(status):
         yield f"to go on, with what is done kept:\n  {command}"
-    else:
+    elif status.total.done:
         yield "to go on, with what is done kept, start the same sweep again"
     if status.total.failed:
         yield "failed runs are trained again with --retry failed"
