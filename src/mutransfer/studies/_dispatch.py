@@ -145,7 +145,7 @@ class Dispatcher:
         try:
             outcome: Outcome = future.result()
         except (Exception, futures.CancelledError) as error:
-            return self._again(piece, Failure.of(error))
+            return self._again(each, Failure.of(error))
         if outcome.failure is not None:
             return self._failed(piece, outcome.failure)
         piece.share = 1.0
@@ -167,8 +167,10 @@ class Dispatcher:
         self.meter.show(piece.size, at_once=True)
         return []
 
-    def _again(self, piece: Piece, failure: Failure) -> list[Piece]:
+    def _again(self, lost: _Running, failure: Failure) -> list[Piece]:
         """Return a piece whose worker was lost, in halves after several times."""
+        piece = lost.piece
+        self.live.forget(lost.job.name)
         piece.losses, piece.share = piece.losses + 1, 0.0
         if piece.losses < ATTEMPTS:
             text = f"a worker was lost, another one takes its {len(piece.runs)} runs"
@@ -176,8 +178,8 @@ class Dispatcher:
             return [piece]
         # Half as many need less memory. Each half has one more attempt, a single run is given up.
         piece.losses = ATTEMPTS - 1
-        lost = f"its worker was lost {ATTEMPTS} times, as where memory is short; the last time: "
-        return self._failed(piece, replace(failure, message=lost + failure.message))
+        how = f"its worker was lost {ATTEMPTS} times, as where memory is short; the last time: "
+        return self._failed(piece, replace(failure, message=how + failure.message))
 
     def _given_up(self) -> list[Piece]:
         """Return the pieces of workers that show no sign of life, or no progress."""
@@ -202,7 +204,7 @@ class Dispatcher:
                 self.executor.discard(future)
                 text = "did no step" if hung else "gave no sign of life"
                 message = f"the worker {beat.host}:{beat.pid} {text} for a while"
-                lost += self._again(each.piece, Failure(message=message))
+                lost += self._again(each, Failure(message=message))
         return lost
 
     def _ended(self) -> bool:
