@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from ..engines import Executor, Future, Here
 from ._failures import Failure
 from ._interrupts import Interrupts
-from ._live import Beaten, Live
+from ._live import Live
 from ._meter import Meter
 from ._models import Models
 from ._pickled import pickled
 from ._piece import Piece
+from ._signs import Beaten
 from ._store import Row
 from ._work import Job, Outcome, do, work
 
