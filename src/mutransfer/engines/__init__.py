@@ -1,8 +1,10 @@
 """Engines: where the jobs of a study run, from this process to a cluster."""
 
+from ._choice import NAMES as NAMES
 from ._choice import executor_of as executor_of
 from ._here import Here as Here
 from ._processes import Processes as Processes
+from ._processes import cores as cores
 from ._protocols import Engine as Engine
 from ._protocols import Executor as Executor
 from ._protocols import Future as Future
