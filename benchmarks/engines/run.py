@@ -8,6 +8,7 @@ About 15 minutes, most of them asleep; `--small` tries the script.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -77,6 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lengths = {0.0: 10, 0.2: 4} if arguments.small else JOBS
     results: dict[str, dict[str, Any]] = {name: {} for name in ENGINES}
+    loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
         engines = {}
         for name in ENGINES:
@@ -88,6 +90,7 @@ def main() -> None:
                     # A local job of submitit starts Python, which needs no 200 repetitions.
                     few = count if seconds or name != "submitit:local" else max(count // 20, 2)
                     walls[name].append(spent(engine, seconds, few) * count / few)
+            loads.append(os.getloadavg()[0])
             for name in ENGINES:
                 row = results[name][f"{seconds:g} s"] = measured(walls[name], seconds, count)
                 ratio = "" if row["ratio"] is None else f", {row['ratio']:.4f} of the ideal"
@@ -96,7 +99,7 @@ def main() -> None:
             engine.close()
             print(f"{name} began in {results[name]['start']:.1f} s")
     if arguments.json is not None:
-        data = {"about": about(), "workers": WORKERS, "results": results}
+        data = {"about": about(), "workers": WORKERS, "loads": loads, "results": results}
         arguments.json.write_text(text(data) + "\n")
 
 
