@@ -4,7 +4,7 @@ import base64
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,12 @@ class Browser:
         self.media(dark=dark)
         self.driver.get("about:blank")
         self.driver.get(page.resolve().as_uri())
-        end = time.monotonic() + 20
-        while self.js("return document.documentElement.dataset.ready") != "true":
+        self.until(lambda: self.js("return document.documentElement.dataset.ready") == "true")
+
+    def until(self, holds: Callable[[], object], seconds: float = 20.0) -> None:
+        """Waits until something holds."""
+        end = time.monotonic() + seconds
+        while not holds():
             assert time.monotonic() < end, self.log()
             time.sleep(0.05)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -234,10 +233,7 @@ def test_tables_sort_and_are_saved(opened: Callable[..., Browser], downloads: Pa
     assert down == sorted(down, reverse=True) and down[0] > up[-1]
     browser.click(f"{box} .bar .bar button:last-child")
     file = downloads / "runs.csv"
-    for _ in range(100):
-        if file.exists():
-            break
-        time.sleep(0.05)
+    browser.until(file.exists)
     with file.open(newline="") as opened_file:
         rows = list(csv.DictReader(opened_file))
     assert len(rows) == 360 and float(rows[0]["mean training loss"]) == pytest.approx(down[0], 1e-3)
@@ -286,6 +282,7 @@ def test_a_script_that_fails_leaves_the_figures(
     text = pages["widths"].read_text(encoding="utf-8")
     broken.write_text(text.replace('"charts":{', '"charts":null,"other":{'), encoding="utf-8")
     browser.driver.get(broken.as_uri())
+    browser.until(lambda: browser.all("figure img"))
     assert len(browser.all("figure img")) == 2
     assert not browser.find("#controls").is_displayed()
     assert "TypeError" in str(browser.log())

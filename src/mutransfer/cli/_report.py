@@ -28,7 +28,7 @@ def report(
     check: tuple[Path, ...] = (),
     watch: bool = False,
 ) -> None:
-    """Write a sweep's report: a page to explore, figures, every number as CSV and JSON.
+    """Write a sweep's report: a page to explore, figures, all numbers as CSV and JSON.
 
     The page is one file that needs no network. Several records stand side by side in it, with a
     test over paired seeds.

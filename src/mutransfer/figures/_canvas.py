@@ -162,7 +162,7 @@ _RAISED = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def power_of_two(place: float) -> str:
-    """Return a power of two as text; matplotlib's own mathematics takes ten times longer.
+    """Return a power of two as text, ten times faster than matplotlib's mathematics.
 
     >>> power_of_two(-7.0)
     '2⁻⁷'

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..certificates import metric_name, optimum, scale_along
+from ..certificates import Optimum, Refusal, Transfer, metric_name, optimum, scale_along
 from ..core import MutransferError, Size, number, varying
 from ..figures import Section
 from ..studies import Runs
@@ -102,7 +102,7 @@ def _columns(runs: Runs, sizes: Sequence[Size], metrics: Sequence[Runs]) -> dict
     return columns
 
 
-def _status(runs: Runs, row: Mapping[str, Any]) -> str:
+def _status(runs: Runs, row: dict[str, Any]) -> str:
     known = row.get("status")
     return known or ("diverged" if math.isinf(runs.loss_of(row)) else "finished")
 
@@ -177,16 +177,16 @@ def _best(section: Section, runs: Runs, rule: str) -> Iterator[dict[str, Any]]:
     scale = scale_along(runs, over)
     if scale == "choice":
         return
-    known = (
-        section.transfers[rule].optima
-        if runs is section.runs and rule in section.transfers
-        else None
-    )
-    for best in known if known is not None else _found(runs, rule, over, scale):
+    # The certificate has found those of its own metric.
+    outcome = dict(section.transfers).get(rule) if runs is section.runs else None
+    optima: Iterable[Optimum] = _found(runs, rule, over, scale)
+    if isinstance(outcome, Transfer | Refusal):
+        optima = outcome.optima
+    for best in optima:
         yield {"size": best.size, "place": best.position, "low": best.low, "high": best.high}
 
 
-def _found(runs: Runs, rule: str, over: str, scale: str) -> Iterator[Any]:
+def _found(runs: Runs, rule: str, over: str, scale: str) -> Iterator[Optimum]:
     for size in runs.sizes(rule):
         try:
             values, losses = runs.losses(rule, size, over)

@@ -119,7 +119,7 @@ def difference(values: Sequence[float]) -> Difference:
     """Return the mean of differences, its interval, and how likely chance is.
 
     >>> found = difference([0.1, 0.2, 0.3])
-    >>> found.mean.value, found.chance
+    >>> round(found.mean.value, 3), found.chance
     (0.2, 0.25)
     """
     each = np.array(values, dtype=np.float64)
