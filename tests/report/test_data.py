@@ -82,10 +82,12 @@ def test_curves_are_thinned_to_means_of_stretches() -> None:
     assert len(steps) == len(losses) == 50 and (steps[0], losses[0]) == (1.0, 10.0)
     assert all(a < b for a, b in pairwise(steps)) and losses[-1] is not None
     assert abs(losses[-1] - np.mean(row["curve"][-20:])) < 1e-3
-    assert thinned({"curve": [2.0, None, math.inf], "reported_at": [5, 10, 15]}, 50) == (
+    assert thinned({"curve": [2.0, None, math.inf], "reported_at": [5, 15]}, 50) == (
         (5.0, 10.0, 15.0),
         [2.0, None, None],
     )
+    in_pieces = thinned({"curve": [2.0, 1.5, 1.0, 0.5], "steps": 200}, 50)
+    assert in_pieces[0] == (50.0, 100.0, 150.0, 200.0), "a piece ends at its last step"
     assert thinned({}, 50) == ((), [])
 
 

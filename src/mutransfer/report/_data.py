@@ -11,7 +11,7 @@ import numpy as np
 from ..certificates import Optimum, Refusal, Transfer, metric_name, optimum, scale_along
 from ..core import MutransferError, Size, number, varying
 from ..figures import Section
-from ..studies import Runs
+from ..studies import Runs, steps_of
 
 _POINTS = 60_000
 """Points of all curves together, so that a page of many runs stays small."""
@@ -212,11 +212,10 @@ def curves_data(runs: Runs) -> dict[str, Any] | None:
     return {"steps": [list(each) for each in steps], "of": places, "losses": losses}
 
 
-def thinned(row: Mapping[str, Any], most: int) -> tuple[tuple[float, ...], list[float | None]]:
+def thinned(row: dict[str, Any], most: int) -> tuple[tuple[float, ...], list[float | None]]:
     """Return steps and losses of a run, as means of at most so many stretches."""
     curve = np.array([number(loss) for loss in row.get("curve") or ()], dtype=np.float64)
-    reported = row.get("reported_at") or ()
-    at = np.array(reported if len(reported) == len(curve) else np.arange(1, len(curve) + 1), float)
+    at = np.array(steps_of(row) if len(curve) else [], dtype=np.float64)
     if len(curve) > most:
         edges = np.linspace(0, len(curve), most + 1).astype(int)[:-1]
         count = np.diff([*edges, len(curve)])

@@ -43,6 +43,7 @@ from ._sweep import sweep as sweep
 from ._trackers import TensorBoard as TensorBoard
 from ._trackers import Tracker as Tracker
 from ._trackers import Wandb as Wandb
+from ._trackers import steps_of as steps_of
 from ._trackers import track as track
 from ._trial import Trial as Trial
 from ._trial import TrialStopped as TrialStopped

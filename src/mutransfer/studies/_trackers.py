@@ -46,7 +46,7 @@ def track(tracker: Tracker, rows: Sequence[Row], names: Sequence[str]) -> None:
 
 def _numbers(row: Row) -> dict[int, dict[str, float]]:
     """Return loss, validation loss and metrics of a row by step."""
-    curves = {"loss": dict(zip(_steps(row), row["curve"], strict=True))}
+    curves = {"loss": dict(zip(steps_of(row), row["curve"], strict=True))}
     for name in (name for name in row if name.endswith("_curve")):
         points = zip(row["evaluated_at"], row[name], strict=True)
         curves[name.removesuffix("_curve")] = dict(points)
@@ -58,7 +58,7 @@ def _numbers(row: Row) -> dict[int, dict[str, float]]:
     return found
 
 
-def _steps(row: Row) -> list[int]:
+def steps_of(row: Row) -> list[int]:
     """Return the step of each point of the curve, which ends where the run did."""
     number = len(row["curve"])
     if "reported_at" in row:

@@ -30,6 +30,12 @@ function draw(element, name, marks, values) {
   return view;
 }
 
+/** Takes charts out of an element, and their listeners off the window. */
+function empty(element) {
+  for (const chart of element.querySelectorAll(".chart")) chart.view?.finalize();
+  element.replaceChildren();
+}
+
 /** Returns ticks of an axis of losses: 1, 2 and 5 where it is logarithmic. */
 function lossTicks([low, high], log) {
   if (!log) return undefined;

@@ -10,7 +10,7 @@ function drawLaws(element, record, choice) {
   const rules = choice.rules.filter((rule) => optima.some((each) => each.rule === rule));
   const values = axisValues(record, choice.axis);
   element.style.setProperty("--panels", Math.min(rules.length, 3) || 1);
-  element.replaceChildren();
+  empty(element);
   if (values.length < 2 || !rules.length) return false;
   const panels = rules.map((rule) => {
     const law = laws.find((each) => each.rule === rule);
@@ -52,7 +52,7 @@ function lawMarks(record, choice, hyperparameter, values, optima, law) {
 
 /** Draws the regret at the largest size of tuning at each smaller one. */
 function drawRegrets(element, record, choice) {
-  element.replaceChildren();
+  empty(element);
   const own = record.regrets.filter((each) => each.over === choice.over && choice.rules.includes(each.rule));
   if (!own.length || choice.metric !== record.metric) return;
   const axis = choice.axis;
@@ -94,7 +94,7 @@ function drawSurfaces(element, record, choice) {
   const [size, over] = surfaceChoice(record, choice);
   const own = record.surfaces.filter((each) => each.size === size && String(each.over) === over);
   element.style.setProperty("--panels", Math.min(own.length, 3) || 1);
-  element.replaceChildren();
+  empty(element);
   const panels = own.map((found) => {
     const chart = chartBox(`${found.rule}: loss over ${found.over.join(" and ")}; ${found.text}`);
     element.append(make("figure", {}, make("h3", {}, found.rule), make("p", { class: "how" }, found.text), chart));
@@ -135,7 +135,7 @@ function drawSurface(chart, record, found) {
 
 /** Draws each module's change against size, with the expected exponent dashed. */
 function drawChecks(element) {
-  element.replaceChildren();
+  empty(element);
   for (const check of page.checks) {
     element.append(make("h3", {}, `${check.rule}: ${check.verdict}`));
     const grid = make("div", { class: "small panels" });

@@ -17,7 +17,7 @@ function drawTransfer(element, record, choice, onPick, onZoom) {
   element.style.setProperty("--panels", Math.min(rules.length, 3) || 1);
   const active = [...element.querySelectorAll(".chart")].find((each) => each === document.activeElement);
   const [focus, at] = active ? [active.panel.rule, active.panel.at] : [];
-  element.replaceChildren();
+  empty(element);
   if (!rules.length) element.append(make("p", {}, "No runs are chosen."));
   const panels = rules.map((rule) => {
     const own = lines.filter((line) => line.rule === rule).sort((a, b) => a.rank - b.rank);
