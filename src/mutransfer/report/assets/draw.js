@@ -58,7 +58,7 @@ function placeTicks(hyperparameter, [low, high], width) {
   const ticks = [];
   for (let tick = Math.ceil(low / step) * step; tick <= high; tick += step) ticks.push(tick);
   const label = (tick) =>
-    hyperparameter.scale === "log2" ? power(tick) : hyperparameter.choices[tick] ?? "";
+    hyperparameter.scale === "log2" ? power(tick) : (hyperparameter.choices[tick] ?? "");
   const labels = Object.fromEntries(ticks.map((tick) => [tick, label(tick)]));
   return { ticks, labels: `(${JSON.stringify(labels)})[datum.value]` };
 }
@@ -85,7 +85,12 @@ function listen(view, element, marks, onPick) {
   element.onclick = (event) => {
     // The end of a rectangle is no click.
     if (Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) > 5) return;
-    const mark = nearest(view, element, marks.filter((each) => each.runs), event);
+    const mark = nearest(
+      view,
+      element,
+      marks.filter((each) => each.runs),
+      event,
+    );
     if (mark) onPick?.(mark);
   };
 }

@@ -9,7 +9,7 @@ let chosen = restored() ?? usualChoice(0);
 function usualChoice(number, over) {
   const record = page.records[number];
   const first = record.hyperparameters.find((each) => each.name === over) ?? record.hyperparameters[0];
-  const axis = record.axes.includes(first.axis) ? first.axis : record.axes[0] ?? record.sizeAxes[0];
+  const axis = record.axes.includes(first.axis) ? first.axis : (record.axes[0] ?? record.sizeAxes[0]);
   const fixed = fixedFor(record, axis);
   return {
     record: number,
@@ -44,7 +44,9 @@ function restored() {
     const choice = JSON.parse(decodeURIComponent(location.hash.slice(1)));
     const record = page.records[choice.record];
     const known = record.hyperparameters.some((each) => each.name === choice.over);
-    return known && record.metrics.some((each) => each.name === choice.metric) ? choice : null;
+    if (!known || !record.metrics.some((each) => each.name === choice.metric)) return null;
+    // A page that was written again may know more: what is not said is as usual.
+    return { ...usualChoice(choice.record, choice.over), ...choice };
   } catch {
     return null;
   }
@@ -84,7 +86,10 @@ function showFound(record) {
   drawRegrets(get("regrets"), record, chosen);
   get("surfaces").hidden = !record.surfaces.length;
   if (!record.surfaces.length) return;
-  const names = record.surfaces.map(({ size, over }) => [`${size},${over}`, `${over.join(" and ")} at ${sizeText(record, size)}`]);
+  const names = record.surfaces.map(({ size, over }) => [
+    `${size},${over}`,
+    `${over.join(" and ")} at ${sizeText(record, size)}`,
+  ]);
   const value = surfaceChoice(record, chosen).join();
   const unique = [...new Map(names)];
   get("surface-controls").replaceChildren(select("surface", unique, value, (surface) => choose({ surface })));
@@ -94,7 +99,8 @@ function showFound(record) {
 /** Reads the page again after a while, but not under the hands of a reader. */
 function follow(pause) {
   let last = -Infinity;
-  for (const kind of ["pointerdown", "keydown", "wheel"]) addEventListener(kind, () => (last = performance.now()));
+  for (const kind of ["pointerdown", "keydown", "wheel"])
+    addEventListener(kind, () => (last = performance.now()));
   setInterval(() => performance.now() - last > pause && location.reload(), pause);
 }
 
@@ -120,8 +126,11 @@ function showControls(record) {
   }
   if (record.hyperparameters.length > 1) {
     const names = record.hyperparameters.map((each) => [each.name, each.label]);
-    fields.push(select("hyperparameter", names, chosen.over, (over) =>
-      choose({ ...usualChoice(chosen.record, over), metric: chosen.metric, rules: chosen.rules })));
+    fields.push(
+      select("hyperparameter", names, chosen.over, (over) =>
+        choose({ ...usualChoice(chosen.record, over), metric: chosen.metric, rules: chosen.rules }),
+      ),
+    );
   }
   if (record.metrics.length > 1) {
     const names = record.metrics.map((each) => [each.name, each.label]);
@@ -129,25 +138,39 @@ function showControls(record) {
   }
   if (record.axes.length > 1) {
     const names = record.axes.map((axis) => [axis, axis]);
-    fields.push(select("lines by", names, chosen.axis, (axis) => {
-      choose({ axis, fixed: fixedFor(record, axis), hidden: [], zoom: null });
-    }));
+    fields.push(
+      select("lines by", names, chosen.axis, (axis) => {
+        choose({ axis, fixed: fixedFor(record, axis), hidden: [], zoom: null });
+      }),
+    );
   }
   for (const axis of Object.keys(chosen.fixed)) {
     const names = axisValues(record, axis).map((value) => [String(value), shortNumber(value)]);
-    fields.push(select(axis, [...names, ["all", "all"]], chosen.fixed[axis], (value) =>
-      choose({ fixed: { ...chosen.fixed, [axis]: value }, zoom: null })));
+    fields.push(
+      select(axis, [...names, ["all", "all"]], chosen.fixed[axis], (value) =>
+        choose({ fixed: { ...chosen.fixed, [axis]: value }, zoom: null }),
+      ),
+    );
   }
   if (record.rules.length > 1) {
-    const boxes = record.rules.map((rule) => checkbox(rule, chosen.rules.includes(rule), (on) =>
-      choose({ rules: record.rules.filter((each) => (each === rule ? on : chosen.rules.includes(each))) })));
+    const boxes = record.rules.map((rule) =>
+      checkbox(rule, chosen.rules.includes(rule), (on) =>
+        choose({ rules: record.rules.filter((each) => (each === rule ? on : chosen.rules.includes(each))) }),
+      ),
+    );
     fields.push(make("fieldset", {}, make("legend", {}, "rules"), ...boxes));
   }
-  fields.push(make("fieldset", {}, make("legend", {}, "show"),
-    checkbox("every run", chosen.seeds, (seeds) => choose({ seeds })),
-    button("closer", () => choose({ zoom: scaled(record, 0.6) })),
-    button("wider", () => choose({ zoom: scaled(record, 1 / 0.6) })),
-    button("all", () => choose({ zoom: null }), { disabled: !chosen.zoom })));
+  fields.push(
+    make(
+      "fieldset",
+      {},
+      make("legend", {}, "show"),
+      checkbox("every run", chosen.seeds, (seeds) => choose({ seeds })),
+      button("closer", () => choose({ zoom: scaled(record, 0.6) })),
+      button("wider", () => choose({ zoom: scaled(record, 1 / 0.6) })),
+      button("all", () => choose({ zoom: null }), { disabled: !chosen.zoom }),
+    ),
+  );
   form.replaceChildren(...fields);
   if (active) document.getElementById(active)?.focus();
 }
@@ -158,7 +181,10 @@ function scaled(record, factor) {
   const lines = linesOf(record, chosen);
   const frame = frameOf(lines, hyperparameter, Object.values(chosen.fixed).includes("all"));
   const { x, y } = chosen.zoom ?? frame;
-  const lowest = lines.map((line) => line.lowest).filter(Boolean).sort((a, b) => a.mean - b.mean)[0];
+  const lowest = lines
+    .map((line) => line.lowest)
+    .filter(Boolean)
+    .sort((a, b) => a.mean - b.mean)[0];
   const middle = lowest ? Math.min(Math.max(lowest.place, x[0]), x[1]) : (x[0] + x[1]) / 2;
   const toward = (low, high, place) => [place - factor * (place - low), place + factor * (high - place)];
   const isLog = frame.log && y[0] > 0;
@@ -171,9 +197,22 @@ function showLegend(record) {
   const values = axisValues(record, chosen.axis);
   const chips = values.map((value, rank) => {
     const hidden = chosen.hidden.includes(String(value));
-    const swatch = make("span", { class: "swatch", style: `background:${shade(values.length > 1 ? rank / (values.length - 1) : 1)}` });
-    const toggle = () => choose({ hidden: hidden ? chosen.hidden.filter((each) => each !== String(value)) : [...chosen.hidden, String(value)] });
-    return make("button", { type: "button", id: `size-${value}`, "aria-pressed": String(!hidden), onclick: toggle }, swatch, shortNumber(value));
+    const swatch = make("span", {
+      class: "swatch",
+      style: `background:${shade(values.length > 1 ? rank / (values.length - 1) : 1)}`,
+    });
+    const toggle = () =>
+      choose({
+        hidden: hidden
+          ? chosen.hidden.filter((each) => each !== String(value))
+          : [...chosen.hidden, String(value)],
+      });
+    return make(
+      "button",
+      { type: "button", id: `size-${value}`, "aria-pressed": String(!hidden), onclick: toggle },
+      swatch,
+      shortNumber(value),
+    );
   });
   const active = document.activeElement?.id;
   document.getElementById("legend").replaceChildren(make("span", {}, chosen.axis), ...chips);
@@ -184,7 +223,9 @@ function showLegend(record) {
 function showCurves(record) {
   const box = document.getElementById("curves");
   const isPicked = chosen.picked.length > 0;
-  const bests = linesOf(record, chosen).map((line) => line.lowest?.runs[0]).filter((run) => run !== undefined);
+  const bests = linesOf(record, chosen)
+    .map((line) => line.lowest?.runs[0])
+    .filter((run) => run !== undefined);
   const runs = isPicked ? chosen.picked : bests.slice(0, 8);
   const colors = runs.map((_, number) => `var(--c${number % 8})`);
   box.hidden = !runs.length;
@@ -205,28 +246,50 @@ function runTable(record, runs, colors) {
   const head = ["", "rule", "size", ...names, "seed", "status", ...metrics];
   const messages = column(record, "message");
   const body = runs.map((run, number) => {
-    const values = record.hyperparameters.map((each) => valueText(each, column(record, `at ${each.name}`)[run]));
+    const values = record.hyperparameters.map((each) =>
+      valueText(each, column(record, `at ${each.name}`)[run]),
+    );
     const losses = record.metrics.map((each) => shortNumber(record.columns[`by ${each.name}`][run]));
     const status = [column(record, "status")[run], messages?.[run]].filter(Boolean).join(": ");
     const rule = record.rules[record.columns.rule[run]];
-    const cells = [rule, sizeText(record, record.columns.size[run]), ...values, record.columns.seed[run], status, ...losses];
+    const cells = [
+      rule,
+      sizeText(record, record.columns.size[run]),
+      ...values,
+      record.columns.seed[run],
+      status,
+      ...losses,
+    ];
     const swatch = make("span", { class: "swatch", style: `background:${colors[number]}` });
     return make("tr", {}, make("td", {}, swatch), ...cells.map((cell) => make("td", {}, String(cell))));
   });
-  const row = make("tr", {}, ...head.map((name) => make(name ? "th" : "td", name ? { scope: "col" } : {}, name)));
+  const row = make(
+    "tr",
+    {},
+    ...head.map((name) => make(name ? "th" : "td", name ? { scope: "col" } : {}, name)),
+  );
   return make("table", {}, make("thead", {}, row), make("tbody", {}, ...body));
 }
 
 function select(label, options, value, onchange) {
   const id = `choose-${label.replace(/\W/g, "-")}`;
   const own = options.map(([name, text]) => make("option", { value: name, selected: name === value }, text));
-  return make("label", { for: id }, make("span", {}, label),
-    make("select", { id, onchange: (event) => onchange(event.target.value) }, ...own));
+  return make(
+    "label",
+    { for: id },
+    make("span", {}, label),
+    make("select", { id, onchange: (event) => onchange(event.target.value) }, ...own),
+  );
 }
 
 function checkbox(label, checked, onchange) {
   const id = `show-${label.replace(/\W/g, "-")}`;
-  const box = make("input", { type: "checkbox", id, checked, onchange: (event) => onchange(event.target.checked) });
+  const box = make("input", {
+    type: "checkbox",
+    id,
+    checked,
+    onchange: (event) => onchange(event.target.checked),
+  });
   return make("label", { class: "box", for: id }, box, label);
 }
 

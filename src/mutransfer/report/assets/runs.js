@@ -78,14 +78,14 @@ function isShown(record, choice, rule, size) {
   if (!choice.rules.includes(record.rules[rule])) return false;
   if (choice.hidden.includes(String(axisValue(record, size, choice.axis)))) return false;
   return Object.entries(choice.fixed).every(
-    ([axis, value]) => value === "all" || String(axisValue(record, size, axis)) === value
+    ([axis, value]) => value === "all" || String(axisValue(record, size, axis)) === value,
   );
 }
 
 /** Returns a line with its points in order, their means, and its optimum. */
 function finished(record, choice, hyperparameter, line) {
   const points = [...line.points].map(([value, runs]) =>
-    pointOf(record, choice, value, placeOf(hyperparameter, value), runs)
+    pointOf(record, choice, value, placeOf(hyperparameter, value), runs),
   );
   points.sort((a, b) => a.place - b.place);
   const best = record.optima.find(
@@ -93,7 +93,7 @@ function finished(record, choice, hyperparameter, line) {
       each.over === choice.over &&
       each.metric === choice.metric &&
       each.rule === line.rule &&
-      each.size === line.size
+      each.size === line.size,
   );
   const lowest = points.filter((each) => each.mean !== null).sort((a, b) => a.mean - b.mean)[0];
   return { ...line, points, best, lowest, at: axisValue(record, line.size, choice.axis) };
@@ -106,7 +106,7 @@ function pointOf(record, choice, value, place, runs) {
   const ran = runs.filter((run) => statuses[run] !== "failed");
   const losses = ran.map((run) => metric[run]).filter((loss) => loss !== null);
   const early = Object.fromEntries(
-    EARLY.map((name) => [name, runs.filter((run) => statuses[run] === name).length])
+    EARLY.map((name) => [name, runs.filter((run) => statuses[run] === name).length]),
   );
   // A table from elsewhere has no statuses: what has no loss diverged.
   early.diverged = Math.max(early.diverged, ran.length - losses.length - early.stopped);

@@ -107,7 +107,7 @@ const EARLY_MARKS = {
 /** Returns crosses above the panel for runs that did not come to their end. */
 function earlyMarks(point, base, rank) {
   return EARLY.filter((name) => point.early[name]).map((name) =>
-    earlyMark(base, name, rank, point.early[name] < point.runs.length ? 0.45 : 1)
+    earlyMark(base, name, rank, point.early[name] < point.runs.length ? 0.45 : 1),
   );
 }
 
