@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,6 +149,28 @@ def test_the_reports_csv_has_every_run(command: Command, planted: Runs, tmp_path
         for table in tables
         if "loss" in table[0]
     )
+
+
+def test_records_are_reported_side_by_side(command: Command, planted: Runs, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    shutil.copytree(tmp_path / "planted", tmp_path / "other")
+    answer = command("report", "planted", "other")
+    assert answer.code == 0 and answer.err == ""
+    page = (tmp_path / "planted-other" / "report.html").read_text()
+    assert "other against planted" in page and "neither is shown to be better" in page
+    again = command("report", "planted", "planted")
+    assert again.code == 2 and "named twice" in again.err
+
+
+def test_the_report_of_a_sweep_at_rest_is_written_once(
+    command: Command, planted: Runs, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    answer = command("report", "planted", "--watch")
+    assert answer.code == 0 and answer.out.count("The report is planted/report.html") == 1
+    assert "data-refresh" not in (tmp_path / "planted" / "report.html").read_text()[:200]
 
 
 def test_a_sweep_goes_on_when_its_reader_has_gone(study: Path, tmp_path: Path) -> None:

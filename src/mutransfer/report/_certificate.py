@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import shorten
 from typing import Any
 
 from ..certificates import (
@@ -39,9 +40,9 @@ def certificate(sections: Sequence[Section]) -> list[dict[str, Any]]:
 def _row(outcome: Transfer | Choice | Refusal) -> dict[str, Any]:
     row = {"at": _size(outcome.at), "use": "", "range": "", "drift": "", "regret": ""}
     if isinstance(outcome, Refusal):
-        reason = outcome.reason
-        short = reason if len(reason) < _LONGEST else f"{reason[:_LONGEST].rsplit(' ', 1)[0]} ..."
-        return {**row, "verdict": "refused", "reason": short}
+        # The first clause says what is wrong; the warnings below say what to do.
+        reason = shorten(outcome.reason.partition("; ")[0], _LONGEST, placeholder=" ...")
+        return {**row, "verdict": "refused", "reason": reason}
     if isinstance(outcome, Choice):
         return {**row, "verdict": "", "reason": f"{outcome.summary}."}
     ends = [decimal(end, outcome.scale) for end in (outcome.place.low, outcome.place.high)]
