@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,6 +78,8 @@ def stage() -> None:
             waiting.extend(wanted)
         elif path.is_dir():
             waiting.extend(listing(path))
+        elif path.suffix == ".ipynb":
+            write(staged(path), notebook(path))
         elif path.suffix in LANGUAGES and not path.is_relative_to(ROOT / "docs"):
             write(staged(path), source(path))
         else:
@@ -120,7 +124,7 @@ def staged(path: Path) -> Path:
     place = STAGED / ELSEWHERE / path.relative_to(ROOT)
     if path.is_dir():
         return place / "index.md"
-    if path.suffix in LANGUAGES:
+    if path.suffix in {*LANGUAGES, ".ipynb"}:
         return place.with_name(place.name + ".md")
     return place
 
@@ -141,6 +145,36 @@ def source(path: Path) -> str:
     return f"# {path.relative_to(ROOT)}\n\n````{language}\n{text}\n````\n"
 
 
+def notebook(path: Path) -> str:
+    """Return a page that shows a notebook with the outputs that are stored in it."""
+    pieces = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"]).rstrip()
+        if cell["cell_type"] == "markdown":
+            pieces.append(text)
+        elif cell["cell_type"] == "code":
+            pieces.append(f"```python\n{text}\n```")
+            pieces.extend(output for each in cell["outputs"] if (output := shown(each)))
+    return "\n\n".join(pieces) + "\n"
+
+
+def shown(output: dict[str, Any]) -> str:
+    """Return an output of a notebook as Markdown: its HTML, else its picture, else its text."""
+    data = output.get("data", {})
+    if "text/html" in data:
+        lines = "".join(data["text/html"]).splitlines()
+        # Markdown ends a block of HTML at an empty line.
+        inside = "\n".join(line for line in lines if line.strip())
+        return f'<div class="notebook-output">\n{inside}\n</div>'
+    if "image/svg+xml" in data:
+        return "".join(data["image/svg+xml"])
+    if "image/png" in data:
+        picture = "".join(data["image/png"]).replace("\n", "")
+        return f'<img alt="output" src="data:image/png;base64,{picture}">'
+    text = "".join(output.get("text", data.get("text/plain", ""))).rstrip()
+    return f"````text\n{text}\n````" if text else ""
+
+
 def write(path: Path, text: str) -> None:
     """Write a staged page."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +187,7 @@ def copy(path: Path, to: Path) -> None:
     shutil.copyfile(path, to)
 
 
-# Reference: one page a room, its public names by hand of nobody.
+# Reference: a page for each room, with all of its public names.
 
 
 def reference(room: str, about: str) -> str:

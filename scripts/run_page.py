@@ -1,6 +1,6 @@
 """Run the Python of a page of the documentation, and print what it prints.
 
-    python scripts/run_page.py docs/sums.md
+python scripts/run_page.py docs/sums.md
 """
 
 from __future__ import annotations
