@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ ELSEWHERE = "repository"
 
 ROOMS = {
     "mutransfer": "The public face: `import mutransfer as mt`",
+    "core": "What every result is made of",
     "rules": "Parametrizations, optimizers, the tables",
     "reading": "Plain data read off a model",
     "plans": "Plans as data",
@@ -192,37 +194,54 @@ def copy(path: Path, to: Path) -> None:
 
 def reference(room: str, about: str) -> str:
     """Return the page of a room: what docstrings say of each public name."""
-    module = "mutransfer" if room == "mutransfer" else f"mutransfer.{room}"
-    lines = [f"# {module}", "", f"{about}.", ""]
-    for path in public(room):
-        lines += [f"::: {path}", ""]
+    if room == "mutransfer":
+        return public_face(about)
+    lines = [f"# mutransfer.{room}", "", f"{about}.", ""]
+    for name in public(room):
+        lines += [f"::: mutransfer.{room}.{name}", ""]
     return "\n".join(lines)
 
 
+def public_face(about: str) -> str:
+    """Return the page of the package: a line for each name, which leads to its room's page."""
+    lines = ["# mutransfer", "", f"{about}.", "", "| name | is |", "| ---- | -- |"]
+    for name, room in literal(PACKAGE / "__init__.py", "_HOMES").items():
+        summary = summaries(room).get(name, "")
+        lines.append(f"| [`mt.{name}`][mutransfer.{room}.{name}] | {summary} |")
+    return "\n".join([*lines, "| [`mt.limits`](limits.md) | Infinite width and depth. |", ""])
+
+
 def public(room: str) -> Iterator[str]:
-    """Yield the dotted path of every public name of a room, where it is defined."""
-    if room == "mutransfer":
-        homes = literal(PACKAGE / "__init__.py", "_HOMES")
-        for name, home in homes.items():
-            yield f"mutransfer.{home}.{name}"
-        return
+    """Yield every public name of a room."""
     if (PACKAGE / f"{room}.py").exists():
-        tree = ast.parse((PACKAGE / f"{room}.py").read_text(encoding="utf-8"))
-        for node in tree.body:
+        for node in parsed(PACKAGE / f"{room}.py").body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                yield f"mutransfer.{room}.{node.name}"
+                yield node.name
         return
-    tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(PACKAGE / room / "__init__.py")):
         if isinstance(node, ast.ImportFrom) and node.level:
-            for alias in node.names:
-                if alias.asname == alias.name:
-                    yield f"mutransfer.{room}.{alias.name}"
+            yield from (alias.name for alias in node.names if alias.asname == alias.name)
+
+
+@cache
+def summaries(room: str) -> dict[str, str]:
+    """Return the first line of the docstring of each name that a room defines."""
+    return {
+        node.name: (ast.get_docstring(node) or "").partition("\n")[0]
+        for path in sorted((PACKAGE / room).glob("*.py"))
+        for node in parsed(path).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+
+
+def parsed(path: Path) -> ast.Module:
+    """Return the tree of a module."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def literal(path: Path, name: str) -> dict[str, str]:
     """Return a dict that a module assigns to a name, without importing it."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return ast.literal_eval(node.value)
     raise SystemExit(f"{path}: {name} is not assigned")
