@@ -1,5 +1,6 @@
 """Pages of the documentation: their code runs, and their links exist."""
 
+import json
 import re
 import runpy
 import tomllib
@@ -106,6 +107,25 @@ def test_the_site_is_searched_for_faults(tmp_path: Path, monkeypatch: pytest.Mon
         "a.html: loads https://elsewhere/x.png",
         "b.html: loads no.js",
     ]
+
+
+def test_a_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = [
+        {"data": {"text/html": ["<b>plan</b>\n", "\n", "<i>x</i>"], "text/plain": ["plan"]}},
+        {"data": {"image/png": "AAAA\n"}},
+        {"text": ["hello\n"]},
+        {"data": {}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n"]},
+        {"cell_type": "code", "source": ["plan"], "outputs": outputs},
+    ]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}))
+    page = site_builder(monkeypatch, tmp_path).notebook(tmp_path / "a.ipynb")
+    html = '<div class="notebook-output">\n<b>plan</b>\n<i>x</i>\n</div>'
+    picture = '<img alt="output" src="data:image/png;base64,AAAA">'
+    text = "````text\nhello\n````"
+    assert page.split("\n\n") == ["# Title", "```python\nplan\n```", html, picture, text + "\n"]
 
 
 def test_the_page_of_the_command_line_names_every_verb() -> None:
