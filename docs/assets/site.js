@@ -9,3 +9,13 @@ document$.subscribe(() => {
     });
   }
 });
+
+// Keyboards can scroll wide code, and screen readers tell its buttons apart.
+document$.subscribe(() => {
+  document.querySelectorAll("pre > code").forEach((code, number) => {
+    code.tabIndex = 0;
+    code.parentElement
+      .querySelector(".md-code__nav")
+      ?.setAttribute("aria-label", `Code ${number + 1}`);
+  });
+});
