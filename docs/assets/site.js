@@ -10,7 +10,7 @@ document$.subscribe(() => {
   }
 });
 
-// Keyboards can scroll wide code, and screen readers tell its buttons apart.
+// Keyboards can scroll wide code and tables, and screen readers tell buttons apart.
 document$.subscribe(() => {
   document.querySelectorAll("pre > code").forEach((code, number) => {
     code.tabIndex = 0;
@@ -18,4 +18,13 @@ document$.subscribe(() => {
       .querySelector(".md-code__nav")
       ?.setAttribute("aria-label", `Code ${number + 1}`);
   });
+});
+
+// Tables get their frames from the theme, after the page is there.
+document$.subscribe(() => {
+  setTimeout(() => {
+    for (const frame of document.querySelectorAll(".md-typeset__scrollwrap")) {
+      frame.tabIndex = 0;
+    }
+  }, 300);
 });
