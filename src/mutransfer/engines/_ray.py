@@ -47,7 +47,7 @@ _LEAVE = 10.0
 _SILENT = 15.0
 """Seconds of silence after which a cluster is lost; a head that is replaced takes some."""
 
-_ADDRESS = re.compile(r"auto|local|(ray://)?([^\s:/]+|\[[0-9a-f:]+\]):\d+", re.IGNORECASE)
+_ADDRESS = re.compile(r"auto|local|([^\s:/]+|\[[0-9a-f:]+\]):\d+", re.IGNORECASE)
 
 
 class Ray:
@@ -87,9 +87,9 @@ class Ray:
                 f"the address of a Ray cluster is {address!r}; give host:port, auto or local"
             )
         self.workers = None if workers is None else whole("workers", workers)
-        self._options = {"address": address, "cpus": workers, "runtime_env": runtime_env}
+        self._address, self._lost = address, ""
+        self._options = {"cpus": workers, "runtime_env": runtime_env, "silent": _SILENT}
         self._driver: Driver | None = None
-        self._was_lost = False
 
     def submit(
         self, resources: Resources, function: Callable[..., Any], /, *arguments: Any
@@ -102,11 +102,13 @@ class Ray:
         """
         job = packed(_WHAT, _EXTRA, resources.cpus, function, arguments)
         if self._driver is not None and not self._driver.is_reachable():
+            self._lost = self._driver.place
             self._driver.end()
-            self._driver, self._was_lost = None, True
+            self._driver = None
         if self._driver is None:
-            patience = _AGAIN if self._was_lost else 0.0
-            self._driver = Driver({**self._options, "patience": patience, "silent": _SILENT})
+            # The same cluster again, not another one that may run here now.
+            address, patience = self._lost or self._address, _AGAIN if self._lost else 0.0
+            self._driver = Driver({**self._options, "address": address, "patience": patience})
         return self._driver.submit(resources, job)
 
     def discard(self, future: Future) -> None:
@@ -121,17 +123,33 @@ class Ray:
             if not at_once:
                 driver.wait()
             driver.end()
-        self._was_lost = False
+        self._lost = ""
 
 
 def answers(address: str) -> bool:
     """Return True if somebody listens at an address."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
     except (OSError, ValueError):
         return False
     return True
+
+
+class Submitted(futures.Future[Any]):
+    """Future of a job that Ray has.
+
+    Args:
+        leave_out: Cancels the job if it has not begun; returns True if so.
+    """
+
+    def __init__(self, leave_out: Callable[[], bool]) -> None:
+        super().__init__()
+        self._leave_out = leave_out
+
+    def cancel(self) -> bool:
+        """Leave the job out if it has not begun."""
+        return not self.done() and self._leave_out()
 
 
 class Driver:
@@ -140,6 +158,10 @@ class Driver:
     Args:
         options: Arguments of `_ray_driver.connect`, and the seconds of silence that it bears.
 
+    Attributes:
+        is_connected: False once the cluster is lost.
+        place: Address of the cluster, or "local".
+
     Raises:
         MutransferError: no cluster answers.
     """
@@ -147,11 +169,13 @@ class Driver:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.is_connected = True
         self._numbers, self._lock = count(), threading.Lock()
-        self._jobs: dict[int, futures.Future[Any]] = {}
+        self._jobs: dict[int, Submitted] = {}
+        self._answers: dict[int, futures.Future[bool]] = {}
         # Ray writes there about lost workers and nodes, which the sweep reports itself.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._child = Child("_ray_driver", _NO_REPORTS, self._log, _LEAVE)
         self._head, self._most = self._connected(options)
+        self.place = "local" if self._most else self._head
         threading.Thread(target=self._listen, daemon=True).start()
 
     def is_reachable(self) -> bool:
@@ -173,13 +197,11 @@ class Driver:
                     f"a job needs {needed[name]} {name}, and the local Ray cluster has {most:g}: "
                     "give the address of a larger one"
                 )
-        future: futures.Future[Any] = futures.Future()
-        # Ray alone knows which jobs have begun: `discard` ends one, `cancel` does nothing.
-        future.set_running_or_notify_cancel()
         number = next(self._numbers)
+        future = Submitted(partial(self._leave_out, number))
         with self._lock:
             self._jobs[number] = future
-        self._send("run", number, resources, job)
+        self._send("begin", number, resources, job)
         if not self.is_connected:
             self._lose([number])
         return future
@@ -190,7 +212,7 @@ class Driver:
             numbers = [number for number, job in self._jobs.items() if job is future]
         self._lose(numbers, "a job was given up")
         for number in numbers:
-            self._send("cancel", number)
+            self._send("end", number)
 
     def wait(self) -> None:
         """Wait for all jobs."""
@@ -201,7 +223,7 @@ class Driver:
     def end(self) -> None:
         """Leave the cluster; jobs that run end with their driver."""
         self.is_connected = False
-        self._send("end")
+        self._send("stop")
         self._child.wait(_LEAVE)
         self._child.end()
         self._log.close()
@@ -247,12 +269,34 @@ class Driver:
         with suppress(EOFError, OSError, ValueError):
             while True:
                 number, outcome, reason = pickle.loads(self._child.channels.receive())
-                if outcome is None:
+                if isinstance(outcome, bool):
+                    self._left_out(number, outcome)
+                elif outcome is None:
                     self._lose([number], reason)
                 else:
                     self._settle(number, partial(opened, outcome))
         self.is_connected = False
         self._lose(list(self._jobs))
+
+    def _leave_out(self, number: int) -> bool:
+        """Cancel a job that has not begun, which the driver knows."""
+        answer: futures.Future[bool] = futures.Future()
+        with self._lock:
+            self._answers[number] = answer
+        self._send("leave_out", number)
+        try:
+            return answer.result(_ANSWER)
+        except futures.TimeoutError:
+            return False
+
+    def _left_out(self, number: int, is_left_out: bool) -> None:
+        with self._lock:
+            future = self._jobs.pop(number, None) if is_left_out else None
+            answer = self._answers.pop(number, None)
+        if future is not None:
+            futures.Future.cancel(future)
+        if answer is not None:
+            answer.set_result(future is not None)
 
     def _lose(self, numbers: Sequence[int], reason: str = "the connection to Ray was lost") -> None:
         def lost() -> None:
