@@ -22,6 +22,7 @@ ASSETS = HERE.parents[1] / "src" / "mutransfer" / "report" / "assets"
 
 
 def main() -> None:
+    """Bundle the libraries, and write their versions and licences beside the bundle."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file in HERE.glob("*.js*"):
@@ -42,6 +43,7 @@ def main() -> None:
 
 
 def run(folder: Path, *command: str) -> None:
+    """Run a command in a folder."""
     subprocess.run(command, cwd=folder, check=True)
 
 
@@ -60,6 +62,7 @@ def bundled(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def versions(bundle: bytes, packages: dict[str, tuple[str, str, str]]) -> str:
+    """Return size, hash and packages of a bundle as text."""
     lines = [
         "charts.min.js, made by scripts/charts/bundle.py",
         f"{len(bundle)} bytes, sha256 {hashlib.sha256(bundle).hexdigest()}",
