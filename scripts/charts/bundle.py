@@ -1,6 +1,6 @@
 """Build the chart library of the report: src/mutransfer/report/assets/.
 
-Needs Node.js with npm. `python tools/charts/bundle.py` installs the versions of package-lock.json
+Needs Node.js with npm. `python scripts/charts/bundle.py` installs the versions of package-lock.json
 in a temporary folder, bundles what entry.js names, and writes next to the page's own script:
 
 - charts.min.js, the bundle;
@@ -22,6 +22,7 @@ ASSETS = HERE.parents[1] / "src" / "mutransfer" / "report" / "assets"
 
 
 def main() -> None:
+    """Bundle the libraries, and write their versions and licences beside the bundle."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file in HERE.glob("*.js*"):
@@ -42,6 +43,7 @@ def main() -> None:
 
 
 def run(folder: Path, *command: str) -> None:
+    """Run a command in a folder."""
     subprocess.run(command, cwd=folder, check=True)
 
 
@@ -60,8 +62,9 @@ def bundled(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def versions(bundle: bytes, packages: dict[str, tuple[str, str, str]]) -> str:
+    """Return size, hash and packages of a bundle as text."""
     lines = [
-        "charts.min.js, made by tools/charts/bundle.py",
+        "charts.min.js, made by scripts/charts/bundle.py",
         f"{len(bundle)} bytes, sha256 {hashlib.sha256(bundle).hexdigest()}",
         "",
         *(f"{name} {version} ({licence})" for name, (version, licence, _) in packages.items()),
