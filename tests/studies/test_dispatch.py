@@ -274,6 +274,34 @@ def test_own_training_functions_run_side_by_side(tmp_path: Path) -> None:
     assert by_id(runs) == by_id(sweep(study, tmp_path / "alone"))
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("code", [None, 1])
+def test_a_loop_that_catches_ctrl_c_is_not_through(
+    tmp_path: Path, times: int, code: int | None
+) -> None:
+    """Lightning saves its state on Ctrl-C and exits with 1; other loops return."""
+    interrupting = [True]
+
+    def train(trial: Any) -> None:
+        try:
+            for step in range(20):
+                if step == 5 and interrupting and trial.size["width"] == 16:
+                    for _ in range(times):
+                        os.kill(os.getpid(), signal.SIGINT)
+                trial.report(step, 3.0 - trial.lr * step)
+        except KeyboardInterrupt:
+            if code is not None:
+                raise SystemExit(code) from None
+
+    study = Study(double, width=[8, 16], depth=[2], lr=[0.1], seeds=1, steps=20, train=train)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(study, tmp_path)
+    assert [(row["width"], row["status"]) for row in on_disk(tmp_path)] == [(8, "finished")]
+    interrupting.clear()
+    first, second = sweep(study, tmp_path).rows
+    assert first["loss"] == second["loss"]
+
+
 def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     def train(trial: Any) -> None:
         raise ZeroDivisionError("in the user's loop")

@@ -159,6 +159,9 @@ class Dispatcher:
     def _settled(self, future: Future) -> list[Piece]:
         """Record what a job brought; return the pieces that have to be trained again."""
         each = self.running.pop(future)
+        if self.interrupts.is_at_once:
+            # A training function caught the exception, and its run is not through.
+            raise KeyboardInterrupt
         piece = each.piece
         piece.took = (time.monotonic() - each.begun) / (self.executor.workers or 1)
         try:

@@ -13,7 +13,7 @@ import torch
 from ..core import MutransferError
 from ..pytorch import torch_class
 from ..rules import family
-from ..training import Watch
+from ..training import Interrupted, Watch
 from ._chunks import finite, named_row, outcome
 from ._failures import Failure
 from ._models import Models
@@ -39,7 +39,11 @@ class OwnRun:
         self.folder = folder / "trials" / self.study.run_id(run)
 
     def row(self) -> Row:
-        """Train the run, and return its row; a failure is a row, too."""
+        """Train the run, and return its row; a failure is a row, too.
+
+        Raises:
+            Interrupted: the sweep was asked to end before the run was through.
+        """
         assert self.study.train is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         trial, start, message, trace = self._trial(), time.monotonic(), "", ""
@@ -63,6 +67,9 @@ class OwnRun:
                 message, trial.stopped = f"the training function exited: {error.code}", "failed"
         finally:
             self.models.trim()
+        if trial.is_interrupted:
+            # A loop that catches Ctrl-C to save its state, and returns or exits, is not through.
+            raise Interrupted
         row = {
             "id": self.study.run_id(self.run),
             **named_row(self.study, self.run),
