@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer import Runs, Study, sweep
+from mutransfer import Runs, Study, command, sweep
 from mutransfer.core import Progress
 from mutransfer.studies import FailedRunsWarning, _dispatch, _meter
 from mutransfer.training import _stacked
@@ -260,6 +260,41 @@ def test_a_worker_without_a_sign_of_life_is_given_up(tmp_path: Path, monkeypatch
         runs = sweep(short(), tmp_path / "frozen", engine=engine, progress=seen.append)
     assert any("far:7 gave no sign of life" in each.note for each in seen)
     assert by_id(runs) == by_id(sweep(short(), tmp_path / "whole"))
+
+
+def test_jobs_in_threads_draw_as_those_of_processes(tmp_path: Path) -> None:
+    """Threads share torch's generator."""
+
+    def build(width: int, depth: int) -> nn.Module:
+        model = double(width, depth)
+        time.sleep(0.01)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
+        return model
+
+    study = short(build=build, width=[8, 16, 32], seeds=1)
+    with ThreadPoolExecutor(3) as engine:
+        runs = sweep(study, tmp_path / "threads", engine=engine)
+    assert by_id(runs) == by_id(sweep(study, tmp_path / "alone"))
+
+
+def test_commands_run_side_by_side_in_threads(tmp_path: Path) -> None:
+    """Each waits for the other one to begin."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import pathlib, sys, time\n"
+        "here = pathlib.Path(sys.argv[1])\n"
+        "(here / f'begun-{sys.argv[2]}').touch()\n"
+        "end = time.monotonic() + 30\n"
+        "while len(list(here.glob('begun-*'))) < 2 and time.monotonic() < end:\n"
+        "    time.sleep(0.02)\n"
+        "print('{\"step\": 0, \"loss\": %d}' % len(list(here.glob('begun-*'))))\n"
+    )
+    train = command(f"{{python}} {script} {tmp_path} {{seed}} --lr {{lr}} --width {{width}}")
+    study = Study(None, width=[8], lr=[0.1], seeds=2, steps=1, train=train)
+    with ThreadPoolExecutor(2) as engine:
+        runs = sweep(study, tmp_path / "record", engine=engine)
+    assert [row["loss"] for row in runs.rows] == [2.0, 2.0]
 
 
 def test_own_training_functions_run_side_by_side(tmp_path: Path) -> None:

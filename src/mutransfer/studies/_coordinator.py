@@ -13,6 +13,7 @@ from ..core import Size
 from ..engines import Executor, Here, Processes
 from ..training import Judge, Program
 from ._chunks import chunks
+from ._command import Command
 from ._cost import seconds
 from ._dispatch import Dispatcher
 from ._failures import is_refusal
@@ -196,6 +197,7 @@ class Coordinator:
             folder=self.store.folder.absolute(),
             live=self.live.folder,
             sweep=self.live.sweep,
+            is_command=isinstance(self.models.study.train, Command),
         )
 
     def _dispatch(self, executor: Executor, pieces: Sequence[Piece]) -> None:
