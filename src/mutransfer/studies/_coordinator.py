@@ -183,7 +183,11 @@ class Coordinator:
 
     def _alone(self, run: Run) -> Piece:
         """Return the piece of a run in a training function of one's own."""
-        return Piece(runs=(run,), make=lambda runs: self._job(runs, None, None))
+        return Piece(
+            runs=(run,),
+            make=lambda runs: self._job(runs, None, None),
+            resources=needed(self.device),
+        )
 
     def _job(self, runs: Sequence[Run], program: Program | None, judge: Judge | None) -> Job:
         return Job(

@@ -32,10 +32,19 @@ class OwnRun:
         run: The run.
         folder: Folder of the record; the run has one of its own in it.
         watch: Receives the steps that are reported; it may raise `Interrupted`.
+        device: Where it trains; by default a card if there is one.
     """
 
-    def __init__(self, models: Models, run: Run, folder: Path, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        models: Models,
+        run: Run,
+        folder: Path,
+        watch: Watch | None = None,
+        device: str | None = None,
+    ) -> None:
         self.models, self.study, self.run, self.watch = models, models.study, run, watch
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.folder = folder / "trials" / self.study.run_id(run)
 
     def row(self) -> Row:
@@ -88,7 +97,7 @@ class OwnRun:
             size=self.run.size,
             hyperparameters={**training, **given, **_scaled(self.study, self.run)},
             seed=self.run.seed,
-            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            device=torch.device(self.device),
             folder=self.folder,
             make_model=lambda: self.models.fresh(self.run),
             make_plan=lambda: self.models.plan(self.run),

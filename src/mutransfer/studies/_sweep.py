@@ -77,7 +77,8 @@ def sweep(
         budget: Most that the runs may cost: a number of runs, or a text such as "10m", "40runs",
             "5000steps" or "1e15" (FLOPs). The search ends there, wherever it stands. A proposal of
             `fit` changes study and search, and is kept in the record.
-        device: Where models train, such as "cuda"; by default where the builder puts them.
+        device: Where models train, such as "cuda"; by default where the builder puts them, and in a
+            training function of one's own on a card if there is one.
         engine: Where jobs run: "here" for this machine in the quickest way; "processes" for
             one-thread processes; "ray" or "ray:ADDRESS"; "submitit" for Slurm; or any object with
             `submit(function, *arguments)` that returns a future.

@@ -67,7 +67,8 @@ def do(job: Job, models: Models, watch: Watch | None) -> Outcome:
     """Train the runs of a job. Whatever fails is returned, not raised."""
     try:
         if job.program is None:
-            return Outcome(rows=[OwnRun(models, run, job.folder, watch).row() for run in job.runs])
+            own = [OwnRun(models, run, job.folder, watch, job.device) for run in job.runs]
+            return Outcome(rows=[each.row() for each in own])
         sound, failed = _built(models, job.runs)
         rows: list[Row] = []
         if sound:
