@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from mutransfer import Runs, Study, command, sweep
-from mutransfer.core import Progress
-from mutransfer.studies import FailedRunsWarning, _dispatch, _meter
+from mutransfer.core import MutransferError, Progress
+from mutransfer.engines import Here
+from mutransfer.studies import FailedRunsWarning, _dispatch, _meter, _sweep
 from mutransfer.training import _stacked
 from tests.studies.small_study import double, on_disk, short, untimed
 
@@ -345,6 +346,31 @@ def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.warns(FailedRunsWarning, match="ZeroDivisionError: in the user's loop"):
         (row,) = sweep(study, tmp_path).rows
     assert "in train" in row["traceback"]
+
+
+class Closing(Here):
+    """An engine that notes how it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = list[bool]()
+
+    def close(self, *, at_once: bool = False) -> None:
+        self.closed.append(at_once)
+
+
+def test_an_engine_by_name_ends_with_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Closing()
+    sweep(short(width=[8]), tmp_path, engine=engine)
+    assert engine.closed == []
+    monkeypatch.setattr(_sweep, "executor_of", lambda *_, **__: engine)
+    sweep(short(width=[8]), tmp_path, engine="ray:local")
+    assert engine.closed == [False]
+    with pytest.raises(MutransferError, match="another model"):
+        monkeypatch.setattr(_sweep, "fingerprint", lambda _: [1.0, 2.0])
+        sweep(short(width=[8]), tmp_path, engine="ray:local")
+    assert engine.closed == [False, True]
 
 
 def test_a_bad_retry_is_refused(tmp_path: Path) -> None:
