@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from inspect import Parameter, signature
@@ -187,6 +188,12 @@ def _made(function: Callable[..., Data], arguments: Mapping[str, int]) -> Data:
 def length(study: Fields, size: Size) -> int:
     """Return the number of optimizer steps at one size."""
     return int(size.get("steps", study.steps))  # type: ignore[arg-type]
+
+
+def evaluations(study: Fields, size: Size) -> int:
+    """Return the number of evaluations of a run at one size, where there is validation data."""
+    every = study.evaluate
+    return 1 if every is None else math.ceil(length(study, size) / every)
 
 
 def batch_at(study: Fields, size: Size) -> int:

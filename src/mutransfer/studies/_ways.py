@@ -16,6 +16,7 @@ from ._measure import TRIED, choice, choice_apart, pace_apart, ready, spread
 from ._models import Models
 from ._pickled import pickled
 from ._shapes import Shape
+from ._sizes import evaluations
 from ._way import Way
 
 _FEW = 1000
@@ -185,8 +186,9 @@ def _way(found: Choice, best: Candidate) -> Way:
 
 def _time(models: Models, asked: Asked, way: Way) -> float:
     """Return the seconds of the runs that are expected; what was compiled is paid."""
-    steps = models.study.length(asked.shape.runs[0])
-    return way.total(asked.expected, steps, 1) - way.start
+    study, shape = models.study, asked.shape
+    steps = study.length(shape.runs[0])
+    return way.total(asked.expected, steps, evaluations(study, shape.size)) - way.start
 
 
 def _cut(candidate: Candidate, asked: Asked, most: int) -> Candidate:
