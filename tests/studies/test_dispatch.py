@@ -18,8 +18,9 @@ from torch import nn
 from mutransfer import Runs, Study, command, sweep
 from mutransfer.core import MutransferError, Progress
 from mutransfer.engines import Here
-from mutransfer.studies import FailedRunsWarning, _dispatch, _meter, _sweep
-from mutransfer.training import _stacked
+from mutransfer.studies import FailedRunsWarning, _coordinator, _dispatch, _meter, _sweep
+from mutransfer.studies._way import Way
+from mutransfer.training import Program, _stacked
 from tests.studies.small_study import double, on_disk, short, untimed
 
 
@@ -83,6 +84,26 @@ def test_a_job_that_loses_every_worker_is_halved(tmp_path: Path) -> None:
     for row in runs.rows:
         assert row["loss"] == pytest.approx(whole[row["id"]]["loss"], rel=1e-12)
     assert engine.sizes == [12, 12, 12, 12, 6, 3, 3, 6, 3, 3]
+
+
+def test_halves_of_a_compiled_job_have_half_of_its_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All slots take memory, whether or not there are runs for them."""
+    slots = list[tuple[int, int]]()
+    way = Way(program=Program(slots=12, compiled=True), reason="as told")
+    monkeypatch.setattr(_coordinator.Coordinator, "_ways", lambda _, left: [way for _ in left])
+    monkeypatch.setattr(_stacked.Stack, "compile", lambda _: None)
+
+    class Watching(Losing):
+        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+            job = arguments[-1]
+            slots.append((len(job.runs), job.program.slots))
+            return super().submit(function, *arguments)
+
+    runs = sweep(short(width=[8]), tmp_path, engine=Watching(lambda _, runs: runs > 4))
+    assert len(runs.rows) == 12
+    assert slots == [*[(12, 12)] * 4, (6, 6), (3, 3), (3, 3), (6, 6), (3, 3), (3, 3)]
 
 
 def test_a_run_that_loses_every_worker_has_failed(tmp_path: Path) -> None:

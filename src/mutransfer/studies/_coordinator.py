@@ -6,7 +6,8 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 
 from ..core import Size
@@ -165,18 +166,19 @@ class Coordinator:
         whole = seconds(self.models.study, shape, way)
         memory = None if way.memory is None else math.ceil(_SPARE * way.memory)
 
-        def make(runs: Sequence[Run]) -> Job:
+        def make(whole: int, runs: Sequence[Run]) -> Job:
             if is_here:
                 # What fails here fails again in the job, which says so.
                 with suppress(Exception):
                     self.models.prepare(shape.runs)
-            return self._job(runs, way.program, make_judge(runs))
+            program = _for_share(way.program, len(runs) / whole)
+            return self._job(runs, program, make_judge(runs))
 
         for chunk in chunks(self.models, shape, way.program, room=room, processes=way.processes):
             if any(map(self._is_left, chunk.runs)):
                 yield Piece(
                     runs=tuple(chunk.runs),
-                    make=make,
+                    make=partial(make, len(chunk.runs)),
                     resources=needed(self.device, memory),
                     seconds=whole * len(chunk.runs) / len(shape.runs),
                 )
@@ -222,3 +224,11 @@ class Coordinator:
         if new:
             self.store.append(new)
         self.done.update(row["id"] for row in new)
+
+
+def _for_share(program: Program, share: float) -> Program:
+    """Return the program for a part of a piece whose worker was lost, which needs less memory."""
+    if share == 1 or program.slots is None:
+        return program
+    # A compiled program has all its slots, however few runs it trains.
+    return replace(program, slots=math.ceil(share * program.slots))
