@@ -18,7 +18,15 @@ from torch import nn
 from mutransfer import Runs, Study, command, sweep
 from mutransfer.core import MutransferError, Progress
 from mutransfer.engines import Here
-from mutransfer.studies import FailedRunsWarning, _coordinator, _dispatch, _meter, _sweep
+from mutransfer.studies import (
+    FailedRunsWarning,
+    Run,
+    _chunks,
+    _coordinator,
+    _dispatch,
+    _meter,
+    _sweep,
+)
 from mutransfer.studies._way import Way
 from mutransfer.training import Program, _stacked
 from tests.studies.small_study import double, on_disk, short, untimed
@@ -166,6 +174,41 @@ def test_a_bug_of_the_builder_fails_once_and_stops_nothing_else(tmp_path: Path) 
     mended = sweep(study, tmp_path, retry="failed")
     assert {row["status"] for row in mended.rows} == {"finished"} and len(mended.rows) == 36
     assert by_id(mended) == by_id(sweep(study, tmp_path / "whole"))
+
+
+def test_runs_that_cannot_be_built_leave_the_others_in_one_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of a search, whose judge knows runs by their number."""
+
+    def build(width: int, depth: int) -> nn.Module:
+        model = double(width, depth)
+        if torch.initial_seed() == 1 and not next(model.parameters()).is_meta:
+            raise IndexError("no model of seed 1")
+        return model
+
+    trained = list[int]()
+    inner = _chunks.train
+
+    def train(members: Any, *rest: Any, **how: Any) -> Any:
+        trained.append(len(members))
+        return inner(members, *rest, **how)
+
+    monkeypatch.setattr(_chunks, "train", train)
+    study = short(build=build, width=[8], steps=45)
+    with pytest.warns(FailedRunsWarning, match="6 of 12 runs failed"):
+        runs = sweep(study, tmp_path, search=All())
+    assert trained == [6]
+    assert Counter(row["status"] for row in runs.rows)["failed"] == 6
+
+
+class All:
+    """A search of all runs, whose hopeless ones are stopped."""
+
+    metric = "mean"
+
+    def propose(self, study: Study, runs: Runs) -> list[Run]:
+        return study.runs()
 
 
 def test_a_run_that_fails_in_training_does_not_take_others_along(tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ def do(job: Job, models: Models, watch: Watch | None) -> Outcome:
         sound, failed = _built(models, job.runs)
         rows: list[Row] = []
         if sound:
-            rows = Chunk(models, sound, job.program, job.device).rows(watch, job.judge)
+            # The judge knows the runs of the whole job by their number.
+            judge = None if failed else job.judge
+            rows = Chunk(models, sound, job.program, job.device).rows(watch, judge)
         return Outcome(rows=[*rows, *failed])
     except Interrupted:
         return Outcome()
