@@ -119,9 +119,7 @@ def cost(study: Study, runs: Sequence[Run]) -> Cost:
 
 def seconds(study: Study, shape: Shape, way: Way) -> float:
     """Return the time of training the runs of a shape in a measured way."""
-    return way.total(
-        len(shape.runs), study.length(shape.runs[0]), evaluations(study, shape.size)
-    )
+    return way.total(len(shape.runs), study.length(shape.runs[0]), evaluations(study, shape.size))
 
 
 def flops(models: Models, run: Run) -> float:
