@@ -437,6 +437,29 @@ def test_an_engine_by_name_ends_with_the_sweep(
     assert engine.closed == [False, True]
 
 
+def test_progress_counts_all_batches_of_a_search(tmp_path: Path) -> None:
+    """Time left is elapsed / done times the rest: a search that began anew would seem slow."""
+
+    class Rates(All):
+        def propose(self, study: Study, runs: Runs) -> list[Run]:
+            rates = sorted({run.lr for run in study.runs()})[len({r["lr"] for r in runs.rows}) :]
+            return [run for run in study.runs() if run.lr in rates[:1]]
+
+    seen = list[Progress]()
+    sweep(short(width=[8]), tmp_path, search=Rates(), progress=seen.append)
+    first = {len(each.result.rows): each.done for each in reversed(seen) if not each.note}
+    assert [*first] == [12, 8, 4, 0]
+    assert first[12] == pytest.approx(3 * first[4]) and seen[-1].total == seen[-1].done
+
+
+def test_progress_counts_halves_of_a_job_for_the_whole(tmp_path: Path) -> None:
+    seen = list[Progress]()
+    engine = Losing(lambda _, runs: runs > 4)
+    sweep(short(width=[8]), tmp_path, engine=engine, progress=seen.append)
+    totals = {round(each.total, 9) for each in seen if not each.note}
+    assert len(totals) == 1 and totals == {round(seen[-1].done, 9)}
+
+
 def test_a_bad_retry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="retry='all': give 'failed', or nothing"):
         sweep(short(), tmp_path, retry="all")
