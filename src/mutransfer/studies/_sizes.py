@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from inspect import Parameter, signature
 from itertools import product
 from typing import Any
+
+import torch
 
 from ..core import FrozenDict, MutransferError, Size
 from ..tasks import Stream, Task, pydocs, text
@@ -180,9 +182,19 @@ def task_at(study: Fields, size: Size) -> Data:
     return _made(study.task, FrozenDict(keyword))
 
 
-@cache
+_MADE: dict[tuple[int, Mapping[str, int]], tuple[Callable[..., Data], Data]] = {}
+"""Tasks by function and arguments; objects that are called may have no hash."""
+
+
 def _made(function: Callable[..., Data], arguments: Mapping[str, int]) -> Data:
-    return function(**arguments)
+    key = id(function), arguments
+    if key not in _MADE:
+        # Data that is drawn is drawn alike in every process, and moves no other draw.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            # With the function, so that no other one gets its id.
+            _MADE[key] = function, function(**arguments)
+    return _MADE[key][1]
 
 
 def length(study: Fields, size: Size) -> int:
