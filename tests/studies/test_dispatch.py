@@ -26,6 +26,7 @@ from mutransfer.studies import (
     _dispatch,
     _meter,
     _sweep,
+    _ways,
 )
 from mutransfer.studies._way import Way
 from mutransfer.training import Program, _stacked
@@ -458,6 +459,24 @@ def test_progress_counts_halves_of_a_job_for_the_whole(tmp_path: Path) -> None:
     sweep(short(width=[8]), tmp_path, engine=engine, progress=seen.append)
     totals = {round(each.total, 9) for each in seen if not each.note}
     assert len(totals) == 1 and totals == {round(seen[-1].done, 9)}
+
+
+def test_ctrl_c_ends_between_two_measurements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them may compile for a minute."""
+    measured = list[int]()
+
+    def choice(models: Any, runs: Any, *_: Any) -> Any:
+        measured.append(runs[0].size["width"])
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("not measured")
+
+    monkeypatch.setattr(_ways, "_FEW", 0)
+    monkeypatch.setattr(_ways, "choice", choice)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(short(width=[8, 16, 32]), tmp_path)
+    assert measured == [8] and on_disk(tmp_path) == []
 
 
 def test_a_bad_retry_is_refused(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ class Coordinator:
     def _measured(self, asked: Sequence[Asked]) -> list[Way | None]:
         self.live.update(what="measuring the quickest ways", done=0.0, total=0.0)
         if isinstance(self.executor, Here) or not asked:
-            return choose_ways(self.models, asked, self.device)
+            return choose_ways(self.models, asked, self.device, self.interrupts.check)
         sent = pickled(self.models.study), self._path
         return choose_ways_apart(self.models, asked, self.executor, sent, self.device)
 
