@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor as Pool
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
@@ -137,3 +137,29 @@ def test_jobs_of_an_own_engine_are_cancelled_before_they_begin() -> None:
         gate.set()
         assert value(running) is True
         assert [future.cancelled() for future in (waiting, other)] == [True, True]
+
+
+def test_a_queue_of_many_jobs_is_not_looked_at_for_each() -> None:
+    looks = 0
+
+    class Waiting(Future[Any]):
+        def done(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return super().done()
+
+    class Queue:
+        def __init__(self) -> None:
+            self.jobs = list[Waiting]()
+
+        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Waiting:
+            self.jobs.append(Waiting())
+            return self.jobs[-1]
+
+    queue = Queue()
+    executor = executor_of(queue)
+    for _ in range(1000):
+        executor.submit(ANY, double, 1)
+    assert looks <= 2000
+    executor.close(at_once=True)
+    assert all(job.cancelled() for job in queue.jobs)

@@ -321,3 +321,12 @@ def said(
 
 def test_a_study_without_anything_to_vary_is_one_run() -> None:
     assert len(Study(mlp, width=[8], lr=0.1, seeds=1).runs()) == 1
+
+
+def test_seeds_are_a_number_or_a_list() -> None:
+    assert study(seeds=np.int64(2)).seeds == (0, 1)
+    assert study(seeds=np.array([4, 2])).seeds == (4, 2)
+    with pytest.raises(mt.MutransferError, match=r"seeds is 2.5: give how many, or a list"):
+        study(seeds=2.5)
+    with pytest.raises(mt.MutransferError, match="no whole numbers"):
+        study(seeds=["a"])

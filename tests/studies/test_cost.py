@@ -11,8 +11,14 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.studies import Cost, Study, cost, missing
+from mutransfer.studies._cost import seconds
+from mutransfer.studies._recipes import recipe
+from mutransfer.studies._shapes import shapes
+from mutransfer.studies._way import Way
 from mutransfer.tasks import mlp
+from mutransfer.training import Program
 from tests.studies.small_study import data, double, on_disk, study
+from tests.studies.test_record import validated
 
 
 def matrices(width: int, depth: int) -> int:
@@ -95,3 +101,14 @@ def test_a_cost_in_words_and_as_data() -> None:
     assert re.fullmatch(r"1 run; .*", str(replace(found, runs=1)))
     with pytest.raises(mt.MutransferError, match=r"Cost.to_json"):
         Cost.from_json({"runs": 3})
+
+
+@pytest.mark.parametrize(("evaluate", "times"), [(None, 1), (2, 3), (4, 2), (100, 1)])
+def test_every_evaluation_has_its_time(evaluate: int | None, times: int) -> None:
+    """As many as training makes, the last one after the last step."""
+    wanted = study(steps=6, task=validated(), evaluate=evaluate, width=[8])
+    made = recipe(wanted, wanted.runs()[0]).evaluations()
+    (shape,) = shapes(wanted, wanted.runs())
+    way = Way(program=Program(), seconds=0.0, evaluation=1.0)
+    assert seconds(wanted, shape, way) == len(shape.runs) * times
+    assert len(made) == times

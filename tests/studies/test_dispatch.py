@@ -15,10 +15,21 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer import Runs, Study, sweep
-from mutransfer.core import Progress
-from mutransfer.studies import FailedRunsWarning, _dispatch, _meter
-from mutransfer.training import _stacked
+from mutransfer import Runs, Study, command, sweep
+from mutransfer.core import MutransferError, Progress
+from mutransfer.engines import Here
+from mutransfer.studies import (
+    FailedRunsWarning,
+    Run,
+    _chunks,
+    _coordinator,
+    _dispatch,
+    _meter,
+    _sweep,
+    _ways,
+)
+from mutransfer.studies._way import Way
+from mutransfer.training import Program, _stacked
 from tests.studies.small_study import double, on_disk, short, untimed
 
 
@@ -84,6 +95,26 @@ def test_a_job_that_loses_every_worker_is_halved(tmp_path: Path) -> None:
     assert engine.sizes == [12, 12, 12, 12, 6, 3, 3, 6, 3, 3]
 
 
+def test_halves_of_a_compiled_job_have_half_of_its_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All slots take memory, whether or not there are runs for them."""
+    slots = list[tuple[int, int]]()
+    way = Way(program=Program(slots=12, compiled=True), reason="as told")
+    monkeypatch.setattr(_coordinator.Coordinator, "_ways", lambda _, left: [way for _ in left])
+    monkeypatch.setattr(_stacked.Stack, "compile", lambda _: None)
+
+    class Watching(Losing):
+        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+            job = arguments[-1]
+            slots.append((len(job.runs), job.program.slots))
+            return super().submit(function, *arguments)
+
+    runs = sweep(short(width=[8]), tmp_path, engine=Watching(lambda _, runs: runs > 4))
+    assert len(runs.rows) == 12
+    assert slots == [*[(12, 12)] * 4, (6, 6), (3, 3), (3, 3), (6, 6), (3, 3), (3, 3)]
+
+
 def test_a_run_that_loses_every_worker_has_failed(tmp_path: Path) -> None:
     engine = Losing(lambda *_: True)
     with pytest.warns(FailedRunsWarning, match="its worker was lost 4 times"):
@@ -144,6 +175,41 @@ def test_a_bug_of_the_builder_fails_once_and_stops_nothing_else(tmp_path: Path) 
     mended = sweep(study, tmp_path, retry="failed")
     assert {row["status"] for row in mended.rows} == {"finished"} and len(mended.rows) == 36
     assert by_id(mended) == by_id(sweep(study, tmp_path / "whole"))
+
+
+def test_runs_that_cannot_be_built_leave_the_others_in_one_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of a search, whose judge knows runs by their number."""
+
+    def build(width: int, depth: int) -> nn.Module:
+        model = double(width, depth)
+        if torch.initial_seed() == 1 and not next(model.parameters()).is_meta:
+            raise IndexError("no model of seed 1")
+        return model
+
+    trained = list[int]()
+    inner = _chunks.train
+
+    def train(members: Any, *rest: Any, **how: Any) -> Any:
+        trained.append(len(members))
+        return inner(members, *rest, **how)
+
+    monkeypatch.setattr(_chunks, "train", train)
+    study = short(build=build, width=[8], steps=45)
+    with pytest.warns(FailedRunsWarning, match="6 of 12 runs failed"):
+        runs = sweep(study, tmp_path, search=All())
+    assert trained == [6]
+    assert Counter(row["status"] for row in runs.rows)["failed"] == 6
+
+
+class All:
+    """A search of all runs, whose hopeless ones are stopped."""
+
+    metric = "mean"
+
+    def propose(self, study: Study, runs: Runs) -> list[Run]:
+        return study.runs()
 
 
 def test_a_run_that_fails_in_training_does_not_take_others_along(tmp_path: Path) -> None:
@@ -262,6 +328,41 @@ def test_a_worker_without_a_sign_of_life_is_given_up(tmp_path: Path, monkeypatch
     assert by_id(runs) == by_id(sweep(short(), tmp_path / "whole"))
 
 
+def test_jobs_in_threads_draw_as_those_of_processes(tmp_path: Path) -> None:
+    """Threads share torch's generator."""
+
+    def build(width: int, depth: int) -> nn.Module:
+        model = double(width, depth)
+        time.sleep(0.01)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
+        return model
+
+    study = short(build=build, width=[8, 16, 32], seeds=1)
+    with ThreadPoolExecutor(3) as engine:
+        runs = sweep(study, tmp_path / "threads", engine=engine)
+    assert by_id(runs) == by_id(sweep(study, tmp_path / "alone"))
+
+
+def test_commands_run_side_by_side_in_threads(tmp_path: Path) -> None:
+    """Each waits for the other one to begin."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import pathlib, sys, time\n"
+        "here = pathlib.Path(sys.argv[1])\n"
+        "(here / f'begun-{sys.argv[2]}').touch()\n"
+        "end = time.monotonic() + 30\n"
+        "while len(list(here.glob('begun-*'))) < 2 and time.monotonic() < end:\n"
+        "    time.sleep(0.02)\n"
+        "print('{\"step\": 0, \"loss\": %d}' % len(list(here.glob('begun-*'))))\n"
+    )
+    train = command(f"{{python}} {script} {tmp_path} {{seed}} --lr {{lr}} --width {{width}}")
+    study = Study(None, width=[8], lr=[0.1], seeds=2, steps=1, train=train)
+    with ThreadPoolExecutor(2) as engine:
+        runs = sweep(study, tmp_path / "record", engine=engine)
+    assert [row["loss"] for row in runs.rows] == [2.0, 2.0]
+
+
 def test_own_training_functions_run_side_by_side(tmp_path: Path) -> None:
     def train(trial: Any) -> None:
         time.sleep(0.05)
@@ -274,6 +375,34 @@ def test_own_training_functions_run_side_by_side(tmp_path: Path) -> None:
     assert by_id(runs) == by_id(sweep(study, tmp_path / "alone"))
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("code", [None, 1])
+def test_a_loop_that_catches_ctrl_c_is_not_through(
+    tmp_path: Path, times: int, code: int | None
+) -> None:
+    """Lightning saves its state on Ctrl-C and exits with 1; other loops return."""
+    interrupting = [True]
+
+    def train(trial: Any) -> None:
+        try:
+            for step in range(20):
+                if step == 5 and interrupting and trial.size["width"] == 16:
+                    for _ in range(times):
+                        os.kill(os.getpid(), signal.SIGINT)
+                trial.report(step, 3.0 - trial.lr * step)
+        except KeyboardInterrupt:
+            if code is not None:
+                raise SystemExit(code) from None
+
+    study = Study(double, width=[8, 16], depth=[2], lr=[0.1], seeds=1, steps=20, train=train)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(study, tmp_path)
+    assert [(row["width"], row["status"]) for row in on_disk(tmp_path)] == [(8, "finished")]
+    interrupting.clear()
+    first, second = sweep(study, tmp_path).rows
+    assert first["loss"] == second["loss"]
+
+
 def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     def train(trial: Any) -> None:
         raise ZeroDivisionError("in the user's loop")
@@ -282,6 +411,72 @@ def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.warns(FailedRunsWarning, match="ZeroDivisionError: in the user's loop"):
         (row,) = sweep(study, tmp_path).rows
     assert "in train" in row["traceback"]
+
+
+class Closing(Here):
+    """An engine that notes how it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = list[bool]()
+
+    def close(self, *, at_once: bool = False) -> None:
+        self.closed.append(at_once)
+
+
+def test_an_engine_by_name_ends_with_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Closing()
+    sweep(short(width=[8]), tmp_path, engine=engine)
+    assert engine.closed == []
+    monkeypatch.setattr(_sweep, "executor_of", lambda *_, **__: engine)
+    sweep(short(width=[8]), tmp_path, engine="ray:local")
+    assert engine.closed == [False]
+    with pytest.raises(MutransferError, match="another model"):
+        monkeypatch.setattr(_sweep, "fingerprint", lambda _: [1.0, 2.0])
+        sweep(short(width=[8]), tmp_path, engine="ray:local")
+    assert engine.closed == [False, True]
+
+
+def test_progress_counts_all_batches_of_a_search(tmp_path: Path) -> None:
+    """Time left is elapsed / done times the rest: a search that began anew would seem slow."""
+
+    class Rates(All):
+        def propose(self, study: Study, runs: Runs) -> list[Run]:
+            rates = sorted({run.lr for run in study.runs()})[len({r["lr"] for r in runs.rows}) :]
+            return [run for run in study.runs() if run.lr in rates[:1]]
+
+    seen = list[Progress]()
+    sweep(short(width=[8]), tmp_path, search=Rates(), progress=seen.append)
+    first = {len(each.result.rows): each.done for each in reversed(seen) if not each.note}
+    assert [*first] == [12, 8, 4, 0]
+    assert first[12] == pytest.approx(3 * first[4]) and seen[-1].total == seen[-1].done
+
+
+def test_progress_counts_halves_of_a_job_for_the_whole(tmp_path: Path) -> None:
+    seen = list[Progress]()
+    engine = Losing(lambda _, runs: runs > 4)
+    sweep(short(width=[8]), tmp_path, engine=engine, progress=seen.append)
+    totals = {round(each.total, 9) for each in seen if not each.note}
+    assert len(totals) == 1 and totals == {round(seen[-1].done, 9)}
+
+
+def test_ctrl_c_ends_between_two_measurements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them may compile for a minute."""
+    measured = list[int]()
+
+    def choice(models: Any, runs: Any, *_: Any) -> Any:
+        measured.append(runs[0].size["width"])
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("not measured")
+
+    monkeypatch.setattr(_ways, "_FEW", 0)
+    monkeypatch.setattr(_ways, "choice", choice)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(short(width=[8, 16, 32]), tmp_path)
+    assert measured == [8] and on_disk(tmp_path) == []
 
 
 def test_a_bad_retry_is_refused(tmp_path: Path) -> None:

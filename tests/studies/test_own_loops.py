@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer import MutransferError, Runs, Study, Trial, command, sweep
+from mutransfer.engines import Future, Here, Resources
+from mutransfer.studies import _sweep
 from mutransfer.tasks import accuracy
 from tests.studies.small_study import data, double, on_disk
 
@@ -178,3 +180,34 @@ def test_finished_runs_without_the_metric_have_not_diverged(tmp_path: Path) -> N
     message = r"6 of 12 finished runs have no metric 'validation', such as default at width 4"
     with pytest.raises(MutransferError, match=message):
         runs.with_metric("validation")
+
+
+def test_a_loop_trains_on_the_device_of_the_sweep(tmp_path: Path) -> None:
+    seen: list[torch.device] = []
+
+    def train(trial: Trial) -> None:
+        seen.extend([trial.device, next(trial.model.parameters()).device])
+        trial.report(0, 1.0)
+
+    one = study(train, width=[4], lr=[0.1], seeds=1, task=data())
+    sweep(one, tmp_path, device="meta")
+    assert seen == [torch.device("meta")] * 2
+
+
+def test_a_loop_on_a_card_asks_the_engine_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Resources] = []
+
+    class Asked(Here):
+        def submit(self, resources: Resources, function: Any, /, *arguments: Any) -> Future:
+            asked.append(resources)
+            return super().submit(resources, function, *arguments)
+
+    def train(trial: Trial) -> None:
+        trial.report(0, 1.0)
+
+    monkeypatch.setattr(_sweep, "check_device", lambda _: None)
+    one = study(train, width=[4], lr=[0.1], seeds=1, task=data())
+    sweep(one, tmp_path, device="cuda:0", engine=Asked())
+    assert asked == [Resources(gpus=1)]

@@ -1,18 +1,19 @@
 """Sizes of a study: any axis of the builder, axes of training, and the ids of runs."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 import mutransfer as mt
 from mutransfer.core import Size
 from mutransfer.rules import HORIZON_RULES
 from mutransfer.studies import OneAtATime, Points, Run, Study, members, recipe
-from mutransfer.tasks import gpt, mlp, pydocs
+from mutransfer.tasks import Task, gpt, mlp, pydocs
 from tests.studies.small_study import Counted, data, double, study
 
 
@@ -371,3 +372,27 @@ def test_a_fixed_context_is_the_run_of_a_swept_one() -> None:
     assert swept.run_id(swept.runs()[1]) != listed.run_id(listed.runs()[0])
     small = Study(small_gpt, **grid, **training, context=[4])
     assert swept.run_id(swept.runs()[0]) == small.run_id(small.runs()[0])
+
+
+def test_a_function_draws_the_same_data_in_every_process() -> None:
+    """Workers call it themselves; also where it is an object without a hash."""
+
+    @dataclass
+    class Drawn:
+        examples: int
+
+        def __call__(self) -> Task:
+            inputs = torch.randn(self.examples, 5)
+            return replace(data(), inputs=inputs, targets=inputs[:, :3].argmax(1))
+
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        wanted = study(task=Drawn(64))
+        found.append(wanted.task_of(wanted.runs()[0]))
+        assert wanted.task_of(wanted.runs()[-1]) is found[-1]
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        study(task=Drawn(64)).task_of(wanted.runs()[0])
+        assert torch.equal(torch.get_rng_state(), before)
+    assert found[0] == found[1]

@@ -210,3 +210,15 @@ def test_a_tracker_that_is_not_installed_says_how(
     with pytest.raises(MutransferError) as refusal:
         make()
     assert str(refusal.value) == f"this tracker needs {package}: pip install {package}"
+
+
+def test_a_metric_named_as_a_curve_is_one_number(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        trial.report(0, 1.0, roc_curve=0.5)
+
+    recorder = Recorder()
+    mt.sweep(
+        study(width=[8], lr=[0.1], seeds=1, rules=["sp"], train=train), tmp_path, tracker=recorder
+    )
+    ((_, _, logged, summary),) = recorder.runs
+    assert logged == [(0, {"loss": 1.0})] and summary["roc_curve"] == 0.5

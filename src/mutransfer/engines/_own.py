@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import MutransferError
+from ._open_jobs import OpenJobs
 from ._protocols import Engine, Future, Resources
 
 
@@ -38,7 +39,7 @@ class Own:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.name = engine, type(engine).__name__
-        self._futures: list[Future] = []
+        self._open = OpenJobs[Future](lambda future: future.done())
         self._count = 0
 
     def submit(
@@ -63,7 +64,7 @@ class Own:
                 f"the engine {self.name} returns a {type(future).__name__} from submit, which has "
                 f"no {' and no '.join(missing)}: give one that returns futures"
             )
-        self._futures = [each for each in self._futures if not each.done()] + [future]
+        self._open.add(future)
         return future
 
     def discard(self, future: Future) -> None:
@@ -72,6 +73,6 @@ class Own:
 
     def close(self, *, at_once: bool = False) -> None:
         """Cancel the jobs that have not begun, if at once; leave the engine open."""
-        for future in self._futures if at_once else ():
+        for future in self._open if at_once else ():
             future.cancel()
-        self._futures = []
+        self._open.clear()

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core import MutransferError, needs
 from ._job import opened, packed, run
+from ._open_jobs import OpenJobs
 from ._processes import cores
 from ._protocols import Future, Resources, whole
 
@@ -82,7 +83,7 @@ class Submitit:
         self.workers = cores() if self.is_local else None
         if workers is not None:
             self.workers = whole("workers", workers)
-        self._jobs: list[Submitted] = []
+        self._jobs = OpenJobs[Submitted](lambda job: job.is_over())
         self._asked = self._listed = time.monotonic()
         self._names: frozenset[str] = frozenset()
 
@@ -106,7 +107,7 @@ class Submitit:
         except Exception as error:
             raise MutransferError(f"submitit takes no job: {said(error)}") from error
         submitted = Submitted(job, self)
-        self._jobs = [each for each in self._jobs if not each.is_over()] + [submitted]
+        self._jobs.add(submitted)
         return submitted
 
     def discard(self, future: Future) -> None:
@@ -124,7 +125,7 @@ class Submitit:
             if at_once and (not self.is_local or time.monotonic() > end):
                 break
             time.sleep(_LIST)
-        self._jobs = []
+        self._jobs.clear()
         with suppress(OSError):
             self._folder.rmdir()
 

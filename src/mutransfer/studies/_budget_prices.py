@@ -12,6 +12,7 @@ from ._cost import flops
 from ._models import Models
 from ._run import Run
 from ._shapes import Shape, shapes
+from ._sizes import evaluations
 from ._store import Store
 from ._study import Study
 from ._way import Way
@@ -79,9 +80,8 @@ class Prices:
         of: dict[Run, float] = {}
         for shape in shapes(self._models.study, runs):
             pace, steps = self._pace(shape), study.length(shape.runs[0])
-            evaluations = 1 if study.evaluate is None else steps // study.evaluate
-            count = min(_MOST, together or len(shape.runs))
-            of |= dict.fromkeys(shape.runs, pace.price(steps, evaluations, count))
+            count, looks = min(_MOST, together or len(shape.runs)), evaluations(study, shape.size)
+            of |= dict.fromkeys(shape.runs, pace.price(steps, looks, count))
         return [of[run] for run in runs]
 
     def paces(self, study: Study, runs: Sequence[Run]) -> dict[str, Pace]:

@@ -6,13 +6,15 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 
 from ..core import Size
 from ..engines import Executor, Here, Processes
 from ..training import Judge, Program
 from ._chunks import chunks
+from ._command import Command
 from ._cost import seconds
 from ._dispatch import Dispatcher
 from ._failures import is_refusal
@@ -146,7 +148,7 @@ class Coordinator:
     def _measured(self, asked: Sequence[Asked]) -> list[Way | None]:
         self.live.update(what="measuring the quickest ways", done=0.0, total=0.0)
         if isinstance(self.executor, Here) or not asked:
-            return choose_ways(self.models, asked, self.device)
+            return choose_ways(self.models, asked, self.device, self.interrupts.check)
         sent = pickled(self.models.study), self._path
         return choose_ways_apart(self.models, asked, self.executor, sent, self.device)
 
@@ -164,25 +166,30 @@ class Coordinator:
         whole = seconds(self.models.study, shape, way)
         memory = None if way.memory is None else math.ceil(_SPARE * way.memory)
 
-        def make(runs: Sequence[Run]) -> Job:
+        def make(whole: int, runs: Sequence[Run]) -> Job:
             if is_here:
                 # What fails here fails again in the job, which says so.
                 with suppress(Exception):
                     self.models.prepare(shape.runs)
-            return self._job(runs, way.program, make_judge(runs))
+            program = _for_share(way.program, len(runs) / whole)
+            return self._job(runs, program, make_judge(runs))
 
         for chunk in chunks(self.models, shape, way.program, room=room, processes=way.processes):
             if any(map(self._is_left, chunk.runs)):
                 yield Piece(
                     runs=tuple(chunk.runs),
-                    make=make,
+                    make=partial(make, len(chunk.runs)),
                     resources=needed(self.device, memory),
                     seconds=whole * len(chunk.runs) / len(shape.runs),
                 )
 
     def _alone(self, run: Run) -> Piece:
         """Return the piece of a run in a training function of one's own."""
-        return Piece(runs=(run,), make=lambda runs: self._job(runs, None, None))
+        return Piece(
+            runs=(run,),
+            make=lambda runs: self._job(runs, None, None),
+            resources=needed(self.device),
+        )
 
     def _job(self, runs: Sequence[Run], program: Program | None, judge: Judge | None) -> Job:
         return Job(
@@ -196,6 +203,7 @@ class Coordinator:
             folder=self.store.folder.absolute(),
             live=self.live.folder,
             sweep=self.live.sweep,
+            is_command=isinstance(self.models.study.train, Command),
         )
 
     def _dispatch(self, executor: Executor, pieces: Sequence[Piece]) -> None:
@@ -216,3 +224,11 @@ class Coordinator:
         if new:
             self.store.append(new)
         self.done.update(row["id"] for row in new)
+
+
+def _for_share(program: Program, share: float) -> Program:
+    """Return the program for a part of a piece whose worker was lost, which needs less memory."""
+    if share == 1 or program.slots is None:
+        return program
+    # A compiled program has all its slots, however few runs it trains.
+    return replace(program, slots=math.ceil(share * program.slots))

@@ -15,6 +15,7 @@ from ..training import called, placed
 from ._models import Models
 from ._run import Run
 from ._shapes import Shape, shapes
+from ._sizes import evaluations
 from ._study import Study
 from ._way import Way
 from ._ways import choose_way
@@ -118,9 +119,7 @@ def cost(study: Study, runs: Sequence[Run]) -> Cost:
 
 def seconds(study: Study, shape: Shape, way: Way) -> float:
     """Return the time of training the runs of a shape in a measured way."""
-    steps = study.length(shape.runs[0])
-    evaluations = 1 if study.evaluate is None else steps // study.evaluate
-    return way.total(len(shape.runs), steps, evaluations)
+    return way.total(len(shape.runs), study.length(shape.runs[0]), evaluations(study, shape.size))
 
 
 def flops(models: Models, run: Run) -> float:

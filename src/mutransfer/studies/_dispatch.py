@@ -125,6 +125,7 @@ class Dispatcher:
 
     def _submit(self, piece: Piece) -> None:
         job, begun = piece.make(piece.runs), time.monotonic()
+        self.meter.start(piece)
         if self.is_here:
             self.meter.show(piece.size)
             watch = self._watch(piece, job)
@@ -159,6 +160,9 @@ class Dispatcher:
     def _settled(self, future: Future) -> list[Piece]:
         """Record what a job brought; return the pieces that have to be trained again."""
         each = self.running.pop(future)
+        if self.interrupts.is_at_once:
+            # A training function caught the exception, and its run is not through.
+            raise KeyboardInterrupt
         piece = each.piece
         piece.took = (time.monotonic() - each.begun) / (self.executor.workers or 1)
         try:
@@ -167,9 +171,14 @@ class Dispatcher:
             return self._again(each, Failure.of(error))
         if outcome.failure is not None:
             return self._failed(piece, outcome.failure)
-        piece.share, self._last = 1.0, piece.size
-        self._rows += outcome.rows
+        self._end(piece, outcome.rows)
         return []
+
+    def _end(self, piece: Piece, rows: Sequence[Row]) -> None:
+        """Keep the rows of a piece until they are recorded."""
+        self.meter.end(piece)
+        piece.share, self._last = 1.0, piece.size
+        self._rows += rows
 
     def _failed(self, piece: Piece, failure: Failure) -> list[Piece]:
         """Return the halves of runs that failed together; record a single one as failed."""
@@ -180,8 +189,7 @@ class Dispatcher:
             halves = piece.halves()
             self.meter.replace(piece, halves)
             return halves
-        piece.share, self._last = 1.0, piece.size
-        self._rows += [failure.row(self.study, run) for run in piece.runs]
+        self._end(piece, [failure.row(self.study, run) for run in piece.runs])
         return []
 
     def _again(self, lost: _Running, failure: Failure) -> list[Piece]:

@@ -19,10 +19,14 @@ class Interrupts:
 
     Args:
         say: Receives what to tell the user.
+
+    Attributes:
+        is_asked: True once the user asked to end.
+        is_at_once: True once the user asked twice.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.is_asked, self._say = False, say
+        self.is_asked, self.is_at_once, self._say = False, False, say
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -42,6 +46,7 @@ class Interrupts:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
+            self.is_at_once = True
             signal.default_int_handler(number, frame)
         self.is_asked = True
         self._say("ending after the present step; Ctrl-C once more ends at once")

@@ -10,7 +10,7 @@ from ..training import Candidate, Choice, choose, measured, shortened
 from ._chunks import members_of
 from ._models import Models
 from ._run import Run
-from ._work import models_of
+from ._work import ALONE, models_of
 
 TRIED = 64
 """Most runs that a measurement trains for a few steps."""
@@ -43,7 +43,8 @@ def choice_apart(
 ) -> tuple[Choice, int | None] | None:
     """Return the choice of a worker, and its peak memory in bytes; None if it fails."""
     try:
-        found = choice(models_of(study, path), runs, device, expected)
+        with ALONE:
+            found = choice(models_of(study, path), runs, device, expected)
     except Exception:
         # The same runs fail when they are trained, with rows that say why.
         return None

@@ -18,7 +18,9 @@ _READING = 10
 
 
 class Meter:
-    """The progress of pieces.
+    """The progress of the pieces of all batches so far.
+
+    Sums are kept as pieces begin and end: there may be a hundred thousand.
 
     Args:
         progress: Receives it; None where nobody does.
@@ -30,8 +32,12 @@ class Meter:
         self._progress, self._record, self._live = progress, record, live
         self._start = time.monotonic()
         self._next = self._read = 0.0
-        self._pieces: list[Piece] = []
         self._runs: Runs | None = None
+        self._running: set[Piece] = set()
+        # Estimated seconds of all pieces, and of those that have ended.
+        self._total = self._ended = 0.0
+        # Pieces that nobody can time beforehand: those left, those that ended, their time.
+        self._untimed, self._timed, self._took = 0, 0, 0.0
 
     def say(self, note: str, what: str = "") -> None:
         """Report a remark."""
@@ -41,14 +47,28 @@ class Meter:
             self._progress(said)
 
     def begin(self, pieces: Sequence[Piece]) -> None:
-        """Begin to count these pieces."""
-        self._pieces = list(pieces)
+        """Begin to count these pieces, too."""
+        self._count(pieces, 1)
         self._runs = None
 
     def replace(self, piece: Piece, others: Sequence[Piece]) -> None:
         """Count others in the place of a piece that was cut."""
-        at = self._pieces.index(piece)
-        self._pieces[at : at + 1] = others
+        self._running.discard(piece)
+        self._count([piece], -1)
+        self._count(others, 1)
+
+    def start(self, piece: Piece) -> None:
+        """Count the share of a piece from now on."""
+        self._running.add(piece)
+
+    def end(self, piece: Piece) -> None:
+        """Count a piece as done."""
+        self._running.discard(piece)
+        if piece.seconds is None:
+            self._untimed, self._timed = self._untimed - 1, self._timed + 1
+            self._took += piece.took
+        else:
+            self._ended += piece.seconds
 
     def show(self, what: str, *, at_once: bool = False) -> None:
         """Report how far the pieces are, several times a second at most.
@@ -73,13 +93,18 @@ class Meter:
     def _sums(self) -> tuple[float, float]:
         """Return the seconds that are done, and those of all pieces."""
         # A training function of one's own cannot be timed beforehand: the others tell.
-        told = [each.took for each in self._pieces if each.took]
-        usual = sum(told) / len(told) if told else 1.0
-        times = [
-            each.took or usual if each.seconds is None else each.seconds for each in self._pieces
-        ]
-        done = sum(t * each.share for t, each in zip(times, self._pieces, strict=True))
-        return done, sum(times)
+        took = self._took
+        usual = took / self._timed if self._timed else 1.0
+        begun = sum(
+            each.share * (usual if each.seconds is None else each.seconds) for each in self._running
+        )
+        total = self._total + took + usual * self._untimed
+        # Sums of the same numbers in another order differ by rounding.
+        return min(self._ended + took + begun, total), total
+
+    def _count(self, pieces: Sequence[Piece], sign: int) -> None:
+        self._total += sign * sum(each.seconds or 0.0 for each in pieces)
+        self._untimed += sign * sum(each.seconds is None for each in pieces)
 
     def _known(self, *, newly: bool = False) -> Runs:
         """Return the runs of the record, read again where that is cheap."""

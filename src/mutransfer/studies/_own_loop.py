@@ -13,7 +13,7 @@ import torch
 from ..core import MutransferError
 from ..pytorch import torch_class
 from ..rules import family
-from ..training import Watch
+from ..training import Interrupted, Watch
 from ._chunks import finite, named_row, outcome
 from ._failures import Failure
 from ._models import Models
@@ -32,14 +32,27 @@ class OwnRun:
         run: The run.
         folder: Folder of the record; the run has one of its own in it.
         watch: Receives the steps that are reported; it may raise `Interrupted`.
+        device: Where it trains; by default a card if there is one.
     """
 
-    def __init__(self, models: Models, run: Run, folder: Path, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        models: Models,
+        run: Run,
+        folder: Path,
+        watch: Watch | None = None,
+        device: str | None = None,
+    ) -> None:
         self.models, self.study, self.run, self.watch = models, models.study, run, watch
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.folder = folder / "trials" / self.study.run_id(run)
 
     def row(self) -> Row:
-        """Train the run, and return its row; a failure is a row, too."""
+        """Train the run, and return its row; a failure is a row, too.
+
+        Raises:
+            Interrupted: the sweep was asked to end before the run was through.
+        """
         assert self.study.train is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         trial, start, message, trace = self._trial(), time.monotonic(), "", ""
@@ -63,6 +76,9 @@ class OwnRun:
                 message, trial.stopped = f"the training function exited: {error.code}", "failed"
         finally:
             self.models.trim()
+        if trial.is_interrupted:
+            # A loop that catches Ctrl-C to save its state, and returns or exits, is not through.
+            raise Interrupted
         row = {
             "id": self.study.run_id(self.run),
             **named_row(self.study, self.run),
@@ -81,7 +97,7 @@ class OwnRun:
             size=self.run.size,
             hyperparameters={**training, **given, **_scaled(self.study, self.run)},
             seed=self.run.seed,
-            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            device=torch.device(self.device),
             folder=self.folder,
             make_model=lambda: self.models.fresh(self.run),
             make_plan=lambda: self.models.plan(self.run),

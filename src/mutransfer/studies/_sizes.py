@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from inspect import Parameter, signature
 from itertools import product
 from typing import Any
+
+import torch
 
 from ..core import FrozenDict, MutransferError, Size
 from ..tasks import Stream, Task, pydocs, text
@@ -179,14 +182,30 @@ def task_at(study: Fields, size: Size) -> Data:
     return _made(study.task, FrozenDict(keyword))
 
 
-@cache
+_MADE: dict[tuple[int, Mapping[str, int]], tuple[Callable[..., Data], Data]] = {}
+"""Tasks by function and arguments; objects that are called may have no hash."""
+
+
 def _made(function: Callable[..., Data], arguments: Mapping[str, int]) -> Data:
-    return function(**arguments)
+    key = id(function), arguments
+    if key not in _MADE:
+        # Data that is drawn is drawn alike in every process, and moves no other draw.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            # With the function, so that no other one gets its id.
+            _MADE[key] = function, function(**arguments)
+    return _MADE[key][1]
 
 
 def length(study: Fields, size: Size) -> int:
     """Return the number of optimizer steps at one size."""
     return int(size.get("steps", study.steps))  # type: ignore[arg-type]
+
+
+def evaluations(study: Fields, size: Size) -> int:
+    """Return the number of evaluations of a run at one size, where there is validation data."""
+    every = study.evaluate
+    return 1 if every is None else math.ceil(length(study, size) / every)
 
 
 def batch_at(study: Fields, size: Size) -> int:

@@ -18,6 +18,7 @@ from ._designs import Design
 from ._fields import Data, Fields
 from ._rules import Rule, checked_rules, rule_name, rule_named
 from ._run import Run
+from ._values import as_own, is_list
 
 AS_IT_IS = "as it is"
 """The rule of runs whose models are built and scaled elsewhere."""
@@ -253,8 +254,11 @@ class Study(Fields):
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    listed = range(seeds) if isinstance(seeds, int) else seeds
-    if not all(seed == int(seed) for seed in listed):
+    given = as_own(seeds)
+    listed = range(given) if isinstance(given, int) else given
+    if not is_list(listed):
+        raise MutransferError(f"seeds is {given!r}: give how many, or a list of them")
+    if not all(isinstance(seed, int | float) and seed == int(seed) for seed in listed):
         raise MutransferError(f"seeds has values that are no whole numbers: {list(listed)}")
     numbers = tuple(int(seed) for seed in listed)
     if not numbers:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from ..core import MutransferError, MutransferWarning, OnProgress, Size, about
-from ..engines import Engine, executor_of
+from ..engines import Engine, Executor, executor_of
 from ..training import Judge
 from ._axis_check import check_axes
 from ._budget import Budget, as_budget
@@ -77,7 +78,8 @@ def sweep(
         budget: Most that the runs may cost: a number of runs, or a text such as "10m", "40runs",
             "5000steps" or "1e15" (FLOPs). The search ends there, wherever it stands. A proposal of
             `fit` changes study and search, and is kept in the record.
-        device: Where models train, such as "cuda"; by default where the builder puts them.
+        device: Where models train, such as "cuda"; by default where the builder puts them, and in a
+            training function of one's own on a card if there is one.
         engine: Where jobs run: "here" for this machine in the quickest way; "processes" for
             one-thread processes; "ray" or "ray:ADDRESS"; "submitit" for Slurm; or any object with
             `submit(function, *arguments)` that returns a future.
@@ -103,12 +105,12 @@ def sweep(
         study, search = budget.study(study), budget.search or search
         budget = budget.budget
     chosen, most = search_of(search, extend, within), as_budget(budget)
-    executor = executor_of(engine, workers, folder=Path(out) / "jobs")
     store = Store(out) if tracker is None else Tracked(out, tracker, _names(study))
     models = Models(study)
     limit = None if most is None else Prices(most, models, store, device)
     _check_rules(study, store)
-    with store.lock(), Live(store.folder) as live:
+    jobs = _executor(engine, workers, Path(out) / "jobs")
+    with jobs as executor, store.lock(), Live(store.folder) as live:
         _open(study, store, models, chosen)
         live.update(engine=executor.name, workers=executor.workers)
         meter = Meter(progress, partial(_record, study, store), live)
@@ -130,6 +132,21 @@ def sweep(
     runs = _record(study, store)
     _warn(runs)
     return runs
+
+
+@contextmanager
+def _executor(engine: str | Engine, workers: int | None, folder: Path) -> Iterator[Executor]:
+    """Lend an engine to a sweep; one of ours, such as a local cluster, ends with it."""
+    executor = executor_of(engine, workers, folder=folder)
+    if not isinstance(engine, str):
+        yield executor
+        return
+    try:
+        yield executor
+    except BaseException:
+        executor.close(at_once=True)
+        raise
+    executor.close()
 
 
 def missing(study: Study, out: str | Path) -> list[Run]:

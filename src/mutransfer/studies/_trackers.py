@@ -47,7 +47,8 @@ def track(tracker: Tracker, rows: Sequence[Row], names: Sequence[str]) -> None:
 def _numbers(row: Row) -> dict[int, dict[str, float]]:
     """Return loss, validation loss and metrics of a row by step."""
     curves = {"loss": dict(zip(steps_of(row), row["curve"], strict=True))}
-    for name in (name for name in row if name.endswith("_curve")):
+    # A metric may have such a name, too, and is one number.
+    for name in (n for n in row if n.endswith("_curve") and isinstance(row[n], list)):
         points = zip(row["evaluated_at"], row[name], strict=True)
         curves[name.removesuffix("_curve")] = dict(points)
     found: dict[int, dict[str, float]] = {}

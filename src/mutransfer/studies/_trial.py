@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..core import MutransferError, Size
 from ..pytorch import Plan
 from ..statistics import hopeless
-from ..training import Watch
+from ..training import Interrupted, Watch
 from ._columns import check_metrics
 
 
@@ -47,6 +47,7 @@ class Trial:
     metrics: dict[str, float] = field(default_factory=dict, repr=False)
     stopped: str = ""
     watch: Watch | None = field(default=None, repr=False)
+    is_interrupted: bool = field(default=False, repr=False)
     _model: nn.Module | None = field(default=None, repr=False)
 
     @property
@@ -112,11 +113,20 @@ class Trial:
             )
         steps = int(step) - (self.reports[-1][0] if self.reports else -1)
         self.reports.append((int(step), loss))
-        if self.watch is not None:
-            self.watch(steps)
+        self._count(steps)
         if hopeless(self.reports[0][1], loss):  # type: ignore[arg-type]
             self.stopped = "diverged"
             raise TrialStopped(f"the loss is {loss:g} at step {step}: the run has diverged")
+
+    def _count(self, steps: int) -> None:
+        """Tell the sweep of these steps; note where it ends the run."""
+        if self.watch is None:
+            return
+        try:
+            self.watch(steps)
+        except Interrupted:
+            self.is_interrupted = True
+            raise
 
     def stop(self, reason: str = "") -> None:
         """End the run as not worth going on; the record says "stopped".

@@ -16,6 +16,7 @@ from ._measure import TRIED, choice, choice_apart, pace_apart, ready, spread
 from ._models import Models
 from ._pickled import pickled
 from ._shapes import Shape
+from ._sizes import evaluations
 from ._way import Way
 
 _FEW = 1000
@@ -90,7 +91,16 @@ def choose_way(models: Models, shape: Shape, device: str | None = None) -> Way:
     return _way(found, found.best)
 
 
-def choose_ways(models: Models, asked: Sequence[Asked], device: str | None) -> list[Way | None]:
+def _go_on() -> None:
+    """Do nothing: nobody asks to end."""
+
+
+def choose_ways(
+    models: Models,
+    asked: Sequence[Asked],
+    device: str | None,
+    check: Callable[[], None] = _go_on,
+) -> list[Way | None]:
     """Return the quickest way of each shape here; None where its model fails.
 
     Shapes share processes: while one of them trains the largest, others train the rest.
@@ -99,8 +109,12 @@ def choose_ways(models: Models, asked: Sequence[Asked], device: str | None) -> l
         models: The models of the study.
         asked: The shapes.
         device: Where they train.
+        check: Called before each measurement, which takes seconds to minutes; may raise.
     """
-    choices = [_tried(models, each, device) for each in asked]
+    choices = []
+    for each in asked:
+        check()
+        choices.append(_tried(models, each, device))
     ways = [None if found is None else _way(found, found.best) for found in choices]
     times = [
         0.0 if way is None else _time(models, each, way)
@@ -116,6 +130,7 @@ def choose_ways(models: Models, asked: Sequence[Asked], device: str | None) -> l
     _all(workers, ready)
     share, found_ways = sum(times) / cores(), list(ways)
     for number, (each, found, seconds) in enumerate(zip(asked, choices, times, strict=True)):
+        check()
         if found is not None and seconds >= _LONG:
             # Pieces no longer than a worker's share, or one of them ends long after the others.
             most = math.ceil(len(each.shape.runs) / math.ceil(seconds / share))
@@ -185,8 +200,9 @@ def _way(found: Choice, best: Candidate) -> Way:
 
 def _time(models: Models, asked: Asked, way: Way) -> float:
     """Return the seconds of the runs that are expected; what was compiled is paid."""
-    steps = models.study.length(asked.shape.runs[0])
-    return way.total(asked.expected, steps, 1) - way.start
+    study, shape = models.study, asked.shape
+    steps = study.length(shape.runs[0])
+    return way.total(asked.expected, steps, evaluations(study, shape.size)) - way.start
 
 
 def _cut(candidate: Candidate, asked: Asked, most: int) -> Candidate:

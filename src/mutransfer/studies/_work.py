@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from ..training import Interrupted, Judge, Program, Watch
 from ._chunks import Chunk
@@ -32,6 +34,7 @@ class Job:
         folder: Folder of the record.
         live: Folder of the signs of life.
         sweep: The id of the sweep in them.
+        is_command: True if it only waits for a command, which trains in a process of its own.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Job:
     folder: Path
     live: Path
     sweep: str
+    is_command: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +67,14 @@ def do(job: Job, models: Models, watch: Watch | None) -> Outcome:
     """Train the runs of a job. Whatever fails is returned, not raised."""
     try:
         if job.program is None:
-            return Outcome(rows=[OwnRun(models, run, job.folder, watch).row() for run in job.runs])
+            own = [OwnRun(models, run, job.folder, watch, job.device) for run in job.runs]
+            return Outcome(rows=[each.row() for each in own])
         sound, failed = _built(models, job.runs)
         rows: list[Row] = []
         if sound:
-            rows = Chunk(models, sound, job.program, job.device).rows(watch, job.judge)
+            # The judge knows the runs of the whole job by their number.
+            judge = None if failed else job.judge
+            rows = Chunk(models, sound, job.program, job.device).rows(watch, judge)
         return Outcome(rows=[*rows, *failed])
     except Interrupted:
         return Outcome()
@@ -92,16 +99,26 @@ def _built(models: Models, runs: Sequence[Run]) -> tuple[list[Run], list[Row]]:
     return list(runs), []
 
 
+ALONE = Lock()
+"""Held by the one job of a process that trains or measures.
+
+Engines may run jobs in threads, which share torch's generator: two draws at once would mix.
+"""
+
 _KNOWN: dict[bytes, Models] = {}
 """The models of the study that a worker trained last."""
+
+_READING = Lock()
+"""Held while a study is read."""
 
 
 def models_of(study: bytes, path: tuple[str, ...]) -> Models:
     """Return the models of a pickled study, those of the last job if they fit."""
-    if study not in _KNOWN:
-        _KNOWN.clear()
-        _KNOWN[study] = Models(unpickled(study, path))
-    return _KNOWN[study]
+    with _READING:
+        if study not in _KNOWN:
+            _KNOWN.clear()
+            _KNOWN[study] = Models(unpickled(study, path))
+        return _KNOWN[study]
 
 
 def work(study: bytes, path: tuple[str, ...], job: Job) -> Outcome:
@@ -113,7 +130,8 @@ def work(study: bytes, path: tuple[str, ...], job: Job) -> Outcome:
         job: The job.
     """
     about = {"size": job.size, "runs": len(job.runs), "steps": job.steps, "sweep": job.sweep}
-    with Beat(job.live, job.name, about) as beat:
+    # One that waits for others gives no sign of life, as in a queue.
+    with nullcontext() if job.is_command else ALONE, Beat(job.live, job.name, about) as beat:
 
         def watch(count: int) -> None:
             beat.count(count)
