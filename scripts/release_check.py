@@ -36,13 +36,13 @@ ROOM = 16
 """Gigabytes that must be free before an environment is made."""
 
 TESTS = (
-    *("core", "rules", "reading", "plans", "figures", "test_import.py", "test_notebook.py"),
+    *("core", "plans", "reading/test_reading.py", "figures/test_transfer_figure.py"),
+    *("rules/test_paper.py", "rules/test_rule_table.py", "test_import.py", "test_notebook.py"),
     *("pytorch/test_apply.py", "pytorch/test_groups.py", "pytorch/test_initialize.py"),
     *("training/test_same.py", "training/test_optimizers.py", "studies/test_record.py"),
-    *("studies/test_sweep.py", "certificates/test_transfer.py", "checks/test_result.py"),
-    *("cli/test_help.py", "cli/test_tables.py", "report/test_page.py"),
+    *("studies/test_sweep.py", "certificates/test_transfer.py", "cli/test_help.py"),
 )
-"""The fast tests: every room, in minutes."""
+"""The fast tests: of every room what depends on versions most."""
 
 FOR_TESTS = ("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.11")
 FOR_TESTS += ("nbclient>=0.10", "ipykernel>=6.29")

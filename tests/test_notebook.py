@@ -1,5 +1,8 @@
 """Results in a notebook, and the tutorial as a notebook."""
 
+import copy
+import re
+import runpy
 import sys
 from dataclasses import replace
 from functools import cache
@@ -17,6 +20,7 @@ from mutransfer.tasks import gpt, mlp
 from tests.fragments import Fragment
 from tests.records import drifting_runs
 
+ROOT = Path(__file__).parents[1]
 RULES = {"sp": -0.8, "default": 0.0}
 
 
@@ -132,3 +136,37 @@ def test_every_kind_of_result_has_one_form() -> None:
 
     ours = {kind for kind in kinds(Result) if kind.__module__.startswith("mutransfer.")}
     assert {kind for kind in ours if "_repr_html_" in vars(kind)} == {Result} and len(ours) > 15
+
+
+def test_the_tutorial_runs_and_shows_what_is_committed(tmp_path: Path) -> None:
+    """Numbers may differ from machine to machine, and what is shown may not."""
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("nbclient")
+    run = runpy.run_path(str(ROOT / "scripts" / "run_notebook.py"))["run"]
+    committed = nbformat.read(ROOT / "examples" / "tutorial.ipynb", as_version=4)
+    nbformat.validate(committed)
+    again = run(copy.deepcopy(committed), tmp_path)
+    assert list(map(shown, again.cells)) == list(map(shown, committed.cells))
+    said = "".join(output.get("text", "") for cell in again.cells for output in outputs_of(cell))
+    finding = re.search(r"in \[(.+), (.+)\]\nbest .* tried (.+)\n", said)
+    low, high, best = map(float, finding.groups())
+    assert low / 2 < best < 2 * high, "the rates that were tried are an octave apart"
+    audited = outputs_of(again.cells[-2])[-1].data["text/html"]
+    assert "trained as planned" in Fragment(audited).text
+
+
+def outputs_of(cell: Any) -> list[Any]:
+    return cell.get("outputs", [])
+
+
+def shown(cell: Any) -> tuple[Any, ...]:
+    """The text of a cell, and of each output its kind, its parts that fold, and its pictures."""
+    seen = []
+    for output in outputs_of(cell):
+        source = output.get("data", {}).get("text/html")
+        fragment = Fragment(source) if source else None
+        pictures = len(fragment.pictures) if fragment else 0
+        folds = len(fragment.folds) if fragment else 0
+        seen.append((output.output_type, sorted(output.get("data", {})), folds, pictures))
+    return cell.source, *seen
