@@ -34,7 +34,7 @@ def test_a_repr_is_short() -> None:
 
 
 def test_html_shows_text_as_it_is() -> None:
-    assert Long("a < b")._repr_html_() == "<pre>a &lt; b</pre>"
+    assert "a &lt; b" in Long("a < b")._repr_html_()
 
 
 def test_a_missing_module_is_a_sentence() -> None:

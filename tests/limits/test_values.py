@@ -224,7 +224,7 @@ def test_every_result_survives_json(name: str) -> None:
 def test_every_result_is_short_in_a_debugger_and_html_in_a_notebook(name: str) -> None:
     result = RESULTS[name]
     assert len(repr(result)) <= 500 and type(result).__name__ in repr(result)
-    assert result._repr_html_().startswith("<pre>")
+    assert result._repr_html_().startswith('<div class="mutransfer-result">')
 
 
 @EVERY

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import mutransfer as mt
+from tests import optimizers
 from tests.factors import factors
 from tests.models import Net
 
@@ -147,6 +148,7 @@ def test_a_convolution_is_taken_out_by_name() -> None:
     assert "flat-kernels" not in str(plan)
 
 
+@optimizers.MUON
 def test_a_check_with_torchs_muon_names_a_way_out_that_works() -> None:
     def checked(optimizer: Any) -> mt.Plan:
         images = torch.randn(4, 3, 8, 8)

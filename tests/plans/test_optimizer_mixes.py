@@ -64,6 +64,7 @@ def test_a_mix_is_one_plan() -> None:
     assert "optimizer" not in str(alone).splitlines()[3].split()
 
 
+@MUON
 @pytest.mark.parametrize("sizes", [(1, 1), (2, 2), (3, 1)])
 def test_the_groups_of_a_mix_are_disjoint_and_complete(sizes: tuple[int, int]) -> None:
     model, base = gpts(*sizes)
@@ -178,6 +179,7 @@ def test_ratios_that_cancel_leave_exactly_one(optimizer: str, ratio: Fraction) -
     assert [plan["1.weight"].factor(quantity) for quantity in ("lr", "decay")] == [1.0, 1.0]
 
 
+@MUON
 @pytest.mark.parametrize("wider", [2, 3, 5])
 def test_a_mix_has_few_groups(wider: int) -> None:
     model, base = gpts(wider, 2)

@@ -13,6 +13,7 @@ from mutransfer.plans import UNITS, Hyperparameters, grouped, resolved, table
 from mutransfer.pytorch import Plan, plan
 from mutransfer.rules import FAMILIES, family
 from mutransfer.tasks import gpt
+from tests.optimizers import MUON
 
 NUMBERS = st.floats(1e-6, 10)
 
@@ -86,6 +87,7 @@ def test_tensors_of_two_families_are_never_one_group() -> None:
     assert sorted(map(len, families)) == [1] * len(groups) and len(groups) >= 2
 
 
+@MUON
 def test_a_family_of_several_has_its_own_tensors() -> None:
     mixed = made("muon-original+adamw")
     rows = table(mixed, optimizer="muon-original")

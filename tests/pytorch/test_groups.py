@@ -73,9 +73,12 @@ def test_muons_values() -> None:
             assert values == (0.3 * lr, 1e-5 * eps, 0.2 * decay)
 
 
+is_decoupled = "decoupled_weight_decay" in inspect.signature(optim.Adam).parameters
+DECOUPLED = {"decoupled_weight_decay": True, "weight_decay": 0.01}
 AS_TORCH = {
     **{name: (getattr(optim, name), {}) for name in CLASSES},
-    "Adam, decoupled": (optim.Adam, {"decoupled_weight_decay": True, "weight_decay": 0.01}),
+    # Adam has had the option since torch 2.7.
+    **({"Adam, decoupled": (optim.Adam, DECOUPLED)} if is_decoupled else {}),
     "NAdam, decoupled": (optim.NAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1}),
     "RAdam, decoupled": (optim.RAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1}),
 }

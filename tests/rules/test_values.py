@@ -128,7 +128,7 @@ def test_an_absent_entry_is_named() -> None:
 @pytest.mark.parametrize("result", RESULTS, ids=kind)
 def test_results_are_short_in_a_debugger_and_whole_in_a_notebook(result: Result) -> None:
     assert len(repr(result)) <= 500 and repr(result).startswith(f"<{kind(result)}: ")
-    assert result._repr_html_().startswith("<pre>")
+    assert result._repr_html_().startswith('<div class="mutransfer-result">')
 
 
 def test_a_rule_of_ones_own_survives_json_with_its_quantities() -> None:

@@ -25,9 +25,7 @@ STUDIES = {
     "own rule": Study(mlp, **GRID, rules=["sp", OWN]),
     "base": Study(mlp, **GRID, base={"width": 8}, seeds=[3, 5]),
     "text": Study(mlp, **GRID, task="pydocs"),
-    "two optimizers": Study(
-        mlp, **GRID, optimizer="muon-original+adamw", options={"adamw": OPTIONS}
-    ),
+    "two optimizers": Study(mlp, **GRID, optimizer="shampoo+adamw", options={"adamw": OPTIONS}),
 }
 VALUES: dict[str, Any] = {
     **{f"study, {name}": study for name, study in STUDIES.items()},

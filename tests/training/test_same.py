@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mutransfer.tasks import cross_entropy
 from mutransfer.training import SCHEDULES, UPDATES, Recipe, train, train_one_by_one
 from tests.models import normed_convolution
+from tests.optimizers import MUON
 from tests.training.networks import CLASSES, VECTORS, Square, assert_same, planned, vectors
 
 STEPS = 24
@@ -27,7 +28,11 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "soap": [{"precondition_frequency": 3, "shampoo_beta": 0.8}],
 }
 OPTIMIZERS = [
-    (family if family not in MATRICES else f"{family}+adamw", options)
+    pytest.param(
+        family if family not in MATRICES else f"{family}+adamw",
+        options,
+        marks=MUON if family.startswith("muon") else (),
+    )
     for family in UPDATES
     for options in [{}, *OPTIONS.get(family, [])]
 ]

@@ -67,7 +67,7 @@ def table(transfers: Sequence[Transfer], title: str = "") -> Table:
 def rendered(grid: Table) -> str:
     """Return a table as text, whatever the terminal."""
     text = io.StringIO()
-    Console(file=text, width=_WIDEST, color_system=None).print(grid)
+    Console(file=text, width=_WIDEST, color_system=None, force_jupyter=False).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 

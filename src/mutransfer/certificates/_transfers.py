@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Self
 
 from ..core import (
     Drawn,
+    Fold,
     MutransferError,
     Result,
     Size,
+    as_html,
     parsed,
     parsing,
+    preformatted,
     save_folder,
     varying,
 )
@@ -97,15 +101,26 @@ class Transfers(Result, Drawn, Mapping[str, "Transfer | Choice | Refusal"]):
         raise MutransferError(f"the record has no rule {rule!r}; it has {known}")
 
     def __str__(self) -> str:
+        own = "\n".join([self._summary(), *dict.fromkeys(map(str, self.outcomes))])
+        return "\n\n".join([own, *map(str, self.others)])
+
+    def _head(self) -> str:
         known = [outcome.rule for outcome in self.outcomes if not isinstance(outcome, Refusal)]
         refused = ", ".join(refusal.rule for refusal in self.refusals)
         axes = " and ".join(self.axes) or "size"
         what = "transfer" if self.over == "lr" else f"transfer of {self.over}"
         rules = ", ".join(known) or "no rule"
-        head = f"{what} in {axes}: {rules}" + (f"; refused: {refused}" if refused else "")
+        return f"{what} in {axes}: {rules}" + (f"; refused: {refused}" if refused else "")
+
+    def _summary(self) -> str:
         grid = ["", rendered(table(self.granted)), ""] if self.granted else []
-        own = "\n".join([head, *grid, *dict.fromkeys(map(str, self.outcomes))])
-        return "\n\n".join([own, *map(str, self.others)])
+        return "\n".join([self._head(), *grid])
+
+    def _folds(self) -> Sequence[Fold]:
+        texts = dict.fromkeys(map(str, self.outcomes))
+        folds = [_fold(text, is_open=len(texts) == 1) for text in texts]
+        others = (as_html(other._summary(), other._folds()) for other in self.others)
+        return [*folds, *map(Fold, (other._head() for other in self.others), others)]
 
     def save(self, out: str | Path) -> Path:
         """Write text, JSON, CSV and figure into a folder, and return it.
@@ -150,6 +165,12 @@ class Transfers(Result, Drawn, Mapping[str, "Transfer | Choice | Refusal"]):
             over=values["over"],
             others=tuple(cls._from(other, runs) for other in values["others"]),
         )
+
+
+def _fold(text: str, is_open: bool) -> Fold:
+    """Return an outcome as a part that folds below its first line."""
+    title, _, lines = text.partition("\n")
+    return Fold(title, preformatted(dedent(lines), wrap=True) if lines else "", is_open)
 
 
 def _outcome(data: Mapping[str, Any]) -> Transfer | Choice | Refusal:

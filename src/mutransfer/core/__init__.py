@@ -11,6 +11,10 @@ from ._errors import writing as writing
 from ._estimate import Estimate as Estimate
 from ._frozen import FrozenDict as FrozenDict
 from ._frozen import frozen as frozen
+from ._html import Fold as Fold
+from ._html import as_html as as_html
+from ._html import html_table as html_table
+from ._html import preformatted as preformatted
 from ._json import number as number
 from ._json import parsed as parsed
 from ._json import plain as plain

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ._csv import csv_text
-from ._errors import writing
+from ._errors import MutransferError, writing
+from ._html import LARGEST_FIGURE, Fold, as_html, picture, preformatted
 from ._json import text
 
 if TYPE_CHECKING:
@@ -65,7 +65,17 @@ class Result(ABC):
         return short if len(short) <= LONGEST_REPR else f"{short[: LONGEST_REPR - 5]} ...>"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        text = self._summary()
+        figure = [_figure(self, text)] if isinstance(self, Drawn) else []
+        return as_html(text, [*self._folds(), *figure])
+
+    def _summary(self) -> str:
+        """Return the text that a notebook shows before all folds."""
+        return str(self)
+
+    def _folds(self) -> Sequence[Fold]:
+        """Return the parts that a notebook opens and closes, without the figure."""
+        return ()
 
 
 class Drawn:
@@ -88,6 +98,19 @@ class Drawn:
         """
         paths: tuple[Path, Path] = import_module(_DRAWINGS).save(self.figure(), stem)
         return paths
+
+
+def _figure(result: Drawn, text: str) -> Fold:
+    """Return the figure as a fold, or a sentence on why there is none."""
+    figures = import_module(_DRAWINGS)
+    try:
+        figure = result.figure()
+        image: str | bytes = figures.as_svg(figure)
+        if len(image) > LARGEST_FIGURE:
+            image = figures.as_png(figure)
+    except MutransferError as error:
+        return Fold("no figure", preformatted(str(error), wrap=True))
+    return Fold("figure", picture(image, f"figure: {text.splitlines()[0]}"), is_open=True)
 
 
 def save_folder(

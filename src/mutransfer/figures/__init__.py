@@ -7,6 +7,7 @@ and a line here.
 from ._canvas import ACCENT as ACCENT
 from ._canvas import FAINT as FAINT
 from ._canvas import INK as INK
+from ._canvas import as_png as as_png
 from ._canvas import as_svg as as_svg
 from ._canvas import drawing as drawing
 from ._canvas import lay_out as lay_out

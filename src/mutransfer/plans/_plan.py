@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from html import escape
 from typing import Any, Self
 
-from ..core import FrozenDict, MutransferError, Result, parsed, parsing, plain
+from ..core import Fold, FrozenDict, MutransferError, Result, parsed, parsing, plain
 from ..reading import matching
 from ..rules import Family, Parametrization, bibtex
-from ._show import alike, explanation, html_table, ratio, tensor_table
+from ._show import alike, explanation, hooks, html_folds, ratio, tensor_table
 from ._tensor import (
     ForwardMultiplier,
     TensorPlan,
@@ -234,10 +233,11 @@ class Plan(Result):
         tuned = f", tuned: {self._tuning()}" if self.tuning else ""
         return f"<Plan: {self.rule}, {self.optimizer}, {len(self.tensors)} tensors, {grown}{tuned}>"
 
-    def _repr_html_(self) -> str:
-        head = escape(self._head()).replace("\n", "<br>")
-        warnings = "".join(f"<p>{escape(str(warning))}</p>" for warning in self.warnings)
-        return f"<p>{head}</p>{html_table(self.tensors)}{warnings}"
+    def _summary(self) -> str:
+        return "\n".join([self._head(), *map(str, self.warnings), *hooks(self.forward)])
+
+    def _folds(self) -> Sequence[Fold]:
+        return html_folds(self.tensors)
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole plan as data; powers and ratios are exact."""

@@ -6,14 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from html import escape
 
-from ..core import columns
+from ..core import Fold, columns, html_table, preformatted
 from ..reading import pattern
 from ..rules import Place
 from ._tensor import ForwardMultiplier, TensorPlan
 
 _FACTORS = ("init", "lr", "eps", "decay")
+_DERIVED = 40
+"""Most rows of which a notebook has the derivation."""
+
 _LEFT = ("tensor", "role", "optimizer", "base", "model")
 
 
@@ -23,16 +25,22 @@ def tensor_table(
     """Return a row for the tensors of a pattern that scale alike, and forward hooks."""
     names, rows = _cells(tensors)
     right = [number for number, name in enumerate(names) if name not in _LEFT]
-    return "\n".join([columns([names, *rows], right), *_hooks(forward)])
+    return "\n".join([columns([names, *rows], right), *hooks(forward)])
 
 
-def html_table(tensors: Mapping[str, TensorPlan]) -> str:
-    """Return the rows of `tensor_table` as HTML."""
+def html_folds(tensors: Mapping[str, TensorPlan]) -> list[Fold]:
+    """Return the rows of `tensor_table` and their derivations, as parts that fold."""
     names, rows = _cells(tensors)
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    groups = alike(tensors)
+    derived = "".join(
+        str(Fold(row[0], preformatted(_derivation(group), wrap=True)))
+        for row, group in zip(rows[:_DERIVED], groups, strict=False)
+    )
+    more = f"<p>and {len(rows) - _DERIVED} more: plan.explain(name)</p>"
+    return [
+        Fold("tensors, with factors over the base", html_table(names, rows), is_open=True),
+        Fold("derivation of each row", derived + more * (len(rows) > _DERIVED)),
+    ]
 
 
 def _cells(tensors: Mapping[str, TensorPlan]) -> tuple[list[str], list[list[str]]]:
@@ -63,7 +71,7 @@ def _row(group: Sequence[TensorPlan], several: bool) -> list[str]:
     return [name, str(len(group)), role, *([first.optimizer] if several else []), *shapes, *factors]
 
 
-def _hooks(forward: Mapping[str, ForwardMultiplier]) -> list[str]:
+def hooks(forward: Mapping[str, ForwardMultiplier]) -> list[str]:
     """Return a line for the modules of one pattern whose outputs have the same factor."""
     counts = Counter((pattern(name), octaves(each.factor)) for name, each in forward.items())
     return [
@@ -96,6 +104,10 @@ def explanation(tensor: TensorPlan, *, asked: str, count: int = 1) -> str:
         + f"{columns(factors)}\n"
         + "".join(f"  - {reason}\n" for reason in tensor.reasons)
     )
+
+
+def _derivation(group: Sequence[TensorPlan]) -> str:
+    return explanation(group[0], asked=group[0].name, count=len(group))
 
 
 def ratio(number: Fraction) -> str:

@@ -113,6 +113,7 @@ def write_report(
         MutransferError: there is no section, two have one title, the folder cannot be written, or
             matplotlib or jinja2 is missing.
     """
+    check_extras()
     if not sections:
         raise MutransferError("the report has no sections: give at least one study with runs")
     titles = [section.title for section in sections]
