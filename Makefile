@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint check format benchmark zoo architectures docs clean
+.PHONY: demo test lint check format benchmark zoo architectures docs notebooks release-check clean
 
 demo: $(INSTALLED)  # the main job, on real data
 	$(BIN)/mutransfer demo
@@ -33,6 +33,12 @@ zoo: $(INSTALLED)  # other people's packages of models, for the architectures al
 
 architectures: zoo  # plan every architecture of the zoo; write the page about it
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.architectures.run
+
+notebooks: $(INSTALLED)  # run the notebooks, and keep their outputs in them
+	$(BIN)/python scripts/run_notebook.py examples/*.ipynb
+
+release-check: $(INSTALLED)  # the wheel in new environments, lowest to newest; each extra alone
+	$(BIN)/python scripts/release_check.py
 
 docs: .venv-docs/.installed  # the documentation site, into site/: offline, every link checked
 	.venv-docs/bin/python scripts/build_docs.py

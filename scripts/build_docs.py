@@ -75,13 +75,15 @@ def stage() -> None:
             continue
         done.add(path)
         if path.suffix == ".md":
-            text, wanted = relinked(path)
+            text, wanted = relinked(path, path.read_text(encoding="utf-8"))
             write(staged(path), text)
             waiting.extend(wanted)
         elif path.is_dir():
             waiting.extend(listing(path))
         elif path.suffix == ".ipynb":
-            write(staged(path), notebook(path))
+            text, wanted = relinked(path, notebook(path))
+            write(staged(path), text)
+            waiting.extend(wanted)
         elif path.suffix in LANGUAGES and not path.is_relative_to(ROOT / "docs"):
             write(staged(path), source(path))
         else:
@@ -90,8 +92,13 @@ def stage() -> None:
         write(STAGED / "reference" / f"{room}.md", reference(room, about))
 
 
-def relinked(page: Path) -> tuple[str, list[Path]]:
-    """Return the text of a page with links inside the site, and the files that it links to."""
+def relinked(page: Path, source: str) -> tuple[str, list[Path]]:
+    """Return the text of a page with links inside the site, and the files that it links to.
+
+    Args:
+        page: The file.
+        source: Its Markdown.
+    """
     wanted: list[Path] = []
 
     def replace(match: re.Match[str]) -> str:
@@ -110,7 +117,7 @@ def relinked(page: Path) -> tuple[str, list[Path]]:
 
     pieces = []
     is_code = False
-    for line in page.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in source.splitlines(keepends=True):
         if FENCE.match(line):
             is_code = not is_code
         pieces.append(line if is_code else LINK.sub(replace, line))

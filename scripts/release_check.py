@@ -28,6 +28,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -209,13 +210,13 @@ def interpreter(version: str) -> Path:
     raise Untried("this machine has no such Python")
 
 
-def lowest(project: Mapping[str, object]) -> dict[str, str]:
+def lowest(project: Mapping[str, Any]) -> dict[str, str]:
     """Return the lower bound of every range of a project's dependencies."""
-    extras: Mapping[str, Sequence[str]] = project["optional-dependencies"]  # type: ignore[assignment]
+    extras: Mapping[str, Sequence[str]] = project["optional-dependencies"]
     wanted: Iterable[str] = [
         *project["dependencies"],
         *(x for each in extras.values() for x in each),
-    ]  # type: ignore[misc]
+    ]
     bounds = (re.match(r"([\w-]+)>=([\d.]+)", each) for each in wanted)
     return {match[1]: match[2] for match in bounds if match}
 
@@ -294,7 +295,7 @@ def _ending(error: Exception) -> str:
     return "not tried" if isinstance(error, Untried) else "FAILED"
 
 
-def cases(project: Mapping[str, object]) -> dict[str, tuple[str, dict[str, str]]]:
+def cases(project: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, str]]]:
     """Return Python and fixed versions of every environment, by its name."""
     pinned = re.search(r"^torch==(.+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     newest = {f"newest, {python}": (python, {}) for python in PYTHONS}

@@ -88,10 +88,11 @@ def test_every_page_is_staged_and_in_the_navigation(
     builder.stage()
     settings = (ROOT / "zensical.toml").read_text(encoding="utf-8")
     navigation = tomllib.loads(settings)["project"]["nav"]
-    named = set(re.findall(r"'([\w/-]+\.md)'", str(navigation)))
+    named = set(re.findall(r"'([\w./-]+\.md)'", str(navigation)))
     assert {name for name in named if not (tmp_path / "docs" / name).exists()} == set()
     reference = {f"reference/{room}.md" for room in builder.ROOMS}
-    assert named == {page.name for page in DOCS} | reference | {"changelog.md"}
+    others = {"changelog.md", "repository/examples/tutorial.ipynb.md"}
+    assert named == {page.name for page in DOCS} | reference | others
 
 
 def test_the_site_is_searched_for_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

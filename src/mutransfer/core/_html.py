@@ -71,7 +71,9 @@ def preformatted(text: str, *, wrap: bool = False) -> str:
     """
     if len(text) > LONGEST_TEXT:
         text = f"{text[:LONGEST_TEXT]}\n... {len(text) - LONGEST_TEXT} more characters: print it"
-    return f'<pre style="{_WRAPPED if wrap else _PRE}">{escape(text)}</pre>'
+    # Markdown would end a block of HTML at an empty line.
+    shown = escape(text).replace("\n\n", "\n&#10;")
+    return f'<pre style="{_WRAPPED if wrap else _PRE}">{shown}</pre>'
 
 
 def html_table(names: Sequence[str], rows: Sequence[Sequence[str]], longest: int = 200) -> str:
