@@ -35,7 +35,7 @@ architectures: zoo  # plan every architecture of the zoo; write the page about i
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.architectures.run
 
 notebooks: $(INSTALLED)  # run the notebooks, and keep their outputs in them
-	$(BIN)/python scripts/run_notebook.py examples/*.ipynb
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/run_notebook.py examples/*.ipynb
 
 release-check: $(INSTALLED)  # the wheel in new environments, lowest to newest; each extra alone
 	$(BIN)/python scripts/release_check.py
