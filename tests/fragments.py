@@ -9,7 +9,7 @@ ALLOWED = {
     *("div", "p", "strong", "pre", "details", "summary", "img"),
     *("table", "thead", "tbody", "tr", "th", "td"),
 }
-ATTRIBUTES = {"class", "style", "open", "scope", "alt", "src"}
+ATTRIBUTES = {"class", "style", "tabindex", "open", "scope", "alt", "src"}
 
 
 class Fragment(HTMLParser):

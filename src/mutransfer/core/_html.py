@@ -73,7 +73,10 @@ def preformatted(text: str, *, wrap: bool = False) -> str:
         text = f"{text[:LONGEST_TEXT]}\n... {len(text) - LONGEST_TEXT} more characters: print it"
     # Markdown would end a block of HTML at an empty line.
     shown = escape(text).replace("\n\n", "\n&#10;")
-    return f'<pre style="{_WRAPPED if wrap else _PRE}">{shown}</pre>'
+    if wrap:
+        return f'<pre style="{_WRAPPED}">{shown}</pre>'
+    # What scrolls can be reached by keyboard.
+    return f'<pre tabindex="0" style="{_PRE}">{shown}</pre>'
 
 
 def html_table(names: Sequence[str], rows: Sequence[Sequence[str]], longest: int = 200) -> str:
@@ -88,7 +91,7 @@ def html_table(names: Sequence[str], rows: Sequence[Sequence[str]], longest: int
     body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows[:longest])
     more = f"<p>and {len(rows) - longest} more rows</p>" if len(rows) > longest else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div style="overflow-x:auto">{table}</div>{more}'
+    return f'<div tabindex="0" style="overflow-x:auto">{table}</div>{more}'
 
 
 def _cells(row: Sequence[str]) -> Iterator[str]:
