@@ -479,6 +479,29 @@ def test_ctrl_c_ends_between_two_measurements(
     assert measured == [8] and on_disk(tmp_path) == []
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_progress_callback_that_fails_fails_no_run(tmp_path: Path, own: bool) -> None:
+    """As one that prints into a pipe that is closed."""
+
+    def train(trial: Any) -> None:
+        for step in range(6):
+            trial.report(step, 3.0 - trial.lr * step)
+
+    count = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise BrokenPipeError("nobody reads")
+
+    study = short(width=[8], train=train if own else None)
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        sweep(study, tmp_path, progress=report)
+    assert on_disk(tmp_path) == []
+    assert {row["status"] for row in sweep(study, tmp_path).rows} == {"finished"}
+
+
 def test_a_bad_retry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="retry='all': give 'failed', or nothing"):
         sweep(short(), tmp_path, retry="all")
