@@ -203,7 +203,7 @@ def length(study: Fields, size: Size) -> int:
 
 
 def evaluations(study: Fields, size: Size) -> int:
-    """Return the number of evaluations of a run at one size, where there is validation data."""
+    """Return the number of evaluations of a run, given validation data."""
     every = study.evaluate
     return 1 if every is None else math.ceil(length(study, size) / every)
 
