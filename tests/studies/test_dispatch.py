@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from mutransfer import Runs, Study, command, sweep
-from mutransfer.core import MutransferError, Progress
-from mutransfer.engines import Here
+from mutransfer.core import Progress
 from mutransfer.studies import (
     FailedRunsWarning,
     Run,
@@ -25,7 +24,6 @@ from mutransfer.studies import (
     _coordinator,
     _dispatch,
     _meter,
-    _sweep,
     _ways,
 )
 from mutransfer.studies._way import Way
@@ -411,31 +409,6 @@ def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.warns(FailedRunsWarning, match="ZeroDivisionError: in the user's loop"):
         (row,) = sweep(study, tmp_path).rows
     assert "in train" in row["traceback"]
-
-
-class Closing(Here):
-    """An engine that notes how it was closed."""
-
-    def __init__(self) -> None:
-        self.closed = list[bool]()
-
-    def close(self, *, at_once: bool = False) -> None:
-        self.closed.append(at_once)
-
-
-def test_an_engine_by_name_ends_with_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = Closing()
-    sweep(short(width=[8]), tmp_path, engine=engine)
-    assert engine.closed == []
-    monkeypatch.setattr(_sweep, "executor_of", lambda *_, **__: engine)
-    sweep(short(width=[8]), tmp_path, engine="ray:local")
-    assert engine.closed == [False]
-    with pytest.raises(MutransferError, match="another model"):
-        monkeypatch.setattr(_sweep, "fingerprint", lambda _: [1.0, 2.0])
-        sweep(short(width=[8]), tmp_path, engine="ray:local")
-    assert engine.closed == [False, True]
 
 
 def test_progress_counts_all_batches_of_a_search(tmp_path: Path) -> None:

@@ -194,7 +194,9 @@ def test_a_killed_sweep_of_compiled_programs_finishes_undisturbed(
     ways, rows = begun.ways(), begun.rows()
     assert 0 < len(rows) < 24
     compiled = Way(program=Program(slots=3, compiled=True))
-    monkeypatch.setattr(_coordinator, "choose_ways", lambda _, asked, *__: [compiled for _ in asked])
+    monkeypatch.setattr(
+        _coordinator, "choose_ways", lambda _, asked, *__: [compiled for _ in asked]
+    )
     wanted = runpy.run_path(str(file))["study"]
     resumed = sweep(wanted, out)
     assert len(resumed.rows) == len(on_disk(out)) == 24
