@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from mutransfer import Runs, Study, command, sweep
-from mutransfer.core import MutransferError, Progress
-from mutransfer.engines import Here
+from mutransfer.core import Progress
 from mutransfer.studies import (
     FailedRunsWarning,
     Run,
@@ -25,7 +24,6 @@ from mutransfer.studies import (
     _coordinator,
     _dispatch,
     _meter,
-    _sweep,
     _ways,
 )
 from mutransfer.studies._way import Way
@@ -413,31 +411,6 @@ def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     assert "in train" in row["traceback"]
 
 
-class Closing(Here):
-    """An engine that notes how it was closed."""
-
-    def __init__(self) -> None:
-        self.closed = list[bool]()
-
-    def close(self, *, at_once: bool = False) -> None:
-        self.closed.append(at_once)
-
-
-def test_an_engine_by_name_ends_with_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = Closing()
-    sweep(short(width=[8]), tmp_path, engine=engine)
-    assert engine.closed == []
-    monkeypatch.setattr(_sweep, "executor_of", lambda *_, **__: engine)
-    sweep(short(width=[8]), tmp_path, engine="ray:local")
-    assert engine.closed == [False]
-    with pytest.raises(MutransferError, match="another model"):
-        monkeypatch.setattr(_sweep, "fingerprint", lambda _: [1.0, 2.0])
-        sweep(short(width=[8]), tmp_path, engine="ray:local")
-    assert engine.closed == [False, True]
-
-
 def test_progress_counts_all_batches_of_a_search(tmp_path: Path) -> None:
     """Time left is elapsed / done times the rest: a search that began anew would seem slow."""
 
@@ -477,6 +450,29 @@ def test_ctrl_c_ends_between_two_measurements(
     with pytest.raises(KeyboardInterrupt):
         sweep(short(width=[8, 16, 32]), tmp_path)
     assert measured == [8] and on_disk(tmp_path) == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_progress_callback_that_fails_fails_no_run(tmp_path: Path, own: bool) -> None:
+    """As one that prints into a pipe that is closed."""
+
+    def train(trial: Any) -> None:
+        for step in range(6):
+            trial.report(step, 3.0 - trial.lr * step)
+
+    count = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise BrokenPipeError("nobody reads")
+
+    study = short(width=[8], train=train if own else None)
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        sweep(study, tmp_path, progress=report)
+    assert on_disk(tmp_path) == []
+    assert {row["status"] for row in sweep(study, tmp_path).rows} == {"finished"}
 
 
 def test_a_bad_retry_is_refused(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ class Coordinator:
 
 
 def _for_share(program: Program, share: float) -> Program:
-    """Return the program for a part of a piece whose worker was lost, which needs less memory."""
+    """Return the program for a share of a piece, which needs less memory."""
     if share == 1 or program.slots is None:
         return program
     # A compiled program has all its slots, however few runs it trains.

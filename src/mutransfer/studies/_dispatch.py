@@ -13,6 +13,7 @@ from concurrent import futures
 from dataclasses import dataclass, replace
 
 from ..engines import Executor, Future, Here
+from ..training import Interrupted
 from ._failures import Failure
 from ._interrupts import Interrupts
 from ._live import Live
@@ -85,6 +86,7 @@ class Dispatcher:
         self.running: dict[Future, _Running] = {}
         self._rows: list[Row] = []
         self._last = ""
+        self._error: Exception | None = None
         self._next = self._looked = time.monotonic()
         self.is_here = isinstance(executor, Here)
         self._sent = (b"" if self.is_here else pickled(self.study), path)
@@ -108,6 +110,8 @@ class Dispatcher:
                     queue.extendleft(self._settled(future))
                 queue.extendleft(self._given_up())
                 self._record()
+                if self._error is not None:
+                    raise self._error
                 if self.interrupts.is_asked and self._ended():
                     raise KeyboardInterrupt
         except BaseException:
@@ -142,7 +146,12 @@ class Dispatcher:
             nonlocal steps
             steps += count
             piece.share = min(1.0, steps / job.steps)
-            self.meter.show(piece.size)
+            try:
+                self.meter.show(piece.size)
+            except Exception as error:
+                # Of the callback, not of the runs: they have not failed, and the sweep ends.
+                self._error = error
+                raise Interrupted from error
             self.interrupts.check()
 
         return watch
