@@ -1,0 +1,203 @@
+"""A case of survival, and sweeps that are disturbed as it says until they are through."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mutransfer as mt
+
+from .judge import Moment, Row, Verdict, judge
+from .sweeps import Coordinator, Place, left_behind
+
+STUCK = 300.0
+"""Seconds without an end after which a sweep counts as stuck."""
+
+GONE = 6.0
+"""Seconds in which workers without a coordinator have to end."""
+
+ATTEMPTS = 200
+"""Starts of one sweep, at most."""
+
+
+@dataclass(eq=False)
+class Scenery:
+    """Surroundings of a sweep.
+
+    Attributes:
+        folder: Folder of records and traces.
+        engine: The engine, with its address.
+        roots: Processes whose descendants are workers, besides the coordinator.
+        stage: More that belongs to the surroundings.
+    """
+
+    folder: Path
+    engine: str
+    roots: list[int] = field(default_factory=list)
+    stage: Any = None
+
+
+@contextmanager
+def bare(folder: Path, engine: str) -> Iterator[Scenery]:
+    """Give a plain folder."""
+    yield Scenery(folder, engine)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A disturbance, and what a sweep may make of it.
+
+    Attributes:
+        name: Its name.
+        done: A description for the table.
+        engine: The engine of the sweep.
+        disturb: Disturbs a sweep that runs; returns False where it found nothing to disturb.
+        times: Disturbances in all.
+        most: Disturbances of one sweep, at most.
+        pauses: Shortest and longest time from a start or a disturbance to the next one.
+        studies: Names of the studies, which take turns.
+        mend: Called before a sweep that ended is started again.
+        scenery: Makes the surroundings.
+        launch: Starts a sweep.
+        patch: Makes what is called in the sweep's process before it.
+        ends: Errors with which a sweep may end.
+        warns: Warning that has to come with the end of a disturbed sweep.
+        spared: True for rows of the undisturbed sweep that have to be equal; others have to fail.
+        settings: Arguments of `sweep`.
+    """
+
+    name: str
+    done: str
+    engine: str
+    disturb: Callable[[Scene], bool]
+    times: int = 50
+    most: int = 10
+    pauses: tuple[float, float] = (0.0, 4.0)
+    studies: tuple[str, ...] = ("single", "stacked")
+    mend: Callable[[Scene], None] = lambda scene: None
+    scenery: Callable[[Path, str], AbstractContextManager[Scenery]] = bare
+    launch: Callable[..., Any] = Coordinator
+    patch: Callable[[Place], Callable[[], None]] | None = None
+    ends: tuple[str, ...] = ()
+    warns: str = ""
+    spared: Callable[[Row], bool] = lambda row: True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Scene:
+    """A sweep on its way through disturbances.
+
+    Attributes:
+        case: The case.
+        scenery: The surroundings.
+        place: The traces of the sweep.
+        study: Name of its study.
+        random: Moments and victims.
+        small: True for the small study.
+        coordinator: The process that sweeps.
+        moments: States at the disturbances.
+        damaged: Runs whose rows were destroyed.
+        faults: Sentences about what must not be.
+        notes: Counts of what was observed.
+    """
+
+    case: Case
+    scenery: Scenery
+    place: Place
+    study: str
+    random: random.Random
+    small: bool = False
+    coordinator: Any = None
+    moments: list[Moment] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    starts: int = 0
+
+    def start(self, launch: Callable[..., Any] | None = None) -> Any:
+        """Start the sweep, or take it up again."""
+        patch = self.case.patch and self.case.patch(self.place)
+        return (launch or self.case.launch)(
+            self.place,
+            self.study,
+            small=self.small,
+            patch=patch,
+            engine=self.scenery.engine,
+            **self.case.settings,
+        )
+
+    def play(self, most: int) -> None:
+        """Sweep until all is through, with so many disturbances at most."""
+        self.coordinator, self.starts = self.start(), 1
+        while True:
+            pause = STUCK
+            if len(self.moments) < most:
+                pause = self.random.uniform(*self.case.pauses)
+            if not self.coordinator.wait(pause):
+                if pause == STUCK:
+                    self.faults.append(f"no end within {STUCK:.0f} s")
+                    self.coordinator.kill()
+                    return
+                if self.case.disturb(self):
+                    self.moments.append(Moment.of(self.place))
+            elif self._is_through():
+                return
+            else:
+                self.case.mend(self)
+                self.coordinator, self.starts = self.start(), self.starts + 1
+
+    def _is_through(self) -> bool:
+        """Return True if the sweep ended well, or for ever."""
+        outcome = self.coordinator.outcome
+        error = outcome["error"]
+        if not error:
+            if self.case.warns and self.moments:
+                if not any(self.case.warns in each for each in outcome["warnings"]):
+                    self.faults.append(f"no warning of {self.case.warns!r}")
+            return True
+        self.notes[error[:200]] += 1
+        if not any(re.search(end, error) for end in self.case.ends):
+            self.faults.append(f"ended with {error[:500]}")
+            return True
+        if self.starts >= ATTEMPTS:
+            self.faults.append(f"no end in {ATTEMPTS} starts")
+            return True
+        return False
+
+    def verdict(self, whole: list[Row]) -> Verdict:
+        """Return what became of the record."""
+        rows = []
+        with suppress(mt.MutransferError):
+            rows = mt.Runs.read(self.place.folder).rows
+        spared = [row for row in whole if self.case.spared(row)]
+        ids = {row["id"] for row in spared}
+        failed = [row for row in rows if row.get("status") == "failed"]
+        for row in failed:
+            if row["id"] in ids:
+                self.faults.append(f"failed: {row.get('message')}")
+        if len(rows) - len(ids & {row["id"] for row in rows}) != len(whole) - len(spared):
+            self.faults.append("what cannot be trained is not in the record as failed")
+        kept = [row for row in rows if row["id"] in ids and row not in failed]
+        self._look_for_orphans()
+        return judge(spared, self.place, self.moments, rows=kept, damaged=self.damaged)
+
+    def _look_for_orphans(self) -> None:
+        """Note processes that live on without a sweep."""
+        start = time.monotonic()
+        while left := left_behind(self.place.diary):
+            if time.monotonic() - start > GONE:
+                names = ", ".join(sorted({each.name() for each in left}))
+                self.faults.append(f"{len(left)} processes live on: {names}")
+                for process in left:
+                    with suppress(Exception):
+                        process.kill()
+                return
+            time.sleep(0.2)
