@@ -171,7 +171,7 @@ def test_a_training_function_that_is_wrong_fails_with_a_message(case: str, tmp_p
     for row in rows[1:]:
         assert row["loss"] is None and row["message"]
         assert re.search(message, row["message"])
-    assert len(missing(wanted, tmp_path)) == 2
+    assert not missing(wanted, tmp_path)
 
 
 @pytest.mark.parametrize("from_start", [False, True], ids=["late", "at once"])
@@ -229,8 +229,9 @@ def test_a_refusal_in_the_middle_loses_nothing(tmp_path: Path) -> None:
 
     big = replace(fine, width=[8, 16, 32])
     before = counted.steps
-    with pytest.raises(MutransferError, match="too large"):
-        mt.sweep(study(build=build, width=[8, 32], rules=["mup"], seeds=1), tmp_path / "b")
+    half = mt.sweep(study(build=build, width=[8, 32], rules=["mup"], seeds=1), tmp_path / "b")
+    assert {(row["width"], row["status"]) for row in half.rows} == {(8, "finished"), (32, "failed")}
+    assert all("too large" in row["message"] for row in half.rows if row["width"] == 32)
     assert mt.sweep(fine, tmp_path).rows == done and counted.steps == before + 3
     assert len(mt.sweep(big, tmp_path).rows) == 12
 
@@ -292,8 +293,8 @@ def test_the_command_line_goes_on_after_a_failed_run(
     assert [row["status"] for row in rows] == ["finished", "failed"] * 2
     assert {row.get("message") for row in rows} == {None, "RuntimeError: no space left"}
     assert err.splitlines()[-1] == (
-        "mutransfer: 2 of 4 runs failed, the first with: RuntimeError: no space left; the same "
-        "command tries them again"
+        "mutransfer: 2 of 4 runs failed, the first with: RuntimeError: no space left; "
+        "mutransfer status shows the traceback, --retry failed trains them again"
     )
 
 

@@ -97,10 +97,7 @@ class Clock:
         self.asked: list[tuple[int, int]] = []
         self.speed = 1.0
 
-    def __call__(
-        self, models: Models, shape: Shape, device: str | None = None, *, thorough: bool = True
-    ) -> Way:
-        assert not thorough
+    def __call__(self, models: Models, shape: Shape, device: str | None = None) -> Way:
         count = len(shape.runs)
         self.asked.append((shape.size["width"], count))
         pace = (2.0 / count + 1.0) / self.speed

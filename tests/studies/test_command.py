@@ -54,10 +54,11 @@ def own(train: Any, **changes: Any) -> Study:
     return Study(None, **grid | changes, train=train)
 
 
-def one(folder: Path, train: Any, **changes: Any) -> dict[str, Any]:
+def one(folder: Path, train: Any, retry: str | None = None, **changes: Any) -> dict[str, Any]:
     # A width is an argument of every script.
     train = replace(train, template=f"{train.template} {{width}}")
-    (row,) = mt.sweep(own(train, **{"width": [8], "lr": 0.5, "seeds": 1} | changes), folder).rows
+    study = own(train, **{"width": [8], "lr": 0.5, "seeds": 1} | changes)
+    (row,) = mt.sweep(study, folder, retry=retry).rows
     return row
 
 
@@ -206,7 +207,8 @@ def test_a_script_is_tried_again_after_it_failed(script: Script, tmp_path: Path)
     train = command(script("1 / 0"))
     assert one(tmp_path / "a", train)["status"] == "failed"
     script('print(\'{"step": 3, "loss": 2.0}\')')
-    row = one(tmp_path / "a", train)
+    assert one(tmp_path / "a", train)["status"] == "failed"
+    row = one(tmp_path / "a", train, retry="failed")
     assert row["status"] == "finished" and row["loss"] == 2.0
 
 

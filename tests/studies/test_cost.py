@@ -47,11 +47,11 @@ def test_what_a_record_has_costs_nothing(tmp_path: Path) -> None:
 def test_a_cost_changes_nothing(tmp_path: Path) -> None:
     wanted = study(steps=3, seeds=1)
     before = mt.sweep(wanted, tmp_path)
-    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    files = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     state = torch.get_rng_state()
     cost(wanted, wanted.runs())
     assert torch.equal(torch.get_rng_state(), state)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == files
     assert mt.sweep(wanted, tmp_path).rows == before.rows and len(on_disk(tmp_path)) == 16
 
 

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ def by_id(runs: Runs) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_meter, "_PAUSE", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_python_s() -> Iterator[None]:
+    """A process in the background of a shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Losing:
@@ -119,7 +127,9 @@ class Buggy:
 def test_a_bug_of_the_builder_fails_once_and_stops_nothing_else(tmp_path: Path) -> None:
     build = Buggy()
     study = short(build=build, width=[8, 16, 32])
-    with pytest.warns(FailedRunsWarning, match="12 of 36 runs failed, the first with: MutransferError: .*deep"):
+    with pytest.warns(
+        FailedRunsWarning, match="12 of 36 runs failed, the first with: MutransferError: .*deep"
+    ):
         runs = sweep(study, tmp_path)
     ends = Counter((row["width"], row["status"]) for row in runs.rows)
     assert ends == {(8, "finished"): 12, (16, "failed"): 12, (32, "finished"): 12}

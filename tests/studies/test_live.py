@@ -14,6 +14,7 @@ import pytest
 
 from mutransfer import MutransferError
 from mutransfer.studies import _live as live
+from mutransfer.studies import _signs as signs
 from mutransfer.studies._live import Beat, Live
 from tests.studies.processes import LIGHT
 
@@ -151,7 +152,7 @@ def test_a_worker_whose_coordinator_died_ends(tmp_path: Path, start: Start) -> N
     assert (
         process.stderr is not None and "the sweep that asked for job job" in process.stderr.read()
     )
-    assert live.beats(tmp_path) == {}
+    assert signs.beats(tmp_path) == {}
 
 
 def test_a_worker_that_was_suspended_is_no_orphan(tmp_path: Path, start: Start) -> None:
@@ -194,7 +195,7 @@ def test_a_coordinator_that_trains_is_never_its_own_orphan(
 ) -> None:
     monkeypatch.setattr(live, "ORPHANED", 0.5)
     monkeypatch.setattr(live, "_SEEK", 0.5)
-    monkeypatch.setattr(live, "_BEAT", 60.0)
+    monkeypatch.setattr(live, "BEAT", 60.0)
     with Live(tmp_path) as mine, Beat(mine.folder, "job", {"sweep": mine.sweep}):
         time.sleep(3)
 
@@ -206,8 +207,8 @@ def test_signs_of_life_survive_a_clock_that_jumps_back(
     monkeypatch.setattr(time, "time_ns", lambda: 0)
     with Live(tmp_path) as mine, Beat(mine.folder, "job", {}):
         until(lambda: mine.beats()["job"].alive > 2)
-        assert live.is_beating(tmp_path)
-    assert not live.is_beating(tmp_path)
+        assert signs.is_beating(tmp_path)
+    assert not signs.is_beating(tmp_path)
 
 
 def test_a_full_disk_stops_neither_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

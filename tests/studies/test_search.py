@@ -72,7 +72,7 @@ def test_the_grid_is_a_search(tmp_path: Path) -> None:
     assert "search" not in by_name.header
 
 
-def test_failed_runs_are_tried_once_a_sweep(tmp_path: Path) -> None:
+def test_failed_runs_are_tried_once_and_again_where_asked(tmp_path: Path) -> None:
     tried: list[int] = []
 
     def train(trial: Trial) -> None:
@@ -88,6 +88,8 @@ def test_failed_runs_are_tried_once_a_sweep(tmp_path: Path) -> None:
         assert count == len(runs.rows)
         failed = [row for row in runs.rows if row["status"] == "failed"]
         sweep(wanted, tmp_path / search, search=search)
+        assert len(tried) == count
+        sweep(wanted, tmp_path / search, search=search, retry="failed")
         assert len(tried) == count + len(failed) and failed
         tried.clear()
 

@@ -1,21 +1,17 @@
 """Ways of training: recorded when a shape begins, and the same when a sweep is taken up."""
 
 import math
-import multiprocessing
 import os
 import re
 import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from mutransfer import MutransferError, Study, sweep
 from mutransfer.core import Progress
@@ -23,9 +19,8 @@ from mutransfer.studies import Store, Way, _coordinator, _ways, log2
 from mutransfer.studies._chunks import chunks
 from mutransfer.studies._models import Models
 from mutransfer.studies._shapes import shapes
-from mutransfer.tasks import mlp
 from mutransfer.training import Program, _compiled
-from tests.studies.small_study import data, double, on_disk, short, study, untimed
+from tests.studies.small_study import data, double, on_disk, short, untimed
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from ._plan import plan
 from ._report import report
 from ._rules import rules
 from ._show import make_printable
+from ._status import status
 from ._sweep import FailedRuns, sweep
 from ._transfer import transfer
 
@@ -25,6 +26,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "plan": plan,
     "check": check,
     "sweep": sweep,
+    "status": status,
     "transfer": transfer,
     "report": report,
     "rules": rules,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from ..core import MutransferError, Result
-from ..engines import ENGINES
+from ..engines import NAMES
 from ._live import JsonLines, LiveSweep, best_table
 from ._load import load, load_a
 from ._show import Terminal
@@ -73,7 +73,7 @@ def sweep(
         budget: Most that the runs may cost: 10m, 2h, 40runs, 5000steps, or FLOPs as 1e15. Search,
             seeds, grid, sizes and steps are cut to fit, which is shown before the start.
         device: Where models train, such as cuda; by default where the builder puts them.
-        engine: Where jobs run: here (this machine, in the quickest way), processes (one thread each),
+        engine: Where jobs run: here (this machine, in the quickest way), processes (of one thread),
             ray or ray:ADDRESS, submitit (Slurm) or submitit:local, or an object of your own with
             submit(function, *arguments), as FILE.py:NAME or MODULE:NAME.
         workers: Number of jobs at once, for engines that leave it open.
@@ -145,7 +145,7 @@ def _search(search: str | None, extend: int, within: float | None) -> str | Sear
 
 def _engine(engine: str) -> str | Engine:
     """Return an engine's name, or the object that FILE.py:NAME or MODULE:NAME is."""
-    if engine.partition(":")[0] in ENGINES or ":" not in engine:
+    if engine.partition(":")[0] in NAMES or ":" not in engine:
         return engine
     own: Engine = load(engine)
     return own
@@ -193,8 +193,8 @@ def _check(runs: Runs) -> None:
     if failed:
         raise FailedRuns(
             f"{len(failed)} of {len(runs.rows)} runs failed, the first with: "
-            f"{failed[0].get('message')}; mutransfer status shows the traceback, --retry failed trains "
-            "them again"
+            f"{failed[0].get('message')}; mutransfer status shows the traceback, --retry failed "
+            "trains them again"
         )
 
 

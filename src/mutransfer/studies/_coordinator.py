@@ -1,4 +1,4 @@
-"""The coordinator of a sweep: each shape in its way, each piece by a worker, all in one record."""
+"""The coordinator of a sweep, which gives jobs to workers and writes the record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ._ways import (
     Asked,
     choose_ways,
     choose_ways_apart,
-    default_way,
+    known_ways,
     needed,
     unmeasured,
 )
@@ -101,16 +101,18 @@ class Coordinator:
             if any(map(self._is_left, shape.runs))
         ]
         self._check(left)
-        found = zip(left, self._ways(left), strict=True)
-        pieces = [(way, list(self._pieces(shape, way, make_judge))) for shape, way in found]
-        self.meter.begin([piece for _, some in pieces for piece in some])
+        alone: list[Piece] = []
+        shared: list[Piece] = []
+        for shape, way in zip(left, self._ways(left), strict=True):
+            some = shared if way.processes > 1 else alone
+            some.extend(self._pieces(shape, way, make_judge))
+        self.meter.begin([*shared, *alone])
         if not isinstance(self.executor, Here):
-            self._dispatch(self.executor, [piece for _, some in pieces for piece in some])
+            self._dispatch(self.executor, [*shared, *alone])
             return
-        for is_shared in (True, False):
-            some = [each for way, these in pieces if (way.processes > 1) == is_shared for each in these]
-            executor = Processes() if is_shared and some else self.executor
-            self._dispatch(executor, some)
+        if shared:
+            self._dispatch(Processes(), shared)
+        self._dispatch(self.executor, alone)
 
     def _is_left(self, run: Run) -> bool:
         return self.models.study.run_id(run) not in self.done
@@ -129,25 +131,17 @@ class Coordinator:
 
     def _ways(self, left: Sequence[Shape]) -> list[Way]:
         """Return the way of each shape, that of the record or one measured now."""
-        recorded = self.store.ways()
-        ways: dict[str, Way] = {}
-        asked = []
-        for shape in left:
-            # A search asks for few runs at once: half of its grid, or some times as many as now.
-            runs, follow = len(shape.runs), self.follow.get(shape.size, 0)
-            expected = runs + min(follow // 2, _BATCHES * runs)
-            if shape.key in recorded:
-                ways[shape.key] = Way.from_json(recorded[shape.key])
-            elif (way := default_way(self.models, shape, expected)) is not None:
-                ways[shape.key] = way
-                self._keep(shape, way)
-            else:
-                asked.append(Asked(shape=shape, expected=expected))
+        ways, asked = known_ways(self.models, map(self._asked, left), self.store.ways())
         for each, measured in zip(asked, self._measured(asked), strict=True):
             if measured is not None:
                 self._keep(each.shape, measured)
             ways[each.shape.key] = measured or unmeasured(self.models, each.shape)
         return [ways[shape.key] for shape in left]
+
+    def _asked(self, shape: Shape) -> Asked:
+        # A search asks for few runs at once: half of its grid, or some times as many as now.
+        runs, follow = len(shape.runs), self.follow.get(shape.size, 0)
+        return Asked(shape=shape, expected=runs + min(follow // 2, _BATCHES * runs))
 
     def _measured(self, asked: Sequence[Asked]) -> list[Way | None]:
         if isinstance(self.executor, Here) or not asked:
@@ -156,7 +150,7 @@ class Coordinator:
         return choose_ways_apart(self.models, asked, self.executor, sent, self.device)
 
     def _keep(self, shape: Shape, way: Way) -> None:
-        """Record a way before the first step: a sweep taken up again trains the rest alike."""
+        """Record a way before the first step, so that the rest trains alike later."""
         self.store.add_way(shape.key, {"size": str(shape.size), **way.to_json()})
         self.meter.say(f"{shape.size}: {way}; {way.reason}", str(shape.size))
         self.interrupts.check()

@@ -18,8 +18,8 @@ from ._interrupts import Interrupts
 from ._live import Live
 from ._meter import Meter
 from ._models import Models
-from ._piece import Piece
 from ._pickled import pickled
+from ._piece import Piece
 from ._store import Row
 from ._work import Job, Outcome, do, work
 
@@ -85,7 +85,9 @@ class Dispatcher:
         Raises:
             KeyboardInterrupt: the user asked to end; what is through is in the record.
         """
-        ordered = pieces if self.is_here else sorted(pieces, key=lambda each: -(each.seconds or 0.0))
+        ordered = (
+            pieces if self.is_here else sorted(pieces, key=lambda each: -(each.seconds or 0.0))
+        )
         queue = deque(ordered)
         most = self.executor.workers or len(queue)
         try:
@@ -166,7 +168,7 @@ class Dispatcher:
         return []
 
     def _again(self, piece: Piece, failure: Failure) -> list[Piece]:
-        """Return a piece whose worker was lost, in halves where that happens again and again."""
+        """Return a piece whose worker was lost, in halves after several times."""
         piece.losses, piece.share = piece.losses + 1, 0.0
         if piece.losses < ATTEMPTS:
             text = f"a worker was lost, another one takes its {len(piece.runs)} runs"

@@ -16,7 +16,7 @@ from ._shapes import shapes
 from ._store import Store
 from ._study import Study
 from ._way import Way
-from ._ways import Asked, choose_ways, default_way, unmeasured
+from ._ways import Asked, choose_ways, known_ways, unmeasured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,27 +117,19 @@ def explain(study: Study, out: str | Path, *, device: str | None = None) -> Expl
         )
     store, models = Store(out), Models(study)
     recorded = store.ways() if (store.folder / "study.json").exists() else {}
-    rows, asked = [], []
-    ways: dict[str, Way] = {}
-    all_shapes = shapes(study, study.runs(), device)
-    for shape in all_shapes:
-        if shape.key in recorded:
-            ways[shape.key] = Way.from_json(recorded[shape.key])
-        elif (way := default_way(models, shape)) is not None:
-            ways[shape.key] = way
-        else:
-            asked.append(Asked(shape=shape, expected=len(shape.runs)))
-    for each, found in zip(asked, choose_ways(models, asked, device), strict=True):
+    every = shapes(study, study.runs(), device)
+    asked = [Asked(shape=shape, expected=len(shape.runs)) for shape in every]
+    ways, left = known_ways(models, asked, recorded)
+    for each, found in zip(left, choose_ways(models, left, device), strict=True):
         ways[each.shape.key] = found or unmeasured(models, each.shape)
-    for shape in all_shapes:
-        way = ways[shape.key]
-        rows.append(
-            Explained(
-                size=str(shape.size),
-                runs=len(shape.runs),
-                way=way,
-                seconds=seconds(study, shape, way),
-                is_recorded=shape.key in recorded,
-            )
+    rows = [
+        Explained(
+            size=str(shape.size),
+            runs=len(shape.runs),
+            way=ways[shape.key],
+            seconds=seconds(study, shape, ways[shape.key]),
+            is_recorded=shape.key in recorded,
         )
+        for shape in every
+    ]
     return Explanation(shapes=tuple(rows))

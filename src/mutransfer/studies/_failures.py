@@ -39,7 +39,7 @@ class Failure:
 
     def row(self, study: Study, run: Run) -> Row:
         """Return the row of a run that failed so."""
-        nothing = {"loss": None, "final": None, "diverged_at": None, "curve": []}
+        nothing: Row = {"loss": None, "final": None, "diverged_at": None, "curve": []}
         return {
             "id": study.run_id(run),
             **named_row(study, run),

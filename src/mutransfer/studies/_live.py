@@ -1,20 +1,14 @@
-"""Signs of life of a sweep: small files that tell other processes how it stands.
-
-Nothing depends on them: where they cannot be written, as on a full disk, training goes on. Times
-are of each process's own monotonic clock, so that clocks of machines are never compared.
-"""
+"""Signs of life of a sweep: what coordinator and workers tell each other while it runs."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
+import shlex
 import sys
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -23,21 +17,24 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from ..core import MutransferError, plain
-
-FOLDER = "live"
-"""Name of the folder of signs of life in that of a record."""
+from ..core import MutransferError
+from ._signs import (
+    BEAT,
+    COORDINATOR,
+    FOLDER,
+    JOBS,
+    LISTEN,
+    STOP,
+    Beaten,
+    beats,
+    me,
+    parsed,
+    read,
+    replace,
+)
 
 ORPHANED = 120.0
 """Seconds without a sign of the coordinator after which a worker ends."""
-
-_COORDINATOR, _JOBS, _STOP = "coordinator.json", "jobs", "stop"
-
-_BEAT = 1.0
-"""Seconds between two signs of life."""
-
-_LISTEN = 2.5
-"""Seconds without a sign after which a process counts as dead where locks do not work."""
 
 _LOOK = 0.5
 """Seconds between two looks of a worker for a request to stop."""
@@ -53,7 +50,7 @@ _here: dict[Path, int] = {}
 
 
 class Live:
-    """The coordinator's side: writes how the sweep stands, and reads what workers write.
+    """Coordinator's side: writes how the sweep stands, and reads what workers write.
 
     Args:
         folder: Folder of the record.
@@ -76,10 +73,10 @@ class Live:
         self._begun = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(OSError):
-            (self.folder / _JOBS).mkdir(parents=True, exist_ok=True)
+            (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
-            halves = self.folder.glob(f"{_COORDINATOR}.*")
-            for path in [self.folder / _STOP, *halves, *(self.folder / _JOBS).iterdir()]:
+            halves = self.folder.glob(f"{COORDINATOR}.*")
+            for path in [self.folder / STOP, *halves, *(self.folder / JOBS).iterdir()]:
                 path.unlink(missing_ok=True)
         _here[self.folder] = os.getpid()
         self._write()
@@ -94,7 +91,7 @@ class Live:
     ) -> None:
         self._ended.set()
         # A file system that hangs must not keep the sweep from ending.
-        self._thread.join(timeout=2 * _LISTEN)
+        self._thread.join(timeout=2 * LISTEN)
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             self._state = "interrupted"
         elif error is not None:
@@ -111,8 +108,8 @@ class Live:
         """Say how the sweep stands; it is written with the next sign of life.
 
         Args:
-            progress: What changed: `engine`, `workers`, `what` is trained, seconds of work `done`
-                of a `total` as estimated beforehand, seconds `left` where they are known better.
+            progress: What changed: `engine`, `workers`, `what` is trained, and seconds of work
+                `done` of a `total`, as estimated beforehand.
         """
         with self._lock:
             self._said.update(progress)
@@ -120,14 +117,19 @@ class Live:
     def ask_to_stop(self) -> None:
         """Ask all workers to end after the step that they are in."""
         with suppress(OSError):
-            (self.folder / _STOP).touch()
+            (self.folder / STOP).touch()
 
     def beats(self) -> dict[str, Beaten]:
         """Return the last signs of life of all workers, by job."""
         return beats(self.folder.parent)
 
+    def forget(self, job: str) -> None:
+        """Remove the sign of life of a job whose worker was lost, before another one has it."""
+        with suppress(OSError):
+            _path(self.folder, job).unlink(missing_ok=True)
+
     def _run(self) -> None:
-        while not self._ended.wait(_BEAT):
+        while not self._ended.wait(BEAT):
             self._write()
 
     def _write(self) -> None:
@@ -135,50 +137,25 @@ class Live:
         with self._lock:
             said = dict(self._said)
         data = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            **me(),
             "sweep": self.sweep,
             "started": self._started,
             "seconds": time.monotonic() - self._begun,
             "beat": self._beat,
+            "command": _command(),
+            "folder": _current_folder(),
             "state": self._state,
             "message": self._message,
             **said,
         }
-        if not _replace(self.folder / _COORDINATOR, data):
+        if not replace(self.folder / COORDINATOR, data):
             # A full disk: another time of change is a sign of life, too, and needs no space.
             with suppress(OSError):
-                os.utime(self.folder / _COORDINATOR)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beaten:
-    """The last sign of life of a worker.
-
-    Attributes:
-        job: The job.
-        host: Machine of the worker.
-        pid: Its process.
-        alive: How often it gave a sign: a number that no longer grows is that of a dead or
-            suspended worker.
-        steps: Optimizer steps of all runs so far.
-        seconds: Time since the job began, of the worker's own clock.
-        pace: Steps a second of late; None at the beginning.
-        about: What the job is: its "size", number of "runs", and "steps" of all runs.
-    """
-
-    job: str
-    host: str
-    pid: int
-    alive: int
-    steps: int
-    seconds: float = 0.0
-    pace: float | None = None
-    about: dict[str, Any] = field(default_factory=dict)
+                os.utime(self.folder / COORDINATOR)
 
 
 class Beat:
-    """The worker's side: a context manager whose thread gives signs of life while a job runs.
+    """Worker's side: a context manager whose thread gives signs of life.
 
     It ends the process when the coordinator gives no sign any more, so that no worker of a cluster
     runs for nobody. On a machine that does not see the folder it does nothing.
@@ -197,7 +174,7 @@ class Beat:
         self._folder, self._job = Path(live), job
         self._about = {name: value for name, value in about.items() if name != "sweep"}
         self._sweep = about.get("sweep")
-        self._path = self._folder / _JOBS / f"{quote(job, safe='')}.json"
+        self._path = _path(self._folder, job)
         self._ended = Event()
         self._thread: Thread | None = None
         self._steps = self._alive = 0
@@ -207,7 +184,7 @@ class Beat:
     def __enter__(self) -> Beat:
         self._begun = time.monotonic()
         try:
-            is_there = (self._folder / _JOBS).is_dir()
+            is_there = (self._folder / JOBS).is_dir()
         except OSError:
             is_there = False
         if is_there:
@@ -219,7 +196,7 @@ class Beat:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         if self._thread is not None:
-            self._thread.join(timeout=2 * _LISTEN)
+            self._thread.join(timeout=2 * LISTEN)
             self._remove()
 
     def count(self, steps: int) -> None:
@@ -236,19 +213,19 @@ class Beat:
             if now - sought >= _SEEK:
                 sought = now
                 self._seek()
-            self.is_stopped |= self._is_known and (self._folder / _STOP).exists()
-            if now - written >= _BEAT - _LOOK / 2:
+            self.is_stopped |= self._is_known and (self._folder / STOP).exists()
+            if now - written >= BEAT - _LOOK / 2:
                 written = now
                 self._write()
 
     def _seek(self) -> None:
         """Look for the coordinator, and end this process if it is orphaned."""
         try:
-            path = self._folder / _COORDINATOR
+            path = self._folder / COORDINATOR
             text, changed = path.read_bytes(), path.stat().st_mtime_ns
         except OSError:
             text, changed = b"", 0
-        sweep, sign = _parsed(text).get("sweep"), b"%d %s" % (changed, text)
+        sweep, sign = parsed(text).get("sweep"), b"%d %s" % (changed, text)
         if sweep == self._sweep:
             self._is_known = True
         is_another = self._sweep is not None and sweep not in (None, self._sweep)
@@ -272,19 +249,19 @@ class Beat:
         self._paced.add(now, steps)
         data = {
             "job": self._job,
-            **_me(),
+            **me(),
             "alive": self._alive,
             "steps": steps,
             "seconds": now - self._begun,
             "pace": self._paced.value(now),
             "about": self._about,
         }
-        _replace(self._path, data)
+        replace(self._path, data)
 
     def _remove(self) -> None:
         """Remove the sign of life, unless another worker has the job by now."""
         with suppress(OSError):
-            if {name: _read(self._path).get(name) for name in _me()} == _me():
+            if {name: read(self._path).get(name) for name in me()} == me():
                 self._path.unlink(missing_ok=True)
 
 
@@ -310,67 +287,24 @@ class _Pace:
         return (steps - before) / (end - first)
 
 
-def coordinator(folder: Path) -> dict[str, Any]:
-    """Return the last sign of life of a record's coordinator, empty where there is none."""
-    live = folder / FOLDER
-    # Opening a folder makes network file systems ask for its present files.
-    with suppress(OSError):
-        os.scandir(live).close()
-    return _read(live / _COORDINATOR)
+def _path(live: Path, job: str) -> Path:
+    return live / JOBS / f"{quote(job, safe='')}.json"
 
 
-def is_beating(folder: Path, seconds: float = _LISTEN) -> bool:
-    """Return True if the coordinator of a record gives a sign of life within these seconds."""
-    first, start = coordinator(folder), time.monotonic()
-    while time.monotonic() - start < seconds:
-        time.sleep(_BEAT / 10)
-        if coordinator(folder).get("beat") != first.get("beat"):
-            return True
-    return False
+def _command() -> str:
+    """Return the command line of this process, empty where it cannot be given again."""
+    path = Path(sys.argv[0])
+    if path.name in ("", "-", "-c", "ipykernel_launcher.py"):
+        return ""
+    if path.name == "__main__.py":
+        start = ["python", "-m", path.parent.name]
+    else:
+        start = ["python", sys.argv[0]] if path.suffix == ".py" else [path.name]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
-def beats(folder: Path) -> dict[str, Beaten]:
-    """Return the last signs of life of the workers of a record, by job."""
+def _current_folder() -> str:
     try:
-        paths = sorted((folder / FOLDER / _JOBS).glob("*.json"))
+        return str(Path.cwd())
     except OSError:
-        return {}
-    found = {}
-    for path in paths:
-        # A file that vanishes in between is of a job that has just ended.
-        with suppress(KeyError, TypeError, ValueError):
-            data = _read(path)
-            found[str(data["job"])] = Beaten(**data)
-    return found
-
-
-def _me() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
-def _replace(path: Path, data: Mapping[str, Any]) -> bool:
-    """Write a small file at once, and return False if it cannot be written."""
-    whole = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        whole.write_text(json.dumps(plain(data), allow_nan=False))
-        whole.replace(path)
-    except OSError:
-        with suppress(OSError):
-            whole.unlink(missing_ok=True)
-        return False
-    return True
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return _parsed(path.read_bytes())
-    except OSError:
-        return {}
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
+        return ""

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..core import MutransferError
 from ._faults import RecordWarning, unwritable
-from ._live import coordinator, is_beating
+from ._signs import coordinator, is_beating
 
 fcntl: ModuleType | None
 try:
@@ -38,7 +38,7 @@ _descriptors: set[int] = set()
 
 
 def _forget() -> None:
-    """Close the locks of the parent in a forked child, which would hold them after its death."""
+    """Close the parent's locks in a forked child, which may outlive it."""
     for descriptor in _descriptors:
         with suppress(OSError):
             os.close(descriptor)
@@ -80,7 +80,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool | None:
-    """Return True if a coordinator holds the record, None where the file system has no locks.
+    """Return True if a coordinator holds the record, None where locks do not work.
 
     Looking needs no more than the right to read, and disturbs nobody.
     """
@@ -113,7 +113,7 @@ def _acquire(folder: Path, descriptor: int) -> bool:
             if error.errno not in _HELD:
                 return False
             if not left:
-                raise _refused(folder, _holder(folder)) from None
+                raise _refused(folder, holder(folder)) from None
             time.sleep(_PAUSE)
     return False
 
@@ -156,7 +156,7 @@ def _sign(descriptor: int) -> None:
         os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
 
-def _holder(folder: Path) -> dict[str, Any]:
+def holder(folder: Path) -> dict[str, Any]:
     """Return who holds the lock, empty where that is not known."""
     try:
         who = json.loads((folder / NAME).read_text())

@@ -1,8 +1,7 @@
-"""Measurements in a worker: the pace of a program, and the way that it would choose."""
+"""Measurements: the choice of a program, and its pace in other processes."""
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -41,15 +40,24 @@ def choice(
 
 def choice_apart(
     study: bytes, path: tuple[str, ...], runs: Sequence[Run], device: str | None, expected: int
-) -> tuple[Choice, int] | None:
-    """Return the choice of a worker, and the peak of its memory in bytes; None if it fails."""
+) -> tuple[Choice, int | None] | None:
+    """Return the choice of a worker, and its peak memory in bytes; None if it fails."""
     try:
         found = choice(models_of(study, path), runs, device, expected)
     except Exception:
         # The same runs fail when they are trained, with rows that say why.
         return None
+    return found, _peak()
+
+
+def _peak() -> int | None:
+    """Return the peak of this process's memory in bytes; None on Windows."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found, peak if sys.platform == "darwin" else 1024 * peak
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def pace_apart(

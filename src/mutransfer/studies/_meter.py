@@ -1,4 +1,4 @@
-"""The progress of a sweep over all its workers, in seconds as estimated beforehand."""
+"""The progress of a sweep over all workers, in seconds as estimated."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ class Meter:
         live: Signs of life, which have it too.
     """
 
-    def __init__(
-        self, progress: OnProgress | None, record: Callable[[], Runs], live: Live
-    ) -> None:
+    def __init__(self, progress: OnProgress | None, record: Callable[[], Runs], live: Live) -> None:
         self._progress, self._record, self._live = progress, record, live
         self._start = time.monotonic()
         self._next = self._read = 0.0
@@ -77,14 +75,16 @@ class Meter:
         # A training function of one's own cannot be timed beforehand: the others tell.
         told = [each.took for each in self._pieces if each.took]
         usual = sum(told) / len(told) if told else 1.0
-        times = [each.took or usual if each.seconds is None else each.seconds for each in self._pieces]
+        times = [
+            each.took or usual if each.seconds is None else each.seconds for each in self._pieces
+        ]
         done = sum(t * each.share for t, each in zip(times, self._pieces, strict=True))
         return done, sum(times)
 
     def _known(self, *, newly: bool = False) -> Runs:
         """Return the runs of the record, read again where that is cheap."""
         start = time.monotonic()
-        if self._runs is None or newly and start >= self._read:
+        if self._runs is None or (newly and start >= self._read):
             self._runs = self._record()
             now = time.monotonic()
             self._read = now + _READING * (now - start)

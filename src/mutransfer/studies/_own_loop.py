@@ -34,9 +34,7 @@ class OwnRun:
         watch: Receives the steps that are reported; it may raise `Interrupted`.
     """
 
-    def __init__(
-        self, models: Models, run: Run, folder: Path, watch: Watch | None = None
-    ) -> None:
+    def __init__(self, models: Models, run: Run, folder: Path, watch: Watch | None = None) -> None:
         self.models, self.study, self.run, self.watch = models, models.study, run, watch
         self.folder = folder / "trials" / self.study.run_id(run)
 

@@ -111,7 +111,7 @@ def batches(
             new = {name: run for (name, run), fits in zip(new.items(), within, strict=True) if fits}
         if not new:
             return
-        store.add(new)
+        store.add({name: str(run.size) for name, run in new.items()})
         known |= new
         yield Batch(runs=list(new.values()), finished=done, metric=getattr(search, "metric", None))
 

@@ -79,7 +79,7 @@ class Shard:
 
 
 def _new(folder: Path) -> Path:
-    """Make an empty shard that comes after all others of the folder, also if the clock is back."""
+    """Make an empty shard after all others, also when the clock was set back."""
     numbers = [number for number, _ in map(_order, _shards(folder)) if number < math.inf]
     number = max(time.time_ns(), int(max(numbers, default=0)) + 1)
     while True:
@@ -111,7 +111,7 @@ def _order(shard: Path) -> tuple[float, str]:
 
 
 def read(folder: Path) -> tuple[dict[str, Row], list[tuple[Path, int]]]:
-    """Return the rows of a folder by id, in the order of writing, and its damaged lines.
+    """Return rows by id, in the order of writing, and the damaged lines.
 
     Of several rows of a run the first counts, unless it failed.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ from ..core import FrozenDict, MutransferError
 from ._faults import RecordWarning, unwritable
 from ._lock import locked
 from ._same import Fingerprint, are_same
-from ._shards import Row, Shard, read, report
+from ._shards import Row as Row
+from ._shards import Shard, read, report
 
 _ELSEWHERE = "give another folder with out="
 
@@ -92,12 +94,23 @@ class Store:
         except OSError as error:
             raise unwritable(self.folder, error, _ELSEWHERE) from None
 
-    def add(self, runs: Iterable[str]) -> None:
-        """Add the ids of more runs to those of the record."""
+    def add(self, runs: Mapping[str, str] | Iterable[str]) -> None:
+        """Add the ids of more runs to those of the record.
+
+        Args:
+            runs: The ids; with their sizes, as text, where it shall be known what is left of each.
+        """
         header = self.header()
-        listed = list(dict.fromkeys([*header["runs"], *runs]))
-        if listed != header["runs"]:
-            self._write_header(header | {"runs": listed})
+        known = set(header["runs"])
+        new = [name for name in dict.fromkeys(runs) if name not in known]
+        if not new:
+            return
+        header |= {"runs": [*header["runs"], *new]}
+        if isinstance(runs, Mapping):
+            sizes = Counter(header.get("sizes", {}))
+            sizes.update(runs[name] for name in new)
+            header |= {"sizes": dict(sizes)}
+        self._write_header(header)
 
     def ways(self) -> dict[str, Any]:
         """Return how the runs of each shape are trained, by the shape's key."""
@@ -262,4 +275,5 @@ def _joined(written: Mapping[str, Any] | None, design: Mapping[str, Any]) -> dic
         return new
     same = all(written.get(name) == new.get(name) for name in ("axes", "hyperparameters"))
     known = written.get("runs", ()) if same else ()
-    return new | {"runs": list(dict.fromkeys([*known, *new["runs"]]))}
+    sizes = {"sizes": written["sizes"]} if same and "sizes" in written else {}
+    return new | {"runs": list(dict.fromkeys([*known, *new["runs"]]))} | sizes

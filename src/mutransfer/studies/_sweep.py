@@ -163,12 +163,12 @@ def _first_losses(models: Models) -> Fingerprint | None:
 
 
 def _done(store: Store, *, retry: bool = False) -> set[str]:
-    """Return the ids of all runs that need not be trained; of failed ones unless they are retried."""
+    """Return the ids of runs that need not be trained; retried ones do."""
     return {row["id"] for row in store.rows() if not (retry and row.get("status") == "failed")}
 
 
 def _follow(study: Study, search: Search) -> Counter[Size]:
-    """Return how many runs of each size a search may still ask for, the grid's at most."""
+    """Return how many runs of each size a search may still ask for, at most."""
     if isinstance(search, GridSearch):
         return Counter()
     return Counter(run.size for run in study.runs())

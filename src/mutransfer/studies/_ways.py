@@ -1,10 +1,10 @@
-"""The choice of a way of training for each shape of a sweep, measured over a few steps."""
+"""The choice of a way for each shape of a sweep, measured over a few steps."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,12 +48,27 @@ class Asked:
     expected: int
 
 
-def default_way(models: Models, shape: Shape, expected: int = 0) -> Way | None:
-    """Return the way of runs too few to measure anything, None for others."""
-    run = shape.runs[0]
-    if max(expected, len(shape.runs)) * models.study.length(run) > _FEW:
-        return None
-    return unmeasured(models, shape)
+def known_ways(
+    models: Models, asked: Iterable[Asked], recorded: Mapping[str, Any]
+) -> tuple[dict[str, Way], list[Asked]]:
+    """Return the ways of shapes by key, and those shapes whose way has to be measured.
+
+    Args:
+        models: The models of the study.
+        asked: The shapes.
+        recorded: Ways of the record.
+    """
+    ways: dict[str, Way] = {}
+    left = []
+    for each in asked:
+        shape = each.shape
+        if shape.key in recorded:
+            ways[shape.key] = Way.from_json(recorded[shape.key])
+        elif each.expected * models.study.length(shape.runs[0]) <= _FEW:
+            ways[shape.key] = unmeasured(models, shape)
+        else:
+            left.append(each)
+    return ways, left
 
 
 def unmeasured(models: Models, shape: Shape) -> Way:
@@ -76,7 +91,7 @@ def choose_way(models: Models, shape: Shape, device: str | None = None) -> Way:
 
 
 def choose_ways(models: Models, asked: Sequence[Asked], device: str | None) -> list[Way | None]:
-    """Return the quickest way of each shape on this machine; None where its model fails.
+    """Return the quickest way of each shape here; None where its model fails.
 
     Shapes share processes: while one of them trains the largest, others train the rest.
 
@@ -111,7 +126,7 @@ def choose_ways(models: Models, asked: Sequence[Asked], device: str | None) -> l
 def choose_ways_apart(
     models: Models, asked: Sequence[Asked], executor: Executor, sent: Sent, device: str | None
 ) -> list[Way | None]:
-    """Return the way of each shape in the workers of an engine; None where its model fails.
+    """Return the way of each shape in an engine; None where its model fails.
 
     Args:
         models: The models of the study.
@@ -206,7 +221,7 @@ def _shared(
         if any(pace.warned for pace in paces):
             continue
         way = replace(alone, program=candidate.program, start=max(each.start for each in starts))
-        ways.append(_side_by_side(way, workers.workers, paces))
+        ways.append(_side_by_side(way, len(paces), paces))
     known = [(_time(models, asked, way), way) for way in ways]
     time, best = min(known[1:], key=lambda pair: pair[0], default=known[0])
     if time > _BETTER * known[0][0]:
@@ -217,9 +232,8 @@ def _shared(
 
 def _all(workers: Processes, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Return the results of a function in all workers at once."""
-    futures = [
-        workers.submit(Resources(), function, *arguments) for _ in range(workers.workers)
-    ]
+    count = workers.workers or 1
+    futures = [workers.submit(Resources(), function, *arguments) for _ in range(count)]
     return [future.result() for future in futures]
 
 

@@ -1,4 +1,4 @@
-"""Jobs, and the worker that does them: it builds, reads, plans, applies and trains."""
+"""Jobs, and the worker that does them: it builds, plans, applies and trains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._own_loop import OwnRun
 from ._pickled import unpickled
 from ._run import Run
 from ._store import Row
-from ._study import Study
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a worker sends back.
+    """Rows and failure that a worker sends back.
 
     Attributes:
         rows: The rows of runs that are through, those that failed too.
@@ -76,7 +76,7 @@ def do(job: Job, models: Models, watch: Watch | None) -> Outcome:
 
 
 def _built(models: Models, runs: Sequence[Run]) -> tuple[list[Run], list[Row]]:
-    """Return the runs whose models can be built and planned, and the rows of the others."""
+    """Return the runs whose models can be built, and the rows of the others."""
     try:
         models.members(runs)
     except Exception:
@@ -97,7 +97,7 @@ _KNOWN: dict[bytes, Models] = {}
 
 
 def models_of(study: bytes, path: tuple[str, ...]) -> Models:
-    """Return the models of a pickled study, those of the last job where it is the same."""
+    """Return the models of a pickled study, those of the last job if they fit."""
     if study not in _KNOWN:
         _KNOWN.clear()
         _KNOWN[study] = Models(unpickled(study, path))

@@ -17,8 +17,8 @@ from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quie
 from ._held import different
 from ._judge import Judge
 from ._members import Member, check_members
-from ._optimizers import UPDATES
 from ._memory import is_out_of_memory
+from ._optimizers import UPDATES
 from ._program import Program
 from ._recipe import Recipe
 from ._stack import Stack

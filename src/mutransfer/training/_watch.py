@@ -9,4 +9,4 @@ Watch = Callable[[int], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """The end of a training after the present step; what is not finished is `unfinished`."""
+    """The end of a training after the present step; the rest is `unfinished`."""
