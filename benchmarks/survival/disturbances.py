@@ -10,12 +10,13 @@ from contextlib import suppress
 import psutil
 
 from .scene import Scene
+from .settings import clock
 from .sweeps import Coordinator, workers
 
 
 def kill_coordinator(scene: Scene) -> bool:
     """Kill the coordinator without a warning."""
-    scene.coordinator.kill()
+    _end(scene)
     return True
 
 
@@ -86,7 +87,7 @@ def allow_writing(scene: Scene) -> None:
 
 def damage_line(scene: Scene) -> bool:
     """Kill the coordinator, and destroy a line of the record as a bad sector does."""
-    scene.coordinator.kill()
+    _end(scene)
     lines = [
         (path, number, line)
         for path in sorted(scene.place.folder.glob("rows-*.jsonl"))
@@ -116,7 +117,7 @@ def damage_line(scene: Scene) -> bool:
 
 def tear_line(scene: Scene) -> bool:
     """Kill the coordinator, and cut the record within its last line."""
-    scene.coordinator.kill()
+    _end(scene)
     shards = sorted(scene.place.folder.glob("rows-*.jsonl"))
     shards = [path for path in shards if path.stat().st_size]
     if not shards:
@@ -126,6 +127,12 @@ def tear_line(scene: Scene) -> bool:
     scene.damaged.add(_id(last))
     shards[-1].write_bytes(text[: len(text) - scene.random.randint(1, len(last))])
     return True
+
+
+def _end(scene: Scene) -> None:
+    """Kill the coordinator, and have it started again even if it was through."""
+    scene.coordinator.kill()
+    scene.goes_on = True
 
 
 def _id(line: bytes) -> str:
@@ -160,6 +167,16 @@ def interrupt_twice(scene: Scene) -> bool:
     if not scene.coordinator.wait(scene.random.uniform(0.0, 1.0)):
         with suppress(ProcessLookupError):
             os.killpg(scene.coordinator.pid, signal.SIGINT)
+    return True
+
+
+def set_back_clock(scene: Scene) -> bool:
+    """Set the clock back, by a second or by years, and start the sweep again now and then."""
+    path = clock(scene.place)
+    before = int(path.read_text()) if path.exists() else 0
+    path.write_text(str(before - int(10 ** scene.random.uniform(0, 8))))
+    if scene.random.random() < 0.5:
+        scene.coordinator.kill()
     return True
 
 

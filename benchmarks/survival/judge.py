@@ -49,6 +49,7 @@ class Verdict:
         after: Those that this one has in the end.
         lost: Runs that were in the record once, and are no longer; and runs that it lacks.
         repeated: Runs that were trained again, or written again, after they were in the record.
+        along: Runs in the record that were trained again with others of their job, which lacked.
         differ: Runs whose rows differ.
         exact: Runs whose rows are the same to the last bit, but for their time.
     """
@@ -58,12 +59,13 @@ class Verdict:
     after: int
     lost: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
+    along: tuple[str, ...] = ()
     differ: tuple[str, ...] = ()
     exact: int = 0
 
-    def is_sound(self) -> bool:
-        """Return True if nothing was lost or repeated, and all rows are alike."""
-        return not (self.lost or self.repeated or self.differ) and self.after == self.runs
+    def is_bad(self) -> bool:
+        """Return True if something was lost or repeated, or a row is another."""
+        return bool(self.lost or self.repeated or self.differ) or self.after < self.runs
 
 
 def judge(
@@ -86,9 +88,12 @@ def judge(
     wanted, found = ({row["id"]: row for row in each} for each in (whole, rows))
     once = {run for moment in moments for run in moment.known}
     written = Counter(row["id"] for row in place.lines() if row.get("status") != "failed")
-    trained, again = place.trained(), set[str]()
+    trained, again, along = place.trained(), set[str](), set[str]()
     for moment in moments:
-        again |= moment.known & set(trained[moment.trained :])
+        known = moment.known - set(damaged)
+        for together in trained[moment.trained :]:
+            # Runs that trained as one program train so again, that they round alike.
+            (again if together <= known else along).update(together & known)
     twice = {run for run, count in written.items() if count > 1}
     shared = wanted.keys() & found.keys()
     return Verdict(
@@ -96,7 +101,8 @@ def judge(
         runs=len(wanted),
         after=len(shared),
         lost=tuple(sorted((once | wanted.keys()) - found.keys())),
-        repeated=tuple(sorted((again | twice) - set(damaged))),
+        repeated=tuple(sorted(again | twice - set(damaged))),
+        along=tuple(sorted(along)),
         differ=tuple(sorted(run for run in shared if not _alike(wanted[run], found[run]))),
         exact=sum(_timeless(wanted[run]) == _timeless(found[run]) for run in shared),
     )

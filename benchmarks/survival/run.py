@@ -14,11 +14,14 @@ import random
 import shutil
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import mutransfer as mt
 from mutransfer.core import about, text
@@ -26,7 +29,10 @@ from mutransfer.core import about, text
 from .cases import CASES
 from .judge import Row, Verdict
 from .scene import Case, Scene
-from .sweeps import Coordinator, Place
+from .settings import LeftOut
+from .studies import STUDIES
+from .sweeps import Place
+from .table import faults, table, write
 
 SEED = 17
 SMALL = 2
@@ -34,11 +40,10 @@ SMALL = 2
 
 def undisturbed(folder: Path, study: str, *, small: bool) -> list[Row]:
     """Return the rows of a sweep that was left alone."""
-    place = Place(folder=folder / study, diary=folder / f"{study}.diary")
-    sweep = Coordinator(place, study, small=small)
-    sweep.wait()
-    assert not sweep.outcome["error"], sweep.outcome["error"]
-    return list(mt.Runs.read(place.folder).rows)
+    # Here, so that processes that are forked later have imported everything.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(mt.sweep(STUDIES[study](small=small), folder / study).rows)
 
 
 def perform(
@@ -46,7 +51,7 @@ def perform(
 ) -> dict[str, Any]:
     """Disturb sweeps so many times in all, and return what was found."""
     draw, start = random.Random(f"{SEED} {case.name}"), time.monotonic()
-    verdicts, faults, notes = list[Verdict](), list[str](), Counter[str]()
+    verdicts, found, notes = list[Verdict](), list[str](), Counter[str]()
     done = sweeps = 0
     with case.scenery(folder, case.engine) as scenery:
         while done < times:
@@ -57,27 +62,27 @@ def perform(
             scene = Scene(case, scenery, place, study, draw, small)
             scene.play(min(case.most, times - done))
             verdicts.append(scene.verdict(whole[study]))
-            faults += scene.faults
+            found += scene.faults
             notes += scene.notes
             done, sweeps = done + len(scene.moments), sweeps + 1
             shutil.rmtree(place.folder, ignore_errors=True)
+    if case.says and not any(case.says in note for note in notes):
+        found.append(f"nothing said {case.says!r}")
+    found += [f"sweep {number}: {each}" for number, each in enumerate(verdicts) if each.is_bad()]
     return {
-        **summary(case, verdicts),
+        **summary(verdicts),
         "sweeps": sweeps,
-        "faults": faults,
+        "faults": found,
         "notes": dict(notes),
         "seconds": round(time.monotonic() - start, 1),
         "verdicts": [asdict(each) for each in verdicts],
     }
 
 
-def summary(case: Case, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Return the row of a case in the table."""
     before = [count for each in verdicts for count in each.before]
     return {
-        "name": case.name,
-        "done": case.done,
-        "engine": case.engine,
         "times": len(before),
         "before": [min(before, default=0), max(before, default=0)],
         "runs": sum(each.runs for each in verdicts),
@@ -85,37 +90,57 @@ def summary(case: Case, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "exact": sum(each.exact for each in verdicts),
         **{
             name: sum(len(getattr(each, name)) for each in verdicts)
-            for name in ("lost", "repeated", "differ")
+            for name in ("lost", "repeated", "along", "differ")
         },
     }
 
 
+def performed(cases: Sequence[Case], times: int | None, *, small: bool) -> list[dict[str, Any]]:
+    """Perform cases, and return what was found in each."""
+    results = []
+    with tempfile.TemporaryDirectory(prefix="survival-") as name:
+        folder = Path(name)
+        # One case is of another user.
+        folder.chmod(0o755)
+        studies = sorted({study for case in cases for study in case.studies})
+        whole = {study: undisturbed(folder, study, small=small) for study in studies}
+        for number, case in enumerate(cases):
+            count = times or (min(SMALL, case.times) if small else case.times)
+            place = folder / f"case-{number}"
+            place.mkdir()
+            result = {"name": case.name, "done": case.done, "engine": case.engine}
+            try:
+                result |= perform(case, count, place, whole, small=small)
+            except LeftOut as reason:
+                result["left out"] = str(reason)
+            print(table([result]).splitlines()[-1], f"{result.get('seconds', 0):.0f} s", flush=True)
+            results.append(result)
+    return results
+
+
 def main() -> None:
-    """Perform the cases and print the table."""
+    """Perform the cases and print the table; exit code 1 where something must not be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", action="append", help="part of the names of cases")
     parser.add_argument("--times", type=int, help="disturbances of each case")
     parser.add_argument("--small", action="store_true", help="tiny sweeps, to try the script")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/clusters.md")
     arguments = parser.parse_args()
     parts = arguments.case or [""]
     cases = [case for case in CASES if any(part in case.name for part in parts)]
     os.environ["OMP_NUM_THREADS"] = "1"
-    results = []
-    with tempfile.TemporaryDirectory(prefix="survival-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        studies = sorted({study for case in cases for study in case.studies})
-        whole = {study: undisturbed(folder, study, small=arguments.small) for study in studies}
-        for number, case in enumerate(cases):
-            times = arguments.times or (min(SMALL, case.times) if arguments.small else case.times)
-            place = folder / f"case-{number}"
-            place.mkdir()
-            result = perform(case, times, place, whole, small=arguments.small)
-            results.append(result)
-            print({k: v for k, v in result.items() if k != "verdicts"}, flush=True)
+    torch.set_num_threads(1)
+    results = performed(cases, arguments.times, small=arguments.small)
+    record = {"about": about(), "cases": results}
+    print(f"\n{table(results)}\n")
     if arguments.json:
-        arguments.json.write_text(text({"about": about(), "cases": results}) + "\n")
+        arguments.json.write_text(text(record) + "\n")
+    if arguments.docs:
+        write(record)
+    found = faults(results)
+    print("\n".join(found) or "nothing was lost")
+    raise SystemExit(1 if found else 0)
 
 
 if __name__ == "__main__":

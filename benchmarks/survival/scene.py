@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -68,7 +69,7 @@ class Case:
         launch: Starts a sweep.
         patch: Makes what is called in the sweep's process before it.
         ends: Errors with which a sweep may end.
-        warns: Warning that has to come with the end of a disturbed sweep.
+        says: A remark or warning that has to come, as often as sweeps were disturbed.
         spared: True for rows of the undisturbed sweep that have to be equal; others have to fail.
         settings: Arguments of `sweep`.
     """
@@ -86,7 +87,7 @@ class Case:
     launch: Callable[..., Any] = Coordinator
     patch: Callable[[Place], Callable[[], None]] | None = None
     ends: tuple[str, ...] = ()
-    warns: str = ""
+    says: str = ""
     spared: Callable[[Row], bool] = lambda row: True
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,6 +108,8 @@ class Scene:
         damaged: Runs whose rows were destroyed.
         faults: Sentences about what must not be.
         notes: Counts of what was observed.
+        starts: Times that the sweep was started.
+        goes_on: True if the sweep has to be started again in any case.
     """
 
     case: Case
@@ -121,6 +124,7 @@ class Scene:
     faults: list[str] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     starts: int = 0
+    goes_on: bool = False
 
     def start(self, launch: Callable[..., Any] | None = None) -> Any:
         """Start the sweep, or take it up again."""
@@ -145,25 +149,29 @@ class Scene:
                 if pause == STUCK:
                     self.faults.append(f"no end within {STUCK:.0f} s")
                     self.coordinator.kill()
-                    return
-                if self.case.disturb(self):
+                elif self.case.disturb(self):
                     self.moments.append(Moment.of(self.place))
-            elif self._is_through():
+                    continue
+                else:
+                    continue
+            if self._is_through():
+                self._look_for_orphans()
                 return
-            else:
-                self.case.mend(self)
-                self.coordinator, self.starts = self.start(), self.starts + 1
+            self.case.mend(self)
+            self.coordinator, self.starts = self.start(), self.starts + 1
 
     def _is_through(self) -> bool:
         """Return True if the sweep ended well, or for ever."""
         outcome = self.coordinator.outcome
         error = outcome["error"]
+        self.notes.update(_kind(note) for note in outcome["notes"])
+        self.notes.update(_kind(warning) for warning in outcome["warnings"])
+        if self.goes_on:
+            self.goes_on = False
+            return False
         if not error:
-            if self.case.warns and self.moments:
-                if not any(self.case.warns in each for each in outcome["warnings"]):
-                    self.faults.append(f"no warning of {self.case.warns!r}")
             return True
-        self.notes[error[:200]] += 1
+        self.notes[_kind(error)] += 1
         if not any(re.search(end, error) for end in self.case.ends):
             self.faults.append(f"ended with {error[:500]}")
             return True
@@ -175,7 +183,8 @@ class Scene:
     def verdict(self, whole: list[Row]) -> Verdict:
         """Return what became of the record."""
         rows = []
-        with suppress(mt.MutransferError):
+        with suppress(mt.MutransferError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             rows = mt.Runs.read(self.place.folder).rows
         spared = [row for row in whole if self.case.spared(row)]
         ids = {row["id"] for row in spared}
@@ -186,7 +195,6 @@ class Scene:
         if len(rows) - len(ids & {row["id"] for row in rows}) != len(whole) - len(spared):
             self.faults.append("what cannot be trained is not in the record as failed")
         kept = [row for row in rows if row["id"] in ids and row not in failed]
-        self._look_for_orphans()
         return judge(spared, self.place, self.moments, rows=kept, damaged=self.damaged)
 
     def _look_for_orphans(self) -> None:
@@ -201,3 +209,8 @@ class Scene:
                         process.kill()
                 return
             time.sleep(0.2)
+
+
+def _kind(text: str) -> str:
+    """Return a remark without its numbers and names of files, to be counted."""
+    return re.sub(r"\d+", "N", re.sub(r"/\S+", "PATH", text))[:120]

@@ -18,6 +18,9 @@ from typing import Any
 
 import psutil
 
+import mutransfer as mt
+from mutransfer.core import Progress
+
 from .studies import DIARY, STUDIES
 
 WORKERS = {
@@ -56,10 +59,10 @@ class Place:
                     rows.append(json.loads(line))
         return rows
 
-    def trained(self) -> list[str]:
-        """Return the ids of the runs whose training has begun, in order."""
+    def trained(self) -> list[set[str]]:
+        """Return the ids of the runs that began to train together, in order."""
         text = self.diary.read_text() if self.diary.exists() else ""
-        return [run for line in text.splitlines() for run in line.split()[1:]]
+        return [set(line.split()) for line in text.splitlines()]
 
 
 class Coordinator:
@@ -107,11 +110,11 @@ class Coordinator:
 
     @property
     def outcome(self) -> dict[str, Any]:
-        """What became of the sweep: its "error" and "warnings"; empty if it was killed."""
+        """What became of the sweep: its "error", its "warnings" and "notes"."""
         try:
             said: dict[str, Any] = json.loads(self._said.read_text())
         except (OSError, ValueError):
-            return {"error": f"killed ({self.process.exitcode})", "warnings": []}
+            return {"error": f"killed ({self.process.exitcode})", "warnings": [], "notes": []}
         return said
 
 
@@ -125,21 +128,25 @@ def _run(
     os.dup2(log, 1)
     os.dup2(log, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    import mutransfer as mt
+    error, notes = "", list[str]()
 
-    error = ""
+    def keep(progress: Progress) -> None:
+        if progress.note:
+            notes.append(progress.note)
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             if patch is not None:
                 patch()
-            mt.sweep(STUDIES[study](small=small), place.folder, **settings)
+            mt.sweep(STUDIES[study](small=small), place.folder, progress=keep, **settings)
         except BaseException as failure:
             traceback.print_exc()
             error = f"{type(failure).__name__}: {failure}"
     sys.stdout.flush()
     sys.stderr.flush()
-    data = {"error": error, "warnings": [str(each.message) for each in caught]}
+    data: dict[str, Any] = {"error": error, "warnings": [str(each.message) for each in caught]}
+    data["notes"] = notes
     half = said.with_suffix(".half")
     half.write_text(json.dumps(data))
     half.replace(said)
