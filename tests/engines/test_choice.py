@@ -100,7 +100,7 @@ def test_a_pool_that_broke_says_what_to_do() -> None:
         executor = executor_of(pool)
         with pytest.raises(Exception, match="terminated abruptly"):
             value(executor.submit(ANY, die))
-        with pytest.raises(MutransferError, match="ProcessPoolExecutor takes no job .*start the"):
+        with pytest.raises(MutransferError, match=r"ProcessPoolExecutor takes no job .*start the"):
             executor.submit(ANY, double, 1)
 
 

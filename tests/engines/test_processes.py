@@ -75,6 +75,7 @@ def test_a_worker_has_one_thread_no_input_and_this_folder(
     value(two.submit(ANY, double, 1))
     # After the worker has begun.
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "modules").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "modules"), *sys.path])
     assert value(two.submit(ANY, about)) == (
         ["1", "1"],
@@ -133,7 +134,7 @@ def test_workers_killed_while_they_have_no_job_are_replaced(two: Processes) -> N
     eventually(lambda: _processes._shelf()._free)
     (worker,) = _processes._shelf()._free
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not worker.is_alive())
+    eventually(lambda: not worker.child.is_alive())
     assert value(two.submit(ANY, process_id)) != pid
 
 

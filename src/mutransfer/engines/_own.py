@@ -12,7 +12,7 @@ from ._protocols import Engine, Future, Resources
 
 @dataclass(frozen=True)
 class Once:
-    """A function that equals no other, as Dask returns the first result for equal jobs."""
+    """Function that equals no other: Dask runs equal jobs once."""
 
     function: Callable[..., Any]
     number: int
@@ -71,7 +71,7 @@ class Own:
         future.cancel()
 
     def close(self, *, at_once: bool = False) -> None:
-        """Cancel the jobs that have not begun, if at once; the engine is its user's to close."""
+        """Cancel the jobs that have not begun, if at once; leave the engine open."""
         for future in self._futures if at_once else ():
             future.cancel()
         self._futures = []

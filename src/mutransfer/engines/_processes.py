@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import atexit
 import os
-import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent import futures
-from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from ..core import MutransferError, needs
-from ._frames import read, write
+from ._child import Child
+from ._job import THREADS, opened, packed
 from ._protocols import Future, Resources, whole
 
 IDLE = 300.0
-"""Seconds after which a worker without a job ends; the first import of torch takes some."""
+"""Seconds after which a worker without a job ends; importing torch again takes some."""
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
-_PATIENCE = 5.0
-"""Seconds that a killed process is waited for, as one in a broken file system may stay."""
+_WHAT, _EXTRA = "training in several processes", "processes"
 
 
 class Processes:
@@ -49,9 +43,8 @@ class Processes:
     shortest = 0.5
 
     def __init__(self, workers: int | None = None) -> None:
-        with needs("training in several processes", "cloudpickle", "processes"):
-            import cloudpickle
-        self._pickled = cloudpickle.dumps
+        with needs(_WHAT, "cloudpickle", _EXTRA):
+            import cloudpickle as cloudpickle
         self.workers: int | None = cores() if workers is None else whole("workers", workers)
         self._slots = threading.BoundedSemaphore(self.workers)
         self._lock = threading.Lock()
@@ -65,32 +58,24 @@ class Processes:
         Raises:
             MutransferError: it cannot be pickled.
         """
-        try:
-            job = self._pickled((function, arguments))
-        except Exception as error:
-            raise MutransferError(
-                f"a job cannot be sent to other processes ({type(error).__name__}: {error}): "
-                "give functions and values that can be pickled"
-            ) from error
-        # Workers of an earlier sweep find modules and files where this one does.
-        message = pickle.dumps((_search_path(), os.getcwd(), job))
+        job = packed(_WHAT, _EXTRA, 1, function, arguments)
         future: futures.Future[Any] = futures.Future()
         with self._lock:
             self._workers[future] = None
-        threading.Thread(target=self._run, args=(future, message), daemon=True).start()
+        threading.Thread(target=self._run, args=(future, job), daemon=True).start()
         return future
 
     def discard(self, future: Future) -> None:
-        """Kill the worker of a job, also one that is stopped; a job that waits is left out."""
+        """Kill the worker of a job, also a stopped one; leave out a job that waits."""
         with self._lock:
             worker = self._workers.get(future)
             if worker is not None:
-                worker.kill()
+                worker.child.kill()
             else:
                 future.cancel()
 
     def close(self, *, at_once: bool = False) -> None:
-        """Wait for the jobs that run; or kill their workers, and leave the waiting ones out."""
+        """Wait for the jobs, or kill their workers and leave out what waits."""
         with self._lock:
             jobs: list[Any] = list(self._workers)
         if at_once:
@@ -101,90 +86,60 @@ class Processes:
                 self.discard(job)
         futures.wait(jobs)
 
-    def _run(self, future: futures.Future[Any], message: bytes) -> None:
+    def _run(self, future: futures.Future[Any], job: bytes) -> None:
         with self._slots:
+            value = error = None
             try:
                 with self._lock:
                     if not future.set_running_or_notify_cancel():
                         return
                     worker = self._workers[future] = _shelf().take()
-                is_value, value = pickle.loads(worker.call(message))
-            except BaseException as error:
-                is_value, value = False, error
+                value = opened(worker.call(job))
+            except BaseException as caught:
+                error = caught
             finally:
                 with self._lock:
                     used = self._workers.pop(future)
                 if used is not None:
                     _shelf().keep(used)
-        if is_value:
+        if error is None:
             future.set_result(value)
         else:
-            future.set_exception(value)
+            future.set_exception(error)
 
 
 class Worker:
-    """A process that runs one job at a time."""
+    """Process that runs one job at a time."""
 
     def __init__(self) -> None:
-        # The main module of a worker is this line, so that it can use multiprocessing itself.
-        line = (
-            f"import sys; sys.path[:] = {_search_path()!r}; "
-            f"from mutransfer.engines._serve import serve; serve({os.getpid()})"
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", line],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | _ONE_THREAD,
-        )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._jobs: IO[bytes] = self._process.stdin
-        self._outcomes: IO[bytes] = self._process.stdout
+        self.child = Child("_serve", dict.fromkeys(THREADS, "1"))
         self.timer: threading.Timer | None = None
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
-    def is_alive(self) -> bool:
-        """Return True while the process is there."""
-        return self._process.poll() is None
-
-    def call(self, message: bytes) -> bytes:
+    def call(self, job: bytes) -> bytes:
         """Return the outcome of a job.
 
         Raises:
             MutransferError: the process was ended from outside.
         """
         try:
-            write(self._jobs, message)
-            return read(self._outcomes)
+            self.child.channels.send(job)
+            return self.child.channels.receive()
         except (EOFError, OSError, ValueError):
-            self.kill()
-            raise MutransferError(self._obituary()) from None
-
-    def kill(self) -> None:
-        """Kill the process, also one that is stopped."""
-        self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)
+            self.child.kill()
+            raise MutransferError(
+                f"a worker process was ended from outside ({self.child.fate()}), as where memory "
+                "is short"
+            ) from None
 
     def end(self) -> None:
-        """Kill the process and close its channels."""
-        self.kill()
-        for stream in (self._jobs, self._outcomes):
-            with suppress(OSError):
-                stream.close()
-
-    def _obituary(self) -> str:
-        code = self._process.returncode
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return f"a worker process was ended from outside ({how}), as where memory is short"
+        """End the process."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.child.end()
 
 
 class Shelf:
-    """The workers of a process that have no job, the last used on top."""
+    """Workers of a process that have no job, the last used on top."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -196,9 +151,9 @@ class Shelf:
         with self._lock:
             while self._free:
                 worker = self._free.pop()
-                assert worker.timer is not None
-                worker.timer.cancel()
-                if worker.is_alive():
+                if worker.child.is_alive():
+                    assert worker.timer is not None
+                    worker.timer.cancel()
                     return worker
                 self._end(worker)
             worker = Worker()
@@ -208,21 +163,19 @@ class Shelf:
     def keep(self, worker: Worker) -> None:
         """Put a worker back, for a while."""
         with self._lock:
-            if not worker.is_alive():
+            if worker.child.is_alive():
+                worker.timer = threading.Timer(IDLE, self._drop, (worker,))
+                worker.timer.daemon = True
+                worker.timer.start()
+                self._free.append(worker)
+            else:
                 self._end(worker)
-                return
-            worker.timer = threading.Timer(IDLE, self._drop, (worker,))
-            worker.timer.daemon = True
-            worker.timer.start()
-            self._free.append(worker)
 
     def clear(self) -> None:
-        """End all workers."""
+        """End all workers, also those that have a job."""
         with self._lock:
             self._free.clear()
             for worker in list(self._workers):
-                if worker.timer is not None:
-                    worker.timer.cancel()
                 self._end(worker)
 
     def _drop(self, worker: Worker) -> None:
@@ -237,7 +190,7 @@ class Shelf:
 
 
 _SHELVES: dict[int, Shelf] = {}
-"""The shelf of each process: a fork has its own, and leaves the workers of its parent alone."""
+"""Shelf of each process: a fork has its own, and leaves the workers of its parent alone."""
 
 
 def _shelf() -> Shelf:
@@ -257,8 +210,3 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _search_path() -> list[str]:
-    """Return where modules are found; the current folder by its name."""
-    return [folder or os.getcwd() for folder in sys.path]

@@ -1,4 +1,4 @@
-"""What engines take and give: resources, futures, and two forms of `submit`."""
+"""Protocols of engines: resources, futures, and the two forms of `submit`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..core import MutransferError
 
 
 class Future(Protocol):
-    """Result of a job that may still run; those of concurrent.futures, Dask and submitit fit."""
+    """Result of a job that may still run, as concurrent.futures and Dask have it."""
 
     def done(self) -> bool:
         """Return True once the job has a result, or was lost."""
@@ -24,7 +24,7 @@ class Future(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Anything that runs functions: an executor of concurrent.futures, a client of Dask."""
+    """Object that runs functions: a pool of concurrent.futures, a client of Dask."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
         """Begin a job."""
@@ -32,7 +32,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a job needs.
+    """Needs of a job.
 
     Attributes:
         cpus: Number of cores.
