@@ -11,7 +11,7 @@ from typing import Any
 from .sweeps import Place
 
 ROUNDING = 1e-9
-"""Relative difference of losses up to which rows are alike: programs of other runs round otherwise."""
+"""Relative difference up to which losses are alike: programs of other runs round otherwise."""
 
 _TIMES = ("seconds",)
 """Columns that say how long a run took."""

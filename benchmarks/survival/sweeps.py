@@ -24,7 +24,7 @@ from mutransfer.core import Progress
 from .studies import DIARY, STUDIES
 
 WORKERS = {
-    "processes": "mutransfer.engines._serve",
+    "processes": "_serve.main(",
     "ray": "ray::",
     "submitit": "submitit",
 }
