@@ -4,38 +4,73 @@ from __future__ import annotations
 
 from . import disturbances as do
 from . import settings
+from .cluster import cluster, kill_node, restart_head
 from .commands import Command
-from .scene import Case
+from .scene import Case, bare
 from .studies import HOPELESS
 
 KILLED = r"^killed \(-9\)"
 FULL = "^MutransferError: cannot write to .*No space left"
 DENIED = "^MutransferError: cannot write to .*Permission denied"
 
+LOST = "a worker was lost"
+
 CASES = (
-    Case(
-        name="coordinator, here",
-        done="SIGKILL of the sweep's process",
-        engine="here",
-        disturb=do.kill_coordinator,
-        pauses=(0.0, 2.0),
-        ends=(KILLED,),
+    *(
+        Case(
+            name=f"coordinator, {name}",
+            done="SIGKILL of the coordinator",
+            engine=engine,
+            disturb=do.kill_coordinator,
+            pauses=(0.0, longest),
+            scenery=scenery,
+            ends=(KILLED,),
+        )
+        for name, engine, longest, scenery in (
+            ("here", "here", 2.0, bare),
+            ("processes", "processes", 5.0, bare),
+            ("Ray", "ray:local", 10.0, bare),
+            ("Ray cluster", "ray", 6.0, cluster),
+            ("submitit", "submitit:local", 6.0, bare),
+        )
+    ),
+    *(
+        Case(
+            name=f"worker, {name}",
+            done="SIGKILL of a worker",
+            engine=engine,
+            disturb=do.kill_worker,
+            pauses=(0.0, 4.0),
+            scenery=scenery,
+            says=LOST,
+        )
+        for name, engine, scenery in (
+            ("processes", "processes", bare),
+            ("Ray", "ray:local", bare),
+            ("Ray cluster", "ray", cluster),
+            ("submitit", "submitit:local", bare),
+        )
     ),
     Case(
-        name="coordinator, processes",
-        done="SIGKILL of the coordinator",
-        engine="processes",
-        disturb=do.kill_coordinator,
-        pauses=(0.0, 5.0),
-        ends=(KILLED,),
+        name="node, Ray cluster",
+        done="SIGKILL of one of two nodes; another one joins",
+        engine="ray",
+        disturb=kill_node,
+        times=10,
+        pauses=(0.0, 6.0),
+        scenery=cluster,
+        says=LOST,
     ),
     Case(
-        name="worker, processes",
-        done="SIGKILL of a worker",
-        engine="processes",
-        disturb=do.kill_worker,
-        says="a worker was lost",
-        pauses=(0.0, 4.0),
+        name="head, Ray cluster",
+        done="SIGKILL of the head, which restarts",
+        engine="ray",
+        disturb=restart_head,
+        times=5,
+        most=3,
+        pauses=(0.0, 6.0),
+        scenery=cluster,
+        says=LOST,
     ),
     Case(
         name="worker stopped, processes",

@@ -56,9 +56,8 @@ def perform(
     with case.scenery(folder, case.engine) as scenery:
         while done < times:
             study = case.studies[sweeps % len(case.studies)]
-            place = Place(
-                folder=scenery.folder / f"runs-{sweeps}", diary=folder / f"{sweeps}.diary"
-            )
+            diary = scenery.diary or folder / f"{sweeps}.diary"
+            place = Place(folder=scenery.folder / f"runs-{sweeps}", diary=diary)
             scene = Scene(case, scenery, place, study, draw, small)
             scene.play(min(case.most, times - done))
             verdicts.append(scene.verdict(whole[study]))

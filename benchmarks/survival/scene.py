@@ -40,12 +40,14 @@ class Scenery:
         engine: The engine, with its address.
         roots: Processes whose descendants are workers, besides the coordinator.
         stage: More that belongs to the surroundings.
+        diary: Diary of workers that are there before the sweep.
     """
 
     folder: Path
     engine: str
     roots: list[int] = field(default_factory=list)
     stage: Any = None
+    diary: Path | None = None
 
 
 @contextmanager
@@ -205,7 +207,9 @@ class Scene:
         return judge(spared, self.place, self.moments, rows=kept, damaged=self.damaged)
 
     def _look_for_orphans(self) -> None:
-        """Note processes that live on without a sweep."""
+        """Note processes that live on without a sweep; those of a cluster were there before."""
+        if self.scenery.diary is not None:
+            return
         start = time.monotonic()
         while left := left_behind(self.place.diary):
             if time.monotonic() - start > GONE:

@@ -155,7 +155,9 @@ def _run(
 def workers(engine: str, roots: list[int]) -> list[psutil.Process]:
     """Return the workers of an engine among the descendants of some processes."""
     pattern = WORKERS[engine.partition(":")[0]]
-    return [each for root in roots for each in _descendants(root) if pattern in _command(each)]
+    found = [(each, _command(each)) for root in roots for each in _descendants(root)]
+    # Agents of Ray are no workers: their death is that of a node.
+    return [each for each, command in found if pattern in command and "Agent" not in command]
 
 
 def left_behind(diary: Path) -> list[psutil.Process]:
