@@ -133,6 +133,7 @@ def test_a_suspended_worker_gives_no_sign(tmp_path: Path, start: Start) -> None:
     with Live(tmp_path) as mine:
         process = worker(start, mine.folder, sweep=mine.sweep)
         process.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
         first = mine.beats()["job"]
         time.sleep(2.5)
         assert mine.beats()["job"] == first
@@ -248,6 +249,17 @@ def test_a_damaged_sign_of_life_is_passed_over(tmp_path: Path, text: str) -> Non
     with Live(tmp_path) as mine, Beat(mine.folder, "a/job", {}):
         (mine.folder / "jobs" / "b.json").write_text(text)
         assert set(mine.beats()) == {"a/job"}
+
+
+def test_the_sign_of_a_lost_worker_is_forgotten(tmp_path: Path, start: Start) -> None:
+    with Live(tmp_path) as mine:
+        process = worker(start, mine.folder, sweep=mine.sweep)
+        process.kill()
+        process.wait()
+        assert set(mine.beats()) == {"job"}
+        mine.forget("job")
+        mine.forget("job")
+        assert mine.beats() == {}
 
 
 def test_pace_is_of_late_and_sinks_when_nothing_is_counted() -> None:

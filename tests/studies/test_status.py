@@ -19,7 +19,7 @@ from mutransfer.studies import _lock as lock
 from mutransfer.studies import _signs as signs
 from mutransfer.studies import _status as module
 from mutransfer.studies._live import Beat, Live
-from mutransfer.studies._status_text import duration
+from mutransfer.studies._status_result import duration
 from tests.studies.processes import LIGHT
 
 COORDINATOR = (
@@ -272,6 +272,7 @@ def test_a_search_may_ask_for_more(tmp_path: Path) -> None:
     store.open({"task": "digits"}, {}, design={"axes": ["width"], "runs": [], "search": "Refine"})
     store.add(SIZES)
     assert "0 of 5 runs are done; the search may ask for more" in str(status(tmp_path))
+    assert "no sweep has begun" in str(status(tmp_path))
 
 
 def test_sizes_of_an_older_record_are_those_of_its_rows(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +19,8 @@ from ._show import Terminal, show
 if TYPE_CHECKING:
     from ..studies import Status
 
-_PAUSE = 1.0
-"""Least seconds between two looks; a look that takes long has longer pauses."""
+_PAUSE = 0.5
+"""Seconds between two looks on a terminal; each takes about one itself."""
 
 _LINES = 10.0
 """Seconds between two looks where there is no terminal."""
@@ -46,21 +48,25 @@ def status(runs: Positional[Path], watch: bool = False, json: bool = False) -> N
     if not watch:
         show(look(runs), json=json)
         return
+    # Ctrl-C ends the watching, and nothing else.
+    with suppress(KeyboardInterrupt):
+        _watch(partial(look, runs), json=json)
+
+
+def _watch(look: Callable[[], Status], *, json: bool) -> None:
+    """Look again and again until no sweep is at work."""
     console = Terminal()
     is_drawn = console.is_terminal and not json
+    pause = _PAUSE if is_drawn or json else _LINES
     with Live(console=console, auto_refresh=False) as live:
         while True:
             start = time.monotonic()
-            now = look(runs)
+            now = look()
             if is_drawn:
                 live.update(Text(str(now)), refresh=True)
             else:
-                _print(now, json=json)
+                print(dumps(now.to_json()) if json else f"{now}\n", flush=True)
             if not now.is_running:
                 return
-            took = time.monotonic() - start
-            time.sleep(max(_PAUSE if is_drawn or json else _LINES, 4 * took) - took)
-
-
-def _print(now: Status, *, json: bool) -> None:
-    print(dumps(now.to_json()) if json else f"{now}\n", file=sys.stdout, flush=True)
+            # Large records take seconds to read.
+            time.sleep(max(pause, 3 * (time.monotonic() - start)))

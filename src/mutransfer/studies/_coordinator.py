@@ -144,6 +144,7 @@ class Coordinator:
         return Asked(shape=shape, expected=runs + min(follow // 2, _BATCHES * runs))
 
     def _measured(self, asked: Sequence[Asked]) -> list[Way | None]:
+        self.live.update(what="measuring the quickest ways", done=0.0, total=0.0)
         if isinstance(self.executor, Here) or not asked:
             return choose_ways(self.models, asked, self.device)
         sent = pickled(self.models.study), self._path

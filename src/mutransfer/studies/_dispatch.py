@@ -20,6 +20,7 @@ from ._meter import Meter
 from ._models import Models
 from ._pickled import pickled
 from ._piece import Piece
+from ._signs import Beaten
 from ._store import Row
 from ._work import Job, Outcome, do, work
 
@@ -33,20 +34,26 @@ HUNG = 1800.0
 """Seconds without a step after which a worker is given up; compiling takes minutes."""
 
 _POLL = 0.1
-"""Seconds between two looks at the workers' signs of life."""
+"""Seconds between two looks at futures that nobody can wait for."""
+
+_LOOK, _LOOKING = 0.5, 10
+"""Least seconds between two looks at signs of life, and in times of what a look takes."""
+
+_LONGEST = 5.0
+"""Most seconds between two looks that count."""
 
 
 @dataclass(eq=False)
 class _Running:
-    """A piece at a worker, with its last sign of life."""
+    """A piece at a worker, its last sign of life, and seconds since that changed."""
 
     piece: Piece
     job: Job
     begun: float
     alive: int = -1
     steps: int = -1
-    seen: float = 0.0
-    moved: float = 0.0
+    silent: float = 0.0
+    still: float = 0.0
 
 
 class Dispatcher:
@@ -76,6 +83,7 @@ class Dispatcher:
         self.executor, self.models, self.study = executor, models, models.study
         self.take, self.live, self.meter, self.interrupts = take, live, meter, interrupts
         self.running: dict[Future, _Running] = {}
+        self._next = self._looked = time.monotonic()
         self.is_here = isinstance(executor, Here)
         self._sent = (b"" if self.is_here else pickled(self.study), path)
 
@@ -112,7 +120,7 @@ class Dispatcher:
             future = self.executor.submit(piece.resources, do, job, self.models, watch)
         else:
             future = self.executor.submit(piece.resources, work, *self._sent, job)
-        self.running[future] = _Running(piece, job, begun, seen=begun, moved=begun)
+        self.running[future] = _Running(piece, job, begun)
 
     def _watch(self, piece: Piece, job: Job) -> Callable[[int], None]:
         """Return the watch of a job in this process."""
@@ -145,7 +153,7 @@ class Dispatcher:
         try:
             outcome: Outcome = future.result()
         except (Exception, futures.CancelledError) as error:
-            return self._again(piece, Failure.of(error))
+            return self._again(each, Failure.of(error))
         if outcome.failure is not None:
             return self._failed(piece, outcome.failure)
         piece.share = 1.0
@@ -167,8 +175,10 @@ class Dispatcher:
         self.meter.show(piece.size, at_once=True)
         return []
 
-    def _again(self, piece: Piece, failure: Failure) -> list[Piece]:
+    def _again(self, lost: _Running, failure: Failure) -> list[Piece]:
         """Return a piece whose worker was lost, in halves after several times."""
+        piece = lost.piece
+        self.live.forget(lost.job.name)
         piece.losses, piece.share = piece.losses + 1, 0.0
         if piece.losses < ATTEMPTS:
             text = f"a worker was lost, another one takes its {len(piece.runs)} runs"
@@ -176,34 +186,42 @@ class Dispatcher:
             return [piece]
         # Half as many need less memory. Each half has one more attempt, a single run is given up.
         piece.losses = ATTEMPTS - 1
-        lost = f"its worker was lost {ATTEMPTS} times, as where memory is short; the last time: "
-        return self._failed(piece, replace(failure, message=lost + failure.message))
+        how = f"its worker was lost {ATTEMPTS} times, as where memory is short; the last time: "
+        return self._failed(piece, replace(failure, message=how + failure.message))
 
     def _given_up(self) -> list[Piece]:
         """Return the pieces of workers that show no sign of life, or no progress."""
         if self.is_here or not self.running:
             return []
-        lost, now, beats = [], time.monotonic(), self.live.beats()
+        now = time.monotonic()
+        if now < self._next:
+            return []
+        # A coordinator that was suspended has not waited in that time.
+        passed, self._looked = min(now - self._looked, _LONGEST), now
+        lost, beats = [], self.live.beats()
         for future, each in list(self.running.items()):
+            # Without one a job waits in a queue, or its machine has no shared folder.
             beat = beats.get(each.job.name)
-            if beat is None:
-                # Waits in a queue, or its machine has no shared folder.
-                continue
-            if beat.alive != each.alive:
-                each.alive, each.seen = beat.alive, now
-            if beat.steps != each.steps:
-                each.steps, each.moved = beat.steps, now
-                each.piece.share = min(1.0, beat.steps / each.job.steps)
-                self.meter.show(each.piece.size)
-            # A loop of one's own may report seldom.
-            hung = each.job.program is not None and now - each.moved > HUNG
-            if hung or now - each.seen > FROZEN:
+            if beat is not None and (why := self._silence(each, beat, passed)):
                 del self.running[future]
                 self.executor.discard(future)
-                text = "did no step" if hung else "gave no sign of life"
-                message = f"the worker {beat.host}:{beat.pid} {text} for a while"
-                lost += self._again(each.piece, Failure(message=message))
+                message = f"the worker {beat.host}:{beat.pid} {why} for a while"
+                lost += self._again(each, Failure(message=message))
+        self._next = now + max(_LOOK, _LOOKING * (time.monotonic() - now))
         return lost
+
+    def _silence(self, each: _Running, beat: Beaten, passed: float) -> str:
+        """Return why a worker is given up, empty where it is not."""
+        each.silent = each.silent + passed if beat.alive == each.alive else 0.0
+        each.still = each.still + passed if beat.steps == each.steps else 0.0
+        if beat.steps != each.steps:
+            each.piece.share = min(1.0, beat.steps / each.job.steps)
+            self.meter.show(each.piece.size)
+        each.alive, each.steps = beat.alive, beat.steps
+        # A loop of one's own may report seldom.
+        if each.still > HUNG and each.job.program is not None:
+            return "did no step"
+        return "gave no sign of life" if each.silent > FROZEN else ""
 
     def _ended(self) -> bool:
         """Ask the workers to end after their step; return True once they have."""

@@ -1,4 +1,4 @@
-"""Signs of life of a sweep: what coordinator and workers tell each other while it runs."""
+"""Signs of life: what coordinator and workers tell each other."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Live:
         return beats(self.folder.parent)
 
     def forget(self, job: str) -> None:
-        """Remove the sign of life of a job whose worker was lost, before another one has it."""
+        """Remove the sign of life of a job that another worker is to have."""
         with suppress(OSError):
             _path(self.folder, job).unlink(missing_ok=True)
 

@@ -153,7 +153,7 @@ def _sign(descriptor: int) -> None:
     # Without space the lock holds all the same, and nobody knows by whom.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(who).encode(), 0)
+        os.write(descriptor, json.dumps(who).encode())
 
 
 def holder(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Signs of life as files: their names, how they are written, and how they are read.
+"""Signs of life as files: names, writing, reading.
 
 Nothing depends on them: where they cannot be written, as on a full disk, training goes on. Times
 are of each process's own monotonic clock, so that clocks of machines are never compared.
@@ -74,7 +74,7 @@ def is_beating(folder: Path, seconds: float = LISTEN) -> bool:
 
 
 def silent(folder: Path, seconds: float = LISTEN) -> tuple[bool, set[str]]:
-    """Return True if a record's coordinator is silent for these seconds, and the silent jobs."""
+    """Return True if the coordinator is silent for so long, and the silent jobs."""
     first, known, start = coordinator(folder), beats(folder), time.monotonic()
     is_silent, jobs = True, set(known)
     while (is_silent or jobs) and time.monotonic() - start < seconds:

@@ -1,20 +1,19 @@
-"""The state of a sweep, seen from outside: what is done, who is at work, and how it ended."""
+"""The state of a sweep, seen from outside, alive or dead."""
 
 from __future__ import annotations
 
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..core import MutransferError, Result, frozen, parsed, parsing, plain
+from ..core import MutransferError, frozen
 from ._lock import holder, is_locked
 from ._run import AXES, size_of
 from ._signs import Beaten, beats, coordinator, is_beating, silent
-from ._status_text import status_text
+from ._status_result import ENDS, Coordinating, Counts, Status, Working
 from ._store import Row, Store
 
 _SLOW = 0.5
@@ -22,172 +21,6 @@ _SLOW = 0.5
 
 _PACED = 0.1
 """Share of the work after which its own pace says how long the rest takes."""
-
-ENDS = ("finished", "diverged", "stopped", "failed")
-"""Ends of a run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Runs of one size, or of all.
-
-    Attributes:
-        size: The size, "all" for all.
-        runs: How many the study, or its search, has asked for; None where that is not known.
-        finished: Runs that are whole.
-        diverged: Runs that diverged.
-        stopped: Runs that a search or a training function stopped.
-        failed: Runs that failed.
-    """
-
-    size: str
-    runs: int | None
-    finished: int = 0
-    diverged: int = 0
-    stopped: int = 0
-    failed: int = 0
-
-    @property
-    def done(self) -> int:
-        """Number of runs with a row in the record."""
-        return self.finished + self.diverged + self.stopped + self.failed
-
-    @property
-    def left(self) -> int | None:
-        """Number of runs without a row."""
-        return None if self.runs is None else max(0, self.runs - self.done)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Working:
-    """One worker, by its last sign of life.
-
-    Attributes:
-        job: Its job.
-        host: Its machine.
-        pid: Its process.
-        size: The size that it trains.
-        runs: How many runs of it.
-        share: Share of the job's steps that is done; None where it is not known.
-        pace: Steps a second of late; None at the beginning.
-        slow: True for a straggler: less than half the median pace of jobs of this size.
-        silent: True if it gives no sign of life: it was killed, is suspended, or hangs.
-    """
-
-    job: str
-    host: str
-    pid: int
-    size: str
-    runs: int
-    share: float | None
-    pace: float | None
-    slow: bool
-    silent: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coordinating:
-    """The process that runs a sweep, or ran it last.
-
-    Attributes:
-        host: Its machine.
-        pid: Its process.
-        engine: The engine that runs its jobs; empty where it did not say.
-        workers: Number of workers; None where the engine has as many as it likes.
-        started: Begin of the sweep, as its machine's clock had it.
-        seconds: Time that it has been at work, as it said last.
-        what: What it trains.
-        share: Share of the work that it began with and has done; None where nothing is known.
-        left: Seconds that are left, as estimated; None where nothing is known.
-        message: The error with which it ended; empty without one.
-        command: The command line that goes on where it ended; empty where there is none.
-        folder: The folder in which that is to be given.
-    """
-
-    host: str
-    pid: int
-    engine: str = ""
-    workers: int | None = None
-    started: str = ""
-    seconds: float | None = None
-    what: str = ""
-    share: float | None = None
-    left: float | None = None
-    message: str = ""
-    command: str = ""
-    folder: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Status(Result):
-    """How a sweep stands.
-
-    Attributes:
-        folder: Folder of the record.
-        state: "running"; "silent", where the process holds the record and gives no sign of life;
-            "finished", "interrupted" or "failed", as it said at its end; "killed", where it ended
-            without a word; "idle", where no sweep has left a sign.
-        total: Counts of all runs.
-        sizes: Counts of each size.
-        failure: Message of the first run that failed; empty without one.
-        traceback: Its traceback; empty where there is none.
-        is_searched: True if a search decides as it goes along how many runs there will be.
-        coordinator: The process that runs the sweep, or ran it last; None where it is not known.
-        workers: Its workers, while it lives.
-    """
-
-    folder: str
-    state: str
-    total: Counts
-    sizes: tuple[Counts, ...] = ()
-    failure: str = ""
-    traceback: str = ""
-    is_searched: bool = False
-    coordinator: Coordinating | None = None
-    workers: tuple[Working, ...] = ()
-
-    @property
-    def is_running(self) -> bool:
-        """True if a process is at work on the record."""
-        return self.state in ("running", "silent")
-
-    def __str__(self) -> str:
-        return status_text(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the status as plain data."""
-        data: dict[str, Any] = plain(
-            {name: getattr(self, name) for name in self.__dataclass_fields__}
-        )
-        for counts, shown in zip(
-            (self.total, *self.sizes), (data["total"], *data["sizes"]), strict=True
-        ):
-            shown["left"] = counts.left
-        return data
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any] | str) -> Status:
-        """Return the status that `to_json` wrote.
-
-        Raises:
-            MutransferError: the data is of another kind.
-        """
-        with parsing("a status written by Status.to_json"):
-            fields = parsed(data)
-            who = fields["coordinator"]
-            return cls(
-                **fields
-                | {
-                    "total": _counts_of(fields["total"]),
-                    "sizes": tuple(_counts_of(each) for each in fields["sizes"]),
-                    "coordinator": None if who is None else Coordinating(**who),
-                    "workers": tuple(Working(**each) for each in fields["workers"]),
-                }
-            )
-
-
-def _counts_of(data: Mapping[str, Any]) -> Counts:
-    return Counts(**{name: value for name, value in data.items() if name != "left"})
 
 
 def status(folder: str | Path) -> Status:
@@ -228,7 +61,7 @@ def status(folder: str | Path) -> Status:
 
 
 def _state(folder: Path) -> tuple[str, dict[str, Any], set[str]]:
-    """Return the state, what the coordinator said last, and the jobs without signs of life."""
+    """Return the state, the last words of the coordinator, and silent jobs."""
     said, is_held = coordinator(folder), is_locked(folder)
     if is_held:
         who = holder(folder)

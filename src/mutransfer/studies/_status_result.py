@@ -1,19 +1,17 @@
-"""The state of a sweep as people read it."""
+"""The state of a sweep as a result: counts, workers, and how people read it."""
 
 from __future__ import annotations
 
 import math
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ..core import columns
-
-if TYPE_CHECKING:
-    from ._status import Coordinating, Status, Working
+from ..core import Result, columns, parsed, parsing, plain
 
 _SHOWN = 20
 """Most workers that are listed."""
@@ -33,8 +31,174 @@ _SENTENCES = {
     "idle": "no sweep is at work",
 }
 
+ENDS = ("finished", "diverged", "stopped", "failed")
+"""Ends of a run."""
 
-def status_text(status: Status) -> str:
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Runs of one size, or of all.
+
+    Attributes:
+        size: The size, "all" for all.
+        runs: How many the study, or its search, has asked for; None where that is not known.
+        finished: Runs that are whole.
+        diverged: Runs that diverged.
+        stopped: Runs that a search or a training function stopped.
+        failed: Runs that failed.
+    """
+
+    size: str
+    runs: int | None
+    finished: int = 0
+    diverged: int = 0
+    stopped: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        """Number of runs with a row in the record."""
+        return self.finished + self.diverged + self.stopped + self.failed
+
+    @property
+    def left(self) -> int | None:
+        """Number of runs without a row."""
+        return None if self.runs is None else max(0, self.runs - self.done)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """One worker, by its last sign of life.
+
+    Attributes:
+        job: Its job.
+        host: Its machine.
+        pid: Its process.
+        size: The size that it trains.
+        runs: How many runs of it.
+        share: Share of the job's steps that is done; None where it is not known.
+        pace: Steps a second of late; None at the beginning.
+        slow: True for a straggler: less than half the median pace of jobs of this size.
+        silent: True if it gives no sign of life: it was killed, is suspended, or hangs.
+    """
+
+    job: str
+    host: str
+    pid: int
+    size: str
+    runs: int
+    share: float | None
+    pace: float | None
+    slow: bool
+    silent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coordinating:
+    """The process that runs a sweep, or ran it last.
+
+    Attributes:
+        host: Its machine.
+        pid: Its process.
+        engine: The engine that runs its jobs; empty where it did not say.
+        workers: Number of workers; None where the engine has as many as it likes.
+        started: Begin of the sweep, as its machine's clock had it.
+        seconds: Time that it has been at work, as it said last.
+        what: What it trains.
+        share: Share of the work that it began with and has done; None where nothing is known.
+        left: Seconds that are left, as estimated; None where nothing is known.
+        message: The error with which it ended; empty without one.
+        command: The command line that goes on where it ended; empty where there is none.
+        folder: The folder in which that is to be given.
+    """
+
+    host: str
+    pid: int
+    engine: str = ""
+    workers: int | None = None
+    started: str = ""
+    seconds: float | None = None
+    what: str = ""
+    share: float | None = None
+    left: float | None = None
+    message: str = ""
+    command: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Status(Result):
+    """The state of a sweep.
+
+    Attributes:
+        folder: Folder of the record.
+        state: "running"; "silent", where the process holds the record and gives no sign of life;
+            "finished", "interrupted" or "failed", as it said at its end; "killed", where it ended
+            without a word; "idle", where no sweep has left a sign.
+        total: Counts of all runs.
+        sizes: Counts of each size.
+        failure: Message of the first run that failed; empty without one.
+        traceback: Its traceback; empty where there is none.
+        is_searched: True if a search decides as it goes along how many runs there will be.
+        coordinator: The process that runs the sweep, or ran it last; None where it is not known.
+        workers: Its workers, while it lives.
+    """
+
+    folder: str
+    state: str
+    total: Counts
+    sizes: tuple[Counts, ...] = ()
+    failure: str = ""
+    traceback: str = ""
+    is_searched: bool = False
+    coordinator: Coordinating | None = None
+    workers: tuple[Working, ...] = ()
+
+    @property
+    def is_running(self) -> bool:
+        """True if a process is at work on the record."""
+        return self.state in ("running", "silent")
+
+    def __str__(self) -> str:
+        return _text(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status as plain data."""
+        data: dict[str, Any] = plain(
+            {name: getattr(self, name) for name in self.__dataclass_fields__}
+        )
+        for counts, shown in zip(
+            (self.total, *self.sizes), (data["total"], *data["sizes"]), strict=True
+        ):
+            shown["left"] = counts.left
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> Status:
+        """Return the status that `to_json` wrote.
+
+        Raises:
+            MutransferError: the data is of another kind.
+        """
+        with parsing("a status written by Status.to_json"):
+            fields = parsed(data)
+            who = fields["coordinator"]
+            return cls(
+                **fields
+                | {
+                    "total": _counts_of(fields["total"]),
+                    "sizes": tuple(_counts_of(each) for each in fields["sizes"]),
+                    "coordinator": None if who is None else Coordinating(**who),
+                    "workers": tuple(Working(**each) for each in fields["workers"]),
+                }
+            )
+
+
+def _counts_of(data: Mapping[str, Any]) -> Counts:
+    return Counts(**{name: value for name, value in data.items() if name != "left"})
+
+
+def _text(status: Status) -> str:
     """Return a status as people read it."""
     parts = ["\n".join(_head(status))]
     if status.sizes:
@@ -48,8 +212,10 @@ def status_text(status: Status) -> str:
 
 
 def _head(status: Status) -> Iterator[str]:
-    yield f"{status.folder}: {_SENTENCES.get(status.state, status.state)}"
     total, who = status.total, status.coordinator
+    is_new = status.state == "idle" and not total.done
+    sentence = "no sweep has begun" if is_new else _SENTENCES.get(status.state, status.state)
+    yield f"{status.folder}: {sentence}"
     counts = f"{total.done} runs are done"
     if total.runs is not None:
         counts = f"{total.done} of {total.runs} runs are done"
@@ -134,19 +300,19 @@ def _next(status: Status) -> Iterator[str]:
     if status.is_running:
         return
     folder = shlex.quote(status.folder)
-    is_done = status.state == "finished" and not status.total.left
-    if is_done:
+    # A search may want more runs than it has asked for, unless it has ended.
+    if not status.total.left and (status.state == "finished" or not status.is_searched):
         yield f"next: mutransfer transfer {folder}, mutransfer report {folder}"
     elif command := _command(status):
         yield f"to go on, with what is done kept:\n  {command}"
-    else:
+    elif status.total.done:
         yield "to go on, with what is done kept, start the same sweep again"
     if status.total.failed:
         yield "failed runs are trained again with --retry failed"
 
 
 def _command(status: Status) -> str:
-    """Return the command that goes on, as it is given in this folder; empty if it is not known."""
+    """Return the command that goes on, for this folder; empty if not known."""
     who = status.coordinator
     if who is None or not who.command:
         return ""
