@@ -76,16 +76,21 @@ class Child:
         module: Module of this room whose `main` the process calls with `Channels`.
         variables: Variables of its environment.
         errors: File that takes its standard error; by default that of the parent.
+        grace: Seconds that it has to end by itself when the parent is gone.
     """
 
     def __init__(
-        self, module: str, variables: Mapping[str, str], errors: IO[bytes] | None = None
+        self,
+        module: str,
+        variables: Mapping[str, str],
+        errors: IO[bytes] | None = None,
+        grace: float = 0.0,
     ) -> None:
         # The main module of the child is this line: that of the parent does not run again.
         line = (
             f"import sys; sys.path[:] = {search_path()!r}; "
             f"from mutransfer.engines import _child, {module}; "
-            f"{module}.main(_child.begin({os.getpid()}))"
+            f"{module}.main(_child.begin({os.getpid()}, {grace}))"
         )
         self._process = subprocess.Popen(
             [sys.executable, "-c", line],
@@ -101,11 +106,15 @@ class Child:
         """Return True while the process is there."""
         return self._process.poll() is None
 
+    def wait(self, seconds: float = _PATIENCE) -> None:
+        """Wait for the process to end, for so long."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
     def kill(self) -> None:
         """Kill the process, also one that is stopped."""
         self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)
+        self.wait()
 
     def end(self) -> None:
         """Kill the process and close its channels."""
@@ -118,7 +127,7 @@ class Child:
         return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def begin(parent: int) -> Channels:
+def begin(parent: int, grace: float) -> Channels:
     """Set up a child process, in itself.
 
     What its jobs print goes to standard error, and they can read nothing: both standard streams
@@ -126,19 +135,21 @@ def begin(parent: int) -> Channels:
 
     Args:
         parent: Process id of the parent.
+        grace: Seconds between the end of the parent and that of the process, whatever it does.
     """
     # Ctrl-C in a terminal reaches every process; the sweep decides what happens to its jobs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, grace), daemon=True).start()
     channels = Channels(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     return channels
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, grace: float) -> None:
     """End this process when its parent is gone, whatever it does."""
     while os.getppid() == parent:
         time.sleep(_LOOK)
+    time.sleep(grace)
     os._exit(1)

@@ -7,16 +7,17 @@ from ._here import Here
 from ._own import Own
 from ._processes import Processes
 from ._protocols import Engine, Executor, whole
+from ._ray import Ray
 
-NAMES = ("here", "processes")
+NAMES = "here, processes, ray, ray:ADDRESS"
 
 
 def executor_of(engine: str | Engine | Executor, workers: int | None = None) -> Executor:
     """Return an engine as a sweep uses it.
 
     Args:
-        engine: Its name, "here" or "processes"; an executor; or any object with
-            `submit(function, *arguments)` that returns futures.
+        engine: Its name: "here", "processes", "ray" or "ray:ADDRESS"; an executor; or any object
+            with `submit(function, *arguments)` that returns futures.
         workers: Jobs that run at once; by default as many as the engine can.
 
     Raises:
@@ -24,25 +25,32 @@ def executor_of(engine: str | Engine | Executor, workers: int | None = None) -> 
     """
     if workers is not None:
         whole("workers", workers)
-    if engine == "processes":
-        return Processes(workers)
-    if isinstance(engine, str) and engine != "here":
-        raise MutransferError(
-            f"there is no engine {engine!r}; give one of {', '.join(NAMES)}, or an object with "
-            "submit(function, *arguments)"
-        )
-    if workers is not None:
-        name = repr(engine) if isinstance(engine, str) else type(engine).__name__
-        raise MutransferError(
-            f"the engine {name} takes no number of workers; leave it out, or use 'processes'"
-        )
     if isinstance(engine, str):
-        return Here()
-    if isinstance(engine, Executor):
-        return engine
+        return _named(engine, workers)
     if not isinstance(engine, Engine) or isinstance(engine, type):
         raise MutransferError(
-            f"an engine is one of {', '.join(NAMES)}, or an object with "
-            f"submit(function, *arguments); this is {engine!r}"
+            f"an engine is one of {NAMES}, or an object with submit(function, *arguments); this "
+            f"is {engine!r}"
         )
-    return Own(engine)
+    if workers is not None:
+        raise MutransferError(
+            f"the engine {type(engine).__name__} has a number of workers of its own: leave "
+            "'workers' out"
+        )
+    return engine if isinstance(engine, Executor) else Own(engine)
+
+
+def _named(engine: str, workers: int | None) -> Executor:
+    kind, colon, place = engine.partition(":")
+    if engine == "here":
+        if workers is not None:
+            raise MutransferError("the engine 'here' has no workers: use 'processes'")
+        return Here()
+    if engine == "processes":
+        return Processes(workers)
+    if kind == "ray":
+        return Ray(place if colon else None, workers)
+    raise MutransferError(
+        f"there is no engine {engine!r}; give one of {NAMES}, or an object with "
+        "submit(function, *arguments)"
+    )
