@@ -63,7 +63,7 @@ CASES = (
     ),
     Case(
         name="head, Ray cluster",
-        done="SIGKILL of the head, which restarts",
+        done="SIGKILL of the head and its other node, which restart",
         engine="ray",
         disturb=restart_head,
         times=5,

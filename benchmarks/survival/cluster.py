@@ -59,10 +59,10 @@ class Cluster:
         return [self.head.pid, self.node.pid]
 
     def restart_head(self) -> None:
-        """Kill the head and start another at its address, which knows nothing; a new node joins."""
-        self._kill(self.head)
+        """Kill the head and the node that follows it; start both at the same address."""
+        self.end()
         self.head = self._started("--head", "--port", str(self.port))
-        self.replace_node()
+        self.node = self._started("--address", self.address)
 
     def replace_node(self) -> None:
         """Kill the other node with its workers, as where a machine fails; start a new one."""
@@ -88,7 +88,7 @@ class Cluster:
         while "Ray runtime started" not in log.read_text():
             if time.monotonic() > end or node.poll() is not None:
                 self._kill(node)
-                raise LeftOut(f"a node of Ray does not start: {log.read_text()[-300:]}")
+                raise RuntimeError(f"a node of Ray does not start: {log.read_text()[-300:]}")
             time.sleep(0.1)
         return node
 
