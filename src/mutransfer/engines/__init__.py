@@ -10,3 +10,4 @@ from ._protocols import Executor as Executor
 from ._protocols import Future as Future
 from ._protocols import Resources as Resources
 from ._ray import Ray as Ray
+from ._submitit import Submitit as Submitit

@@ -37,7 +37,7 @@ class Resources:
     Attributes:
         cpus: Number of cores.
         gpus: Number of GPUs.
-        memory: Bytes; None where unknown.
+        memory: Bytes of its whole process; None where unknown.
 
     Raises:
         MutransferError: a number is not whole, or too small.
