@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from ..core import MutransferError, Result
-from ..engines import NAMES
+from ..engines import NAMED
 from ._live import JsonLines, LiveSweep, best_table
 from ._load import load, load_a
 from ._show import Terminal
@@ -145,7 +145,7 @@ def _search(search: str | None, extend: int, within: float | None) -> str | Sear
 
 def _engine(engine: str) -> str | Engine:
     """Return an engine's name, or the object that FILE.py:NAME or MODULE:NAME is."""
-    if engine.partition(":")[0] in NAMES or ":" not in engine:
+    if engine.partition(":")[0] in NAMED or ":" not in engine:
         return engine
     own: Engine = load(engine)
     return own

@@ -14,6 +14,9 @@ from ._submitit import Submitit
 
 NAMES = "here, processes, ray, ray:ADDRESS, submitit, submitit:local"
 
+NAMED = ("here", "processes", "ray", "submitit")
+"""What stands before the colon in these names."""
+
 
 def executor_of(
     engine: str | Engine | Executor,

@@ -86,6 +86,8 @@ class Dispatcher:
         self.executor, self.models, self.study = executor, models, models.study
         self.take, self.live, self.meter, self.interrupts = take, live, meter, interrupts
         self.running: dict[Future, _Running] = {}
+        self._rows: list[Row] = []
+        self._last = ""
         self._next = self._looked = time.monotonic()
         self._hears = False
         self.is_here = isinstance(executor, Here)
@@ -109,12 +111,21 @@ class Dispatcher:
                 for future in self._done():
                     queue.extendleft(self._settled(future))
                 queue.extendleft(self._given_up())
+                self._record()
                 if self.interrupts.is_asked and self._ended():
                     raise KeyboardInterrupt
         except BaseException:
+            self._record()
             # Nobody waits for the others.
             self.executor.close(at_once=True)
             raise
+
+    def _record(self) -> None:
+        """Record the rows of all jobs that ended since, in one write."""
+        rows, self._rows = self._rows, []
+        if rows:
+            self.take(rows)
+            self.meter.show(self._last, at_once=True)
 
     def _submit(self, piece: Piece) -> None:
         job, begun = piece.make(piece.runs), time.monotonic()
@@ -160,9 +171,8 @@ class Dispatcher:
             return self._again(each, Failure.of(error))
         if outcome.failure is not None:
             return self._failed(piece, outcome.failure)
-        piece.share = 1.0
-        self.take(outcome.rows)
-        self.meter.show(piece.size, at_once=True)
+        piece.share, self._last = 1.0, piece.size
+        self._rows += outcome.rows
         return []
 
     def _failed(self, piece: Piece, failure: Failure) -> list[Piece]:
@@ -174,9 +184,8 @@ class Dispatcher:
             halves = piece.halves()
             self.meter.replace(piece, halves)
             return halves
-        piece.share = 1.0
-        self.take([failure.row(self.study, run) for run in piece.runs])
-        self.meter.show(piece.size, at_once=True)
+        piece.share, self._last = 1.0, piece.size
+        self._rows += [failure.row(self.study, run) for run in piece.runs]
         return []
 
     def _again(self, lost: _Running, failure: Failure) -> list[Piece]:

@@ -103,7 +103,7 @@ def sweep(
         study, search = budget.study(study), budget.search or search
         budget = budget.budget
     chosen, most = search_of(search, extend, within), as_budget(budget)
-    executor = executor_of(engine, workers)
+    executor = executor_of(engine, workers, folder=Path(out) / "jobs")
     store = Store(out) if tracker is None else Tracked(out, tracker, _names(study))
     models = Models(study)
     limit = None if most is None else Prices(most, models, store, device)
