@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,17 @@ def test_a_discarded_job_ends_with_its_worker(ray: Ray, tmp_path: Path) -> None:
     assert value(ray.submit(Resources(cpus=2), double, 1)) == 2
     assert not is_alive(pid) and not (tmp_path / "never").exists()
     ray.discard(hung)
+
+
+def test_a_job_that_waits_can_be_cancelled(ray: Ray, tmp_path: Path) -> None:
+    running = ray.submit(Resources(cpus=2), announced, tmp_path / "running", 3.0)
+    waiting = ray.submit(ANY, announced, tmp_path / "never")
+    announcement(tmp_path / "running")
+    assert not running.cancel() and waiting.cancel()
+    with pytest.raises(CancelledError):
+        waiting.result()
+    assert value(running) and not running.cancel()
+    assert value(ray.submit(ANY, double, 1)) == 2 and not (tmp_path / "never").exists()
 
 
 @pytest.mark.parametrize("needs", [{"cpus": 3}, {"gpus": 1}, {"memory": 10**15}])

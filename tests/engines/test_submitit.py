@@ -162,6 +162,19 @@ def test_a_job_that_slurm_ended_is_lost(slurm: Path, tmp_path: Path) -> None:
     assert all(job.done() for job in jobs)
 
 
+def test_a_job_that_waits_in_slurm_can_be_cancelled(slurm: Path, tmp_path: Path) -> None:
+    engine = Submitit(slurm / "jobs")
+    jobs = [engine.submit(ANY, announced, tmp_path / name) for name in "ab"]
+    pids = [announcement(tmp_path / name) for name in "ab"]
+    assert not any(job.cancel() for job in jobs)
+    number = jobs[0]._job.job_id  # type: ignore[attr-defined]
+    (slurm / "states").write_text(f"{number}|PENDING|none\n")
+    eventually(jobs[0].cancel)
+    eventually(lambda: not is_alive(pids[0]))
+    assert jobs[0].done() and not jobs[1].done()
+    engine.close(at_once=True)
+
+
 def test_a_job_that_slurm_refuses_says_why(slurm: Path) -> None:
     engine = Submitit(slurm / "jobs", slurm_partition="full")
     with pytest.raises(MutransferError, match=r"submitit takes no job: .*partition is full"):

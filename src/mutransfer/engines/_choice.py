@@ -13,6 +13,7 @@ from ._ray import Ray
 from ._submitit import Submitit
 
 NAMES = "here, processes, ray, ray:ADDRESS, submitit, submitit:local"
+"""Names that `executor_of` knows, in words."""
 
 NAMED = ("here", "processes", "ray", "submitit")
 """What stands before the colon in these names."""

@@ -134,6 +134,22 @@ def answers(address: str) -> bool:
     return True
 
 
+class Submitted(futures.Future[Any]):
+    """Future of a job that Ray has.
+
+    Args:
+        leave_out: Cancels the job if it has not begun; returns True if so.
+    """
+
+    def __init__(self, leave_out: Callable[[], bool]) -> None:
+        super().__init__()
+        self._leave_out = leave_out
+
+    def cancel(self) -> bool:
+        """Leave the job out if it has not begun."""
+        return not self.done() and self._leave_out()
+
+
 class Driver:
     """Child process that is connected to a cluster.
 
@@ -147,7 +163,8 @@ class Driver:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.is_connected = True
         self._numbers, self._lock = count(), threading.Lock()
-        self._jobs: dict[int, futures.Future[Any]] = {}
+        self._jobs: dict[int, Submitted] = {}
+        self._answers: dict[int, futures.Future[bool]] = {}
         # Ray writes there about lost workers and nodes, which the sweep reports itself.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._child = Child("_ray_driver", _NO_REPORTS, self._log, _LEAVE)
@@ -173,13 +190,11 @@ class Driver:
                     f"a job needs {needed[name]} {name}, and the local Ray cluster has {most:g}: "
                     "give the address of a larger one"
                 )
-        future: futures.Future[Any] = futures.Future()
-        # Ray alone knows which jobs have begun: `discard` ends one, `cancel` does nothing.
-        future.set_running_or_notify_cancel()
         number = next(self._numbers)
+        future = Submitted(partial(self._leave_out, number))
         with self._lock:
             self._jobs[number] = future
-        self._send("run", number, resources, job)
+        self._send("begin", number, resources, job)
         if not self.is_connected:
             self._lose([number])
         return future
@@ -190,7 +205,7 @@ class Driver:
             numbers = [number for number, job in self._jobs.items() if job is future]
         self._lose(numbers, "a job was given up")
         for number in numbers:
-            self._send("cancel", number)
+            self._send("end", number)
 
     def wait(self) -> None:
         """Wait for all jobs."""
@@ -201,7 +216,7 @@ class Driver:
     def end(self) -> None:
         """Leave the cluster; jobs that run end with their driver."""
         self.is_connected = False
-        self._send("end")
+        self._send("stop")
         self._child.wait(_LEAVE)
         self._child.end()
         self._log.close()
@@ -247,12 +262,33 @@ class Driver:
         with suppress(EOFError, OSError, ValueError):
             while True:
                 number, outcome, reason = pickle.loads(self._child.channels.receive())
-                if outcome is None:
+                if isinstance(outcome, bool):
+                    self._left_out(number, outcome)
+                elif outcome is None:
                     self._lose([number], reason)
                 else:
                     self._settle(number, partial(opened, outcome))
         self.is_connected = False
         self._lose(list(self._jobs))
+
+    def _leave_out(self, number: int) -> bool:
+        """Cancel a job that has not begun, which the driver knows."""
+        answer: futures.Future[bool] = futures.Future()
+        with self._lock:
+            self._answers[number] = answer
+        self._send("leave_out", number)
+        try:
+            return answer.result(_ANSWER)
+        except futures.TimeoutError:
+            return False
+
+    def _left_out(self, number: int, is_left_out: bool) -> None:
+        with self._lock:
+            future = self._jobs.pop(number, None) if is_left_out else None
+            answer = self._answers.pop(number)
+        if future is not None:
+            futures.Future.cancel(future)
+        answer.set_result(future is not None)
 
     def _lose(self, numbers: Sequence[int], reason: str = "the connection to Ray was lost") -> None:
         def lost() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.experimental import internal_kv as kv
 
 from ._child import Channels
 from ._job import run
@@ -40,23 +41,64 @@ def main(channels: Channels) -> None:
         os._exit(1)
     channels.send(pickle.dumps((None, (ray.get_runtime_context().gcs_address, most))))
     threading.Thread(target=_watch, args=(silent,), daemon=True).start()
-    jobs: dict[int, Any] = {}
-    remote = ray.remote(run)
+    jobs = Jobs(channels)
     with suppress(EOFError, OSError):
-        while True:
-            what, *rest = pickle.loads(channels.receive())
-            if what == "run":
-                number, resources, job = rest
-                # The sweep decides which jobs are repeated.
-                reference = remote.options(max_retries=0, **options(resources)).remote(job)
-                jobs[number] = reference
-                reference.future().add_done_callback(partial(_answer, channels, jobs, number))
-            elif what == "cancel" and rest[0] in jobs:
-                ray.cancel(jobs[rest[0]], force=True)
-            elif what == "end":
-                break
+        while (message := pickle.loads(channels.receive()))[0] != "stop":
+            what, *rest = message
+            getattr(jobs, what)(*rest)
     ray.shutdown()
     os._exit(0)
+
+
+class Jobs:
+    """Jobs that Ray has.
+
+    Args:
+        channels: Where their outcomes go.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        self._references: dict[int, Any] = {}
+        self._function = ray.remote(_begun)
+        self._driver = ray.get_runtime_context().get_job_id()
+
+    def begin(self, number: int, resources: Resources, job: bytes) -> None:
+        """Submit a job."""
+        memory = {} if resources.memory is None else {"memory": resources.memory}
+        needs = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, **memory}
+        # The sweep decides which jobs are repeated.
+        function = self._function.options(max_retries=0, **needs)
+        reference = function.remote(self._key(number), job)
+        self._references[number] = reference
+        reference.future().add_done_callback(partial(self._answer, number))
+
+    def end(self, number: int) -> None:
+        """Kill the worker of a job."""
+        if number in self._references:
+            ray.cancel(self._references[number], force=True)
+
+    def leave_out(self, number: int) -> None:
+        """Cancel a job that has not begun, and say whether it is so."""
+        is_waiting = number in self._references and not kv._internal_kv_exists(self._key(number))
+        self._channels.send(pickle.dumps((number, is_waiting, None)))
+        if is_waiting:
+            self.end(number)
+
+    def _key(self, number: int) -> bytes:
+        return f"mutransfer-{self._driver}-{number}".encode()
+
+    def _answer(self, number: int, future: Any) -> None:
+        """Send the outcome of a job, or the reason why it was lost."""
+        self._references.pop(number, None)
+        try:
+            outcome, reason = future.result(), None
+        except BaseException as error:
+            outcome, reason = None, f"a worker of Ray was lost ({said(error)})"
+        with suppress(OSError):
+            self._channels.send(pickle.dumps((number, outcome, reason)))
+        with suppress(Exception):
+            kv._internal_kv_del(self._key(number))
 
 
 def connect(
@@ -112,12 +154,6 @@ def running() -> str | None:
     return None
 
 
-def options(resources: Resources) -> dict[str, Any]:
-    """Return what Ray calls the needs of a job."""
-    memory = {} if resources.memory is None else {"memory": resources.memory}
-    return {"num_cpus": resources.cpus, "num_gpus": resources.gpus, **memory}
-
-
 def said(error: BaseException) -> str:
     """Return the first sentence of an error, without colours."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
@@ -125,15 +161,10 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {sentence or 'no reason given'}"
 
 
-def _answer(channels: Channels, jobs: dict[int, Any], number: int, future: Any) -> None:
-    """Send the outcome of a job, or the reason why it was lost."""
-    jobs.pop(number, None)
-    try:
-        outcome, reason = future.result(), None
-    except BaseException as error:
-        outcome, reason = None, f"a worker of Ray was lost ({said(error)})"
-    with suppress(OSError):
-        channels.send(pickle.dumps((number, outcome, reason)))
+def _begun(key: bytes, job: bytes) -> bytes:
+    """Run a job in a worker; Ray does not say which jobs have begun."""
+    kv._internal_kv_put(key, b"begun")
+    return run(job)
 
 
 def _watch(silent: float) -> None:

@@ -24,6 +24,9 @@ _TIMEOUT = 240
 _LOOK = 30.0
 """Seconds between two questions to Slurm; submitit asks every ten minutes."""
 
+_LIST = 0.5
+"""Seconds between two looks at the folder, one for all jobs."""
+
 _LATE = 15.0
 """Seconds that a shared file system may take to show the result of a job that has ended."""
 
@@ -70,17 +73,18 @@ class Submitit:
         self._folder = Path(folder) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{os.getpid()}"
         self._parameters = {"name": "mutransfer", "timeout_min": _TIMEOUT, **parameters}
         self._cluster = cluster
-        self._is_local = self._executor().cluster == "local"
-        if self._is_local and cluster is None:
+        self.is_local = self._executor().cluster == "local"
+        if self.is_local and cluster is None:
             raise MutransferError(
                 "there is no Slurm here (no command srun): begin on a machine of the cluster, or "
                 "use 'submitit:local'"
             )
-        self.workers = cores() if self._is_local else None
+        self.workers = cores() if self.is_local else None
         if workers is not None:
             self.workers = whole("workers", workers)
         self._jobs: list[Submitted] = []
-        self._asked = time.monotonic()
+        self._asked = self._listed = time.monotonic()
+        self._names: frozenset[str] = frozenset()
 
     def submit(
         self, resources: Resources, function: Callable[..., Any], /, *arguments: Any
@@ -101,28 +105,47 @@ class Submitit:
             job = executor.submit(run, message)
         except Exception as error:
             raise MutransferError(f"submitit takes no job: {said(error)}") from error
-        submitted = Submitted(job, 0.0 if self._is_local else _LATE, self._is_time)
-        self._jobs = [each for each in self._jobs if not each.done()] + [submitted]
+        submitted = Submitted(job, self)
+        self._jobs = [each for each in self._jobs if not each.is_over()] + [submitted]
         return submitted
 
     def discard(self, future: Future) -> None:
         """Take a job out of the queue, and end it where it runs."""
         for job in self._jobs:
             if job is future:
-                job.cancel()
+                job.end()
 
     def close(self, *, at_once: bool = False) -> None:
         """Wait for the jobs, or end them."""
         end = time.monotonic() + _END
         for job in self._jobs if at_once else ():
-            job.cancel()
+            job.end()
         while any(not job.is_over() for job in self._jobs):
-            if at_once and (not self._is_local or time.monotonic() > end):
+            if at_once and (not self.is_local or time.monotonic() > end):
                 break
-            time.sleep(0.1 if self._is_local else 1.0)
+            time.sleep(_LIST)
         self._jobs = []
         with suppress(OSError):
             self._folder.rmdir()
+
+    def names(self) -> frozenset[str]:
+        """Return the names of the files in the folder, as of a moment ago."""
+        now = time.monotonic()
+        if now - self._listed >= _LIST:
+            with suppress(OSError):
+                # A change makes a shared file system look again.
+                self._folder.chmod(self._folder.stat().st_mode)
+                self._names = frozenset(os.listdir(self._folder))
+            self._listed = time.monotonic()
+        return self._names
+
+    def mode(self) -> str:
+        """Return how submitit gets the state of a job: one answer of Slurm is for all of them."""
+        now = time.monotonic()
+        if now - self._asked < _LOOK:
+            return "cache"
+        self._asked = now
+        return "force"
 
     def _executor(self, **needed: Any) -> Any:
         """Return an executor for one job: one that is kept would keep the needs of others."""
@@ -133,33 +156,24 @@ class Submitit:
             raise MutransferError(f"submitit refuses: {said(error)}") from error
         return executor
 
-    def _is_time(self) -> bool:
-        """Return True where Slurm was not asked for a while; one answer is for all jobs."""
-        now = time.monotonic()
-        is_time = now - self._asked > _LOOK
-        if is_time:
-            self._asked = now
-        return is_time
-
 
 class Submitted:
     """Job of submitit.
 
     Args:
         job: The job.
-        late: Seconds that its result may take to appear once it has ended.
-        is_time: Returns True if Slurm should be asked.
+        engine: Its engine.
     """
 
-    def __init__(self, job: Any, late: float, is_time: Callable[[], bool]) -> None:
-        self._job, self._late, self._is_time = job, late, is_time
+    def __init__(self, job: Any, engine: Submitit) -> None:
+        self._job, self._engine = job, engine
         self._ended: float | None = None
         self._outcome: bytes | None = None
         self._reason: str | None = None
 
     def is_over(self) -> bool:
-        """Return True once the cluster has ended the job."""
-        if self._ended is None and self._job.done(force_check=self._is_time()):
+        """Return True once the job has ended."""
+        if self._ended is None and self._has_ended():
             self._ended = time.monotonic()
         return self._ended is not None
 
@@ -169,7 +183,7 @@ class Submitted:
             assert self._ended is not None
             if self._job.paths.result_pickle.exists():
                 self._read()
-            elif time.monotonic() - self._ended >= self._late:
+            elif self._engine.is_local or time.monotonic() - self._ended >= _LATE:
                 self._reason = self._lost(f"state {self._job.state}")
         return self._outcome is not None or self._reason is not None
 
@@ -180,19 +194,34 @@ class Submitted:
             MutransferError: the job was lost.
         """
         while not self.done():
-            time.sleep(0.1)
+            time.sleep(_LIST)
         if self._outcome is None:
             raise MutransferError(self._reason)
         return opened(self._outcome)
 
     def cancel(self) -> bool:
-        """End the job."""
-        if self.done():
+        """Take a job that has not begun out of the queue; return False for another."""
+        if self.done() or self._engine.is_local or self._state() != "PENDING":
             return False
-        with suppress(OSError, subprocess.SubprocessError):
-            self._job.cancel(check=False)
-        self._reason = f"job {self._job.job_id} was given up"
+        self.end()
         return True
+
+    def end(self) -> None:
+        """End the job."""
+        if not self.done():
+            with suppress(OSError, subprocess.SubprocessError):
+                self._job.cancel(check=False)
+            self._reason = f"job {self._job.job_id} was given up"
+
+    def _has_ended(self) -> bool:
+        if self._engine.is_local:
+            return bool(self._job.done())
+        if self._job.paths.result_pickle.name in self._engine.names():
+            return True
+        return bool(self._job.watcher.is_done(self._job.job_id, mode=self._engine.mode()))
+
+    def _state(self) -> str:
+        return str(self._job.watcher.get_state(self._job.job_id, mode=self._engine.mode()))
 
     def _read(self) -> None:
         """Keep the outcome in memory; the logs of a job that was lost stay."""
