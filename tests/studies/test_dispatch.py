@@ -232,44 +232,6 @@ def test_what_is_through_is_kept_on_ctrl_c(tmp_path: Path, engine: str, times: i
     assert by_id(resumed) == by_id(sweep(study, tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("ends", [False, True])
-def test_a_queue_of_an_engine_is_left_out_on_ctrl_c(tmp_path: Path, ends: bool) -> None:
-    """Of one whose futures refuse to be cancelled, as Ray's, and whose are ended, as Slurm's."""
-
-    class Queue(ThreadPoolExecutor):
-        name, workers, shortest = "queue", None, 0.0
-        begun, given_up = 0, 0
-
-        def submit(self, resources: Any, function: Any, /, *arguments: Any) -> Any:
-            future = super().submit(self.run, function, *arguments)
-            future.end, future.cancel = future.cancel, lambda: ends  # type: ignore[attr-defined,method-assign]
-            return future
-
-        def run(self, function: Any, *arguments: Any) -> Any:
-            self.begun += 1
-            return function(*arguments)
-
-        def discard(self, future: Any) -> None:
-            self.given_up += 1
-            future.end()
-
-        def close(self, *, at_once: bool = False) -> None:
-            self.shutdown(cancel_futures=True)
-
-    study = replace(short(width=[8], steps=40), train=slow)
-    engine = Queue(1)
-    kept = interrupted(study, tmp_path, 4, engine=engine)
-    assert kept < 12 and engine.begun < 12 and (engine.given_up > 0) is not ends
-    assert len(sweep(study, tmp_path).rows) == 12
-
-
-def slow(trial: Any) -> None:
-    """Train for a tenth of a second."""
-    for step in range(40):
-        time.sleep(0.0025)
-        trial.report(step, 1.0)
-
-
 def test_members_that_are_through_are_kept_on_ctrl_c(tmp_path: Path) -> None:
     """Of a loop over members, those before the interrupted one."""
 

@@ -89,7 +89,7 @@ class Dispatcher:
         self._rows: list[Row] = []
         self._last = ""
         self._next = self._looked = time.monotonic()
-        self._hears = self._is_ending = False
+        self._hears = False
         self.is_here = isinstance(executor, Here)
         self._sent = (b"" if self.is_here else pickled(self.study), path)
 
@@ -243,16 +243,6 @@ class Dispatcher:
     def _ended(self) -> bool:
         """Ask the workers to end after their step; return True once they have."""
         self.live.ask_to_stop()
-        if not self._is_ending:
-            self._is_ending, begun = True, self.live.beats()
-            for future, each in list(self.running.items()):
-                # Some engines can end any job, and others know not of one if it has begun: signs
-                # of life tell which have, where there are any.
-                if each.job.name in begun:
-                    continue
-                if not future.cancel():
-                    if not (begun or self._hears):
-                        continue
-                    self.executor.discard(future)
-                del self.running[future]
+        for future in [future for future in self.running if future.cancel()]:
+            del self.running[future]
         return not self.running
