@@ -16,7 +16,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,8 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def performed(cases: Sequence[Case], times: int | None, *, small: bool) -> list[dict[str, Any]]:
-    """Perform cases, and return what was found in each."""
-    results = []
+def performed(cases: Sequence[Case], times: int | None, *, small: bool) -> Iterator[dict[str, Any]]:
+    """Perform cases, and yield what was found in each."""
     with tempfile.TemporaryDirectory(prefix="survival-") as name:
         folder = Path(name)
         # One case is of another user.
@@ -112,9 +111,7 @@ def performed(cases: Sequence[Case], times: int | None, *, small: bool) -> list[
                 result |= perform(case, count, place, whole, small=small)
             except LeftOut as reason:
                 result["left out"] = str(reason)
-            print(table([result]).splitlines()[-1], f"{result.get('seconds', 0):.0f} s", flush=True)
-            results.append(result)
-    return results
+            yield result
 
 
 def main() -> None:
@@ -130,16 +127,17 @@ def main() -> None:
     cases = [case for case in CASES if any(part in case.name for part in parts)]
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    results = performed(cases, arguments.times, small=arguments.small)
-    record = {"about": about(), "cases": results}
-    print(f"\n{table(results)}\n")
-    if arguments.json:
-        arguments.json.write_text(text(record) + "\n")
+    record: dict[str, Any] = {"about": about(), "cases": []}
+    for result in performed(cases, arguments.times, small=arguments.small):
+        record["cases"].append(result)
+        print(f"{result['name']}, {result.get('seconds', 0):.0f} s", flush=True)
+        print("\n".join(faults([result]) or ["  nothing was lost"]), flush=True)
+        if arguments.json:
+            arguments.json.write_text(text(record) + "\n")
+    print(f"\n{table(record['cases'])}")
     if arguments.docs:
         write(record)
-    found = faults(results)
-    print("\n".join(found) or "nothing was lost")
-    raise SystemExit(1 if found else 0)
+    raise SystemExit(1 if faults(record["cases"]) else 0)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from .sweeps import Coordinator, Place, left_behind
 STUCK = 300.0
 """Seconds without an end after which a sweep counts as stuck."""
 
-GONE = 6.0
-"""Seconds in which workers without a coordinator have to end."""
+GONE = 30.0
+"""Seconds in which workers without a coordinator have to end; a job of submitit is begun anew."""
 
 HASTE = 0.3
 """Factor on pauses of small sweeps that have no workers to wait for."""
