@@ -55,7 +55,7 @@ def stacked(*, small: bool = False) -> mt.Study:
         seeds=2,
         rules=["sp", "mup"],
         task=data(),
-        steps=100 if small else 700,
+        steps=100 if small else 300,
         batch=16,
         optimizer="adam",
     )
