@@ -91,7 +91,7 @@ def test_failures_come_with_their_traceback(two: Processes) -> None:
     with pytest.raises(ValueError, match="mine") as caught:
         value(two.submit(ANY, fail, "mine"))
     assert "in fail" in "".join(caught.value.__notes__)
-    with pytest.raises(RuntimeError, match="SystemExit: 3"):
+    with pytest.raises(MutransferError, match=r"a job was ended \(SystemExit: 3\)"):
         value(two.submit(ANY, leave))
 
 

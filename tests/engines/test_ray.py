@@ -90,6 +90,14 @@ def test_a_job_that_waits_can_be_cancelled(ray: Ray, tmp_path: Path) -> None:
     assert value(ray.submit(ANY, double, 1)) == 2 and not (tmp_path / "never").exists()
 
 
+def test_a_job_that_ray_refuses_is_lost(ray: Ray) -> None:
+    odd = Resources()
+    object.__setattr__(odd, "cpus", -1)
+    with pytest.raises(MutransferError, match=r"Ray refuses \(ValueError"):
+        value(ray.submit(odd, double, 1))
+    assert value(ray.submit(ANY, double, 1)) == 2
+
+
 @pytest.mark.parametrize("needs", [{"cpus": 3}, {"gpus": 1}, {"memory": 10**15}])
 def test_a_job_too_large_for_this_machine_is_refused(ray: Ray, needs: dict[str, int]) -> None:
     """Ray would wait for a machine that never comes."""

@@ -1,6 +1,7 @@
 """Ways of training: recorded when a shape begins, and the same when a sweep is taken up."""
 
 import math
+import multiprocessing
 import os
 import re
 import runpy
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mutransfer import MutransferError, Study, sweep
 from mutransfer.core import Progress
@@ -199,6 +201,53 @@ def test_a_killed_sweep_of_compiled_programs_finishes_undisturbed(
     assert untimed(resumed) == untimed(sweep(wanted, tmp_path / "whole"))
     assert ways.items() <= begun.ways().items()
     assert [row["id"] for row in begun.rows()][: len(rows)] == [row["id"] for row in rows]
+
+
+@pytest.fixture
+def sharing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure every shape, and try several processes for each."""
+    monkeypatch.setattr(_ways, "_FEW", 0)
+    monkeypatch.setattr(_ways, "_SHARED", 0.0)
+    monkeypatch.setattr(_ways, "_LONG", 0.0)
+    monkeypatch.setattr(_ways, "_BETTER", 1e9)
+    monkeypatch.setattr(_ways, "cores", lambda: 2)
+
+
+def test_shapes_share_processes(tmp_path: Path, sharing: None) -> None:
+    wanted = short(width=[8, 16, 32])
+    runs = sweep(wanted, tmp_path / "shared")
+    ways = [Way.from_json(way) for way in runs.header["ways"].values()]
+    assert [way.processes for way in ways] == [_ways.Processes().workers] * 3
+    # The largest is cut, so that none of them ends long after the others.
+    assert all(1 <= (way.program.slots or 0) <= 12 and way.others for way in ways)
+    whole = {row["id"]: row["loss"] for row in sweep(wanted, tmp_path / "alone").rows}
+    assert {row["id"] for row in runs.rows} == whole.keys() and len(runs.rows) == 36
+    for row in runs.rows:
+        assert row["loss"] == pytest.approx(whole[row["id"]], rel=1e-10)
+
+
+def test_a_study_that_cannot_travel_is_trained_here(tmp_path: Path, sharing: None) -> None:
+    lock = multiprocessing.Lock()
+
+    def locked(width: int, depth: int) -> torch.nn.Module:
+        with lock:
+            return double(width, depth)
+
+    runs = sweep(short(build=locked, width=[8]), tmp_path)
+    (way,) = runs.header["ways"].values()
+    assert way["processes"] == 1 and len(runs.rows) == 12
+    assert "the study cannot be sent to other processes" in way["reason"]
+
+
+def test_the_workers_of_an_engine_measure_for_themselves(tmp_path: Path, sharing: None) -> None:
+    wanted = short(width=[8, 16])
+    runs = sweep(wanted, tmp_path / "apart", engine="processes", workers=2)
+    ways = [Way.from_json(way) for way in runs.header["ways"].values()]
+    assert [way.processes for way in ways] == [2, 2]
+    assert all((way.memory or 0) > 2**26 and way.seconds for way in ways)
+    whole = {row["id"]: row["loss"] for row in sweep(wanted, tmp_path / "here").rows}
+    for row in runs.rows:
+        assert row["loss"] == pytest.approx(whole[row["id"]], rel=1e-10)
 
 
 def test_a_sweep_on_a_named_device(tmp_path: Path) -> None:

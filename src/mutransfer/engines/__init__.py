@@ -1,7 +1,6 @@
 """Engines: where the jobs of a study run, from this process to a cluster."""
 
 from ._choice import NAMED as NAMED
-from ._choice import NAMES as NAMES
 from ._choice import executor_of as executor_of
 from ._here import Here as Here
 from ._processes import Processes as Processes

@@ -80,11 +80,14 @@ def search_path() -> list[str]:
 def _portable(error: BaseException) -> Exception:
     """Return an exception that another process can read, with its traceback as a note."""
     text = "".join(traceback.format_exception(error))
-    portable: Exception = RuntimeError(f"{type(error).__name__}: {error}")
-    # The end of a job's process, as by sys.exit(), is not that of the sweep.
+    words = f"{type(error).__name__}: {error}"
     if isinstance(error, Exception):
+        portable: Exception = RuntimeError(words)
         # Exceptions whose arguments are not those of their class fail when they are read.
         with suppress(Exception):
             portable = pickle.loads(pickle.dumps(error))
+    else:
+        # As by sys.exit() in a job, or by Ray: it is not the end of the sweep.
+        portable = MutransferError(f"the process of a job was ended ({words})")
     portable.add_note(f"In a worker:\n{text}")
     return portable

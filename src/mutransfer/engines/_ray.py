@@ -47,7 +47,7 @@ _LEAVE = 10.0
 _SILENT = 15.0
 """Seconds of silence after which a cluster is lost; a head that is replaced takes some."""
 
-_ADDRESS = re.compile(r"auto|local|(ray://)?([^\s:/]+|\[[0-9a-f:]+\]):\d+", re.IGNORECASE)
+_ADDRESS = re.compile(r"auto|local|([^\s:/]+|\[[0-9a-f:]+\]):\d+", re.IGNORECASE)
 
 
 class Ray:
@@ -87,9 +87,9 @@ class Ray:
                 f"the address of a Ray cluster is {address!r}; give host:port, auto or local"
             )
         self.workers = None if workers is None else whole("workers", workers)
-        self._options = {"address": address, "cpus": workers, "runtime_env": runtime_env}
+        self._address, self._lost = address, ""
+        self._options = {"cpus": workers, "runtime_env": runtime_env, "silent": _SILENT}
         self._driver: Driver | None = None
-        self._was_lost = False
 
     def submit(
         self, resources: Resources, function: Callable[..., Any], /, *arguments: Any
@@ -102,11 +102,13 @@ class Ray:
         """
         job = packed(_WHAT, _EXTRA, resources.cpus, function, arguments)
         if self._driver is not None and not self._driver.is_reachable():
+            self._lost = self._driver.place
             self._driver.end()
-            self._driver, self._was_lost = None, True
+            self._driver = None
         if self._driver is None:
-            patience = _AGAIN if self._was_lost else 0.0
-            self._driver = Driver({**self._options, "patience": patience, "silent": _SILENT})
+            # The same cluster again, not another one that may run here now.
+            address, patience = self._lost or self._address, _AGAIN if self._lost else 0.0
+            self._driver = Driver({**self._options, "address": address, "patience": patience})
         return self._driver.submit(resources, job)
 
     def discard(self, future: Future) -> None:
@@ -121,12 +123,12 @@ class Ray:
             if not at_once:
                 driver.wait()
             driver.end()
-        self._was_lost = False
+        self._lost = ""
 
 
 def answers(address: str) -> bool:
     """Return True if somebody listens at an address."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
     except (OSError, ValueError):
@@ -156,6 +158,10 @@ class Driver:
     Args:
         options: Arguments of `_ray_driver.connect`, and the seconds of silence that it bears.
 
+    Attributes:
+        is_connected: False once the cluster is lost.
+        place: Address of the cluster, or "local".
+
     Raises:
         MutransferError: no cluster answers.
     """
@@ -169,6 +175,7 @@ class Driver:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._child = Child("_ray_driver", _NO_REPORTS, self._log, _LEAVE)
         self._head, self._most = self._connected(options)
+        self.place = "local" if self._most else self._head
         threading.Thread(target=self._listen, daemon=True).start()
 
     def is_reachable(self) -> bool:
@@ -285,10 +292,11 @@ class Driver:
     def _left_out(self, number: int, is_left_out: bool) -> None:
         with self._lock:
             future = self._jobs.pop(number, None) if is_left_out else None
-            answer = self._answers.pop(number)
+            answer = self._answers.pop(number, None)
         if future is not None:
             futures.Future.cancel(future)
-        answer.set_result(future is not None)
+        if answer is not None:
+            answer.set_result(future is not None)
 
     def _lose(self, numbers: Sequence[int], reason: str = "the connection to Ray was lost") -> None:
         def lost() -> None:

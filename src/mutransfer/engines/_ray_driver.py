@@ -44,8 +44,7 @@ def main(channels: Channels) -> None:
     jobs = Jobs(channels)
     with suppress(EOFError, OSError):
         while (message := pickle.loads(channels.receive()))[0] != "stop":
-            what, *rest = message
-            getattr(jobs, what)(*rest)
+            jobs.do(*message)
     ray.shutdown()
     os._exit(0)
 
@@ -62,6 +61,13 @@ class Jobs:
         self._references: dict[int, Any] = {}
         self._function = ray.remote(_begun)
         self._driver = ray.get_runtime_context().get_job_id()
+
+    def do(self, what: str, number: int, *rest: Any) -> None:
+        """Do what the parent says; a job is lost where Ray refuses."""
+        try:
+            getattr(self, what)(number, *rest)
+        except Exception as error:
+            self._channels.send(pickle.dumps((number, None, f"Ray refuses ({said(error)})")))
 
     def begin(self, number: int, resources: Resources, job: bytes) -> None:
         """Submit a job."""

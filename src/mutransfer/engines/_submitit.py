@@ -140,7 +140,7 @@ class Submitit:
         return self._names
 
     def mode(self) -> str:
-        """Return how submitit gets the state of a job: one answer of Slurm is for all of them."""
+        """Return the mode of asking for a state; one answer of Slurm is for all jobs."""
         now = time.monotonic()
         if now - self._asked < _LOOK:
             return "cache"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ..core import Size
@@ -21,19 +22,20 @@ _DEFAULTS = {"accumulate": 1, "precision": None, "horizon": None}
 
 def identity(study: Fields, build: str | None, train: str | None) -> dict[str, Any]:
     """Return what all runs of a study share; see `Study.identity`."""
+    alike = fixed(study)
     shared = {
         "build": build,
         "base": _base(study),
         "task": _named(study.task) if callable(study.task) else _task_name(study, study.base),
         "optimizer": study.optimizer,
         "options": dict(study.options),
-        "weight_decay": fixed(study).get("weight_decay"),
+        "weight_decay": alike.get("weight_decay"),
         "steps": study.steps if isinstance(study.steps, int) else None,
         "batch": study.batch if isinstance(study.batch, int) else None,
     }
     if isinstance(study.context, int):
         shared["context"] = study.context
-    others = {name: v for name, v in fixed(study).items() if name not in {"weight_decay", "lr"}}
+    others = {name: v for name, v in alike.items() if name not in {"weight_decay", "lr"}}
     changed = {
         name: _named(getattr(study, name))
         for name, usual in _DEFAULTS.items()
@@ -43,15 +45,11 @@ def identity(study: Fields, build: str | None, train: str | None) -> dict[str, A
     return shared | {name: _named(value) for name, value in others.items()} | changed
 
 
-def run_id(study: Fields, build: str | None, train: str | None, run: Run) -> str:
+def run_id(study: Fields, identity: Mapping[str, Any], run: Run) -> str:
     """Return the hash of everything that trains a run; see `Study.run_id`."""
-    values = settings(study, run)
+    values, alike = settings(study, run), fixed(study)
     # Whether a value is swept or fixed makes no difference to what a run trains.
-    shared = {
-        n: v
-        for n, v in identity(study, build, train).items()
-        if n not in values and n not in fixed(study)
-    }
+    shared = {n: v for n, v in identity.items() if n not in values and n not in alike}
     shared |= {
         "task": _task_name(study, run.size),
         "weight_decay": values.pop("weight_decay", None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -243,7 +244,12 @@ class Study(Fields):
         change the ids of the runs that it had. A custom rule is hashed with its data, as its name
         may come to mean another one.
         """
-        return _identity.run_id(self, self.build_name, self._trained_by, run)
+        return _identity.run_id(self, self._shared, run)
+
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        # A study has as many ids as runs, and one identity.
+        return self.identity()
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
