@@ -8,6 +8,7 @@ from .cluster import cluster, kill_node, restart_head
 from .commands import Command
 from .scene import Case, bare
 from .studies import HOPELESS
+from .sweeps import Pair
 
 KILLED = r"^killed \(-9\)"
 FULL = "^MutransferError: cannot write to .*No space left"
@@ -148,6 +149,16 @@ CASES = (
         disturb=do.start_another,
         times=30,
         pauses=(0.0, 1.0),
+    ),
+    Case(
+        name="two at once",
+        done="two sweeps are started at the same instant, and killed",
+        engine="here",
+        disturb=do.kill_coordinator,
+        times=30,
+        pauses=(0.0, 2.0),
+        launch=Pair,
+        ends=(KILLED,),
     ),
     Case(
         name="clock",

@@ -11,7 +11,7 @@ import psutil
 
 from .scene import Scene
 from .settings import clock
-from .sweeps import Coordinator, workers
+from .sweeps import REFUSED, Coordinator, workers
 
 
 def kill_coordinator(scene: Scene) -> bool:
@@ -147,7 +147,7 @@ def start_another(scene: Scene) -> bool:
     other = scene.start(Coordinator)
     other.wait()
     error = other.outcome["error"]
-    if "is at work on" in error:
+    if REFUSED in error:
         scene.notes["refused"] += 1
         return True
     if not scene.coordinator.wait(0):

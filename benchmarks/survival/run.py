@@ -106,7 +106,8 @@ def performed(cases: Sequence[Case], times: int | None, *, small: bool) -> Itera
             count = times or (min(SMALL, case.times) if small else case.times)
             place = folder / f"case-{number}"
             place.mkdir()
-            result = {"name": case.name, "done": case.done, "engine": case.engine}
+            engine = case.name.partition(", ")[2] or case.engine
+            result = {"name": case.name, "done": case.done, "engine": engine}
             try:
                 result |= perform(case, count, place, whole, small=small)
             except LeftOut as reason:

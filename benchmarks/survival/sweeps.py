@@ -30,6 +30,9 @@ WORKERS = {
 }
 """Part of the command line of the workers of an engine."""
 
+REFUSED = "is at work on"
+"""Part of the error of a second sweep of a record."""
+
 Patch = Callable[[], None]
 """Called in the new process before the sweep."""
 
@@ -116,6 +119,43 @@ class Coordinator:
         except (OSError, ValueError):
             return {"error": f"killed ({self.process.exitcode})", "warnings": [], "notes": []}
         return said
+
+
+class Pair:
+    """The same sweep, started twice at once by mistake.
+
+    Args:
+        place: Where both leave their traces.
+        arguments: As of `Coordinator`.
+        settings: As of `Coordinator`.
+    """
+
+    def __init__(self, place: Place, *arguments: Any, **settings: Any) -> None:
+        self._both = [Coordinator(place, *arguments, **settings) for _ in range(2)]
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Return True if both end within these seconds."""
+        end = None if seconds is None else time.monotonic() + seconds
+        for each in self._both:
+            each.wait(None if end is None else max(0.0, end - time.monotonic()))
+        return all(each.wait(0) for each in self._both)
+
+    def kill(self) -> None:
+        """Kill both."""
+        for each in self._both:
+            each.kill()
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """Outcome of the one that was not refused."""
+        refused, others = list[dict[str, Any]](), list[dict[str, Any]]()
+        for each in self._both:
+            outcome = each.outcome
+            (refused if REFUSED in outcome["error"] else others).append(outcome)
+        if not others:
+            return {"error": "both were refused", "warnings": [], "notes": []}
+        worst = max(others, key=lambda outcome: len(outcome["error"]))
+        return {**worst, "notes": [*worst["notes"], *("refused" for _ in refused)]}
 
 
 def _run(
