@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint check format benchmark zoo architectures clean
+.PHONY: demo test lint check format benchmark zoo architectures docs clean
 
 demo: $(INSTALLED)  # the main job, on real data
 	$(BIN)/mutransfer demo
@@ -34,6 +34,14 @@ zoo: $(INSTALLED)  # other people's packages of models, for the architectures al
 architectures: zoo  # plan every architecture of the zoo; write the page about it
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.architectures.run
 
+docs: .venv-docs/.installed  # the documentation site, into site/: offline, every link checked
+	.venv-docs/bin/python scripts/build_docs.py
+
+.venv-docs/.installed: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --no-deps --requirement $<
+	@touch $@
+
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("mutransfer needs Python 3.11 or newer; give one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
@@ -42,4 +50,4 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) mutransfer-demo
+	rm -rf $(VENV) .venv-docs build site .cache mutransfer-demo

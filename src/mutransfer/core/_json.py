@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from math import isfinite
 from typing import Any
 
 _INFINITE = {"inf": math.inf, "-inf": -math.inf}
@@ -43,6 +44,8 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if hasattr(value, "tolist"):
         return plain(value.tolist())
+    if isinstance(value, list) and {*map(type, value)} == {float} and all(map(isfinite, value)):
+        return value.copy()  # Loss curves: most numbers of a record.
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):

@@ -13,6 +13,7 @@ from ._canvas import lay_out as lay_out
 from ._canvas import save as save
 from ._canvas import shades as shades
 from ._check import check_figure as check_figure
+from ._check_panels import check_panels as check_panels
 from ._collapse import collapse_figure as collapse_figure
 from ._curves import Curve as Curve
 from ._curves import curves_figure as curves_figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,18 @@ def minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+_RAISED = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_two(place: float) -> str:
+    """Return a power of two as text; matplotlib's own mathematics takes ten times longer.
+
+    >>> power_of_two(-7.0)
+    '2⁻⁷'
+    """
+    return f"2{f'{place:g}'.translate(_RAISED)}"
+
+
 def shades(count: int, lightest: float = _LIGHTEST, darkest: float = 1.0) -> list[str]:
     """Return colours from light to dark, distinct to all kinds of colour vision.
 
@@ -165,8 +178,13 @@ def shades(count: int, lightest: float = _LIGHTEST, darkest: float = 1.0) -> lis
         lightest: Place of the lightest in the colour map, from 0 to 1.
         darkest: Place of the darkest.
     """
+    return [*_shades(count, lightest, darkest)]
+
+
+@cache
+def _shades(count: int, lightest: float, darkest: float) -> tuple[str, ...]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
     places = np.linspace(lightest if count > 1 else darkest, darkest, count)
-    return [to_hex(colormaps["YlGnBu"](place)) for place in places]
+    return tuple(to_hex(colormaps["YlGnBu"](place)) for place in places)

@@ -82,6 +82,11 @@ class Panel:
         return float(values.min()), float(values.max())
 
 
+def check_panels(check: CoordinateCheck, axis: str) -> list[Panel]:
+    """Return the panels of one axis, as `check_figure` chooses them."""
+    return list(panels(check, axis, shown(check, axis, judged(check, axis))))
+
+
 def judged(check: CoordinateCheck, axis: str) -> list[Slope]:
     """Return the judged changes of modules, in the order of the forward pass."""
     return [

@@ -18,6 +18,7 @@ from ._canvas import (
     drawing,
     lay_out,
     note,
+    power_of_two,
     shades,
     size_legend,
 )
@@ -202,7 +203,7 @@ def _powers(axes: Axes, span: float) -> None:
 
     step = next(step for step in (0.25, 0.5, 1, 2, 4, 8, 16, 32) if span <= step * _MOST_TICKS)
     axes.yaxis.set_major_locator(MultipleLocator(step))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$2^{{{power:g}}}$"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda place, _: power_of_two(place)))
 
 
 def _sizes(panel: LawPanel) -> Iterator[float]:

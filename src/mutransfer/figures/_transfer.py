@@ -24,6 +24,7 @@ from ._canvas import (
     lay_out,
     loss_ticks,
     minus,
+    power_of_two,
     shades,
     size_legend,
 )
@@ -312,7 +313,7 @@ def _ticks(axes: Axes, panel: Panel, frame: _Frame) -> None:
     while (frame.x[1] - frame.x[0]) / step > _MOST_TICKS:
         step *= 2
     axes.xaxis.set_major_locator(MultipleLocator(step))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$2^{{{power:g}}}$"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: power_of_two(place)))
 
 
 def _colour(panel: Panel, line: Line) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,19 +13,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..certificates import cells
+from ..certificates import Surface, cells
+from ..checks import CoordinateCheck
 from ..core import MutransferError, needs
 from ..figures import (
     Curve,
     Section,
     as_svg,
+    check_figure,
     curves_figure,
     law_figure,
     law_panels,
     panels,
     save,
+    surface_figure,
     transfer_figure,
 )
+from ..studies import Runs
+from ._certificate import certificate, comparisons
+from ._embedded import embedded, page_data
+from ._found import surfaces
+from ._joined import JOINED
 from ._numbers import records, write_numbers
 from ._words import (
     advice,
@@ -34,6 +43,7 @@ from ._words import (
     headline,
     law_alt_text,
     law_caption,
+    overs,
     warnings,
 )
 
@@ -81,6 +91,9 @@ def write_report(
     title: str = "Learning-rate transfer",
     about: Mapping[str, Any] | None = None,
     curves: Sequence[Curve] = (),
+    checks: Sequence[CoordinateCheck] = (),
+    refresh: float | None = None,
+    note: str = "",
 ) -> Page:
     """Write `report.html`, its figures, and its numbers as CSV and JSON.
 
@@ -92,6 +105,9 @@ def write_report(
         title: Heading of the page.
         about: Further facts on how it was made, such as command and date; each record has its own.
         curves: Loss curves to show below the studies.
+        checks: Coordinate checks to show with them.
+        refresh: Seconds after which an open page reads itself again, while a sweep runs.
+        note: A line above the finding, such as how far the sweep is.
 
     Raises:
         MutransferError: there is no section, two have one title, the folder cannot be written, or
@@ -106,7 +122,7 @@ def write_report(
         )
     folder = Path(out)
     with _draft(folder) as draft:
-        page = _page(draft, sections, title, about or {}, curves)
+        page = _page(draft, sections, title, about or {}, curves, checks, refresh, note)
         write_numbers(draft, sections, title, about or {}, curves)
         (draft / "report.html").write_text(page, encoding="utf-8")
     return Page(path=folder / "report.html", headline=headline(sections))
@@ -135,6 +151,9 @@ def _page(
     title: str,
     about: Mapping[str, Any],
     curves: Sequence[Curve],
+    checks: Sequence[CoordinateCheck],
+    refresh: float | None,
+    note: str,
 ) -> str:
     """Write the figures, and return the page that shows them."""
     with needs("the report", "jinja2", "report"):
@@ -146,14 +165,24 @@ def _page(
     ).from_string(source)
     first = {id(section) for section in records(sections)}
     law = _law_picture(draft, sections)
+    found = {id(each.runs): surfaces([each]) for each in records(sections)}
     return template.render(
         title=title,
         headline=headline(sections),
+        over=overs(sections),
+        how=caption(sections, shades="pale (small) to strong (large)"),
+        certificate=certificate(sections),
+        comparisons=[each for one in records(sections) if (each := comparisons(one.runs))],
+        **embedded(page_data(sections, found, checks)),
+        more=[*_surface_pictures(found.values()), *map(_check_picture, checks)],
+        checks=checks,
+        refresh=refresh,
+        note=note,
         figure=_transfer_picture(draft, sections),
         law=law,
         proof=_curves_picture(draft, curves) if curves else None,
         sections=[_section_values(each, id(each) in first) for each in sections],
-        records=[_record_values(section) for section in records(sections)],
+        records=[values for section in records(sections) for values in _made(section)],
         about=_facts(about),
         files=_FILES | (_LAW_FILES if law else {}) | (_CURVE_FILES if curves else {}),
     )
@@ -194,6 +223,27 @@ def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
     }
 
 
+def _surface_pictures(found: Iterable[Sequence[Surface]]) -> Iterator[dict[str, str]]:
+    """Yield the surfaces of each record's largest size."""
+    for surfaces_of_record in found:
+        for each in surfaces_of_record:
+            if each.size == surfaces_of_record[0].size:
+                yield _picture(
+                    as_svg(surface_figure(each)),
+                    f"Loss of {each.rule} at {each.size} over {' and '.join(each.over)}.",
+                    f"{each.rule} at {each.size}: {each.ridge_text}.",
+                )
+
+
+def _check_picture(check: CoordinateCheck) -> dict[str, str]:
+    text = f"Coordinate check of {check.rule}: {check.verdict}."
+    return _picture(as_svg(check_figure(check)), text, text)
+
+
+def _picture(svg: str, alt: str, caption: str) -> dict[str, str]:
+    return {"wide": _embedded(svg), "narrow": "", "alt": alt, "caption": caption}
+
+
 def _section_values(section: Section, is_first: bool) -> dict[str, Any]:
     """Return what the template shows of a section; a record's first has advice."""
     transfers = list(section.transfers.granted)
@@ -206,16 +256,23 @@ def _section_values(section: Section, is_first: bool) -> dict[str, Any]:
     }
 
 
-def _record_values(section: Section) -> dict[str, Any]:
-    """Return what the template shows of a record: how it was made."""
-    header = section.runs.header
-    identity, about = (header.get(part) or {} for part in ("identity", "about"))
-    return {
-        "title": section.title,
-        "notes": section.runs.notes,
-        "runs": len(section.runs.rows),
-        "made": _facts({**identity, **about}),
-    }
+def _made(section: Section) -> Iterator[dict[str, Any]]:
+    """Yield what the template shows of each record: how it was made."""
+    runs = section.runs
+    headers = runs.header.get(JOINED) or {section.title: runs.header}
+    for title, header in headers.items():
+        identity, about = (header.get(part) or {} for part in ("identity", "about"))
+        # A joined record's notes bear the names of its parts, and are shown with the first.
+        notes = runs.notes if title == next(iter(headers)) else ()
+        made = _facts({**identity, **about})
+        yield {"title": title, "notes": notes, "runs": _count(runs, title, headers), "made": made}
+
+
+def _count(runs: Runs, name: str, headers: Mapping[str, Any]) -> int:
+    """Return the number of runs of one of the records that were joined."""
+    if len(headers) == 1:
+        return len(runs.rows)
+    return sum(row.get("record") == name for row in runs.rows)
 
 
 def _facts(about: Mapping[str, Any]) -> dict[str, str]:
@@ -231,4 +288,7 @@ def _fact(value: Any) -> str:
 
 
 def _embedded(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    """Return a picture as an address; hundredths of a point are enough for a page."""
+    short = re.sub(r"(\.\d\d)\d+", r"\1", re.sub(r"\s+", " ", svg))
+    short = re.sub(r"<metadata>.*?</metadata>", "", short)
+    return "data:image/svg+xml;base64," + base64.b64encode(short.encode()).decode()

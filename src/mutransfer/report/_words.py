@@ -126,16 +126,21 @@ def warnings(section: Section) -> list[str]:
     ]
 
 
-def caption(sections: Sequence[Section]) -> str:
-    """Return how to read the figure, and how far to trust its intervals."""
+def caption(sections: Sequence[Section], *, shades: str = "light (small) to dark (large)") -> str:
+    """Return how to read the figure, and how far to trust its intervals.
+
+    Args:
+        sections: The sections.
+        shades: The colours of small and large sizes.
+    """
     seeds = sorted({len({row["seed"] for row in section.runs.rows}) for section in sections})
     count = f"{seeds[0]} to {seeds[-1]} seeds"
     if len(seeds) == 1:
         count = f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
-    over = _join(list(dict.fromkeys(_name(section.transfers.over) for section in sections)))
+    over = overs(sections)
     reason = _join(list(dict.fromkeys(metric_reason(section.runs) for section in sections)))
     return (
-        f"Loss against {over}: a line for each size, from light (small) to dark (large). "
+        f"Loss against {over}: a line for each size, from {shades}. "
         f"The loss is the {reason}. "
         "Dots are the optima, horizontal bars their 95% intervals, the dashed line their drift, "
         "and the band the range over seeds. "
@@ -143,6 +148,11 @@ def caption(sections: Sequence[Section]) -> str:
         f"Intervals have in them the noise of {count}, the misfit of the curve, and the spacing of "
         "the values."
     )
+
+
+def overs(sections: Sequence[Section]) -> str:
+    """Return the hyperparameters of all sections, as in a sentence."""
+    return _join(list(dict.fromkeys(_name(section.transfers.over) for section in sections)))
 
 
 def law_alt_text(panel: LawPanel) -> str:

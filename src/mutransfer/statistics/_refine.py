@@ -41,7 +41,8 @@ def refinement(
         within: Wanted half width of the 95% interval, on the scale.
         step: First spacing.
         allowed: The only places that can be measured; None: any.
-        low, high: Bounds of places.
+        low: Lowest place.
+        high: Highest place.
         unit: The distance on the scale in which shapes of curves are given: 1 for octaves.
         shift: Sd of one seed's own optimum around that of the mean over seeds, in units.
         prior: The prior of a smooth curve whose noise is known, such as `LANGUAGE_MODELS`; None:

@@ -115,9 +115,9 @@ class Runs(Result, Drawn):
             MutransferError: no run has it, some that finished lack it, or some were stopped by
                 another one.
         """
-        if self.rows and metric not in self._metrics:
+        if self.rows and metric not in self.metrics:
             raise MutransferError(
-                f"the record has no metric {metric!r}; it has {', '.join(self._metrics)}"
+                f"the record has no metric {metric!r}; it has {', '.join(self.metrics)}"
             )
         check_metric(self.rows, metric, "table" in self.header, self.size_of)
         return replace(self, metric=metric)
@@ -141,6 +141,19 @@ class Runs(Result, Drawn):
     def rules(self) -> list[str]:
         """The rules in the record, in the order of their first run."""
         return list(dict.fromkeys(rule for rule, _ in self._groups))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what these runs can be compared by."""
+        known = [name for name, each in METRICS.items() if any(each in row for row in self.rows)]
+        said = {*NAMES, *OUTCOMES, *METRICS, *self.axes, *self.hyperparameters, *HYPERPARAMETERS}
+        numbers = [
+            name
+            for row in self.rows
+            for name, value in row.items()
+            if name not in said and not is_pattern(name) and _is_number(value)
+        ]
+        return list(dict.fromkeys([*known, *self.header.get("metrics", ()), *numbers]))
 
     @property
     def ends(self) -> dict[str, int]:
@@ -214,7 +227,7 @@ class Runs(Result, Drawn):
                 f"the record did not sweep {over!r}: it has {', '.join(self.hyperparameters)}"
             )
         known = {
-            (row[over], row["seed"]): self.loss_of(row) for row in self._along(rule, size, over)
+            (row[over], row["seed"]): self.loss_of(row) for row in self.along(rule, size, over)
         }
         if not known:
             raise MutransferError(self._none_of(rule, size))
@@ -222,6 +235,18 @@ class Runs(Result, Drawn):
         seeds = sorted({seed for _, seed in known})
         table = [[known.get((value, seed), math.nan) for value in values] for seed in seeds]
         return values, seeds, np.array(table, dtype=np.float64)
+
+    def along(self, rule: str, size: Size, over: str) -> list[Row]:
+        """Return the runs that differ in one hyperparameter alone."""
+        rows = self._rows(rule, size)
+        others = [name for name in self.hyperparameters if name != over]
+        if not others:
+            return rows
+        fixed = self.header.get("centre")
+        if "search" in self.header:
+            fixed = lowest_on_lines(self._means(rule, size), self.hyperparameters, over)
+        fixed = fixed or self.best(rule, size) or {}
+        return [row for row in rows if all(row.get(n) == fixed.get(n, row.get(n)) for n in others)]
 
     def best(self, rule: str, size: Size) -> dict[str, Any] | None:
         """Return the point of lowest mean metric at one size; None where all diverged."""
@@ -296,19 +321,6 @@ class Runs(Result, Drawn):
         rows, is_searched = self._rows(rule, size), "search" in self.header
         return point_means(rows, self.hyperparameters, self.loss_of, fill=is_searched)
 
-    @property
-    def _metrics(self) -> list[str]:
-        """Names of what these runs can be compared by."""
-        known = [name for name, each in METRICS.items() if any(each in row for row in self.rows)]
-        said = {*NAMES, *OUTCOMES, *METRICS, *self.axes, *self.hyperparameters, *HYPERPARAMETERS}
-        numbers = [
-            name
-            for row in self.rows
-            for name, value in row.items()
-            if name not in said and not is_pattern(name) and _is_number(value)
-        ]
-        return list(dict.fromkeys([*known, *self.header.get("metrics", ()), *numbers]))
-
     @cached_property
     def _groups(self) -> dict[tuple[str, Size], list[Row]]:
         """The rows of each rule and size: a table of a million rows is gone through once."""
@@ -328,18 +340,6 @@ class Runs(Result, Drawn):
             why = failed[0].get("message", "no message")
             return f"every run of rule {rule!r} at {size} failed, the first with: {why}"
         return f"the record has no runs of rule {rule!r} at {size}"
-
-    def _along(self, rule: str, size: Size, over: str) -> list[Row]:
-        """Return the runs that differ in one hyperparameter alone."""
-        rows = self._rows(rule, size)
-        others = [name for name in self.hyperparameters if name != over]
-        if not others:
-            return rows
-        fixed = self.header.get("centre")
-        if "search" in self.header:
-            fixed = lowest_on_lines(self._means(rule, size), self.hyperparameters, over)
-        fixed = fixed or self.best(rule, size) or {}
-        return [row for row in rows if all(row.get(n) == fixed.get(n, row.get(n)) for n in others)]
 
 
 def _is_number(value: Any) -> bool:

@@ -1,0 +1,2 @@
+// Vega-Lite asks "vega" for four helpers that "vega-util" has; all of Vega would come with them.
+export * from "vega-util";

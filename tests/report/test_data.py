@@ -1,0 +1,111 @@
+"""The data of the page, and that it says what the record and the certificates say."""
+
+import json
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mutransfer.certificates import transfer
+from mutransfer.figures import panels, sections
+from mutransfer.report._charts import charts
+from mutransfer.report._data import record_data, thinned
+from mutransfer.report._embedded import page_data
+from mutransfer.report._found import surface_data, surfaces
+from mutransfer.studies import Runs
+from tests.report.test_browser import two_hyperparameters
+
+
+def column(data: dict[str, Any], name: str) -> list[Any]:
+    values = data["columns"][name]
+    if isinstance(values, dict):
+        return [values["names"][code] for code in values["codes"]]
+    return list(values)
+
+
+def test_columns_hold_every_run(widths: Runs) -> None:
+    data = record_data(sections(transfer(widths)))
+    for number, row in enumerate(widths.rows):
+        assert data["rules"][data["columns"]["rule"][number]] == row["rule"]
+        size = data["sizes"][data["columns"]["size"][number]]
+        assert dict(zip(data["sizeAxes"], size, strict=True)) == {
+            "width": row["width"],
+            "depth": row["depth"],
+        }
+        assert column(data, "at lr")[number] == row["lr"], "powers of two are exact"
+        loss = column(data, "by mean")[number]
+        assert (loss is None) == (row["loss"] is None)
+        assert loss is None or math.isclose(loss, row["loss"], rel_tol=1e-5)
+    assert set(column(data, "status")) == {"finished", "diverged"}
+    assert data["axes"] == ["width"]
+
+
+def test_lines_are_those_of_the_figure(several: Runs) -> None:
+    """Means of the runs that the page puts on a line are those of the static figure."""
+    own = sections(transfer(several))
+    data = record_data(own)
+    for section in own:
+        over = section.transfers.over
+        places = data["lines"][over]["mean"]
+        for panel in panels([section]):
+            for line in panel.lines:
+                rows = [
+                    run
+                    for run in places
+                    if data["rules"][data["columns"]["rule"][run]] == panel.rule
+                    and data["sizes"][data["columns"]["size"][run]] == list(line.size.values())
+                ]
+                assert len(rows) == np.isfinite(line.losses).sum() + np.isinf(line.losses).sum()
+                losses = [column(data, "by mean")[run] for run in rows]
+                finite = sorted(loss for loss in losses if loss is not None)
+                expected = np.sort(line.losses[np.isfinite(line.losses)])
+                np.testing.assert_allclose(finite, expected, rtol=1e-5)
+
+
+def test_optima_by_other_metrics_are_found_too(widths: Runs) -> None:
+    data = record_data(sections(transfer(widths)))
+    metrics = {row["metric"] for row in data["optima"]}
+    assert metrics == {"mean", "final"}
+    found = {(row["metric"], row["rule"], row["size"]): row["place"] for row in data["optima"]}
+    certificate = transfer(widths)["default"].optima  # type: ignore[union-attr]
+    for number, best in enumerate(certificate):
+        assert math.isclose(found["mean", "default", number], best.position, rel_tol=1e-5)
+    final = transfer(widths.with_metric("final"))["default"].optima  # type: ignore[union-attr]
+    for number, best in enumerate(final):
+        assert math.isclose(found["final", "default", number], best.position, rel_tol=1e-5)
+
+
+def test_curves_are_thinned_to_means_of_stretches() -> None:
+    row = {"curve": [10.0, *np.linspace(1, 2, 999)]}
+    steps, losses = thinned(row, 50)
+    assert len(steps) == len(losses) == 50 and (steps[0], losses[0]) == (1.0, 10.0)
+    assert all(a < b for a, b in pairwise(steps)) and losses[-1] is not None
+    assert abs(losses[-1] - np.mean(row["curve"][-20:])) < 1e-3
+    assert thinned({"curve": [2.0, None, math.inf], "reported_at": [5, 10, 15]}, 50) == (
+        (5.0, 10.0, 15.0),
+        [2.0, None, None],
+    )
+    assert thinned({}, 50) == ((), [])
+
+
+def test_contours_lie_on_the_fitted_surface() -> None:
+    (found, *_) = surfaces(sections(transfer(two_hyperparameters())))
+    data = surface_data(found, [found.size])
+    hessian, best = np.array(found.hessian), np.array(data["optimum"])
+    excess = [
+        {round(float(d @ hessian @ d) / 2, 3) for d in np.array(ring) - best}
+        for ring in data["contours"]
+    ]
+    assert all(max(each) - min(each) < 0.02 * max(each) + 2e-3 for each in excess)
+    tops = [max(each) for each in excess]
+    assert all(1.9 < a / b < 2.1 for a, b in pairwise(tops[:5]))
+
+
+def test_the_data_are_json_and_every_chart_has_its_layers(widths: Runs) -> None:
+    data = page_data(sections(transfer(widths)), {}, [])
+    text = json.dumps(data, allow_nan=False)
+    assert len(text) < 120_000, "360 runs of three steps"
+    assert data["charts"] == charts()
+    for spec in charts().values():
+        assert spec["layer"] and spec["data"] == {"name": "marks"}
