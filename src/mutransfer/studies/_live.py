@@ -195,6 +195,7 @@ class Beat:
         except OSError:
             is_there = False
         if is_there:
+            self._seek()
             self._write()
             self._thread = Thread(target=self._run, name="signs of life", daemon=True)
             self._thread.start()
