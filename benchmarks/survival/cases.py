@@ -28,11 +28,11 @@ CASES = (
             ends=(KILLED,),
         )
         for name, engine, longest, scenery in (
-            ("here", "here", 2.0, bare),
-            ("processes", "processes", 5.0, bare),
-            ("Ray", "ray:local", 10.0, bare),
-            ("Ray cluster", "ray", 6.0, cluster),
-            ("submitit", "submitit:local", 6.0, bare),
+            ("here", "here", 1.5, bare),
+            ("processes", "processes", 3.0, bare),
+            ("Ray", "ray:local", 3.0, bare),
+            ("Ray, two nodes", "ray", 3.0, cluster),
+            ("submitit", "submitit:local", 3.0, bare),
         )
     ),
     *(
@@ -41,35 +41,32 @@ CASES = (
             done="SIGKILL of a worker",
             engine=engine,
             disturb=do.kill_worker,
-            pauses=(0.0, 4.0),
             scenery=scenery,
             says=LOST,
         )
         for name, engine, scenery in (
             ("processes", "processes", bare),
             ("Ray", "ray:local", bare),
-            ("Ray cluster", "ray", cluster),
+            ("Ray, two nodes", "ray", cluster),
             ("submitit", "submitit:local", bare),
         )
     ),
     Case(
-        name="node, Ray cluster",
+        name="node, Ray, two nodes",
         done="SIGKILL of one of two nodes; another one joins",
         engine="ray",
         disturb=kill_node,
         times=10,
-        pauses=(0.0, 6.0),
         scenery=cluster,
         says=LOST,
     ),
     Case(
-        name="head, Ray cluster",
+        name="head, Ray, two nodes",
         done="SIGKILL of the head and its other node, which restart",
         engine="ray",
         disturb=restart_head,
         times=5,
         most=3,
-        pauses=(0.0, 6.0),
         scenery=cluster,
         says=LOST,
     ),
@@ -80,7 +77,6 @@ CASES = (
         disturb=do.stop_worker,
         says="gave no sign of life",
         times=2,
-        pauses=(4.0, 8.0),
         settings={"workers": 2},
     ),
     Case(
@@ -121,7 +117,7 @@ CASES = (
             mend=do.free_disk,
             ends=(FULL,),
         )
-        for engine, longest in (("here", 2.0), ("processes", 5.0))
+        for engine, longest in (("here", 1.5), ("processes", 3.0))
     ),
     Case(
         name="damaged line",
@@ -130,7 +126,7 @@ CASES = (
         disturb=do.damage_line,
         says="is damaged and left out",
         times=30,
-        pauses=(0.5, 3.0),
+        pauses=(0.0, 1.5),
         ends=(KILLED,),
     ),
     Case(
@@ -139,7 +135,7 @@ CASES = (
         engine="here",
         disturb=do.tear_line,
         times=30,
-        pauses=(0.5, 3.0),
+        pauses=(0.0, 1.5),
         ends=(KILLED,),
     ),
     Case(
@@ -189,11 +185,11 @@ CASES = (
             engine=engine,
             disturb=disturb,
             times=10,
-            pauses=(0.5, longest),
+            pauses=(0.0, longest),
             launch=Command,
             ends=("^interrupted",),
         )
-        for engine, longest in (("here", 6.0), ("processes", 8.0))
+        for engine, longest in (("here", 3.0), ("processes", 3.0))
         for word, disturb in (("once", do.interrupt), ("twice", do.interrupt_twice))
     ),
 )

@@ -9,6 +9,7 @@ with that of a sweep that was left alone. README.md says what is counted.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -36,6 +37,7 @@ from .table import faults, table, write
 
 SEED = 17
 SMALL = 2
+ORDER = [case.name for case in CASES]
 
 
 def undisturbed(folder: Path, study: str, *, small: bool) -> list[Row]:
@@ -121,16 +123,19 @@ def main() -> None:
     parser.add_argument("--case", action="append", help="part of the names of cases")
     parser.add_argument("--times", type=int, help="disturbances of each case")
     parser.add_argument("--small", action="store_true", help="tiny sweeps, to try the script")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--json", type=Path, help="file for the figures; others in it stay")
     parser.add_argument("--docs", action="store_true", help="write the table into docs/clusters.md")
     arguments = parser.parse_args()
     parts = arguments.case or [""]
     cases = [case for case in CASES if any(part in case.name for part in parts)]
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    record: dict[str, Any] = {"about": about(), "cases": []}
+    results: dict[str, Any] = {}
+    if arguments.json and arguments.json.exists():
+        results = {each["name"]: each for each in json.loads(arguments.json.read_text())["cases"]}
     for result in performed(cases, arguments.times, small=arguments.small):
-        record["cases"].append(result)
+        results[result["name"]] = result
+        record = {"about": about(), "cases": [results[n] for n in ORDER if n in results]}
         print(f"{result['name']}, {result.get('seconds', 0):.0f} s", flush=True)
         print("\n".join(faults([result]) or ["  nothing was lost"]), flush=True)
         if arguments.json:

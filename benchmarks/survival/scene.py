@@ -18,11 +18,14 @@ import mutransfer as mt
 from .judge import Moment, Row, Verdict, judge
 from .sweeps import Coordinator, Place, left_behind
 
-STUCK = 300.0
+STUCK = 600.0
 """Seconds without an end after which a sweep counts as stuck."""
 
 GONE = 30.0
 """Seconds in which workers without a coordinator have to end; a job of submitit is begun anew."""
+
+EARLY = 0.25
+"""Share of moments that are counted from the start of a sweep, the others from its first job."""
 
 HASTE = 0.3
 """Factor on pauses of small sweeps that have no workers to wait for."""
@@ -67,7 +70,7 @@ class Case:
         disturb: Disturbs a sweep that runs; returns False where it found nothing to disturb.
         times: Disturbances in all.
         most: Disturbances of one sweep, at most.
-        pauses: Shortest and longest time from a start or a disturbance to the next one.
+        pauses: Shortest and longest seconds from a start or a disturbance to the next one.
         studies: Names of the studies, which take turns.
         mend: Called before a sweep that ended is started again.
         scenery: Makes the surroundings.
@@ -85,7 +88,7 @@ class Case:
     disturb: Callable[[Scene], bool]
     times: int = 50
     most: int = 10
-    pauses: tuple[float, float] = (0.0, 4.0)
+    pauses: tuple[float, float] = (0.0, 3.0)
     studies: tuple[str, ...] = ("single", "stacked")
     mend: Callable[[Scene], None] = lambda scene: None
     scenery: Callable[[Path, str], AbstractContextManager[Scenery]] = bare
@@ -145,29 +148,38 @@ class Scene:
 
     def play(self, most: int) -> None:
         """Sweep until all is through, with so many disturbances at most."""
-        self.coordinator, self.starts = self.start(), 1
+        self._start_again()
         while True:
-            pause = STUCK if len(self.moments) >= most else self._pause()
-            if not self.coordinator.wait(pause):
-                if pause == STUCK:
-                    self.faults.append(f"no end within {STUCK:.0f} s")
-                    self.coordinator.kill()
-                elif self.case.disturb(self):
+            if self._comes(most):
+                if self.case.disturb(self):
                     self.moments.append(Moment.of(self.place))
-                    continue
-                else:
-                    continue
-            if self._is_through():
+            elif self._is_through():
                 self._look_for_orphans()
                 return
-            self.case.mend(self)
-            self.coordinator, self.starts = self.start(), self.starts + 1
+            else:
+                self.case.mend(self)
+                self._start_again()
 
-    def _pause(self) -> float:
-        """Return the seconds to the next disturbance; small sweeps here are through in one."""
+    def _start_again(self) -> None:
+        self._begun = len(self.place.trained())
+        self.coordinator, self.starts = self.start(), self.starts + 1
+
+    def _comes(self, most: int) -> bool:
+        """Wait for the next moment to disturb; return False if the sweep ends before."""
+        if len(self.moments) >= most:
+            if not self.coordinator.wait(STUCK):
+                self.faults.append(f"no end within {STUCK:.0f} s")
+                self.coordinator.kill()
+            return False
+        # Some moments are at any time, as while workers start; most of them after work has begun.
+        if self.random.random() > EARLY:
+            while len(self.place.trained()) == self._begun:
+                if self.coordinator.wait(0.05):
+                    return False
         shortest, longest = self.case.pauses
         is_short = self.small and self.scenery.engine == "here"
-        return self.random.uniform(shortest, longest) * (HASTE if is_short else 1.0)
+        pause = self.random.uniform(shortest, longest) * (HASTE if is_short else 1.0)
+        return not self.coordinator.wait(pause)
 
     def _is_through(self) -> bool:
         """Return True if the sweep ended well, or for ever."""

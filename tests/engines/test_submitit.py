@@ -95,7 +95,8 @@ from pathlib import Path
 from mutransfer.engines import Resources, executor_of
 from tests.engines.jobs import announced
 folder = Path(sys.argv[1])
-executor_of("submitit:local", 1, folder=folder / "jobs").submit(Resources(), announced, folder / "a")
+local = executor_of("submitit:local", 1, folder=folder / "jobs")
+local.submit(Resources(), announced, folder / "a")
 time.sleep(600)
 """
 
