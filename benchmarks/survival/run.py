@@ -128,6 +128,8 @@ def main() -> None:
     arguments = parser.parse_args()
     parts = arguments.case or [""]
     cases = [case for case in CASES if any(part in case.name for part in parts)]
+    if not cases:
+        parser.error(f"no such case; there are: {'; '.join(ORDER)}")
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
