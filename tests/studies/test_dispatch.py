@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,41 @@ def test_a_run_that_loses_every_worker_has_failed(tmp_path: Path) -> None:
         runs = sweep(short(width=[8], seeds=1, rules=["sp"]), tmp_path, engine=engine)
     assert Counter(row["status"] for row in runs.rows) == {"failed": 3}
     assert all("ConnectionError: the node is gone" in row["message"] for row in runs.rows)
+
+
+def test_jobs_that_only_wait_are_not_given_up(tmp_path: Path, monkeypatch: Any) -> None:
+    """The head of a cluster is lost again and again, with all that is in its queue."""
+    monkeypatch.setattr(_dispatch, "_LOOK", 0.0)
+
+    class Restarting(ThreadPoolExecutor):
+        """One job shows a sign of life; others are lost with it, six times."""
+
+        jobs = 0
+        name, workers, shortest = "restarting", None, 0.0
+
+        def submit(self, function: Any, /, *arguments: Any, **more: Any) -> Any:
+            job = arguments[-1]
+            self.jobs += 1
+            beat = {"job": job.name, "alive": 1, "steps": 0, "host": "far", "pid": 7}
+            path = job.live / "jobs" / f"{job.name}.json"
+            if self.jobs == 1:
+                path.write_text(json.dumps(beat))
+            if self.jobs > 6 * 6:
+                return super().submit(function, *arguments, **more)
+            future: Future[Any] = Future()
+            late = threading.Timer(0.2, future.set_exception, (ConnectionError("no head"),))
+            late.start()
+            return future
+
+    study = short(width=[8], seeds=1, steps=2)
+    with Restarting(2) as engine:
+        runs = sweep(replace(study, train=silent), tmp_path, engine=engine)
+    assert Counter(row["status"] for row in runs.rows) == {"finished": 6}
+
+
+def silent(trial: Any) -> None:
+    """Train nothing."""
+    trial.report(0, 1.0)
 
 
 def test_a_job_without_enough_memory_is_halved(tmp_path: Path, monkeypatch: Any) -> None:
