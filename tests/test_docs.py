@@ -1,5 +1,7 @@
 """Pages of the documentation: their code runs, and their links exist."""
 
+import ast
+import importlib
 import json
 import re
 import runpy
@@ -24,6 +26,15 @@ PROGRAMS = {
 GIVEN = {"instructive-example": {"U": 1.0, "V": 2.0, "lr_u": 1.0, "lr_v": 1.0, "theta": 1.0}}
 """Names that a page introduces in its text."""
 
+ELSEWHERE = [
+    pytest.param(block, id=f"{page.stem} {number}")
+    for page in DOCS
+    for number, block in enumerate(
+        re.findall(r"```py\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
+]
+"""Programs that need a cluster, which pages mark as `py`."""
+
 FRAMEWORKS = dict.fromkeys(["hugging-face", "integrations"], pytest.mark.filterwarnings("ignore"))
 """Pages that run other people's trainers, which warn of what is theirs."""
 
@@ -41,6 +52,15 @@ def test_the_python_of_a_page_runs(
     namespace: dict[str, object] = dict(GIVEN.get(page.stem, {}))
     for block in PROGRAMS[page]:
         exec(block, namespace)
+
+
+@pytest.mark.parametrize("block", ELSEWHERE)
+def test_the_python_for_a_cluster_names_what_exists(block: str) -> None:
+    tree = ast.parse(block)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mutransfer"):
+            module = importlib.import_module(node.module or "")
+            assert all(hasattr(module, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize(

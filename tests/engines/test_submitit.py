@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,29 @@ def test_a_discarded_job_ends_with_its_worker(
     assert value(other) == announcement(tmp_path / "other")
     local.discard(other)
     assert other.result() == value(other)
+
+
+SWEEP = """
+import sys, time
+from pathlib import Path
+from mutransfer.engines import Resources, executor_of
+from tests.engines.jobs import announced
+folder = Path(sys.argv[1])
+local = executor_of("submitit:local", 1, folder=folder / "jobs")
+local.submit(Resources(), announced, folder / "a")
+time.sleep(600)
+"""
+
+
+def test_a_local_job_ends_with_its_sweep(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(root / "src")])
+    command = [sys.executable, "-c", SWEEP, str(tmp_path)]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as sweep:
+        pid = announcement(tmp_path / "a")
+        assert is_alive(pid)
+        sweep.kill()
+    eventually(lambda: not is_alive(pid), 5)
 
 
 def test_closing_at_once_ends_local_jobs(local: Executor, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The page, and the files in its folder."""
 
+import base64
 import csv
 import html
 import json
@@ -94,6 +95,15 @@ def test_every_picture_has_an_alternative_text(page: Page) -> None:
     assert "Width, rule sp, best learning rate against width: 5 optima from width 32" in words[1]
     assert "rule sp, best learning rate against width: refused; 3 optima were found" in words[1]
     assert "Training loss" in words[2]
+
+
+def test_pictures_are_shortened_but_for_the_size_of_letters(page: Page) -> None:
+    text = page.path.read_text()
+    pictures = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)
+    for picture in map(base64.b64decode, pictures):
+        svg = picture.decode()
+        assert "scale(0.015625)" in svg and "<metadata>" not in svg
+        assert not re.search(r"\.\d{3}", re.sub(r"scale\([^)]*\)", "", svg))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

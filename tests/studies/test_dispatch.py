@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ import torch
 from torch import nn
 
 from mutransfer import Runs, Study, command, sweep
-from mutransfer.core import MutransferError, Progress
-from mutransfer.engines import Here
+from mutransfer.core import Progress
 from mutransfer.studies import (
     FailedRunsWarning,
     Run,
@@ -25,7 +25,6 @@ from mutransfer.studies import (
     _coordinator,
     _dispatch,
     _meter,
-    _sweep,
     _ways,
 )
 from mutransfer.studies._way import Way
@@ -121,6 +120,41 @@ def test_a_run_that_loses_every_worker_has_failed(tmp_path: Path) -> None:
         runs = sweep(short(width=[8], seeds=1, rules=["sp"]), tmp_path, engine=engine)
     assert Counter(row["status"] for row in runs.rows) == {"failed": 3}
     assert all("ConnectionError: the node is gone" in row["message"] for row in runs.rows)
+
+
+def test_jobs_that_only_wait_are_not_given_up(tmp_path: Path, monkeypatch: Any) -> None:
+    """The head of a cluster is lost again and again, with all that is in its queue."""
+    monkeypatch.setattr(_dispatch, "_LOOK", 0.0)
+
+    class Restarting(ThreadPoolExecutor):
+        """One job shows a sign of life; others are lost with it, six times."""
+
+        jobs = 0
+        name, workers, shortest = "restarting", None, 0.0
+
+        def submit(self, function: Any, /, *arguments: Any, **more: Any) -> Any:
+            job = arguments[-1]
+            self.jobs += 1
+            beat = {"job": job.name, "alive": 1, "steps": 0, "host": "far", "pid": 7}
+            path = job.live / "jobs" / f"{job.name}.json"
+            if self.jobs == 1:
+                path.write_text(json.dumps(beat))
+            if self.jobs > 6 * 6:
+                return super().submit(function, *arguments, **more)
+            future: Future[Any] = Future()
+            late = threading.Timer(0.2, future.set_exception, (ConnectionError("no head"),))
+            late.start()
+            return future
+
+    study = short(width=[8], seeds=1, steps=2)
+    with Restarting(2) as engine:
+        runs = sweep(replace(study, train=silent), tmp_path, engine=engine)
+    assert Counter(row["status"] for row in runs.rows) == {"finished": 6}
+
+
+def silent(trial: Any) -> None:
+    """Train nothing."""
+    trial.report(0, 1.0)
 
 
 def test_a_job_without_enough_memory_is_halved(tmp_path: Path, monkeypatch: Any) -> None:
@@ -413,31 +447,6 @@ def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     assert "in train" in row["traceback"]
 
 
-class Closing(Here):
-    """An engine that notes how it was closed."""
-
-    def __init__(self) -> None:
-        self.closed = list[bool]()
-
-    def close(self, *, at_once: bool = False) -> None:
-        self.closed.append(at_once)
-
-
-def test_an_engine_by_name_ends_with_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = Closing()
-    sweep(short(width=[8]), tmp_path, engine=engine)
-    assert engine.closed == []
-    monkeypatch.setattr(_sweep, "executor_of", lambda *_, **__: engine)
-    sweep(short(width=[8]), tmp_path, engine="ray:local")
-    assert engine.closed == [False]
-    with pytest.raises(MutransferError, match="another model"):
-        monkeypatch.setattr(_sweep, "fingerprint", lambda _: [1.0, 2.0])
-        sweep(short(width=[8]), tmp_path, engine="ray:local")
-    assert engine.closed == [False, True]
-
-
 def test_progress_counts_all_batches_of_a_search(tmp_path: Path) -> None:
     """Time left is elapsed / done times the rest: a search that began anew would seem slow."""
 
@@ -477,6 +486,29 @@ def test_ctrl_c_ends_between_two_measurements(
     with pytest.raises(KeyboardInterrupt):
         sweep(short(width=[8, 16, 32]), tmp_path)
     assert measured == [8] and on_disk(tmp_path) == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_progress_callback_that_fails_fails_no_run(tmp_path: Path, own: bool) -> None:
+    """As one that prints into a pipe that is closed."""
+
+    def train(trial: Any) -> None:
+        for step in range(6):
+            trial.report(step, 3.0 - trial.lr * step)
+
+    count = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise BrokenPipeError("nobody reads")
+
+    study = short(width=[8], train=train if own else None)
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        sweep(study, tmp_path, progress=report)
+    assert on_disk(tmp_path) == []
+    assert {row["status"] for row in sweep(study, tmp_path).rows} == {"finished"}
 
 
 def test_a_bad_retry_is_refused(tmp_path: Path) -> None:

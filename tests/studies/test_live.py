@@ -175,6 +175,20 @@ def test_a_worker_ends_when_another_sweep_has_begun(tmp_path: Path, start: Start
         assert process.wait(timeout=15) == 1
 
 
+@pytest.mark.parametrize("later", [1, 3])
+def test_a_job_that_begins_after_its_sweep_was_killed_ends(
+    tmp_path: Path, start: Start, later: int
+) -> None:
+    """As one that waited in Slurm's queue, while the sweep was started again once or more."""
+    with Live(tmp_path) as first:
+        pass
+    for _ in range(later):
+        with Live(tmp_path):
+            pass
+    process = worker(start, first.folder, sweep=first.sweep)
+    assert process.wait(timeout=15) == 1
+
+
 def test_a_worker_is_not_misled_by_an_old_folder(tmp_path: Path, start: Start) -> None:
     with Live(tmp_path) as old:
         old.ask_to_stop()

@@ -30,7 +30,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Choose two slots for every shape, whatever its length; return the sizes asked for."""
     asked: list[str] = []
 
-    def chosen(models: Any, shapes: Any, device: str | None) -> list[Way]:
+    def chosen(models: Any, shapes: Any, *_: Any) -> list[Way]:
         asked.extend(str(each.shape.size) for each in shapes)
         way = Way(program=Program(slots=2), seconds=1e-3, reason="for a test", others=("one",))
         return [way] * len(shapes)
@@ -156,7 +156,7 @@ from mutransfer.training import Program, _compiled
 
 _ways._FEW = 0
 compiled = Way(program=Program(slots=3, compiled=True))
-_coordinator.choose_ways = lambda _, asked, __: [compiled for each in asked]
+_coordinator.choose_ways = lambda _, asked, *__: [compiled for each in asked]
 _compiled.torch.compile = lambda recorded, **_: recorded
 loss, calls = digits().loss, [0]
 
@@ -194,7 +194,9 @@ def test_a_killed_sweep_of_compiled_programs_finishes_undisturbed(
     ways, rows = begun.ways(), begun.rows()
     assert 0 < len(rows) < 24
     compiled = Way(program=Program(slots=3, compiled=True))
-    monkeypatch.setattr(_coordinator, "choose_ways", lambda _, asked, __: [compiled for _ in asked])
+    monkeypatch.setattr(
+        _coordinator, "choose_ways", lambda _, asked, *__: [compiled for _ in asked]
+    )
     wanted = runpy.run_path(str(file))["study"]
     resumed = sweep(wanted, out)
     assert len(resumed.rows) == len(on_disk(out)) == 24

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -103,7 +104,10 @@ class Submitit:
             needed["mem_gb"] = resources.memory / 2**30
         executor = self._executor(**needed)
         try:
-            job = executor.submit(run, message)
+            if self.is_local:
+                job = executor.submit(run_here, os.getpid(), message)
+            else:
+                job = executor.submit(run, message)
         except Exception as error:
             raise MutransferError(f"submitit takes no job: {said(error)}") from error
         submitted = Submitted(job, self)
@@ -238,6 +242,27 @@ class Submitted:
 
     def _lost(self, reason: str) -> str:
         return f"job {self._job.job_id} was lost ({reason}): see {self._job.paths.stderr}"
+
+
+def run_here(sweep: int, message: bytes) -> bytes:
+    """Run a job on the machine of its sweep, and end with it.
+
+    Args:
+        sweep: Process id of the sweep.
+        message: The job.
+    """
+    # Before torch is imported, which takes as long as a small job.
+    threading.Thread(target=_watch, args=(sweep,), daemon=True).start()
+    return run(message)
+
+
+def _watch(sweep: int) -> None:
+    while True:
+        try:
+            os.kill(sweep, 0)
+        except OSError:
+            os._exit(1)
+        time.sleep(_LIST)
 
 
 def said(error: BaseException) -> str:

@@ -173,7 +173,11 @@ def _page(
         over=overs(sections),
         how=caption(sections, shades="pale (small) to strong (large)"),
         certificate=certificate(sections),
-        comparisons=[each for one in records(sections) if (each := comparisons(one.runs))],
+        comparisons=[
+            {"title": one.title, **each}
+            for one in records(sections)
+            if (each := comparisons(one.runs))
+        ],
         **embedded(page_data(sections, found, checks)),
         more=[*_surface_pictures(found.values()), *map(_check_picture, checks)],
         checks=checks,
@@ -290,6 +294,7 @@ def _fact(value: Any) -> str:
 
 def _embedded(svg: str) -> str:
     """Return a picture as an address; hundredths of a point are enough for a page."""
-    short = re.sub(r"(\.\d\d)\d+", r"\1", re.sub(r"\s+", " ", svg))
-    short = re.sub(r"<metadata>.*?</metadata>", "", short)
+    line = re.sub(r"<metadata>.*?</metadata>", "", re.sub(r"\s+", " ", svg))
+    # Scales of glyphs stay as they are: their digits count.
+    short = re.sub(r"scale\([^)]*\)|(\.\d\d)\d+", lambda found: found[1] or found[0], line)
     return "data:image/svg+xml;base64," + base64.b64encode(short.encode()).decode()

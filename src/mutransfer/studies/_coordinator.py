@@ -24,6 +24,7 @@ from ._meter import Meter
 from ._models import Models
 from ._pickled import pickled
 from ._piece import Piece
+from ._questions import answers
 from ._run import Run
 from ._shapes import Shape, shapes
 from ._store import Row, Store
@@ -150,7 +151,8 @@ class Coordinator:
         if isinstance(self.executor, Here) or not asked:
             return choose_ways(self.models, asked, self.device, self.interrupts.check)
         sent = pickled(self.models.study), self._path
-        return choose_ways_apart(self.models, asked, self.executor, sent, self.device)
+        ask = partial(answers, self.executor, live=self.live, interrupts=self.interrupts)
+        return choose_ways_apart(self.models, asked, self.executor, sent, self.device, ask=ask)
 
     def _keep(self, shape: Shape, way: Way) -> None:
         """Record a way before the first step, so that the rest trains alike later."""
@@ -227,7 +229,7 @@ class Coordinator:
 
 
 def _for_share(program: Program, share: float) -> Program:
-    """Return the program for a part of a piece whose worker was lost, which needs less memory."""
+    """Return the program for a share of a piece, which needs less memory."""
     if share == 1 or program.slots is None:
         return program
     # A compiled program has all its slots, however few runs it trains.

@@ -13,6 +13,7 @@ from concurrent import futures
 from dataclasses import dataclass, replace
 
 from ..engines import Executor, Future, Here
+from ..training import Interrupted
 from ._failures import Failure
 from ._interrupts import Interrupts
 from ._live import Live
@@ -26,6 +27,9 @@ from ._work import Job, Outcome, do, work
 
 ATTEMPTS = 4
 """Times that a job may lose its worker before it is halved, and one run before it has failed."""
+
+WAITING = 0.125
+"""Weight of a loss of a job that had shown no sign of life: it may only have waited in a queue."""
 
 FROZEN = 60.0
 """Seconds without a sign of life after which a worker is given up."""
@@ -85,7 +89,9 @@ class Dispatcher:
         self.running: dict[Future, _Running] = {}
         self._rows: list[Row] = []
         self._last = ""
+        self._error: Exception | None = None
         self._next = self._looked = time.monotonic()
+        self._hears = False
         self.is_here = isinstance(executor, Here)
         self._sent = (b"" if self.is_here else pickled(self.study), path)
 
@@ -108,6 +114,8 @@ class Dispatcher:
                     queue.extendleft(self._settled(future))
                 queue.extendleft(self._given_up())
                 self._record()
+                if self._error is not None:
+                    raise self._error
                 if self.interrupts.is_asked and self._ended():
                     raise KeyboardInterrupt
         except BaseException:
@@ -142,7 +150,12 @@ class Dispatcher:
             nonlocal steps
             steps += count
             piece.share = min(1.0, steps / job.steps)
-            self.meter.show(piece.size)
+            try:
+                self.meter.show(piece.size)
+            except Exception as error:
+                # Of the callback, not of the runs: they have not failed, and the sweep ends.
+                self._error = error
+                raise Interrupted from error
             self.interrupts.check()
 
         return watch
@@ -196,15 +209,18 @@ class Dispatcher:
         """Return a piece whose worker was lost, in halves after several times."""
         piece = lost.piece
         self.live.forget(lost.job.name)
-        piece.losses, piece.share = piece.losses + 1, 0.0
+        # Where the head of a cluster is gone all jobs are lost, also those that have not begun.
+        has_begun = lost.alive >= 0 or not self._hears
+        piece.losses, piece.share = piece.losses + (1.0 if has_begun else WAITING), 0.0
         if piece.losses < ATTEMPTS:
             text = f"a worker was lost, another one takes its {len(piece.runs)} runs"
             self.meter.say(f"{piece.size}: {text} ({failure.message.splitlines()[0][:200]})")
             return [piece]
         # Half as many need less memory. Each half has one more attempt, a single run is given up.
         piece.losses = ATTEMPTS - 1
-        how = f"its worker was lost {ATTEMPTS} times, as where memory is short; the last time: "
-        return self._failed(piece, replace(failure, message=how + failure.message))
+        how = f"its worker was lost {ATTEMPTS} times or more, as where memory is short"
+        message = f"{how}; the last time: {failure.message}"
+        return self._failed(piece, replace(failure, message=message))
 
     def _given_up(self) -> list[Piece]:
         """Return the pieces of workers that show no sign of life, or no progress."""
@@ -216,6 +232,7 @@ class Dispatcher:
         # A coordinator that was suspended has not waited in that time.
         passed, self._looked = min(now - self._looked, _LONGEST), now
         lost, beats = [], self.live.beats()
+        self._hears |= bool(beats)
         for future, each in list(self.running.items()):
             # Without one a job waits in a queue, or its machine has no shared folder.
             beat = beats.get(each.job.name)

@@ -27,6 +27,7 @@ from ._signs import (
     STOP,
     Beaten,
     beats,
+    coordinator,
     me,
     parsed,
     read,
@@ -41,6 +42,9 @@ _LOOK = 0.5
 
 _SEEK = 2.0
 """Seconds between two looks of a worker for its coordinator: there may be a thousand workers."""
+
+_BEFORE = 100
+"""Coordinators before this one whose ids are kept, for their workers that have not begun yet."""
 
 _WINDOW = 30
 """Signs of life over which a worker's pace is measured."""
@@ -74,6 +78,8 @@ class Live:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(OSError):
             (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
+        last = coordinator(self.folder.parent)
+        self._before = [*_list(last.get("before")), *_list([last.get("sweep")])][-_BEFORE:]
         with suppress(OSError):
             halves = self.folder.glob(f"{COORDINATOR}.*")
             for path in [self.folder / STOP, *halves, *(self.folder / JOBS).iterdir()]:
@@ -139,6 +145,7 @@ class Live:
         data = {
             **me(),
             "sweep": self.sweep,
+            "before": self._before,
             "started": self._started,
             "seconds": time.monotonic() - self._begun,
             "beat": self._beat,
@@ -188,6 +195,7 @@ class Beat:
         except OSError:
             is_there = False
         if is_there:
+            self._seek()
             self._write()
             self._thread = Thread(target=self._run, name="signs of life", daemon=True)
             self._thread.start()
@@ -225,8 +233,10 @@ class Beat:
             text, changed = path.read_bytes(), path.stat().st_mtime_ns
         except OSError:
             text, changed = b"", 0
-        sweep, sign = parsed(text).get("sweep"), b"%d %s" % (changed, text)
-        if sweep == self._sweep:
+        last, sign = parsed(text), b"%d %s" % (changed, text)
+        sweep = last.get("sweep")
+        # A job of Slurm may begin when another sweep has taken over from the one that asked for it.
+        if self._sweep in (sweep, *_list(last.get("before"))):
             self._is_known = True
         is_another = self._sweep is not None and sweep not in (None, self._sweep)
         if text and sign != self._sign:
@@ -308,3 +318,8 @@ def _current_folder() -> str:
         return str(Path.cwd())
     except OSError:
         return ""
+
+
+def _list(value: Any) -> list[str]:
+    """Return the texts of a list that was read, none where there is none."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

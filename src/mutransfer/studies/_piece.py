@@ -22,7 +22,7 @@ class Piece:
         seconds: Time that they take of the whole sweep's, as estimated; None where nobody knows.
         took: Time that they took; 0 before.
         share: How much of it is done, up to 1.
-        losses: How often a worker was lost while it trained them.
+        losses: How often a worker was lost while it trained them; less where they only waited.
     """
 
     runs: tuple[Run, ...]
@@ -31,7 +31,7 @@ class Piece:
     seconds: float | None = None
     took: float = 0.0
     share: float = 0.0
-    losses: int = 0
+    losses: float = 0.0
 
     @property
     def size(self) -> str:

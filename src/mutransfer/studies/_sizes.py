@@ -182,11 +182,11 @@ def task_at(study: Fields, size: Size) -> Data:
     return _made(study.task, FrozenDict(keyword))
 
 
-_MADE: dict[tuple[int, Mapping[str, int]], tuple[Callable[..., Data], Data]] = {}
+_MADE: dict[tuple[int, Mapping[str, Any]], tuple[Callable[..., Data], Data]] = {}
 """Tasks by function and arguments; objects that are called may have no hash."""
 
 
-def _made(function: Callable[..., Data], arguments: Mapping[str, int]) -> Data:
+def _made(function: Callable[..., Data], arguments: Mapping[str, Any]) -> Data:
     key = id(function), arguments
     if key not in _MADE:
         # Data that is drawn is drawn alike in every process, and moves no other draw.
@@ -203,7 +203,7 @@ def length(study: Fields, size: Size) -> int:
 
 
 def evaluations(study: Fields, size: Size) -> int:
-    """Return the number of evaluations of a run at one size, where there is validation data."""
+    """Return the number of evaluations of a run, given validation data."""
     every = study.evaluate
     return 1 if every is None else math.ceil(length(study, size) / every)
 

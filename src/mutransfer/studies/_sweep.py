@@ -49,7 +49,7 @@ def sweep(
     within: float | None = None,
     budget: Fit | Budget | float | str | None = None,
     device: str | None = None,
-    engine: str | Engine = "here",
+    engine: str | Engine | Executor = "here",
     workers: int | None = None,
     retry: str | None = None,
     progress: OnProgress | None = None,
@@ -135,7 +135,9 @@ def sweep(
 
 
 @contextmanager
-def _executor(engine: str | Engine, workers: int | None, folder: Path) -> Iterator[Executor]:
+def _executor(
+    engine: str | Engine | Executor, workers: int | None, folder: Path
+) -> Iterator[Executor]:
     """Lend an engine to a sweep; one of ours, such as a local cluster, ends with it."""
     executor = executor_of(engine, workers, folder=folder)
     if not isinstance(engine, str):

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core import MutransferError
-from ..engines import Executor, Future, Processes, Resources, cores
+from ..engines import Executor, Processes, Resources, cores
 from ..training import Candidate, Choice, Program, even, fitting
 from ._measure import TRIED, choice, choice_apart, pace_apart, ready, spread
 from ._models import Models
 from ._pickled import pickled
+from ._questions import Question
 from ._shapes import Shape
 from ._sizes import evaluations
 from ._way import Way
@@ -139,7 +140,13 @@ def choose_ways(
 
 
 def choose_ways_apart(
-    models: Models, asked: Sequence[Asked], executor: Executor, sent: Sent, device: str | None
+    models: Models,
+    asked: Sequence[Asked],
+    executor: Executor,
+    sent: Sent,
+    device: str | None,
+    *,
+    ask: Callable[[Sequence[Question]], list[Any]],
 ) -> list[Way | None]:
     """Return the way of each shape in an engine; None where its model fails.
 
@@ -149,12 +156,19 @@ def choose_ways_apart(
         executor: The workers, each of which measures a shape.
         sent: The pickled study, and where its modules are.
         device: Where they train.
+        ask: Gets answers of the workers, None of those that were lost.
     """
-    futures = [
-        executor.submit(needed(device), choice_apart, *sent, each.shape.runs, device, each.expected)
-        for each in asked
-    ]
-    found = [_result(future) for future in futures]
+    found = ask(
+        [
+            Question(
+                about={"size": str(each.shape.size), "runs": len(each.shape.runs)},
+                resources=needed(device),
+                function=choice_apart,
+                arguments=(*sent, each.shape.runs, device, each.expected),
+            )
+            for each in asked
+        ]
+    )
     workers = executor.workers or cores()
     times = [
         0.0 if one is None else _time(models, each, _way(one[0], one[0].best))
@@ -251,11 +265,3 @@ def _all(workers: Processes, function: Callable[..., Any], *arguments: Any) -> l
     count = workers.workers or 1
     futures = [workers.submit(Resources(), function, *arguments) for _ in range(count)]
     return [future.result() for future in futures]
-
-
-def _result(future: Future) -> Any:
-    """Return a result, None where the worker was lost."""
-    try:
-        return future.result()
-    except Exception:
-        return None
