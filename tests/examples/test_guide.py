@@ -53,7 +53,7 @@ def test_the_commands_run_from_the_script_to_the_large_model(folder_of, mutransf
         study.write(SMALL)
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     assert [line.split()[1] for line in lines if line.startswith("mutransfer")] == [
-        *("sweep", "sweep", "transfer", "report", "transfer")
+        *("sweep", "sweep", "transfer", "report", "status", "transfer")
     ]
     for line in lines:
         program, *arguments = shlex.split(line, comments=True)

@@ -69,7 +69,7 @@ def test_runs_that_fail_are_recorded_and_the_others_go_on(plain, tmp_path):
         128: "MemoryError: width 128 does not fit into this machine",
     }
     assert str(runs).splitlines()[0].endswith("failed")
-    assert [run.size["width"] for run in missing(study, tmp_path)] == [64, 64, 128, 128]
+    assert not missing(study, tmp_path)
 
 
 def test_the_exit_code_says_that_runs_failed(mutransfer, tmp_path, capsys):

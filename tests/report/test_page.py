@@ -187,7 +187,7 @@ def test_sections_are_needed_and_have_different_titles(
         write_report(tmp_path, [sections[0], sections[0]])
 
 
-@pytest.mark.parametrize(("module", "extra"), [("jinja2", "report"), ("matplotlib", "plot")])
+@pytest.mark.parametrize(("module", "extra"), [("jinja2", "report"), ("matplotlib", "report")])
 def test_a_missing_extra_is_named_and_leaves_an_earlier_report(
     module: str,
     extra: str,

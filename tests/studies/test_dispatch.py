@@ -1,12 +1,10 @@
-"""Dispatch: what is lost is trained again, what fails is recorded, Ctrl-C keeps what is through."""
+"""Dispatch: what is lost is trained again, what fails is recorded."""
 
 import json
-import os
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,6 @@ from mutransfer.studies import (
     _coordinator,
     _dispatch,
     _meter,
-    _ways,
 )
 from mutransfer.studies._way import Way
 from mutransfer.training import Program, _stacked
@@ -40,14 +37,6 @@ def by_id(runs: Runs) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_meter, "_PAUSE", 0.0)
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_is_python_s() -> Iterator[None]:
-    """A process in the background of a shell ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 class Losing:
@@ -268,74 +257,6 @@ def test_a_run_that_fails_in_training_does_not_take_others_along(tmp_path: Path)
     assert ends == {(8, "finished"): 12, (16, "failed"): 12}
 
 
-def interrupted(study: Study, folder: Path, after: int, *, times: int = 1, **how: Any) -> int:
-    """Interrupt a sweep after some reports of progress; return the rows that are on disk."""
-    count = 0
-
-    def report(progress: Progress) -> None:
-        nonlocal count
-        count += not progress.note
-        if count == after and not progress.note:
-            for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        sweep(study, folder, progress=report, **how)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    return len(on_disk(folder))
-
-
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("engine", ["here", "processes"])
-def test_what_is_through_is_kept_on_ctrl_c(tmp_path: Path, engine: str, times: int) -> None:
-    study = short(width=[8, 16, 32], steps=200)
-    kept = interrupted(study, tmp_path / "cut", 3, times=times, engine=engine)
-    assert kept < 36
-    resumed = sweep(study, tmp_path / "cut", engine=engine)
-    assert len(on_disk(tmp_path / "cut")) == 36
-    assert by_id(resumed) == by_id(sweep(study, tmp_path / "whole"))
-
-
-def test_members_that_are_through_are_kept_on_ctrl_c(tmp_path: Path) -> None:
-    """Of a loop over members, those before the interrupted one."""
-
-    class Branching(nn.Module):
-        def __init__(self, width: int) -> None:
-            super().__init__()
-            self.inner = double(width, 2)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.inner(x) if float(x.sum()) < 1e9 else x
-
-    study = short(build=lambda width, depth: Branching(width), width=[8], depth=[2], steps=30)
-    seen = list[Progress]()
-
-    def report(progress: Progress) -> None:
-        seen.append(progress)
-        if progress.total and progress.done > 0.3 * progress.total and not progress.note:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.warns(UserWarning, match="one by one"), pytest.raises(KeyboardInterrupt):
-        sweep(study, tmp_path, progress=report)
-    kept = on_disk(tmp_path)
-    assert 0 < len(kept) < 12 and {row["status"] for row in kept} == {"finished"}
-    assert any("Ctrl-C once more" in each.note for each in seen)
-
-
-def test_threads_and_handlers_of_ones_own_keep_their_ctrl_c(tmp_path: Path) -> None:
-    found = list[Runs]()
-    thread = threading.Thread(target=lambda: found.append(sweep(short(), tmp_path)))
-    thread.start()
-    thread.join(60)
-    assert len(found[0].rows) == 24
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        sweep(short(width=[8]), tmp_path / "ignored")
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def test_a_worker_without_a_sign_of_life_is_given_up(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(_dispatch, "FROZEN", 0.5)
 
@@ -409,34 +330,6 @@ def test_own_training_functions_run_side_by_side(tmp_path: Path) -> None:
     assert by_id(runs) == by_id(sweep(study, tmp_path / "alone"))
 
 
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("code", [None, 1])
-def test_a_loop_that_catches_ctrl_c_is_not_through(
-    tmp_path: Path, times: int, code: int | None
-) -> None:
-    """Lightning saves its state on Ctrl-C and exits with 1; other loops return."""
-    interrupting = [True]
-
-    def train(trial: Any) -> None:
-        try:
-            for step in range(20):
-                if step == 5 and interrupting and trial.size["width"] == 16:
-                    for _ in range(times):
-                        os.kill(os.getpid(), signal.SIGINT)
-                trial.report(step, 3.0 - trial.lr * step)
-        except KeyboardInterrupt:
-            if code is not None:
-                raise SystemExit(code) from None
-
-    study = Study(double, width=[8, 16], depth=[2], lr=[0.1], seeds=1, steps=20, train=train)
-    with pytest.raises(KeyboardInterrupt):
-        sweep(study, tmp_path)
-    assert [(row["width"], row["status"]) for row in on_disk(tmp_path)] == [(8, "finished")]
-    interrupting.clear()
-    first, second = sweep(study, tmp_path).rows
-    assert first["loss"] == second["loss"]
-
-
 def test_an_own_training_function_keeps_its_traceback(tmp_path: Path) -> None:
     def train(trial: Any) -> None:
         raise ZeroDivisionError("in the user's loop")
@@ -468,24 +361,6 @@ def test_progress_counts_halves_of_a_job_for_the_whole(tmp_path: Path) -> None:
     sweep(short(width=[8]), tmp_path, engine=engine, progress=seen.append)
     totals = {round(each.total, 9) for each in seen if not each.note}
     assert len(totals) == 1 and totals == {round(seen[-1].done, 9)}
-
-
-def test_ctrl_c_ends_between_two_measurements(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each of them may compile for a minute."""
-    measured = list[int]()
-
-    def choice(models: Any, runs: Any, *_: Any) -> Any:
-        measured.append(runs[0].size["width"])
-        os.kill(os.getpid(), signal.SIGINT)
-        raise RuntimeError("not measured")
-
-    monkeypatch.setattr(_ways, "_FEW", 0)
-    monkeypatch.setattr(_ways, "choice", choice)
-    with pytest.raises(KeyboardInterrupt):
-        sweep(short(width=[8, 16, 32]), tmp_path)
-    assert measured == [8] and on_disk(tmp_path) == []
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -185,8 +185,8 @@ def test_a_job_that_begins_after_its_sweep_was_killed_ends(
     for _ in range(later):
         with Live(tmp_path):
             pass
-    process = worker(start, first.folder, sweep=first.sweep)
-    assert process.wait(timeout=15) == 1
+    process = start(WORKER, first.folder, json.dumps({"sweep": first.sweep}))
+    assert process.wait(timeout=30) == 1
 
 
 def test_a_worker_is_not_misled_by_an_old_folder(tmp_path: Path, start: Start) -> None:
