@@ -11,7 +11,7 @@ import torch
 
 from mutransfer.studies._models import Models
 from mutransfer.studies._shapes import shapes
-from mutransfer.studies._ways import choose_way
+from mutransfer.studies._ways import Asked, choose_ways
 from mutransfer.tasks import gpt
 
 from ..sweep_throughput.cases import Case
@@ -90,7 +90,9 @@ def measured(device: str, *, tiny: bool) -> dict[str, Any]:
     case = replace(CASE.small() if tiny else CASE, device=None if device == "cpu" else device)
     study = case.study(case.long)
     (shape,) = shapes(study, study.runs())
-    way = choose_way(Models(study), shape, case.device)
+    asked = Asked(shape=shape, expected=len(shape.runs))
+    (way,) = choose_ways(Models(study), [asked], case.device)
+    assert way is not None
     program = replace(way.program, shrink=None)
     makers = {LOOP: lambda: eager_loop(case), **rivals(case)}
     makers[OURS] = lambda: library(case, program)

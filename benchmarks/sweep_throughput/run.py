@@ -23,7 +23,7 @@ from mutransfer.studies import Way
 # The choice of a way is the sweep's own, and has no public name.
 from mutransfer.studies._models import Models
 from mutransfer.studies._shapes import shapes
-from mutransfer.studies._ways import choose_way
+from mutransfer.studies._ways import Asked, choose_ways
 from mutransfer.training import Program
 
 from .cases import CASES, Case
@@ -46,7 +46,9 @@ def chosen_way(case: Case) -> Way:
     """Return the way in which a long sweep would train the case."""
     study = case.study(case.long)
     (shape,) = shapes(study, study.runs())
-    return choose_way(Models(study), shape)
+    (way,) = choose_ways(Models(study), [Asked(shape=shape, expected=len(shape.runs))], None)
+    assert way is not None
+    return way
 
 
 def programs(case: Case) -> dict[str, tuple[Program, int]]:
