@@ -24,7 +24,7 @@ STUCK = 600.0
 GONE = 30.0
 """Seconds in which workers without a coordinator have to end; a job of submitit is begun anew."""
 
-EARLY = 0.25
+EARLY = 0.4
 """Share of moments that are counted from the start of a sweep, the others from its first job."""
 
 HASTE = 0.3

@@ -26,7 +26,7 @@ DIARY = "SURVIVAL_DIARY"
 MEMORY = "SURVIVAL_MEMORY"
 """Environment variable with the bytes that a worker may allocate after it has begun."""
 
-WIDTHS = (8, 16, 24, 32, 48, 64)
+WIDTHS = (8, 16, 32)
 HUNGRY, HOPELESS = 16, 64
 """Widths whose runs fit one by one, and not even so."""
 
@@ -51,7 +51,7 @@ def stacked(*, small: bool = False) -> mt.Study:
         build,
         width=list(WIDTHS[:2] if small else WIDTHS),
         depth=[2],
-        lr=mt.log2(-6, -4),
+        lr=mt.log2(-6, -4 if small else -3),
         seeds=2,
         rules=["sp", "mup"],
         task=data(),
