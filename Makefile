@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint check format benchmark zoo architectures docs notebooks release-check clean
+.PHONY: demo test lint check format benchmark zoo architectures docs notebooks experiments release-check clean
 
 demo: $(INSTALLED)  # the main job, on real data
 	$(BIN)/mutransfer demo
@@ -36,6 +36,9 @@ architectures: zoo  # plan every architecture of the zoo; write the page about i
 
 notebooks: $(INSTALLED)  # run the notebooks, and keep their outputs in them
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/run_notebook.py examples/*.ipynb
+
+experiments: $(INSTALLED)  # the papers' experiments at small scale, and the page about them
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python scripts/experiments.py $(if $(DATA),--data $(DATA))
 
 release-check: $(INSTALLED)  # the wheel in new environments, lowest to newest; each extra alone
 	$(BIN)/python scripts/release_check.py

@@ -12,6 +12,7 @@ from typing import Any
 from ..core import MutransferError, MutransferWarning
 from ._check import check
 from ._demo import demo
+from ._experiment import experiment
 from ._limit import limit
 from ._plan import plan
 from ._report import report
@@ -31,6 +32,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report,
     "rules": rules,
     "limit": limit,
+    "experiment": experiment,
 }
 
 _DESCRIPTION = """usage: mutransfer VERB ...
@@ -98,5 +100,5 @@ def _dispatch(arguments: list[str]) -> None:
 
 def _overview() -> str:
     """Return the text of `mutransfer --help`: one line a verb."""
-    lines = [f"  {name:10}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
+    lines = [f"  {name:11}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
     return _DESCRIPTION + "\n".join(["", "verbs:", *lines])

@@ -2,6 +2,8 @@
 
 from ._batches import called as called
 from ._batches import placed as placed
+from ._choice import COMPILING as COMPILING
+from ._choice import WORTH as WORTH
 from ._choice import Candidate as Candidate
 from ._choice import Choice as Choice
 from ._choice import choose as choose

@@ -38,7 +38,7 @@ _FILLED = 0.8
 COMPILING = 30.0
 """Seconds that compiling takes where none was measured: 9 to 70 s cold, 5 to 11 s warm."""
 
-_WORTH = 2.0
+WORTH = 2.0
 """Compile where the time that is saved may exceed this many times that of compiling."""
 
 _FASTER = 0.4
@@ -132,7 +132,7 @@ def choose(
         known.append(measured(few, recipe, Program(slots=size)))
     known = _said(known[1:], members)
     left = min(each.total(runs, recipe) for each in known)
-    if left * (1 - _FASTER) < _WORTH * COMPILING:
+    if left * (1 - _FASTER) < WORTH * COMPILING:
         return _chosen(known, runs, recipe, f"{left:.0f} s of training, too few to compile for")
     quickest = min(each.seconds for each in known)
     for eager in [each for each in known if each.seconds < _BEHIND * quickest]:
@@ -207,7 +207,7 @@ def _shrinking(candidate: Candidate) -> Candidate:
     if slots < 2:
         return candidate
     saved = candidate.seconds * slots / 2
-    shrink = math.ceil(_WORTH * candidate.start / saved)
+    shrink = math.ceil(WORTH * candidate.start / saved)
     return replace(candidate, program=replace(candidate.program, shrink=max(1, shrink)))
 
 

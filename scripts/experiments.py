@@ -1,0 +1,128 @@
+"""Run the papers' experiments, keep their results, and write the page about them.
+
+Each runs as `mutransfer experiment run NAME` at small scale. Its result goes into its folder in
+the package, its picture into docs/experiments, and docs/experiments.md shows them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mutransfer.experiments import Finding, Outcome, committed, experiment, names, shown
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ROOT / "src" / "mutransfer" / "experiments"
+PICTURES = ROOT / "docs" / "experiments"
+PAGE = ROOT / "docs" / "experiments.md"
+
+PAPERS = ("Tensor Programs V", "Tensor Programs VI", "2309.16620")
+"""The three papers, in the page's order; what came after stands below them."""
+
+INTRODUCTION = """\
+# Experiments: the papers beside ours
+
+Figures and tables of the papers, made with the public API alone. Each experiment has claims: what
+the paper states, the value that is wanted, and the wrong rule under which the claim must fail, as
+otherwise it would prove nothing. `mutransfer experiment list` shows them, and
+`mutransfer experiment run NAME` runs one again; `make experiments` runs all and writes this page.
+
+Networks are small: what is shown here ran in minutes on two CPU cores. Where our scale does not
+show what a paper says, the experiment says so.
+"""
+
+
+def main() -> None:
+    """Run what was asked for, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="experiments; all of them by default")
+    parser.add_argument("--out", default="runs/experiments", help="folder of records")
+    parser.add_argument("--data", help="folder with CIFAR-10 and tinyshakespeare")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the page alone")
+    asked = parser.parse_args()
+    for name in [] if asked.page else asked.names or names():
+        _run(name, asked.out, asked.data)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+def _run(name: str, out: str, data: str | None) -> None:
+    """Run an experiment and keep its result, also where a claim does not hold."""
+    command = [str(Path(sys.executable).parent / "mutransfer"), "experiment", "run", name]
+    command += ["--out", out] if out != "runs/experiments" else []
+    command += ["--data", data] if data else []
+    if subprocess.run(command, check=False).returncode not in (0, 1):
+        sys.exit(f"experiment {name} ended with an error")
+    PICTURES.mkdir(exist_ok=True)
+    shutil.copy(Path(out) / name / "result.json", FOLDERS / name / "result.json")
+    shutil.copy(Path(out) / name / "figure.png", PICTURES / f"{name}.png")
+
+
+def page() -> str:
+    """Return the page of all experiments."""
+    found = {name: committed(name) for name in names()}
+    parts = [INTRODUCTION, *_summary({name: one for name, one in found.items() if one})]
+    for title, members in _by_paper(list(found)).items():
+        parts.append(f"## {title}\n")
+        parts += [part for name in members for part in _section(name, found[name])]
+    return "\n".join(parts)
+
+
+def _by_paper(known: list[str]) -> dict[str, list[str]]:
+    papers: dict[str, list[str]] = {paper: [] for paper in PAPERS}
+    later: dict[str, list[str]] = {"What came after": []}
+    for name in known:
+        # "Tensor Programs V" is the beginning of "Tensor Programs VI", too.
+        paper = experiment(name).source.split(",")[0]
+        papers.get(paper, later["What came after"]).append(name)
+    return {title: members for title, members in (papers | later).items() if members}
+
+
+def _summary(found: dict[str, Outcome]) -> Iterator[str]:
+    yield "| experiment | source | outcome |"
+    yield "| ---------- | ------ | ------- |"
+    for names_ in _by_paper(list(found)).values():
+        for name in names_:
+            outcome = found[name]
+            link = f"[{outcome.title}](#{name.replace('_', '-')})"
+            yield f"| {link} | {outcome.source} | {outcome.status} |"
+    yield ""
+
+
+def _section(name: str, outcome: Outcome | None) -> Iterator[str]:
+    one = experiment(name)
+    yield f'<a id="{name.replace("_", "-")}"></a>\n\n### {one.title}\n'
+    yield f"{one.source}. {one.shows}\n"
+    if outcome is None:
+        yield f"Not run yet: `mutransfer experiment run {name}`.\n"
+        return
+    yield f"![{one.title}: the figure of this experiment.](experiments/{name}.png)\n"
+    yield "| claim | quantity | the paper | ours | wrong rule |"
+    yield "| ----- | -------- | --------- | ---- | ---------- |"
+    yield from map(_row, outcome.findings)
+    yield ""
+    remarks = "".join(f" {remark}" for remark in outcome.remarks)
+    runs = f"{outcome.runs} runs, " if outcome.runs else ""
+    data = f"{', '.join(outcome.data)}, " if outcome.data else ""
+    about = outcome.about
+    yield f"**{outcome.status.capitalize()}.**{remarks}\n"
+    yield (
+        f"`{about['command']}`: {data}{runs}{outcome.seconds:.0f} s on {about['device']}, "
+        f"mutransfer {about['mutransfer']}, torch {about.get('torch', 'not used')}, "
+        f"{about['date'][:10]}.\n"
+    )
+
+
+def _row(finding: Finding) -> str:
+    claim = finding.claim
+    ours = f"{claim.rule}: {shown(finding.value)}" + ("" if finding.holds else " **(not so)**")
+    wrong = f"{claim.wrong}: {shown(finding.control)}"
+    wrong += "" if finding.fails_when_wrong else " **(holds, too)**"
+    return f"| {claim.says} | {claim.quantity} | {claim.wanted} | {ours} | {wrong} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Quantities that many experiments measure: drifts, regrets, slopes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..certificates import Optimum, Transfer, transfer
+from ..core import Estimate, MutransferError
+from ..statistics import power_law, student_t
+from ..studies import Runs
+from ._claim import exactly
+
+DRIFT = "drift of the best rate, octaves per doubling of {axis}"
+"""Name of the quantity that most claims are about, as `DRIFT.format(axis="width")`."""
+
+
+def optima(runs: Runs, rule: str, over: str = "lr") -> tuple[Optimum, ...]:
+    """Return the optima of a rule at every size, also those at the edge of the sweep.
+
+    Args:
+        runs: The record.
+        rule: One of its rules.
+        over: The hyperparameter.
+
+    Raises:
+        MutransferError: no optimum is known.
+    """
+    found = transfer(runs)
+    each = next(one for one in (found, *found.others) if one.over == over)[rule]
+    best = getattr(each, "optima", ())
+    if not best:
+        raise MutransferError(f"no optimum of {over} under {rule} is known: {each}")
+    return tuple(best)
+
+
+def drift(runs: Runs, rule: str, axis: str, over: str = "lr") -> Estimate:
+    """Return how far a rule's optimum moves per doubling of an axis, in octaves.
+
+    It is the certificate's where there is one. Where an optimum lies at the edge of the sweep,
+    there is none, and the slope of all optima is the least that the drift may be.
+
+    Args:
+        runs: The record.
+        rule: One of its rules.
+        axis: The axis, such as "width".
+        over: The hyperparameter.
+    """
+    found = transfer(runs)
+    each = next(one for one in (found, *found.others) if one.over == over)[rule]
+    if isinstance(each, Transfer) and axis in each.drift:
+        return each.drift[axis]
+    best = optima(runs, rule, over)
+    return slope([one.size[axis] for one in best], [one.position for one in best])
+
+
+def slope(sizes: Sequence[float], values: Sequence[float]) -> Estimate:
+    """Return the change of values per doubling of sizes, with the interval of a straight line."""
+    return _fit(sizes, np.exp2(np.array(values, dtype=float)))
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> Estimate:
+    """Return the exponent of a power law of positive values in sizes, with its interval."""
+    return _fit(sizes, np.array(values, dtype=float))
+
+
+def _fit(sizes: Sequence[float], values: np.ndarray) -> Estimate:
+    law = power_law(np.array(sizes, dtype=float), values)
+    value, half = law.exponents[0], law.half_interval()
+    return Estimate(value=value, low=value - half, high=value + half)
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """Return the mean of seeds, with its 95% interval by Student's t."""
+    numbers, count = np.array(values, dtype=float), len(values)
+    value = float(numbers.mean())
+    if count < 2 or not math.isfinite(value):
+        return exactly(value)
+    half = float(numbers.std(ddof=1)) / math.sqrt(count) * student_t(count - 1)
+    return Estimate(value=value, low=value - half, high=value + half)
