@@ -21,7 +21,7 @@ from mutransfer.studies import Store, Way, _coordinator, _ways, log2
 from mutransfer.studies._chunks import chunks
 from mutransfer.studies._models import Models
 from mutransfer.studies._shapes import shapes
-from mutransfer.training import Program, _compiled
+from mutransfer.training import Candidate, Program, _compiled
 from tests.studies.small_study import data, double, on_disk, short, untimed
 
 
@@ -152,7 +152,7 @@ from itertools import chain
 import mutransfer as mt
 from mutransfer.studies import Way, _coordinator, _ways
 from mutransfer.tasks import digits, mlp
-from mutransfer.training import Program, _compiled
+from mutransfer.training import Candidate, Program, _compiled
 
 _ways._FEW = 0
 compiled = Way(program=Program(slots=3, compiled=True))
@@ -272,3 +272,15 @@ def test_shapes_of_other_steps_or_another_device_have_other_ways() -> None:
     keys = {shapes(each, runs)[0].key for each in (short(width=[8]), longer)}
     keys |= {shapes(longer, runs, "cuda")[0].key}
     assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("slots", "compiled", "seconds", "wider"),
+    [(8, True, 100.0, [16]), (8, True, 20.0, []), (8, False, 100.0, []), (1, True, 100.0, [])],
+)
+def test_twice_the_slots_are_tried_in_processes_where_compiling_pays(
+    slots: int, compiled: bool, seconds: float, wider: list[int]
+) -> None:
+    program = Program(slots=slots, compiled=compiled)
+    best = Candidate(program=program, seconds=1e-3, evaluation=0.0)
+    assert [each.program.slots for each in _ways._wider(best, seconds)] == wider
