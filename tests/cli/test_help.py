@@ -14,7 +14,10 @@ from mutransfer import Plan
 from mutransfer.rules import DISAGREEMENTS, PARAMETRIZATIONS
 
 Command = Callable[..., Any]
-VERBS = ("demo", "plan", "check", "sweep", "status", "transfer", "report", "rules", "limit")
+VERBS = (
+    *("demo", "plan", "check", "sweep", "status", "transfer", "report", "rules", "limit"),
+    "experiment",
+)
 PLAN = ("plan", "mutransfer.tasks:mlp", "--width", 64, "--base-width", 16)
 
 

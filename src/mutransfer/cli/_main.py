@@ -100,5 +100,5 @@ def _dispatch(arguments: list[str]) -> None:
 
 def _overview() -> str:
     """Return the text of `mutransfer --help`: one line a verb."""
-    lines = [f"  {name:11}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
+    lines = [f"  {name:12}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
     return _DESCRIPTION + "\n".join(["", "verbs:", *lines])

@@ -41,7 +41,8 @@ class Claim:
         """Return if a measured value is as the claim says; NaN never is."""
         above, below = value - self.expected, self.expected - value
         errors = {"near": abs(above), "at least": below, "at most": above}
-        return errors[self.sense] <= self.tolerance
+        # To rounding: 1.1 is 1 ± 0.1.
+        return errors[self.sense] <= self.tolerance + 1e-9
 
     @property
     def wanted(self) -> str:

@@ -41,6 +41,11 @@ class Outcome(Result):
     about: Mapping[str, Any]
 
     @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims, as they stood when it ran."""
+        return tuple(each.claim for each in self.findings)
+
+    @property
     def status(self) -> str:
         """The verdict: "as the paper" if all claims hold and each fails where it must."""
         good = [each.holds and each.fails_when_wrong for each in self.findings]
