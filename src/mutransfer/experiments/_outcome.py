@@ -110,8 +110,9 @@ def _told(finding: Finding) -> list[str]:
     claim = finding.claim
     holds = "holds" if finding.holds else "does NOT hold"
     fails = "fails, as it must" if finding.fails_when_wrong else "does NOT fail"
+    value, control = shown(finding.value), shown(finding.control)
     return [
         f"  {claim.says}",
-        f"    {claim.quantity}: {claim.rule} {shown(finding.value)}, wanted {claim.wanted}: {holds}; "
-        f"{claim.wrong} {shown(finding.control)}: {fails}",
+        f"    {claim.quantity}: {claim.rule} {value}, wanted {claim.wanted}: {holds}; "
+        f"{claim.wrong} {control}: {fails}",
     ]
