@@ -262,7 +262,7 @@ def test_a_way_is_data() -> None:
     way = Way(program=Program(slots=4, compiled=True, shrink=3), processes=2, seconds=1e-4)
     assert Way.from_json(way.to_json() | {"size": "width 8"}) == way
     assert str(way) == "4 at once, compiled, in 2 one-thread processes, 0.1 ms a step of a run"
-    assert way.total(10, 100, 0) == pytest.approx(0.1)
+    assert way.total(10, 100, 0) == pytest.approx(0.12)
     with pytest.raises(MutransferError, match=re.escape("not a way of training")):
         Way.from_json({"program": {}})
 

@@ -46,7 +46,8 @@ class Way:
     def total(self, runs: int, steps: int, evaluations: int) -> float:
         """Return the seconds that training takes."""
         pace = _UNKNOWN if self.seconds is None else self.seconds
-        return self.start + runs * (steps * pace + evaluations * self.evaluation)
+        places = self.program.places(runs)
+        return self.start + places * (steps * pace + evaluations * self.evaluation)
 
     def to_json(self) -> dict[str, Any]:
         """Return the way as data."""

@@ -71,11 +71,8 @@ class Candidate:
 
     def total(self, members: int, recipe: Recipe) -> float:
         """Return the seconds of training members, with the start."""
-        # A compiled program has all its slots, also where there are fewer members.
-        slots = self.program.slots or members
-        places = math.ceil(members / slots) * slots if self.program.compiled else members
         each = recipe.steps * self.seconds + len(recipe.evaluations()) * self.evaluation
-        return self.start + places * each
+        return self.start + self.program.places(members) * each
 
     def __str__(self) -> str:
         return f"{self.program} {1e3 * self.seconds:.3g} ms a step of a member"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,15 @@ class Program:
     def __str__(self) -> str:
         way = "one after the other" if self.slots == 1 else f"{self.slots or 'all'} at once"
         return f"{way}, {'compiled' if self.compiled else 'not compiled'}"
+
+    def places(self, members: int) -> int:
+        """Return the places that train: a compiled program has all its slots, also empty ones.
+
+        >>> Program(slots=8, compiled=True).places(9), Program(slots=8).places(9)
+        (16, 9)
+        """
+        slots = self.slots or members
+        return math.ceil(members / slots) * slots if self.compiled and members else members
 
     def to_json(self) -> dict[str, Any]:
         """Return the program as data."""
