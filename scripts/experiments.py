@@ -10,7 +10,9 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from mutransfer.experiments import Finding, Outcome, committed, experiment, names, shown
@@ -82,13 +84,15 @@ def _by_paper(known: list[str]) -> dict[str, list[str]]:
 
 
 def _summary(found: dict[str, Outcome]) -> Iterator[str]:
+    counts = Counter(outcome.status for outcome in found.values())
+    told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    yield f"{len(found)} experiments: {told}.\n"
     yield "| experiment | source | outcome |"
     yield "| ---------- | ------ | ------- |"
-    for names_ in _by_paper(list(found)).values():
-        for name in names_:
-            outcome = found[name]
-            link = f"[{outcome.title}](#{name.replace('_', '-')})"
-            yield f"| {link} | {outcome.source} | {outcome.status} |"
+    for name in chain.from_iterable(_by_paper(list(found)).values()):
+        outcome = found[name]
+        link = f"[{outcome.title}](#{name.replace('_', '-')})"
+        yield f"| {link} | {outcome.source} | {outcome.status} |"
     yield ""
 
 
