@@ -1,8 +1,8 @@
 """Run the papers' experiments, keep their results, and write the page about them.
 
 Each runs as `mutransfer experiment run NAME` at small scale, as many at once as there are cores.
-Its result goes into its folder in
-the package, its picture into docs/experiments, and docs/experiments.md shows them all.
+Its result goes into its folder in the package, its picture into docs/experiments, and
+docs/experiments.md shows them all.
 """
 
 from __future__ import annotations
