@@ -19,7 +19,7 @@ EPS = 2**-6
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"width": [8, 16], "lr": log2(-6, 2), "seeds": 1, "steps": 5},
-    "small": {"width": [32, 64, 128, 256], "lr": log2(-6, 2), "seeds": 2, "steps": 100},
+    "small": {"width": [32, 64, 128, 256], "lr": log2(-8, -1), "seeds": 2, "steps": 100},
     "full": {"width": [64, 256, 1024, 4096], "lr": log2(-10, 4), "seeds": 4, "steps": 2000},
 }
 

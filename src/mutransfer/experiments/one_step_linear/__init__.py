@@ -96,7 +96,7 @@ def _measure(bench: Bench) -> Measured:
 def _panel(rule: str, widths: tuple[int, ...], losses: np.ndarray) -> Plot:
     shown = np.where(losses < 1.5 * losses[:, :1], losses, np.nan)
     lines = [
-        Series(name=f"width {width}", x=2.0**OCTAVES, y=each)
+        Series(name=f"width {width}", x=list(2.0**OCTAVES), y=list(each))
         for width, each in zip(widths, shown, strict=True)
     ]
     return Plot(title=rule, x="rate", y="loss after a step, median", lines=lines, log="x")

@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 LARGEST = "{loss}: largest stable rate, exponent in width"
 
 
-def squared_error(output: Any, targets: Tensor) -> Tensor:
+def squared_error(output: Tensor, targets: Tensor) -> Tensor:
     """Return the mean squared error of outputs against classes, one-hot."""
     # F.one_hot looks at the values of its targets, which stacked training cannot.
     classes = torch.arange(output.shape[-1], device=targets.device)

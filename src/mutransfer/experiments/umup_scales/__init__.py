@@ -49,7 +49,7 @@ def _scales(model: nn.Module, batch: int) -> dict[str, dict[str, float]]:
     layers = dict(_layers(model))
     for name, layer in layers.items():
         layer.register_forward_hook(partial(_kept, outputs, name))
-    F.cross_entropy(model(x), classes).backward()
+    F.cross_entropy(model(x), classes).backward()  # type: ignore[no-untyped-call]
     # muP makes the logits start as 1/sqrt(width), in unit scaling, too.
     inside = {name: output for name, output in outputs.items() if name != "readout"}
     tensors = {
