@@ -104,5 +104,5 @@ EXPERIMENT = Experiment(
     minutes=2.0,
     remark="At this scale muP has no gain in the best loss that could be recovered: it keeps the "
     "rate, and a swept SP is as good. A faster embedding changes the best loss of 100 steps by "
-    "less than 0.01; the paper's runs are longer and up to width 2048.",
+    "less than 0.01; the paper's runs are far longer and wider.",
 )
