@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Estimate, MutransferError
-from ..studies import Runs
+from ..studies import Runs, scale_of
 from ._claim import exactly
 from ._plots import Plot, Series
 from ._quantities import drift
@@ -19,6 +19,8 @@ WORDS = {
     "readout": "readout multiplier",
     "init": "initial scale",
     "schedule": "schedule",
+    "weight_decay": "weight decay",
+    "dropout": "dropout",
 }
 """Hyperparameters in words."""
 
@@ -83,7 +85,7 @@ def hyperparameter_panels(
                 x=WORDS[name],
                 y="mean training loss",
                 lines=lines,
-                log="" if name == "schedule" else "x",
+                log="x" if scale_of(name, values) == "log2" else "",
                 top=_top(runs, rule, centre),
             )
         )
