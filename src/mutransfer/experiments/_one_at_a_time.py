@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Estimate, MutransferError
+from ..certificates import Choice, Refusal, Transfer, transfer
+from ..core import Estimate
 from ..studies import Runs, scale_of
 from ._claim import exactly
 from ._plots import Plot, Series
-from ._quantities import drift
+from ._quantities import optima, slope
 
 WORDS = {
     "lr": "learning rate",
@@ -33,21 +34,30 @@ def moves(name: str, axis: str) -> str:
     return MOVES.format(what=WORDS[name], axis=axis)
 
 
-def one_at_a_time(runs: Runs, rule: str, axis: str) -> dict[str, Estimate]:
-    """Return the drift of every hyperparameter that has a scale, and the schedules' change.
+def one_at_a_time(runs: Runs, axis: str) -> dict[str, dict[str, Estimate]]:
+    """Return the drift of every hyperparameter, and the schedules' change, by rule.
 
-    A drift is not a number where no optimum is known.
+    Args:
+        runs: The record, of sizes along one axis.
+        axis: The axis.
     """
-    measured = {}
-    for name in runs.hyperparameters:
-        if name == "schedule":
-            measured[ADVANTAGE.format(axis=axis)] = _changes(runs, rule)
-            continue
-        try:
-            measured[moves(name, axis)] = drift(runs, rule, axis, over=name)
-        except MutransferError:
-            measured[moves(name, axis)] = exactly(math.nan)
+    found = transfer(runs)
+    measured: dict[str, dict[str, Estimate]] = {rule: {} for rule in runs.rules}
+    for rule, values in measured.items():
+        for each in (found, *found.others):
+            if each.over == "schedule":
+                values[ADVANTAGE.format(axis=axis)] = _changes(runs, rule)
+            else:
+                values[moves(each.over, axis)] = _drift(runs, each[rule], axis)
     return measured
+
+
+def _drift(runs: Runs, certificate: Transfer | Choice | Refusal, axis: str) -> Estimate:
+    """Return the certificate's drift, or where it is refused the slope of all optima."""
+    if isinstance(certificate, Transfer) and axis in certificate.drift:
+        return certificate.drift[axis]
+    best = optima(runs, certificate.rule, certificate.over)
+    return slope([one.size[axis] for one in best], [one.position for one in best])
 
 
 def _changes(runs: Runs, rule: str) -> Estimate:
