@@ -93,7 +93,7 @@ def hyperparameter_panels(
             Plot(
                 title=f"{title}{WORDS[name]}",
                 x=WORDS[name],
-                y="mean training loss",
+                y="mean training loss" if runs.metric == "mean" else f"{runs.metric} loss",
                 lines=lines,
                 log="x" if scale_of(name, values) == "log2" else "",
                 top=_top(runs, rule, centre),
