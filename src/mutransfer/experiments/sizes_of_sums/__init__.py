@@ -30,13 +30,13 @@ def _gaussian(n: int, generator: torch.Generator) -> Tensor:
     """Return A v for a Gaussian A and a v that A helped to make, with a mean."""
     matrix = torch.randn(n, n, generator=generator)
     signal = torch.randn(n, generator=generator)
-    return matrix @ torch.relu(matrix.T @ signal / math.sqrt(n))
+    return torch.mv(matrix, torch.relu(matrix.T @ signal / math.sqrt(n)))
 
 
 def _outer(mean: float) -> Product:
     def product(n: int, generator: torch.Generator) -> Tensor:
         left, right, later = torch.randn(3, n, generator=generator)
-        return torch.outer(left, mean + right) @ (mean + later)
+        return torch.mv(torch.outer(left, mean + right), mean + later)
 
     return product
 
@@ -44,13 +44,13 @@ def _outer(mean: float) -> Product:
 def _nonlinear(n: int, generator: torch.Generator) -> Tensor:
     """Return A v for the entries tanh(x_i y_j) of Adam's update, and v like y."""
     left, right, noise = torch.randn(3, n, generator=generator)
-    return torch.tanh(torch.outer(left, right)) @ (right + noise)
+    return torch.mv(torch.tanh(torch.outer(left, right)), right + noise)
 
 
 def _vector(mean: float) -> Product:
     def product(n: int, generator: torch.Generator) -> Tensor:
         one, other = torch.randn(2, n, generator=generator)
-        return ((mean + one) @ (mean + other))[None]
+        return torch.dot(mean + one, mean + other)[None]
 
     return product
 
