@@ -103,5 +103,8 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=2.0,
-    remark="Here with residual perceptrons on digits; the paper trained language models.",
+    remark=(
+        "Here with residual perceptrons on digits; the paper trained transformers. With nothing "
+        "scaled in depth, the best rate falls at our scale under both norms."
+    ),
 )
