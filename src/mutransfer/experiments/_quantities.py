@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..certificates import Optimum, Transfer, transfer
-from ..core import Estimate, MutransferError
+from ..certificates import Optimum, Transfer, optimum, positions, transfer
+from ..core import Estimate, MutransferError, Size
 from ..statistics import power_law, student_t
-from ..studies import Runs
+from ..studies import Runs, scale_of
 from ._claim import exactly
 
 DRIFT = "drift of the best rate, octaves per doubling of {axis}"
@@ -24,16 +24,29 @@ def optima(runs: Runs, rule: str, over: str = "lr") -> tuple[Optimum, ...]:
         runs: The record.
         rule: One of its rules.
         over: The hyperparameter.
-
-    Raises:
-        MutransferError: no optimum is known.
     """
-    found = transfer(runs)
-    each = next(one for one in (found, *found.others) if one.over == over)[rule]
-    best = getattr(each, "optima", ())
-    if not best:
-        raise MutransferError(f"no optimum of {over} under {rule} is known: {each}")
-    return tuple(best)
+    return tuple(_optimum(runs, rule, size, over) for size in runs.sizes(rule))
+
+
+def _optimum(runs: Runs, rule: str, size: Size, over: str) -> Optimum:
+    """Return the optimum of a size; at an edge, that edge and all that lies beyond."""
+    values, losses = runs.losses(rule, size, over)
+    scale = scale_of(over, values)
+    try:
+        return optimum(rule, size, values, losses, over=over, scale=scale)[0]
+    except MutransferError:
+        means, places = losses.mean(0), positions(values, scale)
+        best = int(np.argmin(means))
+        return Optimum(
+            size=size,
+            position=float(places[best]),
+            low=float(places[best]) if best else -math.inf,
+            high=math.inf if best else float(places[0]),
+            loss=float(means[best]),
+            diverged=float(np.isinf(losses).mean()),
+            scale=scale,
+            status="edge",
+        )
 
 
 def drift(runs: Runs, rule: str, axis: str, over: str = "lr") -> Estimate:
