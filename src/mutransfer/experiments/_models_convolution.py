@@ -72,8 +72,11 @@ def convolutional(
 
 def image_of(task: Task) -> tuple[int, int, int]:
     """Return channels, height and width of a task's images; digits are flat."""
-    shape = tuple(task.example.shape[1:])
-    return (1, 8, 8) if len(shape) == 1 else shape  # type: ignore[return-value]
+    inputs = task.inputs
+    if not isinstance(inputs, Tensor) or inputs.dim() != 4:
+        return 1, 8, 8
+    channels, height, width = inputs.shape[1:]
+    return channels, height, width
 
 
 def fitting(task: Task, norm: bool = False) -> partial[nn.Module]:

@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def _measure(bench: Bench) -> Measured:
-    setting = dict(bench.pick(SETTINGS))
+    setting = bench.pick(SETTINGS).copy()
     widths, depths = setting.pop("width"), setting.pop("depth")
     along = {
         "width": [{"width": width, "depth": depths[0]} for width in widths],

@@ -20,6 +20,8 @@ def neighbours() -> Tensor:
 class Message(nn.Module):
     """A round of messages: the mean over neighbours through a matrix, then an activation."""
 
+    mean: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, width)

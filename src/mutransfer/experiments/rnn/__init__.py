@@ -35,7 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def _measure(bench: Bench) -> Measured:
-    setting = dict(bench.pick(SETTINGS))
+    setting = bench.pick(SETTINGS).copy()
     widths, times = setting.pop("width"), setting.pop("time")
     task, rules = bench.digits(), ("mup", "sp")
 

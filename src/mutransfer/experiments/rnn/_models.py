@@ -23,7 +23,7 @@ class Recurrent(nn.Module):
         nn.init.orthogonal_(self.hidden.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs = self.input(x.unflatten(-1, (self.time, -1)))
+        inputs = self.input(x.reshape(-1, self.time, INPUTS // self.time))
         state = torch.tanh(inputs[:, 0])
         for step in range(1, self.time):
             state = torch.tanh(inputs[:, step] + self.hidden(state))
