@@ -22,9 +22,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "small": {
         "width": [16, 32, 64],
         "depth": [4, 8, 16],
-        "seeds": 3,
+        "seeds": 2,
         "steps": 100,
-        "lr": log2(-8, -1),
+        "lr": log2(-9, -2),
     },
     "full": {
         "width": [64, 128, 256, 512],

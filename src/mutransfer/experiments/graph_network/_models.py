@@ -18,7 +18,10 @@ def neighbours() -> Tensor:
 
 
 class Message(nn.Module):
-    """A round of messages: the mean over neighbours through a matrix, then an activation."""
+    """A round of messages: an activation, the mean over neighbours, and a matrix.
+
+    The matrix is last, so that branches have no mean that would add up over rounds.
+    """
 
     mean: Tensor
 
@@ -28,7 +31,7 @@ class Message(nn.Module):
         self.register_buffer("mean", neighbours())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.linear(self.mean @ x))
+        return self.linear(self.mean @ torch.relu(x))  # type: ignore[no-any-return]
 
 
 class GraphNetwork(nn.Module):
