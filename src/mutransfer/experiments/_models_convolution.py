@@ -27,7 +27,7 @@ class Branch(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """A convolution over patches, residual branches, and a readout of the mean over places."""
+    """A convolution over patches, residual branches, and a readout."""
 
     def __init__(self, branches: list[Branch], width: int, image: tuple[int, int, int]) -> None:
         super().__init__()

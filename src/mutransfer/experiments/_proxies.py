@@ -14,7 +14,7 @@ REGRET = "loss of the large network at the small one's best rate, over its lowes
 
 
 def proxy_values(runs: Runs, rule: str) -> dict[str, Estimate]:
-    """Return how far the best rate moves from the smallest to the largest network, and its regret.
+    """Return the best rate's move from the smallest to the largest network, and regret.
 
     Args:
         runs: The record, of two sizes at least.
@@ -28,7 +28,7 @@ def proxy_values(runs: Runs, rule: str) -> dict[str, Estimate]:
 
 
 def _regret(runs: Runs, rule: str) -> float:
-    """Return the share by which the large network's loss is higher at the small one's best rate."""
+    """Return the large network's excess loss at the small one's best rate, as a share."""
     sizes = runs.sizes(rule)
     best = [runs.best_rate(rule, size) for size in (sizes[0], sizes[-1])]
     if None in best:

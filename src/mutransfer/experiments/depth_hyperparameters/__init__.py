@@ -1,4 +1,4 @@
-"""2309.16620: hyperparameters other than the rate over depth, of infinitely wide networks."""
+"""2309.16620: hyperparameters other than the rate over depth."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _infinite(found: Landscape) -> list[Curve]:
 
 
 def _place(swept: _Swept, curve: Curve) -> float:
-    """Return log2 of the best value, at an edge that edge; of decay, that of half the effect."""
+    """Return log2 of the best value or edge; of decay, that of half the effect."""
     if swept is not DECAY:
         edge = swept.values[int(curve.losses.argmin())]
         return math.log2(edge if curve.optimum is None else curve.optimum)

@@ -1,4 +1,4 @@
-"""2309.16620: a rate found on a small vision transformer, used on one twice as wide and deep."""
+"""2309.16620: the rate of a small vision transformer, used on a larger one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""2309.16620: kernels over layer time, of networks of several depths beside the limit."""
+"""2309.16620: kernels over layer time, of several depths beside the limit."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _distance(kernels: Kernels, end: Kernels) -> float:
 
 
 def _of_mean(networks: Kernels, end: Kernels) -> Estimate:
-    """Return the distance of the mean over networks, with its interval over resampled ones."""
+    """Return the distance of the mean over networks, with its interval."""
     generator = np.random.default_rng(0)
     count = len(networks)
     drawn = [

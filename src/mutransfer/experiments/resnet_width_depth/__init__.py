@@ -1,4 +1,4 @@
-"""2309.16620, Figure 1: the best rate of convolutional networks over width and depth."""
+"""2309.16620, Figure 1: the best rate of networks over width and depth."""
 
 from __future__ import annotations
 

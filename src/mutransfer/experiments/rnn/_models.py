@@ -12,7 +12,7 @@ INPUTS = 64
 
 
 class Recurrent(nn.Module):
-    """A plain recurrence h = tanh(U x + W h), read out at the end: (batch, 64) to (batch, 10)."""
+    """A plain recurrence h = tanh(U x + W h), read out at the end."""
 
     def __init__(self, width: int, time: int) -> None:
         super().__init__()

@@ -106,7 +106,7 @@ def _value(estimate: Estimate) -> float:
 
 
 def _best(found: Landscape, width: float) -> float:
-    """Return log2 of the best rate of the largest depth at this width, at an edge that edge."""
+    """Return log2 of the best rate at the largest depth; at an edge, that edge."""
     curve = [curve for curve in found.curves if curve.width == width][-1]
     edge = RATES[int(curve.losses.argmin())]
     return math.log2(edge if curve.optimum is None else curve.optimum)
