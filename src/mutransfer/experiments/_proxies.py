@@ -14,7 +14,7 @@ REGRET = "loss of the large network at the small one's best rate, over its lowes
 
 
 def proxy_values(runs: Runs, rule: str) -> dict[str, Estimate]:
-    """Return the best rate's move from the smallest to the largest network, and regret.
+    """Return the best rate's move from smallest to largest network, and the regret.
 
     Args:
         runs: The record, of two sizes at least.
