@@ -1,0 +1,80 @@
+"""2309.16620: a rate found on a small ResNet, used on one twice as wide and deep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...studies import Study, log2
+from .._bench import Bench, Experiment, Measured
+from .._claim import Claim
+from .._models_convolution import fitting
+from .._plots import sweeps
+from .._proxies import MOVED, REGRET, proxy_values
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "axes": [{"width": 8, "depth": 2}, {"width": 16, "depth": 4}],
+        "seeds": 1,
+        "steps": 3,
+        "lr": log2(-6, -3),
+    },
+    "small": {
+        "axes": [{"width": 12, "depth": 4}, {"width": 24, "depth": 8}],
+        "seeds": 4,
+        "steps": 100,
+        "lr": log2(-10, -4),
+    },
+    "full": {
+        "axes": [{"width": 128, "depth": 6}, {"width": 256, "depth": 12}],
+        "seeds": 3,
+        "steps": 4000,
+        "lr": log2(-10, 1),
+    },
+}
+
+
+def _measure(bench: Bench) -> Measured:
+    task = bench.images()
+    study = Study(
+        fitting(task),
+        rules=("sqrt-depth", "sp"),
+        optimizer="sgd",
+        momentum=0.9,
+        batch=32,
+        task=task,
+        **bench.pick(SETTINGS),
+    )
+    runs = bench.sweep(study)
+    values = {rule: proxy_values(runs, rule) for rule in ("sqrt-depth", "sp")}
+    return Measured(values=values, figure=sweeps({"ResNet": runs}))
+
+
+EXPERIMENT = Experiment(
+    title="A ResNet's rate for one twice as wide and deep",
+    source="2309.16620, ResNet of depth 6 and width 128, then depth 12 and width 256",
+    shows=(
+        "A convolutional residual network and one twice as wide and twice as deep are trained at a "
+        "grid of rates. With muP and branches times 1/sqrt(depth) the small one's best rate is the "
+        "large one's as well; under standard parametrization it is too large."
+    ),
+    claims=(
+        Claim(
+            says="The best rate of the small network is that of the large one.",
+            quantity=MOVED,
+            rule="sqrt-depth",
+            wrong="sp",
+            expected=0.0,
+            tolerance=0.25,
+        ),
+        Claim(
+            says="So the large network loses little where it is trained at the small one's rate.",
+            quantity=REGRET,
+            rule="sqrt-depth",
+            wrong="sp",
+            expected=0.02,
+            sense="at most",
+        ),
+    ),
+    measure=_measure,
+    minutes=2.0,
+)

@@ -1,0 +1,28 @@
+"""Quantities that experiments measure."""
+
+import csv
+import math
+
+from mutransfer import Runs
+from mutransfer.experiments._quantities import drift, optima
+
+LOWEST = {16: -4, 32: -6, 64: -8}
+"""Log2 of the best rate by width, the last one at the edge of the rates."""
+
+
+def swept(path):
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["width", "lr", "seed", "loss"])
+        for width, best in LOWEST.items():
+            for power in range(-8, -1):
+                table.writerow([width, 2.0**power, 0, 1 + 0.1 * (power - best) ** 2])
+    return Runs.from_table(path, axes=["width"])
+
+
+def test_an_optimum_at_the_edge_is_that_edge(tmp_path):
+    runs = swept(tmp_path / "runs.csv")
+    best = optima(runs, runs.rules[0])
+    assert [one.status for one in best] == ["inside", "inside", "edge"]
+    assert (best[-1].position, best[-1].low, best[-1].high) == (-8, -math.inf, -8)
+    assert drift(runs, runs.rules[0], "width").value < -1
