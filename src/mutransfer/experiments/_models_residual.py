@@ -30,16 +30,19 @@ class Branch(nn.Module):
     MS subtracts the mean over coordinates (Tensor Programs VI, 2310.02244, Section 6.3).
     """
 
-    def __init__(self, width: int, matrices: int, activation: str, place: Place, norm: bool):
+    def __init__(
+        self, width: int, matrices: int, activation: str, place: Place, norm: bool
+    ) -> None:
         super().__init__()
         self.phi = ACTIVATIONS[activation]
         self.place = place
         self.norm = nn.LayerNorm(width, elementwise_affine=False) if norm else nn.Identity()
-        self.matrices = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(matrices))
+        self.inner = nn.Linear(width, width, bias=False) if matrices == 2 else None
+        self.outer = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
-        for matrix in self.matrices:
+        for matrix in filter(None, (self.inner, self.outer)):
             x = matrix(self.phi(x)) if self.place == "pre" else self.phi(matrix(x))
         return x if self.place == "pre" else x - x.mean(-1, keepdim=True)
 
@@ -95,7 +98,7 @@ def residual(
         depth: Number of branches.
         activation: Activation of the branches.
         place: "post" for phi(W x), the paper's, "pre" for W phi(x).
-        matrices: Matrices of a branch, the paper's block depth.
+        matrices: Matrices of a branch, the paper's block depth: 1 or 2.
         norm: True for a normalisation at the start of each branch.
         frozen: True to keep input and readout as they are drawn, as the paper's theory does.
         scheme: Weights of stream and branches; all 1 by default, for a plan to scale.
