@@ -23,15 +23,31 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "small": {
         "matrices": [16, 32, 64],
-        "sweep": {"width": [32], "lr": log2(-10, -6), "seeds": 2, "steps": 150, "batch": 32},
+        "sweep": {
+            "width": [32],
+            "lr": log2(-9, -6),
+            "branch": log2(-2, 0),
+            "seeds": 2,
+            "steps": 150,
+            "batch": 32,
+        },
         "check": {"depth": [8, 16, 32, 64], "seeds": 2, "steps": 8},
     },
     "full": {
         "matrices": [16, 32, 64, 128, 256, 512, 1024],
-        "sweep": {"width": [256], "lr": log2(-14, -6), "seeds": 5, "steps": 10000},
+        "sweep": {
+            "width": [256],
+            "lr": log2(-14, -6),
+            "branch": log2(-4, 0),
+            "seeds": 5,
+            "steps": 10000,
+        },
         "check": {"depth": [8, 16, 32, 64, 128, 256], "seeds": 3, "steps": 16},
     },
 }
+
+RATE = 2.0**-10
+"""Adam's rate at base, at which the changes of matrices are small."""
 
 TOGETHER = "exponent in depth of what two matrices learn together"
 RATIO = "lowest loss over that of single matrices, as many in all"
@@ -46,7 +62,13 @@ def _together(bench: Bench, rule: str) -> dict[int, float]:
     chosen = bench.pick(SETTINGS)
     build = partial(residual, width=chosen["sweep"]["width"][0], matrices=2)
     check = coordinate_check(
-        build, rule=rule, optimizer="adam", task=bench.digits(), control=False, **chosen["check"]
+        build,
+        rule=rule,
+        optimizer="adam",
+        lr=RATE,
+        task=bench.digits(),
+        control=False,
+        **chosen["check"],
     )
     *_, (_, shares) = check.series("branches.*", "nonlinearity", "depth")
     return dict(shares)
