@@ -76,8 +76,8 @@ def _measure(bench: Bench) -> Measured:
 def _curve(name: str, features: Array) -> Series:
     """Return the mean difference of layers over their distance, 1 at an eighth of the depth."""
     depth = len(features) - 1
-    shares = [1 / 64, 1 / 32, 1 / 16, 1 / 8]
-    gaps = [max(1, round(share * depth)) for share in shares]
+    shares = [share for share in (1 / 64, 1 / 32, 1 / 16, 1 / 8) if share * depth >= 1]
+    gaps = [round(share * depth) for share in shares]
     sizes = [np.sqrt(((features[g:] - features[:-g]) ** 2).mean(-1)).mean() for g in gaps]
     return Series(name=name, x=shares, y=[float(size / sizes[-1]) for size in sizes])
 
