@@ -19,7 +19,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "small": {
         "width": [32],
         "depth": [8, 16, 32, 64],
-        "branch": log2(-6, 3),
+        "branch": [2 ** (power / 2) for power in range(-6, 3)],
         "seeds": 2,
         "steps": 150,
         "batch": 32,
@@ -33,8 +33,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 
-RATE = 2.0**-10
-"""Adam's rate at base depth, as in the paper."""
+RATE = 2.0**-9
+"""Adam's rate at base depth; the paper's is 1e-3."""
 
 QUANTITY = DRIFT.format(axis="depth").replace("rate", "multiplier")
 
