@@ -63,5 +63,9 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=1.5,
-    remark="The paper has width 256, depth 2 to 512 and CIFAR-10; here depth begins at 8.",
+    remark=(
+        "The paper has width 256, depth 2 to 512 and 39,000 steps on CIFAR-10; here depth begins "
+        "at 8. In 150 steps at width 32 neither network gains from depth, by the mean or by the "
+        "final loss, so that the control cannot fail."
+    ),
 )
