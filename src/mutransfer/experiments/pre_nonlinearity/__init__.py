@@ -79,5 +79,10 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=1.5,
-    remark="The paper has width 256, depth 8 to 1024 and 39,000 steps on CIFAR-10.",
+    remark=(
+        "The paper has width 256, depth 8 to 1024 and 39,000 steps on CIFAR-10. In 150 steps at "
+        "width 32 neither place gains from depth, though losses with the activation before the "
+        "matrix are higher throughout. Without scaling in depth features explode at the start: "
+        "the loss of deep networks is hundreds of times larger, at much the same best rate."
+    ),
 )
