@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
-
-from torch import nn
 
 from ..core import Estimate
 from ..studies import Runs, Study
@@ -19,9 +16,8 @@ GAIN = "exponent in depth of the lowest loss"
 
 def depth_sweep(
     bench: Bench,
-    settings: Mapping[str, Any],
+    settings: dict[str, Any],
     name: str = "runs",
-    build: Callable[..., nn.Module] = residual,
     **more: Any,
 ) -> Runs:
     """Train residual networks on digits with Adam, and return the record.
@@ -30,11 +26,10 @@ def depth_sweep(
         bench: The bench.
         settings: The settings of this scale: sizes, rates, seeds, steps.
         name: Name of the sweep.
-        build: Builder of the networks.
         more: What else the study takes, such as rules.
     """
     arguments = {"optimizer": "adam", "task": bench.digits(), **settings, **more}
-    return bench.sweep(Study(build, **arguments), name)
+    return bench.sweep(Study(residual, **arguments), name)
 
 
 def lowest(runs: Runs, rule: str, over: str = "lr") -> dict[int, float]:

@@ -46,7 +46,7 @@ def _measure(bench: Bench) -> Measured:
     records: dict[str, Runs] = {}
     for number, (name, network) in enumerate(NETWORKS.items()):
         rules = ("depth-mup", "sp") if name == "abs" else ("depth-mup",)
-        more = {"hyperparameters": network, "rules": rules}
+        more: dict[str, Any] = {"hyperparameters": network, "rules": rules}
         records[name] = depth_sweep(bench, settings, f"network-{number}", **more)
     deepest = settings["depth"][-1]
     final = {name: lowest(runs.with_metric("final"), "depth-mup") for name, runs in records.items()}

@@ -43,7 +43,7 @@ DEPTH = DRIFT.format(axis="depth")
 
 def _measure(bench: Bench) -> Measured:
     settings = bench.pick(SETTINGS)
-    more = {"rules": RULES, "hyperparameters": NETWORK, "branch": MULTIPLIER}
+    more: dict[str, Any] = {"rules": RULES, "hyperparameters": NETWORK, "branch": MULTIPLIER}
     runs = depth_sweep(bench, settings, **more)
     values = {rule: {DEPTH: drift(runs, rule, "depth")} for rule in RULES}
     return Measured(values=values, figure=sweeps({"": runs}, axis="depth"))

@@ -40,7 +40,7 @@ def _measure(bench: Bench) -> Measured:
     settings = bench.pick(SETTINGS)
     records, values = {}, {}
     for place, rules in NETWORKS.items():
-        network = {"hyperparameters": {"place": place}, "rules": rules}
+        network: dict[str, Any] = {"hyperparameters": {"place": place}, "rules": rules}
         records[place] = runs = depth_sweep(bench, settings, place, **network)
         for rule in rules:
             values[f"{place}, {rule}"] = {
