@@ -1,0 +1,49 @@
+"""Sweeps of residual networks over depth: the study, the lowest losses, and their gain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import Estimate
+from ..studies import Runs, Study
+from ._bench import Bench
+from ._models_residual import residual
+from ._quantities import exponent
+
+GAIN = "exponent in depth of the lowest loss"
+"""Name of the quantity that says if deeper networks are better: below 0 if they are."""
+
+
+def depth_sweep(
+    bench: Bench,
+    settings: dict[str, Any],
+    name: str = "runs",
+    **more: Any,
+) -> Runs:
+    """Train residual networks on digits with Adam, and return the record.
+
+    Args:
+        bench: The bench.
+        settings: The settings of this scale: sizes, rates, seeds, steps.
+        name: Name of the sweep.
+        more: What else the study takes, such as rules.
+    """
+    arguments = {"optimizer": "adam", "task": bench.digits(), **settings, **more}
+    return bench.sweep(Study(residual, **arguments), name)
+
+
+def lowest(runs: Runs, rule: str, over: str = "lr") -> dict[int, float]:
+    """Return the lowest mean loss at every depth; depths where all runs diverge are left out."""
+    found = {}
+    for size in runs.sizes(rule):
+        _, losses = runs.losses(rule, size, over)
+        best = float(losses.mean(0).min())
+        if best < float("inf"):
+            found[size["depth"]] = best
+    return found
+
+
+def gain(runs: Runs, rule: str) -> Estimate:
+    """Return the exponent in depth of the lowest loss."""
+    losses = lowest(runs, rule)
+    return exponent(list(losses), list(losses.values()))

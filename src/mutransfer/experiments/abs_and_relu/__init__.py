@@ -1,0 +1,97 @@
+"""Tensor Programs VI, Figure 3: activations with diverse gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...studies import Runs, log2
+from .._bench import Bench, Experiment, Measured
+from .._claim import Claim, exactly
+from .._depth import depth_sweep, lowest
+from .._plots import Plot, Series, plot
+from .._quantities import DRIFT, drift
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "relu before the matrix": {"activation": "relu", "place": "pre"},
+    "relu": {"activation": "relu"},
+    "abs": {"activation": "abs"},
+}
+"""In the order of the diversity of their gradients: none, half, full."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "tiny": {"width": [16], "depth": [2, 4], "lr": log2(-9, -7), "seeds": 1, "steps": 30},
+    "small": {
+        "width": [32],
+        "depth": [8, 16, 32, 64],
+        "lr": log2(-10, -6),
+        "seeds": 2,
+        "steps": 250,
+        "batch": 32,
+    },
+    "full": {
+        "width": [256],
+        "depth": [8, 16, 32, 64, 128, 256, 512, 1024],
+        "lr": log2(-14, -6),
+        "seeds": 5,
+        "steps": 38000,
+    },
+}
+
+DEPTH = DRIFT.format(axis="depth")
+RATIO = "final loss of the deepest networks, over relu's"
+
+
+def _measure(bench: Bench) -> Measured:
+    settings = bench.pick(SETTINGS)
+    records: dict[str, Runs] = {}
+    for number, (name, network) in enumerate(NETWORKS.items()):
+        rules = ("depth-mup", "sp") if name == "abs" else ("depth-mup",)
+        more: dict[str, Any] = {"hyperparameters": network, "rules": rules}
+        records[name] = depth_sweep(bench, settings, f"network-{number}", **more)
+    deepest = settings["depth"][-1]
+    final = {name: lowest(runs.with_metric("final"), "depth-mup") for name, runs in records.items()}
+    values = {
+        name: {
+            RATIO: exactly(final[name][deepest] / final["relu"][deepest]),
+            DEPTH: drift(runs, "depth-mup", "depth"),
+        }
+        for name, runs in records.items()
+    }
+    values["abs, sp"] = {DEPTH: drift(records["abs"], "sp", "depth")}
+    lines = [Series(name=n, x=list(each), y=list(each.values())) for n, each in final.items()]
+    panel = Plot(title="depth-mup", x="depth", y="lowest final loss", lines=lines, log="xy")
+    return Measured(values=values, figure=plot([panel]))
+
+
+EXPERIMENT = Experiment(
+    title="Diverse gradients: abs, relu, and relu before the matrix",
+    source="Tensor Programs VI, Figure 3",
+    shows=(
+        "Residual networks are trained under Depth-muP with branches |W x|, relu(W x) and "
+        "W relu(x). The gradients of neighbouring layers are least alike with abs, and most alike "
+        "with the activation before the matrix. At the end of training deep networks are the "
+        "better the less alike they are, at a best rate that stays over depth."
+    ),
+    claims=(
+        Claim(
+            says="With abs, deep networks reach a lower training loss than with relu.",
+            quantity=RATIO,
+            rule="abs",
+            wrong="relu before the matrix",
+            expected=1.0,
+            tolerance=0.0,
+            sense="at most",
+        ),
+        Claim(
+            says="With abs and Depth-muP the best rate stays over depth.",
+            quantity=DEPTH,
+            rule="abs",
+            wrong="abs, sp",
+            expected=0.0,
+            tolerance=0.1,
+        ),
+    ),
+    measure=_measure,
+    minutes=2.0,
+    remark="The paper has width 256, depth 8 to 1024 and 39,000 steps on CIFAR-10.",
+)
