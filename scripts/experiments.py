@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from queue import Queue
 
 from mutransfer.experiments import Finding, Outcome, committed, experiment, names, shown
 
@@ -51,27 +52,37 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="run nothing, write the page alone")
     asked = parser.parse_args()
     chosen = [] if asked.page else asked.names or names()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for text in pool.map(partial(_run, out=asked.out, data=asked.data), chosen):
+    free = Queue[int]()
+    for core in sorted(os.sched_getaffinity(0)):
+        free.put(core)
+    with ThreadPoolExecutor(free.qsize()) as pool:
+        for text in pool.map(partial(_run, free=free, out=asked.out, data=asked.data), chosen):
             print(text, flush=True)
     PAGE.write_text(page(), encoding="utf-8")
 
 
-def _run(name: str, out: str, data: str | None) -> str:
+def _run(name: str, free: Queue[int], out: str, data: str | None) -> str:
     """Run an experiment on one core, keep its result, and return what it prints."""
     command = [str(Path(sys.executable).parent / "mutransfer"), "experiment", "run", name]
     command += ["--out", out] if out != "runs/experiments" else []
     command += ["--data", data] if data else []
-    told = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    core = free.get()
+    process = subprocess.Popen(
+        ["taskset", "--cpu-list", str(core), *command],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    told, complaint = process.communicate()
+    free.put(core)
     # Exit code 1 is a claim that does not hold, which is a result, too.
-    if told.returncode not in (0, 1):
-        return f"{name} ended with an error:\n{told.stderr}"
+    if process.returncode not in (0, 1):
+        return f"{name} ended with an error:\n{complaint}"
     PICTURES.mkdir(exist_ok=True)
     shutil.copy(Path(out) / name / "result.json", FOLDERS / name / "result.json")
     shutil.copy(Path(out) / name / "figure.png", PICTURES / f"{name}.png")
-    return told.stdout
+    return told
 
 
 def page() -> str:

@@ -14,12 +14,12 @@ from .._quantities import DRIFT, drift
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"width": [16], "depth": [2, 4], "lr": log2(-9, -7), "seeds": 1, "steps": 5},
     "small": {
-        "width": [32],
+        "width": [48],
         "depth": [8, 16, 32, 64],
-        "lr": log2(-11, -6),
+        "lr": log2(-10, -6),
         "seeds": 2,
-        "steps": 150,
-        "batch": 32,
+        "steps": 250,
+        "batch": 64,
     },
     "full": {
         "width": [256],
