@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +122,7 @@ def _summary(found: dict[str, Outcome]) -> Iterator[str]:
 def _section(name: str, outcome: Outcome | None) -> Iterator[str]:
     one = experiment(name)
     yield f'<a id="{name.replace("_", "-")}"></a>\n\n### {one.title}\n'
-    yield f"{one.source}. {one.shows}\n"
+    yield _wrapped(f"{one.source}. {one.shows}")
     if outcome is None:
         yield f"Not run yet: `mutransfer experiment run {name}`.\n"
         return
@@ -134,12 +135,16 @@ def _section(name: str, outcome: Outcome | None) -> Iterator[str]:
     runs = f"{outcome.runs} runs, " if outcome.runs else ""
     data = f"{', '.join(outcome.data)}, " if outcome.data else ""
     about = outcome.about
-    yield f"**{outcome.status.capitalize()}.**{remarks}\n"
-    yield (
+    yield _wrapped(f"**{outcome.status.capitalize()}.**{remarks}")
+    yield _wrapped(
         f"`{about['command']}`: {data}{runs}{outcome.seconds:.0f} s on {about['device']}, "
         f"mutransfer {about['mutransfer']}, torch {about.get('torch', 'not used')}, "
-        f"{about['date'][:10]}.\n"
+        f"{about['date'][:10]}."
     )
+
+
+def _wrapped(paragraph: str) -> str:
+    return "\n".join(textwrap.wrap(paragraph, 100, break_on_hyphens=False)) + "\n"
 
 
 def _row(finding: Finding) -> str:

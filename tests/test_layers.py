@@ -61,7 +61,8 @@ def imports(module: str, modules: Modules) -> Iterator[str]:
 
 def is_package(module: str, modules: Modules) -> bool:
     """Whether a module is the `__init__` of a room."""
-    return any(other.startswith(f"{module}.") for other in modules)
+    inside = any(other.startswith(f"{module}.") for other in modules)
+    return inside or ROOT.joinpath(*module.split("."), "__init__.py").is_file()
 
 
 def room(module: str) -> str:
@@ -161,8 +162,8 @@ def test_plain_data_needs_no_framework() -> None:
 
 
 def test_imports_by_name_are_few_and_known() -> None:
-    """The lazy package, drawings of results, and objects named by the user."""
-    known = ["__init__", "cli._load", "core._result"]
+    """The lazy package, drawings, experiments, and objects named by the user."""
+    known = ["__init__", "cli._load", "core._result", "experiments._catalogue"]
     assert named(sources()) == known
 
 

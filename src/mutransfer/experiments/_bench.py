@@ -26,7 +26,7 @@ Setting = TypeVar("Setting")
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What an experiment has measured.
+    """The quantities of an experiment, and its picture.
 
     Attributes:
         values: Quantities, by rule and name.
@@ -64,7 +64,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Where an experiment runs: its scale, folder, data and device.
+    """The bench of an experiment: its scale, folder, data and device.
 
     Attributes:
         scale: "tiny", "small" or "full".
@@ -119,7 +119,7 @@ class Bench:
         return task(f"cifar10:{train}", validation=str(test) if validation else 0.0)
 
     def text(self, context: int, validation: float = 0.0) -> Task:
-        """Return Shakespeare where its text is at hand, or Python's documentation; in bytes."""
+        """Return Shakespeare in bytes where it is at hand, or Python's documentation."""
         path = (self.data or Path()) / _TEXT
         if self.data is None or not path.is_file():
             self._use("pydocs")

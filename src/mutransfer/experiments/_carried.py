@@ -1,4 +1,4 @@
-"""What it costs to carry the best rate of the smallest size to the largest."""
+"""The cost of carrying the smallest size's best rate to the largest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiments by name: each is a folder with an `EXPERIMENT` and its committed result."""
+"""The experiments by name: folders with an `EXPERIMENT` and a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims: what a paper says of a quantity, and the wrong rule under which it must not hold."""
+"""Claims of papers, each with the wrong rule under which it must not hold."""
 
 from __future__ import annotations
 

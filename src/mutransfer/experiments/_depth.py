@@ -1,4 +1,4 @@
-"""Sweeps of residual networks over depth: the study, the lowest losses, and their gain."""
+"""Sweeps of residual networks over depth, their lowest losses and gains."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def depth_sweep(
 
 
 def lowest(runs: Runs, rule: str, over: str = "lr") -> dict[int, float]:
-    """Return the lowest mean loss at every depth; depths where all runs diverge are left out."""
+    """Return the lowest mean loss at every depth where a run converged."""
     found = {}
     for size in runs.sizes(rule):
         _, losses = runs.losses(rule, size, over)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class ResidualPerceptron(nn.Module):
-    """A residual perceptron with a norm for each branch: (batch, inputs) to (batch, outputs)."""
+    """A residual perceptron with norms: (batch, inputs) to (batch, outputs)."""
 
     def __init__(
         self, width: int, depth: int, norm: str, dropout: float, inputs: int, outputs: int
@@ -42,7 +42,7 @@ def residual_perceptron(
     inputs: int = 64,
     outputs: int = 10,
 ) -> nn.Module:
-    """Return a residual perceptron with layer norms; its defaults fit the task `digits`.
+    """Return a residual perceptron with layer norms, for the task `digits`.
 
     Args:
         width: Size of the residual stream, and of the hidden layer of each branch.

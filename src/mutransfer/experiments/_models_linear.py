@@ -1,4 +1,4 @@
-"""The deep linear network of Tensor Programs VI, Section 4, as a problem with a limit."""
+"""The deep linear network of Tensor Programs VI, Section 4, and its limit."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _drift(runs: Runs, certificate: Transfer | Choice | Refusal, axis: str) -> E
 
 
 def _changes(runs: Runs, rule: str) -> Estimate:
-    """Return how far a schedule's gain over constant differs between two sizes, at most."""
+    """Return the most that a schedule's gain differs between two sizes."""
     gains = []
     for size in runs.sizes(rule):
         values, losses = runs.losses(rule, size, "schedule")

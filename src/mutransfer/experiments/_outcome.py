@@ -14,7 +14,7 @@ AS_STATED, IN_PART, OTHERWISE = "as the paper", "in part", "differs"
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Outcome(Result):
-    """What an experiment found.
+    """The claims of an experiment beside what was measured.
 
     Attributes:
         name: Its name.

@@ -57,7 +57,7 @@ class Plot:
 
 
 def sweeps(runs: Mapping[str, Runs], axis: str | None = None) -> Figure:
-    """Draw loss against the hyperparameter, a row for each record and a column for each rule.
+    """Draw loss against the hyperparameter, a row a record, a column a rule.
 
     Args:
         runs: Records by title.

@@ -70,12 +70,12 @@ def drift(runs: Runs, rule: str, axis: str, over: str = "lr") -> Estimate:
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> Estimate:
-    """Return the change of values per doubling of sizes, with the interval of a straight line."""
+    """Return the change of values per doubling of sizes, with its interval."""
     return _fit(sizes, np.exp2(np.array(values, dtype=float)))
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> Estimate:
-    """Return the exponent of a power law of positive values in sizes, with its interval."""
+    """Return the exponent of positive values in sizes, with its interval."""
     return _fit(sizes, np.array(values, dtype=float))
 
 

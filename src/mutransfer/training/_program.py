@@ -39,7 +39,7 @@ class Program:
         return f"{way}, {'compiled' if self.compiled else 'not compiled'}"
 
     def places(self, members: int) -> int:
-        """Return the places that train: a compiled program has all its slots, also empty ones.
+        """Return the places that train; those of a compiled program may be empty.
 
         >>> Program(slots=8, compiled=True).places(9), Program(slots=8).places(9)
         (16, 9)

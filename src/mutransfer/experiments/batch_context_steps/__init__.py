@@ -1,4 +1,4 @@
-"""Tensor Programs V, Figure 19: the best rate over batch, context and training time."""
+"""Tensor Programs V, Figure 19: the rate over batch, context and time."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ RULES = ("depth-mup", "completep")
 
 
 def _together(bench: Bench, rule: str) -> dict[int, float]:
-    """Return the share of a branch's change that is not linear in that of its matrices."""
+    """Return the share of a branch's change that is not linear in its matrices'."""
     chosen = bench.pick(SETTINGS)
     build = partial(residual, width=chosen["sweep"]["width"][0], matrices=2)
     check = coordinate_check(

@@ -1,4 +1,4 @@
-"""CompleteP, Figure 6: how far blocks learn beyond their linearisation, over depth."""
+"""CompleteP, Figure 6: the learning of blocks beyond their linearisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensor Programs VI, Figure 12: the best rate over depth, with a norm in each branch."""
+"""Tensor Programs VI, Figure 12: the best rate over depth with pre-norm."""
 
 from __future__ import annotations
 

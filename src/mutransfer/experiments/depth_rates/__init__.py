@@ -1,4 +1,4 @@
-"""Tensor Programs VI, Figure 10: the best rate of a residual network against its depth."""
+"""Tensor Programs VI, Figure 10: the best rate over depth."""
 
 from __future__ import annotations
 

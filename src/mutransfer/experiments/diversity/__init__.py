@@ -74,7 +74,7 @@ def _measure(bench: Bench) -> Measured:
 
 
 def _curve(name: str, features: Array) -> Series:
-    """Return the mean difference of layers over their distance, 1 at an eighth of the depth."""
+    """Return the mean difference of layers by distance, 1 at depth / 8."""
     depth = len(features) - 1
     shares = [share for share in (1 / 64, 1 / 32, 1 / 16, 1 / 8) if share * depth >= 1]
     gaps = [round(share * depth) for share in shares]

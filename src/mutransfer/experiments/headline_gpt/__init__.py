@@ -1,4 +1,4 @@
-"""Tensor Programs V, Tables 4 to 7: tune a small GPT, or the large one, at equal compute."""
+"""Tensor Programs V, Tables 4 to 7: tuning a small GPT or the large one."""
 
 from __future__ import annotations
 

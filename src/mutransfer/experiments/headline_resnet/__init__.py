@@ -1,4 +1,4 @@
-"""Tensor Programs V, Table 12: a ResNet's rate, tuned on a narrow one, used on a wide one."""
+"""Tensor Programs V, Table 12: a narrow ResNet's rate for a wide one."""
 
 from __future__ import annotations
 

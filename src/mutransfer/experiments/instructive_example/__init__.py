@@ -1,4 +1,4 @@
-"""Tensor Programs V, Section 5: a linear network of one hidden layer, step by step."""
+"""Tensor Programs V, Section 5: a linear network, step by step."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _scales(rule: str, role: Role, fan_in: int, fan_out: int) -> tuple[float, fl
 
 
 def _trained(variant: Variant, n: int, seed: int) -> tuple[list[float], float]:
-    """Return the output after each step, and the change of U's entries in the first one."""
+    """Return the output after each step, and the first change of U's entries."""
     (std_u, lr_u), (std_v, lr_v) = (
         _scales(variant.first, Role.INPUT, 1, n),
         _scales(variant.second, Role.READOUT, n, 1),
@@ -83,7 +83,7 @@ def _trained(variant: Variant, n: int, seed: int) -> tuple[list[float], float]:
 
 
 def _limit(step: int) -> float:
-    """Return the output of muP at infinite width: U + nV and U - nV grow geometrically."""
+    """Return muP's output at infinite width: U + nV and U - nV grow geometrically."""
     return float(((1 + THETA) ** (2 * step) - (1 - THETA) ** (2 * step)) / 2)
 
 

@@ -1,4 +1,4 @@
-"""Tensor Programs V, Table 1: depth transfers with norms before branches, not after them."""
+"""Tensor Programs V, Table 1: transfer over depth with pre- and post-norm."""
 
 from __future__ import annotations
 

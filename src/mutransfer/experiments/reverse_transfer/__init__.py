@@ -102,7 +102,13 @@ def _measure(bench: Bench) -> Measured:
         for rule, places in found.items():
             distance = np.abs(np.subtract(places, goal)).mean()
             values[rule][DISTANCE.format(what=what)] = exactly(float(distance))
-    panels = [
+    return Measured(values=values, figure=plot(_panels(widths, narrow, actual, simulated)))
+
+
+def _panels(
+    widths: list[int], narrow: int, actual: dict[int, np.ndarray], simulated: dict[int, np.ndarray]
+) -> list[Plot]:
+    return [
         Plot(
             title=title,
             x="learning rate",
@@ -117,7 +123,6 @@ def _measure(bench: Bench) -> Measured:
             (f"Width {narrow}, simulating wide ones", "as width", simulated),
         )
     ]
-    return Measured(values=values, figure=plot(panels))
 
 
 def _claim(what: str, says: str) -> Claim:

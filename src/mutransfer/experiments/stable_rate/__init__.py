@@ -54,7 +54,7 @@ def _task(bench: Bench, loss: str) -> Task:
 
 
 def _largest(runs: Runs, rule: str, width: int) -> float:
-    """Return log2 of the largest rate at which a run ends below its first loss, over seeds."""
+    """Return log2 of the largest rate at which a run ends below its first loss."""
     largest: dict[int, float] = {}
     for row in runs.rows:
         ends = row["status"] == "finished" and row["final"] < row["curve"][0]

@@ -1,4 +1,4 @@
-"""Tensor Programs VI, Claim 7.1: the size of the residual stream against its depth."""
+"""Tensor Programs VI, Claim 7.1: the size of the residual stream."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ START, MOVED = "exponent in depth of the last features", "exponent in depth of t
 
 
 def _sizes(bench: Bench, scheme: str, depth: int) -> tuple[Array, float]:
-    """Return the RMS of every layer at the start, and of the last one's change in training."""
+    """Return the RMS of all layers at the start, and of the last one's change."""
     chosen, task = bench.pick(SETTINGS), bench.digits()
     make, power = SCHEMES[scheme]
     sizes, changes = [], []

@@ -1,4 +1,4 @@
-"""A residual MLP in unit scaling (2407.17465): every tensor starts at a scale of one."""
+"""A residual MLP in unit scaling (2407.17465): all tensors start at scale 1."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def scaled(x: Tensor, forwards: float = 1.0, backwards: float = 1.0) -> Tensor:
 
 
 class UnitLinear(nn.Module):
-    """A matrix of scale 1, with a multiplier forwards and others for the two gradients."""
+    """A matrix of scale 1, with multipliers forwards and of both gradients."""
 
     def __init__(self, fan_in: int, fan_out: int, scale: float) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class UnitLinear(nn.Module):
 
 
 class UnitResidualMLP(nn.Module):
-    """The network of `tasks.resmlp` in unit scaling, with the residual scheme of u-muP."""
+    """The network of `tasks.resmlp` in unit scaling, with u-muP's residuals."""
 
     def __init__(self, width: int, depth: int, inputs: int, classes: int) -> None:
         super().__init__()

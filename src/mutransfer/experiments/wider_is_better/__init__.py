@@ -1,4 +1,4 @@
-"""Tensor Programs V, Figure 7: training curves of GPTs of several widths at one rate."""
+"""Tensor Programs V, Figure 7: training curves of GPTs at one rate."""
 
 from __future__ import annotations
 
