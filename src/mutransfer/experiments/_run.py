@@ -65,10 +65,17 @@ def run_experiment(
         data=tuple(bench.used),
         runs=sum(bench.counts.values()),
         seconds=math.ceil(time.monotonic() - start),
-        about=about(),
+        about={**about(), "command": _command(name, scale, data, device)},
     )
     with writing("the experiment", folder):
         (folder / RESULT).write_text(f"{text(outcome)}\n", encoding="utf-8")
         (folder / f"{FIGURE}.svg").write_text(as_svg(measured.figure), encoding="utf-8")
         (folder / f"{FIGURE}.png").write_bytes(as_png(measured.figure))
     return outcome
+
+
+def _command(name: str, scale: str, data: str | Path | None, device: str | None) -> str:
+    """Return the command that makes the result again, whoever called the function."""
+    given = {"scale": None if scale == "small" else scale, "data": data, "device": device}
+    flags = (f"--{flag} {value}" for flag, value in given.items() if value is not None)
+    return " ".join(["mutransfer experiment run", name, *flags])
