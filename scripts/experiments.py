@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,8 @@ PAGE = ROOT / "docs" / "experiments.md"
 PAPERS = ("Tensor Programs V", "Tensor Programs VI", "2309.16620")
 """The three papers, in the page's order; what came after stands below them."""
 
+STATUSES = {"as the paper": "as the paper says", "in part": "in part", "differs": "otherwise"}
+
 INTRODUCTION = """\
 # Experiments: the papers beside ours
 
@@ -39,8 +42,9 @@ the paper states, the value that is wanted, and the wrong rule under which the c
 otherwise it would prove nothing. `mutransfer experiment list` shows them, and
 `mutransfer experiment run NAME` runs one again; `make experiments` runs all and writes this page.
 
-Networks are small: what is shown here ran in minutes on two CPU cores. Where our scale does not
-show what a paper says, the experiment says so.
+A claim is judged by the estimate; where the 95% interval reaches beyond what is allowed, the table
+says so. Networks are small: what is shown here ran in minutes on two CPU cores. Where our scale
+does not show what a paper says, the experiment says so.
 """
 
 
@@ -97,18 +101,18 @@ def page() -> str:
 
 
 def _by_paper(known: list[str]) -> dict[str, list[str]]:
-    papers: dict[str, list[str]] = {paper: [] for paper in PAPERS}
-    later: dict[str, list[str]] = {"What came after": []}
+    later = "What came after"
+    papers: dict[str, list[str]] = {paper: [] for paper in (*PAPERS, later)}
     for name in known:
         # "Tensor Programs V" is the beginning of "Tensor Programs VI", too.
-        paper = experiment(name).source.split(",")[0]
-        papers.get(paper, later["What came after"]).append(name)
-    return {title: members for title, members in (papers | later).items() if members}
+        words = re.match(r"Tensor Programs \w+|[\d.]+", experiment(name).source)
+        papers[words[0] if words and words[0] in PAPERS else later].append(name)
+    return {title: members for title, members in papers.items() if members}
 
 
 def _summary(found: dict[str, Outcome]) -> Iterator[str]:
     counts = Counter(outcome.status for outcome in found.values())
-    told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    told = ", ".join(f"{counts[status]} {words}" for status, words in STATUSES.items())
     yield f"{len(found)} experiments: {told}.\n"
     yield "| experiment | source | outcome |"
     yield "| ---------- | ------ | ------- |"
@@ -149,7 +153,8 @@ def _wrapped(paragraph: str) -> str:
 
 def _row(finding: Finding) -> str:
     claim = finding.claim
-    ours = f"{claim.rule}: {shown(finding.value)}" + ("" if finding.holds else " **(not so)**")
+    sure = "" if finding.is_sure else " (its interval reaches beyond)"
+    ours = f"{claim.rule}: {shown(finding.value)}" + (sure if finding.holds else " **(not so)**")
     wrong = f"{claim.wrong}: {shown(finding.control)}"
     wrong += "" if finding.fails_when_wrong else " **(holds, too)**"
     return f"| {claim.says} | {claim.quantity} | {claim.wanted} | {ours} | {wrong} |"

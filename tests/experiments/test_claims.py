@@ -65,6 +65,14 @@ def test_a_claim_that_holds_under_the_wrong_rule_proves_nothing() -> None:
     assert both.status == IN_PART and not both.is_as_stated
 
 
+def test_a_claim_is_sure_where_its_whole_interval_holds() -> None:
+    for low, high, sure in ((-0.1, 0.1, True), (-0.2, 0.1, False), (-math.inf, math.inf, False)):
+        value = Estimate(value=0.0, low=low, high=high)
+        found = Finding(claim=CLAIM, value=value, control=exactly(1.0))
+        assert found.holds and found.is_sure is sure
+        assert ("reaches beyond" in str(outcome(found))) is not sure
+
+
 def test_an_outcome_survives_json_and_says_what_failed() -> None:
     first = outcome(finding(0.05, math.inf), finding(0.5, -0.9))
     data = json.loads(json.dumps(first.to_json(), allow_nan=False))

@@ -72,6 +72,11 @@ class Finding:
         return self.claim.holds(self.value.value)
 
     @property
+    def is_sure(self) -> bool:
+        """The claim holds for the whole 95% interval of what was measured."""
+        return self.claim.holds(self.value.low) and self.claim.holds(self.value.high)
+
+    @property
     def fails_when_wrong(self) -> bool:
         """The claim is false under the wrong rule, so that it could have failed."""
         value = self.control.value

@@ -108,7 +108,8 @@ def findings(claims: tuple[Claim, ...], values: Values) -> tuple[Finding, ...]:
 
 def _told(finding: Finding) -> list[str]:
     claim = finding.claim
-    holds = "holds" if finding.holds else "does NOT hold"
+    sure = "holds" if finding.is_sure else "holds, its interval reaches beyond"
+    holds = sure if finding.holds else "does NOT hold"
     fails = "fails, as it must" if finding.fails_when_wrong else "does NOT fail"
     value, control = shown(finding.value), shown(finding.control)
     return [
