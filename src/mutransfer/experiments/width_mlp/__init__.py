@@ -17,7 +17,7 @@ RATES = {"adam": log2(-13, -4), "sgd": log2(-8, 2)}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"width": [8, 16], "seeds": 1, "steps": 5},
-    "small": {"width": [64, 128, 256, 512], "seeds": 3, "steps": 200},
+    "small": {"width": [32, 64, 128, 256], "seeds": 3, "steps": 200},
     "full": {"width": [64, 128, 256, 512, 1024, 2048, 4096], "seeds": 5, "steps": 2000},
 }
 
