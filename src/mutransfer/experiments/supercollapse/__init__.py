@@ -41,7 +41,7 @@ def _measure(bench: Bench) -> Measured:
         }
         for rule in RULES
     }
-    said = tuple(str(each) for each in found)
+    said = tuple(f"{each}." for each in found)
     return Measured(values=values, figure=found.figure(), remarks=said)
 
 
