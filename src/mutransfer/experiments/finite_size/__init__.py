@@ -130,7 +130,7 @@ EXPERIMENT = Experiment(
         "limit of infinite width, and infinite width at several depths with infinite depth. One "
         "network is off by the noise of its initial weights, the mean over many by a bias, and "
         "both by finite depth; each falls with a power of its own. The control is the limit of "
-        "fixed kernels, from which distances do not fall."
+        "fixed kernels, from which distances do not fall by these powers."
     ),
     claims=(
         _claim(

@@ -123,7 +123,7 @@ EXPERIMENT = Experiment(
         "The network f = Vᵀ U x with n hidden units takes steps of SGD on the loss -f. Under "
         "standard parametrization its output after one step is proportional to n, so that no rate "
         "is right for two widths; under muP it is the same at every width, step after step. Two "
-        "bugs are shown beside: a step that returns V and U where the caller expects U and V looks "
+        "bugs are shown, too: a step that returns V and U where the caller expects U and V looks "
         "right at step 1 and grows as n² at step 2; and a first layer without muP's rate has a "
         "flat output, but learns no features."
     ),
@@ -137,7 +137,7 @@ EXPERIMENT = Experiment(
             tolerance=0.1,
         ),
         Claim(
-            says="Under muP the output does not depend on n, at any step.",
+            says="Under muP the output after four steps does not depend on n.",
             quantity=LAST,
             rule="mup",
             wrong="sp",
@@ -145,7 +145,7 @@ EXPERIMENT = Experiment(
             tolerance=0.05,
         ),
         Claim(
-            says="Under muP no entry of the first layer stops moving as n grows.",
+            says="Under muP the first layer moves by the same amount at every n.",
             quantity=FEATURES,
             rule="mup",
             wrong="mup for V alone",

@@ -127,7 +127,7 @@ EXPERIMENT = Experiment(
     shows=(
         "The limit of infinite width and depth is solved for several gamma0. Where it is small, "
         "the kernels of features stay as they were drawn, and training is that of a fixed kernel; "
-        "at gamma0 = 1 they move by as much as they had at first, and the loss falls otherwise."
+        "at gamma0 = 1 they move by a good part of their size, and the loss takes another course."
     ),
     claims=(
         _claim("With a small gamma0 the kernel of features stays in training.", MOVED, 0.02),

@@ -135,7 +135,8 @@ EXPERIMENT = Experiment(
         "loss at every step is compared with the limit that mutransfer.limits solves: networks of "
         "several widths with the limit of their depth, and infinite width at several depths with "
         "infinite depth. Distances are those of the first half of training, and of the mean over "
-        "networks. The control is the limit of fixed kernels, to which they must not converge."
+        "networks. The control is the limit of fixed kernels, to which they must not converge by "
+        "these powers."
     ),
     claims=(_claim("width", WIDTH, 0.25), _claim("depth", DEPTH, 0.25)),
     measure=_measure,

@@ -137,7 +137,7 @@ EXPERIMENT = Experiment(
             "outer product",
             "outer product, uncorrelated",
             1.0,
-            "A sum of outer products times a correlated vector grows as n.",
+            "An outer product times a correlated vector grows as n.",
         ),
         _claim(
             "nonlinear outer product",

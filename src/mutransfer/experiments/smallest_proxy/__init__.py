@@ -151,7 +151,7 @@ EXPERIMENT = Experiment(
     shows=(
         "From errors of small networks, mutransfer.limits.how_small gives the fewest weights whose "
         "outputs stay within a tolerance of infinite width and depth. Networks of that size are "
-        "trained: their error is below the tolerance, that of networks half as wide and deep is "
+        "trained: their error is below every tolerance, that of networks half as wide and deep is "
         "not, and their best rate is that of the limit."
     ),
     claims=(
