@@ -95,7 +95,7 @@ def _over_width(
 
 
 EXPERIMENT = Experiment(
-    title="Finite linear networks approach the recursion of infinite width",
+    title="Finite linear networks approach infinite width",
     source="Tensor Programs VI, Figure 8",
     shows=(
         "Deep linear residual networks with branches times 1/sqrt(depth) are trained by SGD on one "
