@@ -95,13 +95,14 @@ def _measure(bench: Bench) -> Measured:
 
 
 EXPERIMENT = Experiment(
-    title="One rate that falls with width, and what it stops",
+    title="The best rate of SP, and the layer that it stops",
     source="Tensor Programs V, Section 5 (and Figure 5)",
     shows=(
         "Under standard parametrization the best rate is found anew at every width. It falls, so "
         "that the last layers do not blow up, and then the first layer hardly moves: its features "
-        "stay as drawn. Under muP all layers move at every width, and wide networks reach a lower "
-        "loss than under SP at its own best rate: no single rate makes up for a parametrization."
+        "stay as drawn. Under muP all layers move at every width. In the paper wide networks reach "
+        "a lower loss than under SP at its own best rate: no single rate makes up for a "
+        "parametrization."
     ),
     claims=(
         Claim(
@@ -132,7 +133,8 @@ EXPERIMENT = Experiment(
     measure=_measure,
     minutes=1.0,
     remark=(
-        "Digits need no learned features: up to width 512 SP at its own best rate is as good as "
-        "muP, although its first layer hardly moves. Each width had to be swept for it."
+        "Up to width 512 SP at its own best rate is as good as muP, although its first layer "
+        "hardly moves: digits may need few learned features. Each width had to be swept for it. "
+        "At the narrowest width, the base, both rules are the same, and the gap is 0."
     ),
 )
