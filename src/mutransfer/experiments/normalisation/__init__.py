@@ -96,4 +96,8 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=2.0,
+    remark=(
+        "With norms the best rate without scaling moves less, and its interval includes 0. At its "
+        "own best rate the deepest network reaches a lower loss than with scaled branches."
+    ),
 )

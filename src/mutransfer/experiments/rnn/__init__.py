@@ -101,7 +101,7 @@ EXPERIMENT = Experiment(
     remark=(
         "Neither paper trains a recurrent network. At widths 32 to 256 the best rate under muP "
         "rises by 0.2 octaves per doubling, by the final loss as well, where under SP it falls by "
-        "0.9, perhaps because narrow networks bear smaller rates only. The loss of a wider network "
-        "is lower at every rate under muP."
+        "0.9, perhaps because narrow networks tolerate only smaller rates. The loss of a wider "
+        "network is lower at every rate under muP."
     ),
 )

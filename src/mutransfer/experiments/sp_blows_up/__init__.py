@@ -140,8 +140,8 @@ EXPERIMENT = Experiment(
     measure=_measure,
     minutes=0.7,
     remark=(
-        "Exponents depend on the rate. At this one the output logits of muP shrink a little, as "
-        "updates align less in wide networks at first. At 2^-7 muP's exponent is 0, but SP "
-        "overshoots within the four steps, and its exponent is 0.5."
+        "Exponents depend on the rate. At this one the changes of muP's logits shrink with width, "
+        "perhaps as updates align less in wide networks at first. At 2^-7 muP's exponent is 0, "
+        "but SP overshoots within the four steps, and its exponent is 0.5."
     ),
 )
