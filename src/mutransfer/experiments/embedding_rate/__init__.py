@@ -83,7 +83,7 @@ def _measure(bench: Bench) -> Measured:
 
 
 EXPERIMENT = Experiment(
-    title="Most of muP's gain is the embedding's rate",
+    title="How much of muP's gain is the embedding's rate",
     source="2605.21486, ablations of muP against SP under AdamW",
     shows=(
         "Under SP the best common rate falls with width, and takes the embedding's with it, which "
@@ -102,7 +102,10 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=2.0,
-    remark="At this scale muP has no gain in the best loss that could be recovered: it keeps the "
-    "rate, and a swept SP is as good. A faster embedding changes the best loss of 100 steps by "
-    "less than 0.01; the paper's runs are far longer and wider.",
+    remark=(
+        "muP shows no gain in the best loss here that could be recovered. Its best rate at the "
+        "largest width lies at the end of the sweep, so that its best loss may be lower still. A "
+        "faster embedding changes the best loss of 100 steps by less than 0.01; the paper's runs "
+        "are far longer and wider."
+    ),
 )

@@ -134,5 +134,8 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=0.2,
-    remark="Logits are left out: in u-muP, too, they start as 1/sqrt(width).",
+    remark=(
+        "Logits are left out: in u-muP, too, they start as 1/sqrt(width). Weights have scale 1 by "
+        "construction; activations and gradients are what is tested."
+    ),
 )
