@@ -81,9 +81,10 @@ EXPERIMENT = Experiment(
     source="Tensor Programs V, Table 1",
     shows=(
         "Residual perceptrons of several widths are trained on few images for many epochs, under "
-        "muP, and validated on others. The best rate stays over width. What regularises does not "
-        "transfer: its best value depends on the size of the model and of the data, and has to be "
-        "swept at the target. Where each image is seen once there is nothing to regularise."
+        "muP, and validated on others. In the paper the best rate stays over width, and what "
+        "regularises does not transfer: its best value depends on the size of the model and of "
+        "the data, and has to be swept at the target. Where each image is seen once there is "
+        "nothing to regularise."
     ),
     claims=(
         Claim(
