@@ -79,7 +79,6 @@ EXPERIMENT = Experiment(
     minutes=2.0,
     remark=(
         "Over the seeds the best rate is uncertain by an octave, as losses are flat over four "
-        "octaves; the loss at the small network's rate is the firmer measure. Images are "
-        "CIFAR-10's, in 100 steps."
+        "octaves in 100 steps; the loss at the small network's rate is the firmer measure."
     ),
 )
