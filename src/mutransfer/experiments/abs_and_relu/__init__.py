@@ -93,5 +93,9 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=2.0,
-    remark="The paper has width 256, depth 8 to 1024 and 39,000 steps on CIFAR-10.",
+    remark=(
+        "The paper has width 256, depth 8 to 1024 and 39,000 steps on CIFAR-10. In 250 steps relu "
+        "reaches the lower final loss from depth 16 on; the paper compares the end of a training "
+        "150 times as long."
+    ),
 )
