@@ -71,23 +71,25 @@ def _run(name: str, free: Queue[int], out: str, data: str | None) -> str:
     command = [str(Path(sys.executable).parent / "mutransfer"), "experiment", "run", name]
     command += ["--out", out] if out != "runs/experiments" else []
     command += ["--data", data] if data else []
+    result = Path(out) / name / "result.json"
+    result.unlink(missing_ok=True)
     core = free.get()
-    process = subprocess.Popen(
-        ["taskset", "--cpu-list", str(core), *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    told, complaint = process.communicate()
-    free.put(core)
-    # Exit code 1 is a claim that does not hold, which is a result, too.
-    if process.returncode not in (0, 1):
-        return f"{name} ended with an error:\n{complaint}"
+    try:
+        done = subprocess.run(
+            ["taskset", "--cpu-list", str(core), *command],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        free.put(core)
+    # A claim that does not hold is a result, too, with exit code 1.
+    if not result.is_file():
+        return f"{name} ended with an error:\n{done.stderr}"
     PICTURES.mkdir(exist_ok=True)
-    shutil.copy(Path(out) / name / "result.json", FOLDERS / name / "result.json")
+    shutil.copy(result, FOLDERS / name / "result.json")
     shutil.copy(Path(out) / name / "figure.png", PICTURES / f"{name}.png")
-    return told
+    return done.stdout
 
 
 def page() -> str:

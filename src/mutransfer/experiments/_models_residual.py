@@ -100,7 +100,8 @@ def residual(
         place: "post" for phi(W x), the paper's, "pre" for W phi(x).
         matrices: Matrices of a branch, the paper's block depth: 1 or 2.
         norm: True for a normalisation at the start of each branch.
-        frozen: True to keep input and readout as they are drawn, as the paper's theory does.
+        frozen: True to keep input and readout as they are drawn, as the paper's theory does; False
+            to train them, the readout from zero.
         scheme: Weights of stream and branches; all 1 by default, for a plan to scale.
         inputs: Number of inputs.
         outputs: Number of outputs.
@@ -110,6 +111,8 @@ def residual(
     if frozen:
         model.input.requires_grad_(False)
         model.readout.requires_grad_(False)
+    else:
+        nn.init.zeros_(model.readout.weight)
     return model
 
 

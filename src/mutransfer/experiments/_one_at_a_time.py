@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..certificates import Choice, Refusal, Transfer, transfer
+from ..certificates import transfer
 from ..core import Estimate
 from ..studies import Runs, scale_of
 from ._claim import exactly
 from ._plots import Plot, Series
-from ._quantities import optima, slope
+from ._quantities import drift_of
 
 WORDS = {
     "lr": "learning rate",
@@ -48,16 +48,8 @@ def one_at_a_time(runs: Runs, axis: str) -> dict[str, dict[str, Estimate]]:
             if each.over == "schedule":
                 values[ADVANTAGE.format(axis=axis)] = _changes(runs, rule)
             else:
-                values[moves(each.over, axis)] = _drift(runs, each[rule], axis)
+                values[moves(each.over, axis)] = drift_of(runs, each[rule], axis)
     return measured
-
-
-def _drift(runs: Runs, certificate: Transfer | Choice | Refusal, axis: str) -> Estimate:
-    """Return the certificate's drift, or where it is refused the slope of all optima."""
-    if isinstance(certificate, Transfer) and axis in certificate.drift:
-        return certificate.drift[axis]
-    best = optima(runs, certificate.rule, certificate.over)
-    return slope([one.size[axis] for one in best], [one.position for one in best])
 
 
 def _changes(runs: Runs, rule: str) -> Estimate:

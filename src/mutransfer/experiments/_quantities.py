@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..certificates import Optimum, Transfer, optimum, positions, transfer
+from ..certificates import Choice, Optimum, Refusal, Transfer, optimum, positions, transfer
 from ..core import Estimate, MutransferError, Size
 from ..statistics import power_law, student_t
 from ..studies import Runs, scale_of
@@ -15,6 +15,10 @@ from ._claim import exactly
 
 DRIFT = "drift of the best rate, octaves per doubling of {axis}"
 """Name of the quantity that most claims are about, as `DRIFT.format(axis="width")`."""
+
+
+FEWEST_INSIDE = 2
+"""Optima inside the sweep from which a drift is known."""
 
 
 def optima(runs: Runs, rule: str, over: str = "lr") -> tuple[Optimum, ...]:
@@ -52,9 +56,6 @@ def _optimum(runs: Runs, rule: str, size: Size, over: str) -> Optimum:
 def drift(runs: Runs, rule: str, axis: str, over: str = "lr") -> Estimate:
     """Return how far a rule's optimum moves per doubling of an axis, in octaves.
 
-    It is the certificate's where there is one. Where an optimum lies at the edge of the sweep,
-    there is none, and the slope of all optima is the least that the drift may be.
-
     Args:
         runs: The record.
         rule: One of its rules.
@@ -62,10 +63,26 @@ def drift(runs: Runs, rule: str, axis: str, over: str = "lr") -> Estimate:
         over: The hyperparameter.
     """
     found = transfer(runs)
-    each = next(one for one in (found, *found.others) if one.over == over)[rule]
-    if isinstance(each, Transfer) and axis in each.drift:
-        return each.drift[axis]
-    best = optima(runs, rule, over)
+    each = next(one for one in (found, *found.others) if one.over == over)
+    return drift_of(runs, each[rule], axis)
+
+
+def drift_of(runs: Runs, outcome: Transfer | Choice | Refusal, axis: str) -> Estimate:
+    """Return the drift of a certificate, or of the optima where it is refused.
+
+    Where an optimum lies at the edge of the sweep, the slope of all optima is the least that the
+    drift may be. It is missing (NaN) unless two optima lie inside: edges alone stay by themselves.
+
+    Args:
+        runs: The record.
+        outcome: What was found for one rule and hyperparameter.
+        axis: The axis, such as "width".
+    """
+    if isinstance(outcome, Transfer) and axis in outcome.drift:
+        return outcome.drift[axis]
+    best = optima(runs, outcome.rule, outcome.over)
+    if sum(one.status != "edge" for one in best) < FEWEST_INSIDE:
+        return exactly(math.nan)
     return slope([one.size[axis] for one in best], [one.position for one in best])
 
 
