@@ -116,12 +116,17 @@ def _summary(found: dict[str, Outcome]) -> Iterator[str]:
     counts = Counter(outcome.status for outcome in found.values())
     told = ", ".join(f"{counts[status]} {words}" for status, words in STATUSES.items())
     yield f"{len(found)} experiments: {told}.\n"
-    yield "| experiment | source | outcome |"
-    yield "| ---------- | ------ | ------- |"
+    yield "| experiment | source | outcome | claims | hold | with their whole interval |"
+    yield "| ---------- | ------ | ------- | ------ | ---- | ------------------------- |"
     for name in chain.from_iterable(_by_paper(list(found)).values()):
         outcome = found[name]
         link = f"[{outcome.title}](#{name.replace('_', '-')})"
-        yield f"| {link} | {outcome.source} | {outcome.status} |"
+        holds = [each for each in outcome.findings if each.holds]
+        sure = sum(each.is_sure for each in holds)
+        yield (
+            f"| {link} | {outcome.source} | {outcome.status} | {len(outcome.findings)} "
+            f"| {len(holds)} | {sure} |"
+        )
     yield ""
 
 

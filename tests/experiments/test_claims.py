@@ -91,3 +91,4 @@ def test_findings_need_the_quantity_under_both_rules() -> None:
 
 def test_a_value_is_shown_with_its_interval() -> None:
     assert shown(Estimate(value=0.01234, low=0.0, high=1.0)) == "0.0123 [0, 1]"
+    assert shown(exactly(math.nan)) == "not known"

@@ -104,6 +104,8 @@ def shown(value: Estimate) -> str:
     >>> shown(exactly(0.5)), shown(Estimate(value=-0.987, low=-1.2, high=-0.8))
     ('0.5', '-0.987 [-1.2, -0.8]')
     """
+    if math.isnan(value.value):
+        return "not known"
     if value.low == value.high:
         return f"{value.value:.3g}"
     return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]"
