@@ -129,7 +129,7 @@ def _claim(axis: str, quantity: str, tolerance: float) -> Claim:
 
 EXPERIMENT = Experiment(
     title="Loss curves converge to those of infinite width and depth",
-    source="2309.16620, Section 4 and Figure 1 (convergence of finite networks)",
+    source="2309.16620, Section 4 (convergence of finite networks)",
     shows=(
         "Residual networks with branches times 1/sqrt(depth) are trained on four digits, and their "
         "loss at every step is compared with the limit that mutransfer.limits solves: networks of "

@@ -97,7 +97,7 @@ def _claims(scheme: str) -> tuple[Claim, Claim]:
 
 EXPERIMENT = Experiment(
     title="The norm of the residual stream over depth",
-    source="Tensor Programs VI, Claim 7.1",
+    source="Tensor Programs VI, Claims 7.1 and 7.2",
     shows=(
         "Does the norm of the features grow from branch to branch? Branches are multiplied by 1, "
         "1/sqrt(depth) or 1/depth, or stream and branch are averaged (running mean). Measured are "
