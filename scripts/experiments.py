@@ -41,6 +41,8 @@ Figures and tables of the papers, made with the public API alone. Each experimen
 the paper states, the value that is wanted, and the wrong rule under which the claim must fail, as
 otherwise it would prove nothing. `mutransfer experiment list` shows them, and
 `mutransfer experiment run NAME` runs one again; `make experiments` runs all and writes this page.
+DATA is a folder with CIFAR-10 (`cifar10-train.parquet`, `cifar10-test.parquet`) and
+`tinyshakespeare.txt`; without it, experiments run on data that is always at hand.
 
 A claim is judged by the estimate; where the 95% interval reaches beyond what is allowed, the table
 says so. Networks are small: what is shown here ran in minutes on two CPU cores. Where our scale

@@ -76,6 +76,11 @@ def run_experiment(
 
 def _command(name: str, scale: str, data: str | Path | None, device: str | None) -> str:
     """Return the command that makes the result again, whoever called the function."""
-    given = {"scale": None if scale == "small" else scale, "data": data, "device": device}
+    # The folder of the data is another one on every machine.
+    given = {
+        "scale": None if scale == "small" else scale,
+        "data": data and "DATA",
+        "device": device,
+    }
     flags = (f"--{flag} {value}" for flag, value in given.items() if value is not None)
     return " ".join(["mutransfer experiment run", name, *flags])
