@@ -23,7 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "small": {
         "width": [48],
         "depth": [8, 16, 32, 64],
-        "lr": log2(-10, -6),
+        "lr": log2(-12, -6),
         "seeds": 2,
         "steps": 250,
         "batch": 64,
