@@ -86,4 +86,5 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     minutes=1.5,
+    remark="Widths are 16 to 64 alone, and intervals wide: Muon is slow on a CPU.",
 )

@@ -116,5 +116,6 @@ EXPERIMENT = Experiment(
     minutes=1.0,
     remark="From width 32 on, with one seed, exponents were too noisy to tell. At widths 64 to 512 "
     "SP with cross-entropy lies between muP and 1/sqrt(width), and the intervals of both rules "
-    "overlap: two seeds and rates half an octave apart do not tell them apart.",
+    "overlap: two seeds and rates half an octave apart do not tell them apart. First the rate up "
+    "to which all seeds are stable was taken; now it is the mean over seeds.",
 )
