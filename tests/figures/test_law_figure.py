@@ -122,10 +122,6 @@ def test_hyperparameters_have_rows_on_their_scales(several: Runs) -> None:
     assert labels[::2] == ["best learning rate", "best readout", "best beta2"]
 
 
-def test_a_narrow_figure_has_one_column(found: Transfers) -> None:
-    assert len({axes.get_position().x0 for axes in law_figure(found, narrow=True).axes}) == 1
-
-
 def test_the_figure_is_the_same_every_time(
     found: Transfers, svg: Callable[[Figure], str], figure: Figure
 ) -> None:

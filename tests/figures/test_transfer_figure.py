@@ -96,11 +96,6 @@ def test_degenerate_losses_can_be_drawn(depths: Runs, loss: float | None) -> Non
     transfer_figure(panels([bare_section(Runs(header={}, rows=rows))]))
 
 
-def test_a_narrow_figure_has_one_column(depths: Runs) -> None:
-    drawn = axes_of(transfer_figure(panels([section_of(depths)]), narrow=True))
-    assert len({axes.get_position().x0 for axes in drawn}) == 1
-
-
 def test_the_callers_settings_are_left_and_without_effect(
     depths: Runs, svg: Callable[[Figure], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

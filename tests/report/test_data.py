@@ -10,7 +10,7 @@ import numpy as np
 from mutransfer.certificates import transfer
 from mutransfer.figures import panels, sections
 from mutransfer.report._charts import charts
-from mutransfer.report._data import record_data, thinned
+from mutransfer.report._data import curves_data, record_data, thinned
 from mutransfer.report._embedded import page_data
 from mutransfer.report._found import surface_data, surfaces
 from mutransfer.studies import Runs
@@ -82,13 +82,24 @@ def test_curves_are_thinned_to_means_of_stretches() -> None:
     assert len(steps) == len(losses) == 50 and (steps[0], losses[0]) == (1.0, 10.0)
     assert all(a < b for a, b in pairwise(steps)) and losses[-1] is not None
     assert abs(losses[-1] - np.mean(row["curve"][-20:])) < 1e-3
-    assert thinned({"curve": [2.0, None, math.inf], "reported_at": [5, 15]}, 50) == (
-        (5.0, 10.0, 15.0),
-        [2.0, None, None],
-    )
+    steps, losses = thinned({"curve": [2.0, None, "inf"], "reported_at": [5, 15]}, 50)
+    assert np.array_equal(steps, [5, 10, 15])
+    assert np.array_equal(losses, [2.0, math.nan, math.inf], equal_nan=True)
     in_pieces = thinned({"curve": [2.0, 1.5, 1.0, 0.5], "steps": 200}, 50)
-    assert in_pieces[0] == (50.0, 100.0, 150.0, 200.0), "a piece ends at its last step"
-    assert thinned({}, 50) == ((), [])
+    assert np.array_equal(in_pieces[0], [50, 100, 150, 200]), "a piece ends at its last step"
+    assert [len(each) for each in thinned({}, 50)] == [0, 0]
+
+
+def test_curves_of_the_same_steps_share_them() -> None:
+    rows = [
+        {"rule": "default", "width": 8, "lr": 1.0, "seed": seed, "loss": 1.0, "steps": steps}
+        | {"curve": [3.0, None, "inf"]}
+        for seed, steps in enumerate([30, 30, 60])
+    ]
+    data = curves_data(Runs(header={}, rows=rows))
+    assert data is not None and data["of"] == [0, 0, 1]
+    assert data["steps"] == [[10.0, 20.0, 30.0], [20.0, 40.0, 60.0]]
+    assert data["losses"] == [[3.0, None, None]] * 3
 
 
 def test_contours_lie_on_the_fitted_surface() -> None:

@@ -120,7 +120,7 @@ def test_trials_have_values_that_change_nothing(tmp_path: Path) -> None:
 
 def test_a_loop_without_a_task_needs_no_data(tmp_path: Path, monkeypatch: Any) -> None:
     # Without scikit-learn, digits cannot be loaded.
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     # Loaded anew: a cleared cache would be another task than that of other tests.
     monkeypatch.setattr(_data, "_digits", _data._digits.__wrapped__)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from mutransfer import MutransferError
 from mutransfer.tasks import Task, cross_entropy, digits, pydocs, task, text
@@ -17,6 +18,10 @@ def rows(examples: int = 10) -> Task:
 
 def test_digits_are_standardised_vectors_of_ten_classes() -> None:
     data = digits()
+    theirs = load_digits()
+    images = torch.tensor(theirs.data, dtype=torch.float32)
+    assert torch.equal(data.inputs, (images - images.mean()) / images.std())
+    assert data.targets.tolist() == theirs.target.tolist()
     assert data.inputs.shape == (1797, 64) and data.targets.shape == (1797,)
     assert data.targets.dtype == torch.long and data.targets.unique().tolist() == list(range(10))
     assert data.inputs.mean().item() == pytest.approx(0, abs=1e-5)

@@ -79,6 +79,14 @@ def test_long_work_is_compiled(
     assert program.shrink == (None if best == 1 else round(2 * 10.0 / (0.009 * 40 / 2) + 0.5))
 
 
+def test_compiling_ends_where_it_has_taken_a_quarter_of_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paces = {(64, False): 0.01, (8, False): 0.02, (1, False): 0.03, (40, True): 0.004}
+    program, tried = chosen(monkeypatch, paces, start=100.0)
+    assert program.compiled and [key for key in tried if key[1]] == [(40, True)]
+
+
 def test_programs_far_behind_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     paces = {(64, False): 0.04, (8, False): 0.04, (1, False): 0.5, (40, True): 0.05, (8, True): 0.1}
     program, tried = chosen(monkeypatch, paces)

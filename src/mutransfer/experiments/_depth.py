@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ..core import Estimate
 from ..studies import Runs, Study
@@ -12,6 +15,9 @@ from ._quantities import exponent
 
 GAIN = "exponent in depth of the lowest loss"
 """Name of the quantity that says if deeper networks are better: below 0 if they are."""
+
+SHARE = 0.1
+"""Share of a run that is early, and that is late."""
 
 
 def depth_sweep(
@@ -47,3 +53,19 @@ def gain(runs: Runs, rule: str) -> Estimate:
     """Return the exponent in depth of the lowest loss."""
     losses = lowest(runs, rule)
     return exponent(list(losses), list(losses.values()))
+
+
+def early_and_late(runs: Runs) -> dict[str, Runs]:
+    """Return records that compare by the mean loss early in training, and late."""
+    return {"early": _part(runs, early=True), "late": _part(runs, early=False)}
+
+
+def _part(runs: Runs, *, early: bool) -> Runs:
+    rows = []
+    for row in runs.rows:
+        curve = row.get("curve") or []
+        count = max(1, round(SHARE * len(curve)))
+        part = curve[:count] if early else curve[-count:]
+        known = bool(part) and row["status"] == "finished"
+        rows.append({**row, "loss": float(np.mean(part)) if known else row.get("loss")})
+    return replace(runs, rows=rows)

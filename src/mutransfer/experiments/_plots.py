@@ -108,4 +108,5 @@ def _draw(axes: Axes, panel: Plot) -> None:
     axes.set_xlabel(panel.x)
     axes.set_ylabel(panel.y)
     if any(line.name for line in panel.lines):
-        axes.legend(fontsize=7)
+        # Lines are still seen behind it, where there is no free place.
+        axes.legend(fontsize=7, frameon=True, framealpha=0.6, edgecolor="none")

@@ -74,14 +74,13 @@ class Curve:
         return not np.isfinite(self.points()[1][-1])
 
 
-def curves_figure(curves: Sequence[Curve], *, narrow: bool = False) -> Figure:
+def curves_figure(curves: Sequence[Curve]) -> Figure:
     """Draw loss against step, on a logarithmic axis of losses.
 
     Each curve is named at its end; a cross ends one that diverged.
 
     Args:
         curves: The curves.
-        narrow: Draw for small screens.
 
     Raises:
         MutransferError: there are no curves, or matplotlib is missing.
@@ -92,7 +91,7 @@ def curves_figure(curves: Sequence[Curve], *, narrow: bool = False) -> Figure:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        figure = Figure(figsize=(4.2 if narrow else 6.6, 3.3))
+        figure = Figure(figsize=(6.6, 3.3))
         axes = figure.add_subplot()
         axes.set_yscale("log")
         axes.set_ylim(_limits(curves))

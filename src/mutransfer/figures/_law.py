@@ -64,7 +64,7 @@ _VERDICTS = {
 }
 
 
-def law_figure(found: Transfers | Sequence[Section], *, narrow: bool = False) -> Figure:
+def law_figure(found: Transfers | Sequence[Section]) -> Figure:
     """Draw the optimum of every size, the law across them, and the target.
 
     Every axis that varies is a row, every rule a column. A dot is the optimum of a size with its
@@ -74,7 +74,6 @@ def law_figure(found: Transfers | Sequence[Section], *, narrow: bool = False) ->
 
     Args:
         found: The outcomes of `mutransfer.transfer`, or sections.
-        narrow: Put all panels in one column, for small screens.
 
     Raises:
         MutransferError: no axis varies, or matplotlib is missing.
@@ -87,18 +86,17 @@ def law_figure(found: Transfers | Sequence[Section], *, narrow: bool = False) ->
 
         rows = list(dict.fromkeys(panel.row for panel in panels))
         rules = list(dict.fromkeys(panel.rule for panel in panels))
-        shape = (len(panels), 1) if narrow else (len(rows), len(rules))
+        shape = (len(rows), len(rules))
         figure = Figure(figsize=(1.0 + shape[1] * _PANEL[0], 0.4 + shape[0] * _PANEL[1]))
         grid = figure.add_gridspec(*shape)
-        for number, panel in enumerate(panels):
+        for panel in panels:
             row = [each for each in panels if each.row == panel.row]
-            place = (number, 0) if narrow else (rows.index(panel.row), rules.index(panel.rule))
-            axes = figure.add_subplot(grid[place])
-            _draw_panel(axes, panel, row, first=narrow or panel is row[0])
+            axes = figure.add_subplot(grid[rows.index(panel.row), rules.index(panel.rule)])
+            _draw_panel(axes, panel, row, first=panel is row[0])
             several = len({each.section for each in panels}) > 1
             title = f"{panel.section}: {panel.rule}" if several else panel.rule
             axes.set_title(title, pad=16, **TITLE)
-            if narrow or panel is row[-1]:
+            if panel is row[-1]:
                 _legend(axes, row)
         _key(figure, panels, columns=2 if shape[1] == 1 else 4)
         lay_out(figure)

@@ -69,7 +69,7 @@ _CROSS: dict[str, Any] = {
 }
 
 
-def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
+def transfer_figure(panels: Sequence[Panel]) -> Figure:
     """Draw the loss against the learning rate, or another hyperparameter on its scale.
 
     Every study and hyperparameter is a row, every rule a column, every size a line. A dot marks
@@ -78,7 +78,6 @@ def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
 
     Args:
         panels: Panels, as `mutransfer.figures.panels` returns them.
-        narrow: Put all panels in one column, for small screens.
 
     Raises:
         MutransferError: there are no panels, or matplotlib is missing.
@@ -88,7 +87,7 @@ def transfer_figure(panels: Sequence[Panel], *, narrow: bool = False) -> Figure:
     with drawing():
         from matplotlib.figure import Figure
 
-        places = list(_places(panels, narrow))
+        places = list(_places(panels))
         rows, columns = (1 + max(place[i] for place in places) for i in (0, 1))
         figure = Figure(figsize=(1.0 + columns * _PANEL[0], 0.4 + rows * _PANEL[1]))
         grid = figure.add_gridspec(rows, columns)
@@ -116,12 +115,12 @@ def _(runs: Runs) -> Figure:
     return transfer_figure(panels(sections(transfer(runs))))
 
 
-def _places(panels: Sequence[Panel], narrow: bool) -> Iterator[tuple[int, int]]:
+def _places(panels: Sequence[Panel]) -> Iterator[tuple[int, int]]:
     """Yield row and column of each panel."""
     rows = list(dict.fromkeys(panel.row for panel in panels))
     rules = list(dict.fromkeys(panel.rule for panel in panels))
-    for number, panel in enumerate(panels):
-        yield (number, 0) if narrow else (rows.index(panel.row), rules.index(panel.rule))
+    for panel in panels:
+        yield rows.index(panel.row), rules.index(panel.rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,9 +268,11 @@ def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
         rank, colour = panel.values.index(line.size[panel.axis]), _colour(panel, line)
         some = (line.diverged > 0) & (line.diverged < 1)
         for alpha, chosen in ((0.4, some), (1.0, line.diverged == 1)):
-            places = line.places[chosen]
-            ranks = np.full(len(places), rank)
-            strip.plot(places, ranks, color=colour, alpha=alpha, label="_diverged", **_CROSS)
+            # Matplotlib takes as long for a line without points.
+            if chosen.any():
+                ranks = np.full(chosen.sum(), rank)
+                style = {"color": colour, "alpha": alpha, "label": "_diverged", **_CROSS}
+                strip.plot(line.places[chosen], ranks, **style)
     return strip
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ..certificates import Optimum, Refusal, Transfer, metric_name, optimum, scale_along
-from ..core import MutransferError, Size, number, varying
+from ..core import MutransferError, Size, varying
 from ..figures import Section
+from ..statistics import Array
 from ..studies import Runs, steps_of
 
 _POINTS = 60_000
@@ -203,19 +205,24 @@ def curves_data(runs: Runs) -> dict[str, Any] | None:
     if not any(row.get("curve") for row in runs.rows):
         return None
     most = min(_MOST_POINTS, max(_FEWEST_POINTS, _POINTS // len(runs.rows)))
-    steps: dict[tuple[float, ...], int] = {}
-    places, losses = [], []
+    steps: dict[bytes, int] = {}
+    shown, places, losses = list[Any](), [], []
     for row in runs.rows:
         at, curve = thinned(row, most)
-        places.append(steps.setdefault(at, len(steps)))
-        losses.append(curve)
-    return {"steps": [list(each) for each in steps], "of": places, "losses": losses}
+        if (same := at.tobytes()) not in steps:
+            steps[same] = len(shown)
+            shown.append([short(step) for step in at.tolist()])
+        places.append(steps[same])
+        losses.append([short(loss, 4) for loss in curve.tolist()])
+    return {"steps": shown, "of": places, "losses": losses}
 
 
-def thinned(row: dict[str, Any], most: int) -> tuple[tuple[float, ...], list[float | None]]:
+def thinned(
+    row: dict[str, Any], most: int
+) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
     """Return steps and losses of a run, as means of at most so many stretches."""
-    curve = np.array([number(loss) for loss in row.get("curve") or ()], dtype=np.float64)
-    at = np.array(steps_of(row) if len(curve) else [], dtype=np.float64)
+    curve = np.array(row.get("curve") or (), dtype=np.float64)
+    at = np.array(steps_of(row) if len(curve) else (), dtype=np.float64)
     if len(curve) > most:
         edges = np.linspace(0, len(curve), most + 1).astype(int)[:-1]
         count = np.diff([*edges, len(curve)])
@@ -223,4 +230,4 @@ def thinned(row: dict[str, Any], most: int) -> tuple[tuple[float, ...], list[flo
         first_step, first = at[0], curve[0]
         at, curve = (np.add.reduceat(each, edges) / count for each in (at, curve))
         at[0], curve[0] = first_step, first
-    return tuple(float(f"{step:.6g}") for step in at), [short(loss, 4) for loss in curve]
+    return at, curve

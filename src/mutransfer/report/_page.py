@@ -196,12 +196,7 @@ def _page(
 def _transfer_picture(draft: Path, sections: Sequence[Section]) -> dict[str, str]:
     drawn = panels(sections)
     _, svg = save(transfer_figure(drawn), draft / "transfer")
-    return {
-        "wide": _embedded(svg.read_text(encoding="utf-8")),
-        "narrow": _embedded(as_svg(transfer_figure(drawn, narrow=True))),
-        "alt": " ".join(map(alt_text, drawn)),
-        "caption": caption(sections),
-    }
+    return _picture(svg.read_text("utf-8"), " ".join(map(alt_text, drawn)), caption(sections))
 
 
 def _law_picture(draft: Path, sections: Sequence[Section]) -> dict[str, str] | None:
@@ -210,22 +205,14 @@ def _law_picture(draft: Path, sections: Sequence[Section]) -> dict[str, str] | N
     if not drawn:
         return None
     _, svg = save(law_figure(sections), draft / "law")
-    return {
-        "wide": _embedded(svg.read_text(encoding="utf-8")),
-        "narrow": _embedded(as_svg(law_figure(sections, narrow=True))),
-        "alt": " ".join(map(law_alt_text, drawn)),
-        "caption": law_caption(drawn),
-    }
+    return _picture(svg.read_text("utf-8"), " ".join(map(law_alt_text, drawn)), law_caption(drawn))
 
 
 def _curves_picture(draft: Path, curves: Sequence[Curve]) -> dict[str, str]:
     _, svg = save(curves_figure(curves), draft / "curves")
-    return {
-        "wide": _embedded(svg.read_text(encoding="utf-8")),
-        "narrow": _embedded(as_svg(curves_figure(curves, narrow=True))),
-        "alt": f"Training loss against step: {'; '.join(curve.name for curve in curves)}.",
-        "caption": "Training loss against step. A cross ends a run that diverged.",
-    }
+    alt = f"Training loss against step: {'; '.join(curve.name for curve in curves)}."
+    said = "Training loss against step. A cross ends a run that diverged."
+    return _picture(svg.read_text("utf-8"), alt, said)
 
 
 def _surface_pictures(found: Iterable[Sequence[Surface]]) -> Iterator[dict[str, str]]:
@@ -246,7 +233,7 @@ def _check_picture(check: CoordinateCheck) -> dict[str, str]:
 
 
 def _picture(svg: str, alt: str, caption: str) -> dict[str, str]:
-    return {"wide": _embedded(svg), "narrow": "", "alt": alt, "caption": caption}
+    return {"source": _embedded(svg), "alt": alt, "caption": caption}
 
 
 def _section_values(section: Section, is_first: bool) -> dict[str, Any]:

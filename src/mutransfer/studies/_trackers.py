@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..core import MutransferError
 from ._store import Row, Store
 
@@ -64,10 +66,12 @@ def steps_of(row: Row) -> list[int]:
     number = len(row["curve"])
     if "reported_at" in row:
         first, last = row["reported_at"]
-        return [round(first + i * (last - first) / max(1, number - 1)) for i in range(number)]
-    end = row.get("diverged_at")
-    steps = row.get("steps", number) if end is None else end
-    return [round((i + 1) * steps / number) for i in range(number)]
+        at = first + np.arange(number) * (last - first) / max(1, number - 1)
+    else:
+        end = row.get("diverged_at")
+        steps = row.get("steps", number) if end is None else end
+        at = np.arange(1, number + 1) * steps / number
+    return list(np.rint(at).astype(int).tolist())
 
 
 class Tracked(Store):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,12 +36,10 @@ def digits(validation: float = 0.0) -> Task:
 @cache
 def _digits(validation: float) -> Task:
     # The cache is here, as it would tell `digits()` from `digits(0.0)`.
-    with needs("the task digits", "scikit-learn", "tasks"):
-        from sklearn.datasets import load_digits
-    data = load_digits()
-    images = torch.tensor(data.data, dtype=torch.float32)
+    table = np.loadtxt(_digits_file(), delimiter=",", dtype=np.int64)
+    images = torch.tensor(table[:, :-1], dtype=torch.float32)
     images = (images - images.mean()) / images.std()
-    (inputs, targets), kept = set_apart(images, torch.tensor(data.target).long(), validation)
+    (inputs, targets), kept = set_apart(images, torch.tensor(table[:, -1]), validation)
     task = Task(
         name=named("digits", validation),
         inputs=inputs,
@@ -49,6 +49,18 @@ def _digits(validation: float) -> Task:
         metrics={"accuracy": accuracy},
     )
     return travels_as(task, digits, *([validation] if validation else []))
+
+
+def _digits_file() -> Path:
+    """Return the file that scikit-learn's `load_digits` reads.
+
+    Importing scikit-learn to read it would take as long as importing torch.
+    """
+    with needs("the task digits", "scikit-learn", "tasks"):
+        package = find_spec("sklearn")
+        if package is None or package.origin is None:
+            raise ModuleNotFoundError("sklearn")
+    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def text(path: str | Path, context: int = 64, validation: float = 0.0) -> Task:

@@ -51,6 +51,10 @@ _BEHIND = 4.0
 """Programs this many times slower than the quickest stay behind it when they are compiled."""
 
 
+_MOST_COMPILING = 0.25
+"""Share of the training, as far as known, after which no other program is compiled."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A program with its measured pace.
@@ -103,7 +107,8 @@ def choose(
 ) -> Choice:
     """Return the fastest program for members of one shape, measured over a few steps.
 
-    Programs that are compiled are tried where they may save twice the time of compiling.
+    Programs that are compiled are tried where they may save twice the time of compiling, the most
+    promising first, until compiling has taken a quarter of the time that training will take.
 
     Args:
         members: Members to measure with, as many as will train at once.
@@ -131,8 +136,12 @@ def choose(
     left = min(each.total(runs, recipe) for each in known)
     if left * (1 - _FASTER) < WORTH * COMPILING:
         return _chosen(known, runs, recipe, f"{left:.0f} s of training, too few to compile for")
-    quickest = min(each.seconds for each in known)
-    for eager in [each for each in known if each.seconds < _BEHIND * quickest]:
+    eager_ones = sorted(known, key=lambda each: each.seconds)
+    promising = [each for each in eager_ones if each.seconds < _BEHIND * eager_ones[0].seconds]
+    for eager in promising:
+        compiling = sum(each.start for each in known)
+        if compiling > _MOST_COMPILING * min(each.total(runs, recipe) for each in known):
+            break
         slots = even(runs, min(eager.program.slots or runs, len(members)))
         few = shortened(members, recipe, slots, eager.seconds * _FASTER)
         found = measured(few, recipe, Program(slots=slots, compiled=True))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from ...studies import Runs, Study, log2
+from ...studies import Study, log2
 from ...tasks import gpt
 from .._bench import Bench, Experiment, Measured
 from .._claim import Claim
-from .._depth import GAIN, gain
+from .._depth import GAIN, early_and_late, gain
 from .._plots import sweeps
 from .._quantities import DRIFT, drift
 
@@ -51,21 +48,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 DEPTH = DRIFT.format(axis="depth")
 
-SHARE = 0.1
-"""Share of a run that is early, and that is late."""
-
-
-def _part(runs: Runs, early: bool) -> Runs:
-    """Return runs that are compared by their mean loss early or late in training."""
-    rows = []
-    for row in runs.rows:
-        curve = row.get("curve") or []
-        count = max(1, round(SHARE * len(curve)))
-        part = curve[:count] if early else curve[-count:]
-        known = bool(part) and row["status"] == "finished"
-        rows.append({**row, "loss": float(np.mean(part)) if known else row.get("loss")})
-    return replace(runs, rows=rows)
-
 
 def _measure(bench: Bench) -> Measured:
     settings = bench.pick(SETTINGS)
@@ -73,7 +55,7 @@ def _measure(bench: Bench) -> Measured:
     more = {name: value for name, value in settings.items() if name != "context"}
     build = partial(gpt, context=settings["context"])
     runs = bench.sweep(Study(build, task=task, rules=RULES, optimizer="adam", **more))
-    parts = {"early": _part(runs, True), "late": _part(runs, False)}
+    parts = early_and_late(runs)
     values = {rule: {DEPTH: drift(runs, rule, "depth")} for rule in RULES}
     for name, part in parts.items():
         for rule in RULES:

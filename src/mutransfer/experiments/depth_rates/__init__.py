@@ -7,7 +7,7 @@ from typing import Any
 from ...studies import log2
 from .._bench import Bench, Experiment, Measured
 from .._claim import Claim
-from .._depth import GAIN, depth_sweep, gain
+from .._depth import GAIN, depth_sweep, early_and_late, gain
 from .._plots import sweeps
 from .._quantities import DRIFT, drift
 
@@ -38,8 +38,17 @@ DEPTH = DRIFT.format(axis="depth")
 
 def _measure(bench: Bench) -> Measured:
     runs = depth_sweep(bench, bench.pick(SETTINGS), rules=RULES)
-    values = {rule: {DEPTH: drift(runs, rule, "depth"), GAIN: gain(runs, rule)} for rule in RULES}
-    return Measured(values=values, figure=sweeps({"": runs}, axis="depth"))
+    parts = early_and_late(runs)
+    values = {
+        rule: {DEPTH: drift(runs, rule, "depth"), GAIN: gain(runs, rule)}
+        | {_during(name): drift(part, rule, "depth") for name, part in parts.items()}
+        for rule in RULES
+    }
+    return Measured(values=values, figure=sweeps({"whole run": runs, **parts}, axis="depth"))
+
+
+def _during(part: str) -> str:
+    return f"{part} in training, {DEPTH}"
 
 
 EXPERIMENT = Experiment(
@@ -59,6 +68,17 @@ EXPERIMENT = Experiment(
             wrong="sp",
             expected=0.0,
             tolerance=0.1,
+        ),
+        *(
+            Claim(
+                says=f"It stays {part} in training, too.",
+                quantity=_during(part),
+                rule="depth-mup",
+                wrong="sp",
+                expected=0.0,
+                tolerance=0.1,
+            )
+            for part in ("early", "late")
         ),
         Claim(
             says="With the branches alone scaled, the best rate falls with depth.",

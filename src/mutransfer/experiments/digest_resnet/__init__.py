@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...studies import Study, log2
+from ...studies import log2
 from .._bench import Bench, Experiment, Measured
-from .._claim import Claim
 from .._models_convolution import fitting
-from .._plots import sweeps
-from .._proxies import MOVED, REGRET, proxy_values
+from .._proxies import proxy, proxy_claims
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -34,19 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def _measure(bench: Bench) -> Measured:
-    task = bench.images()
-    study = Study(
-        fitting(task),
-        rules=("sqrt-depth", "sp"),
-        optimizer="sgd",
-        momentum=0.9,
-        batch=32,
-        task=task,
-        **bench.pick(SETTINGS),
-    )
-    runs = bench.sweep(study)
-    values = {rule: proxy_values(runs, rule) for rule in ("sqrt-depth", "sp")}
-    return Measured(values=values, figure=sweeps({"ResNet": runs}))
+    settings, task = bench.pick(SETTINGS), bench.images()
+    sgd = {"optimizer": "sgd", "momentum": 0.9}
+    return proxy(bench, "ResNet", fitting(task), settings, task=task, **sgd)
 
 
 EXPERIMENT = Experiment(
@@ -57,24 +45,7 @@ EXPERIMENT = Experiment(
         "grid of rates. With muP and branches times 1/sqrt(depth) the small one's best rate is the "
         "large one's as well; under standard parametrization it is too large."
     ),
-    claims=(
-        Claim(
-            says="The best rate of the small network is that of the large one.",
-            quantity=MOVED,
-            rule="sqrt-depth",
-            wrong="sp",
-            expected=0.0,
-            tolerance=0.25,
-        ),
-        Claim(
-            says="So the large network loses little where it is trained at the small one's rate.",
-            quantity=REGRET,
-            rule="sqrt-depth",
-            wrong="sp",
-            expected=0.02,
-            sense="at most",
-        ),
-    ),
+    claims=proxy_claims("the small network", "the large network"),
     measure=_measure,
     minutes=2.0,
     remark=(

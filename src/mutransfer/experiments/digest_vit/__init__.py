@@ -7,13 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from ...studies import Study, log2
+from ...studies import log2
 from ...tasks import vit
 from .._bench import Bench, Experiment, Measured
-from .._claim import Claim
 from .._models_convolution import image_of
-from .._plots import sweeps
-from .._proxies import MOVED, REGRET, proxy_values
+from .._proxies import proxy, proxy_claims
 
 PATCHES = 4
 """Rows and columns of patches."""
@@ -54,18 +52,9 @@ def transformer(width: int, depth: int, *, image: tuple[int, int, int]) -> nn.Mo
 
 
 def _measure(bench: Bench) -> Measured:
-    task = bench.images()
-    study = Study(
-        partial(transformer, image=image_of(task)),
-        rules=("sqrt-depth", "sp"),
-        optimizer="adam",
-        batch=32,
-        task=task,
-        **bench.pick(SETTINGS),
-    )
-    runs = bench.sweep(study)
-    values = {rule: proxy_values(runs, rule) for rule in ("sqrt-depth", "sp")}
-    return Measured(values=values, figure=sweeps({"ViT": runs}))
+    settings, task = bench.pick(SETTINGS), bench.images()
+    model = partial(transformer, image=image_of(task))
+    return proxy(bench, "ViT", model, settings, task=task, optimizer="adam")
 
 
 EXPERIMENT = Experiment(
@@ -76,24 +65,7 @@ EXPERIMENT = Experiment(
         "grid of rates. With muP and branches times 1/sqrt(depth) the small one's best rate is the "
         "large one's as well; under standard parametrization it is too large."
     ),
-    claims=(
-        Claim(
-            says="The best rate of the small transformer is that of the large one.",
-            quantity=MOVED,
-            rule="sqrt-depth",
-            wrong="sp",
-            expected=0.0,
-            tolerance=0.25,
-        ),
-        Claim(
-            says="So the large one loses little where it is trained at the small one's rate.",
-            quantity=REGRET,
-            rule="sqrt-depth",
-            wrong="sp",
-            expected=0.02,
-            sense="at most",
-        ),
-    ),
+    claims=proxy_claims("the small transformer", "the large one"),
     measure=_measure,
     minutes=2.0,
     remark=(

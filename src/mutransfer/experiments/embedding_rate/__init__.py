@@ -18,7 +18,7 @@ MUP, SP, MIDDLE = "mup", "sp", "sp, embedding's rate times width"
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"width": [16, 32], "lr": log2(-8, -4), "seeds": 1, "steps": 3, "batch": 2},
-    "small": {"width": [32, 64, 128], "lr": log2(-10, -5), "seeds": 2, "steps": 100, "batch": 4},
+    "small": {"width": [32, 64, 128], "lr": log2(-10, -3), "seeds": 2, "steps": 100, "batch": 4},
     "full": {
         "width": [128, 256, 512, 1024, 2048],
         "lr": log2(-14, -4),

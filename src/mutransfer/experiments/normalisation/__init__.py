@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from ...core import Estimate
 from ...studies import Runs, Study, log2
@@ -30,7 +33,7 @@ def _quantity(norms: str) -> str:
 
 
 def _measure(bench: Bench) -> Measured:
-    task = bench.digits()
+    task = bench.digits(validation=0.2)
     values: dict[str, dict[str, Estimate]] = {SCALED: {}, PLAIN: {}}
     records: dict[str, Runs] = {}
     for name, norm in NORMS.items():
@@ -50,18 +53,30 @@ def _measure(bench: Bench) -> Measured:
     return Measured(
         values=values,
         figure=sweeps(records),
-        remarks=(_losses(records), _cost(records)),
+        remarks=(_deepest(records), _cost(records)),
     )
 
 
-def _losses(records: dict[str, Runs]) -> str:
-    """Return a sentence on the lowest losses of the deepest networks."""
+def _deepest(records: dict[str, Runs]) -> str:
+    """Return a sentence on the deepest networks, each at its best rate."""
     parts = [
-        f"{optima(runs, rule)[-1].loss:.3g} {name} under {rule}"
+        f"{optima(runs, rule)[-1].loss:.3g} and {_accuracy(runs, rule):.1%} {name} under {rule}"
         for name, runs in records.items()
         for rule in (SCALED, PLAIN)
     ]
-    return f"Lowest loss of the deepest networks: {', '.join(parts)}."
+    return f"Lowest loss of the deepest networks, and their accuracy there: {', '.join(parts)}."
+
+
+def _accuracy(runs: Runs, rule: str) -> float:
+    """Return the validation accuracy of the deepest networks at their best rate."""
+    size = runs.sizes(rule)[-1]
+    rate = runs.best_rate(rule, size)
+    found = [
+        row["accuracy"]
+        for row in runs.rows
+        if row["rule"] == rule and runs.size_of(row) == size and row["lr"] == rate
+    ]
+    return float(np.mean(found)) if found else math.nan
 
 
 def _cost(records: dict[str, Runs]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from ...core import Estimate
 from ...studies import OneAtATime, Runs, Study, log2
+from ...tasks import Task
 from .._bench import Bench, Experiment, Measured
 from .._claim import Claim, exactly
 from .._models import residual_perceptron
@@ -33,8 +37,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 
+WRONG_LABELS = 0.3
+"""Share of the labels in training that are drawn at random, so that networks overfit."""
+
 KEPT_APART = {"few images": 0.8, "each image once": 0.2}
 """Share of the images for validation: few are left, or all are seen once."""
+
+
+def _noisy(data: Task) -> Task:
+    """Return the task with some of its labels drawn at random."""
+    generator = torch.Generator().manual_seed(0)
+    count = len(data.targets)
+    wrong = torch.rand(count, generator=generator) < WRONG_LABELS
+    labels = torch.randint(10, (count,), generator=generator)
+    name = f"{data.name}, {WRONG_LABELS:.0%} of labels at random"
+    return replace(data, name=name, targets=torch.where(wrong, labels, data.targets))
 
 
 def _best_dropout(runs: Runs) -> Estimate:
@@ -61,7 +78,7 @@ def _measure(bench: Bench) -> Measured:
             design=OneAtATime(CENTRE),
             rules=(RULE,),
             optimizer="adamw",
-            task=bench.digits(validation=share),
+            task=_noisy(bench.digits(validation=share)),
             steps=setting["steps"][data],
             seeds=setting["seeds"],
         )

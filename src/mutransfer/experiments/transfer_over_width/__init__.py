@@ -35,7 +35,7 @@ def _measure(bench: Bench) -> Measured:
         **bench.pick(SETTINGS),
         lr=log2(-9, -4),
         readout=[2.0**power for power in (-4, -2, 0, 2, 4)],
-        init=log2(-3, 1),
+        init=log2(-3, 4),
         schedule=["constant", "linear", "cosine", "step", "inverse-sqrt"],
         design=OneAtATime(CENTRE),
         rules=("mup", CONTROL),
