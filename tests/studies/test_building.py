@@ -7,13 +7,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mutransfer.core import Size
 from mutransfer.pytorch import _record
-from mutransfer.studies import estimate, members, planned, sweep
+from mutransfer.studies import Study, estimate, members, planned, sweep
+from mutransfer.training import StackingWarning
 from tests.studies.small_study import double, short, untimed
 
 
@@ -141,3 +143,27 @@ def test_an_estimate_builds_as_the_sweep_does() -> None:
     assert estimate(study, study.runs()) > 0
     assert build.calls.total() == 7
     assert estimate(replace(study, seeds=1), []) == 0
+
+
+class Sparse(nn.Module):
+    """A network that sees a random half of its inputs, drawn by NumPy."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.seen = np.random.permutation(64)[:32].tolist()
+        self.hidden, self.readout = nn.Linear(32, width), nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(torch.relu(self.hidden(x[:, self.seen])))  # type: ignore[no-any-return]
+
+
+def test_seeds_differ_in_what_numpy_draws_and_each_trains_as_alone(tmp_path: Path) -> None:
+    wanted = Study(Sparse, width=[16], lr=[0.01], seeds=3, steps=10, batch=16, task="digits")
+    with pytest.warns(StackingWarning, match=r"hold different values of seen\[0\]"):
+        together = [row["loss"] for row in sweep(wanted, tmp_path / "together").rows]
+    alone = [
+        row["loss"]
+        for seed in range(3)
+        for row in sweep(replace(wanted, seeds=[seed]), tmp_path / str(seed)).rows
+    ]
+    assert together == pytest.approx(alone, rel=1e-6) and len(set(together)) == 3

@@ -2,8 +2,9 @@
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from mutransfer.training import (
     train,
     train_one_by_one,
 )
+from mutransfer.training._held import held
 from tests.training.networks import Square, assert_same, drawn, planned, vectors
 
 SLOTS = [1, 2, 3, 8]
@@ -383,6 +385,39 @@ def test_models_that_hold_different_numbers_do_not_share_one_forward_pass(value:
     with pytest.warns(StackingWarning, match="hold different values of factor"):
         trained = train(members, recipe())
     assert_same(trained, train_one_by_one(members, recipe()))
+
+
+@pytest.mark.parametrize(
+    ("hold", "look"),
+    [
+        (lambda factor: [factor], lambda value: value[0]),
+        (lambda factor: {"all": {"of": (factor,)}}, lambda value: value["all"]["of"][0]),
+        (lambda factor: np.array([factor]), lambda value: float(value[0])),
+        (lambda factor: SimpleNamespace(factor=factor), lambda value: value.factor),
+    ],
+    ids=["list", "nested", "array", "namespace"],
+)
+def test_what_models_hold_in_containers_counts_too(
+    hold: Callable[[float], Any], look: Callable[[Any], float]
+) -> None:
+    class Holding(Square):
+        factor: Any = hold(1.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x * look(self.factor))
+
+    members = planned(lambda: Holding(12), lambda: Holding(8), "adamw", [0.01, 0.01])
+    members[1].model.factor = hold(2.0)
+    with pytest.warns(StackingWarning, match="hold different values of factor"):
+        trained = train(members, recipe())
+    assert_same(trained, train_one_by_one(members, recipe()))
+
+
+def test_a_list_that_contains_itself_ends() -> None:
+    model, ring = Square(12), [1.0]
+    ring.append(ring)  # type: ignore[arg-type]
+    model.ring = ring  # type: ignore[assignment]
+    assert held(model)["ring[0]"] == held(model)["ring[1][0]"] == 1.0
 
 
 @pytest.mark.usefixtures("traced")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import MutransferError, OnProgress, Size
-from ..pytorch import Plan, build_model, plan, read
+from ..pytorch import Plan, build_model, plan, read, seeded
 from ..rules import Parametrization, is_default, parametrization
 from ..tasks import Stream, Task
 from ..tasks import task as task_named
@@ -112,8 +112,7 @@ def coordinate_check(
     """
     axes = _axes(width, depth)
     _check_arguments(rule, steps, seeds, task, options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         base = build_model(build, {axis: values[0] for axis, values in axes.items()})
     task = task_named(task) if isinstance(task, str) else task
     data = batches(base, task, batch, loss, fresh=fresh, steps=steps)
@@ -138,7 +137,7 @@ def coordinate_check(
         prepare=prepare,
         on_cpu=all(parameter.device.type == "cpu" for parameter in base.parameters()),
     )
-    with torch.random.fork_rng(devices=[]):
+    with seeded(0):
         sizes = list(sizes_of(axes, joint=joint))
         jobs = [Job(setup, size, seed) for size in sizes for seed in range(seeds)]
         controls = _control_jobs(setup, sizes, axes) if control else ([], [])

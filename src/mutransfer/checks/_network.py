@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import MutransferError, Size
-from ..pytorch import Plan, build_model
+from ..pytorch import Plan, build_model, seed_generators
 from ..reading import canonical, parent
 from ._activations import (
     bare_parts,
@@ -102,7 +102,7 @@ def measure(setup: Setup, size: Size, seed: int) -> Network:
 
 def _built(setup: Setup, size: Size, seed: int) -> _Built:
     """Build, plan, initialise and prepare a network, and make its optimizers."""
-    torch.manual_seed(seed)
+    seed_generators(seed)
     model = build_model(setup.build, {axis: size[axis] for axis in setup.axes})
     parameters = dict(model.named_parameters())
     frozen = frozenset(canonical(name) for name, p in parameters.items() if not p.requires_grad)

@@ -19,6 +19,8 @@ from ._plan import plan as plan
 from ._planned import planned_parameters as planned_parameters
 from ._read import read as read
 from ._record import record_program as record_program
+from ._seeded import seed_generators as seed_generators
+from ._seeded import seeded as seeded
 from ._snippet import snippet as snippet
 from ._tensors import rms as rms
 from ._tensors import whole as whole

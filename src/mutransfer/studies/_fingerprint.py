@@ -11,8 +11,7 @@ import hashlib
 import json
 import math
 
-import torch
-
+from ..pytorch import seeded
 from ..training import Recipe, train
 from ._hyperparameters import neutral, sets
 from ._models import Models
@@ -53,8 +52,7 @@ def fingerprint(models: Models) -> Fingerprint | None:
         optimizer=study.optimizer,
         options=study.options,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         losses = train([member], recipe).losses[0].tolist()
     return losses if all(map(math.isfinite, losses)) else None
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..core import FrozenDict, Size
 from ..plans import Row, needs_trace
-from ..pytorch import Plan, plan, read
+from ..pytorch import Plan, plan, read, seeded
 from ..reading import Reading
 from ..training import Member
 from ._hyperparameters import sets
@@ -227,8 +227,7 @@ class Models:
             self._initialised[draw] = model
 
     def _drawn(self, arguments: Arguments, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return self.study.model(arguments)
 
     def _copy(self, drawn: nn.Module, draw: _Draw) -> nn.Module:

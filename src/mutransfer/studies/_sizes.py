@@ -9,9 +9,8 @@ from inspect import Parameter, signature
 from itertools import product
 from typing import Any
 
-import torch
-
 from ..core import FrozenDict, MutransferError, Size
+from ..pytorch import seeded
 from ..tasks import Stream, Task, pydocs, text
 from ..tasks import task as find_task
 from ._columns import check_names
@@ -190,8 +189,7 @@ def _made(function: Callable[..., Data], arguments: Mapping[str, Any]) -> Data:
     key = id(function), arguments
     if key not in _MADE:
         # Data that is drawn is drawn alike in every process, and moves no other draw.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             # With the function, so that no other one gets its id.
             _MADE[key] = function, function(**arguments)
     return _MADE[key][1]
