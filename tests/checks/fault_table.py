@@ -24,7 +24,7 @@ from tests.checks.planting import (
     swapped,
     training,
 )
-from tests.models import attention_branch, scaled_branches, tied_words
+from tests.models import LowRank, attention_branch, scaled_branches, tied_words
 
 
 def deep(build: Callable[..., nn.Module], **options: Any) -> Callable[..., nn.Module]:
@@ -56,6 +56,7 @@ CLEAN: dict[str, dict[str, Any]] = {
     "tied": {"build": tied_words, "width": ATTENTION_WIDTHS},
     "attention, default scale": {"build": attention_branch, "width": ATTENTION_WIDTHS},
     "branches times 1/depth": {"build": partial(scaled_branches, power=-1.0), "depth": DEPTHS},
+    "low rank": {"build": LowRank, "width": WIDTHS, "lr": 2**-5},
     "shrinking readout": {"build": gpt, "width": (32, 64, 128), "eps": 1e-3},
 }
 """Settings of clean trainings, which have to pass; faults are planted into most of them."""
@@ -254,6 +255,12 @@ FAULTS = {
         names=("",),
         text=f"{WIRING}hidden.0.weight",
         others=f"{HIDDEN}|{READOUT}",
+    ),
+    "a low rank's rate divided twice": Fault(
+        clean="low rank",
+        check=planted(rate("down", "fan_in", -1)),
+        names=("down",),
+        text=DIVIDED_TWICE,
     ),
     "OneCycleLR of one rate": Fault(
         clean="mlp",

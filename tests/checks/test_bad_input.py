@@ -52,6 +52,10 @@ def fails_in_forward(y: Tensor) -> Tensor:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no axis": ({"width": None}, r"give widths, depths or both"),
+    "batch without a seed": (
+        {"batch": lambda: torch.randn(4, 64)},
+        r"batch is a function of other arguments .*: it gets a seed and a step",
+    ),
     "one width": ({"width": [16]}, r"width is \[16\]: give at least two different sizes"),
     "one depth": ({"depth": [4]}, r"depth is \[4\]: give at least two different sizes"),
     "close widths": ({"width": [16, 32]}, r"width goes from 16 to 32, less than 4 times"),

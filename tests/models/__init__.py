@@ -16,6 +16,7 @@ from .attention import split_heads as split_heads
 from .attention import torch_attention as torch_attention
 from .attention import torch_encoder as torch_encoder
 from .attention import two_heads as two_heads
+from .checked import LowRank as LowRank
 from .checked import attention_branch as attention_branch
 from .checked import dropped as dropped
 from .checked import normed_convolution as normed_convolution

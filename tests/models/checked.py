@@ -94,6 +94,22 @@ def tied_words(width: int) -> nn.Module:
     )
 
 
+class LowRank(nn.Module):
+    """A perceptron with a matrix of fixed rank, whose two factors are bare tensors."""
+
+    def __init__(self, width: int, rank: int = 4) -> None:
+        super().__init__()
+        self.input = nn.Linear(8, width)
+        self.up = nn.Parameter(torch.randn(width, rank) / rank**0.5)
+        self.down = nn.Parameter(torch.randn(rank, width) / width**0.5)
+        self.readout = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.input(x))
+        x = x + x @ self.down.T @ self.up.T
+        return self.readout(torch.relu(x))  # type: ignore[no-any-return]
+
+
 def dropped(width: int, depth: int = 2, *, rate: float = 0.5) -> nn.Module:
     """A perceptron with dropout on its inputs, by a module and by a function."""
     return Net(

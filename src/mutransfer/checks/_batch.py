@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -97,12 +98,31 @@ def batches(
         if shape is not None:
             inputs = _random(shape, classes, tokens, number)
         elif callable(batch):
-            inputs = batch(seed, step)
+            inputs = called(batch, seed, step)
         if loss is None:
             return Batch(inputs, lambda output: _own_loss(output, number))
         return Batch(inputs, lambda output: loss(output, inputs))
 
     return Batches(cache(made), fresh)
+
+
+def called(batch: Callable[..., Any], seed: int, step: int) -> Any:
+    """Return the inputs that a function of seed and step makes.
+
+    Raises:
+        MutransferError: it takes other arguments.
+    """
+    try:
+        signature(batch).bind(seed, step)
+    except TypeError as error:
+        raise MutransferError(
+            f"batch is a function of other arguments ({error}): it gets a seed and a step, and "
+            "returns the inputs of a forward pass; inputs that are always the same can be given "
+            "themselves"
+        ) from None
+    except ValueError:
+        pass  # A function of C has no signature.
+    return batch(seed, step)
 
 
 def _task_batches(task: Task | Stream, steps: int, *, fresh: bool) -> Batches:

@@ -14,7 +14,7 @@ from ..pytorch import Plan, build_model, plan, read, seeded
 from ..rules import Parametrization, is_default, parametrization
 from ..tasks import Stream, Task
 from ..tasks import task as task_named
-from ._batch import batches
+from ._batch import batches, called
 from ._diagnosis import RANGE, blind, doubts, everything_wrong
 from ._expected import Expectations
 from ._labels import Labels, labelled
@@ -208,7 +208,7 @@ def _check_arguments(
 
 def _traceable(batch: Any) -> Any:
     """Return inputs to read with; labels would bring the loss into the graph."""
-    inputs = batch(0, 0) if callable(batch) else batch
+    inputs = called(batch, 0, 0) if callable(batch) else batch
     if not isinstance(inputs, Mapping):
         return inputs
     return {name: value for name, value in inputs.items() if "label" not in name}

@@ -50,7 +50,9 @@ class Expectations:
         return 0.0 if expected is None else expected.shrinks.at(float(self.alpha))
 
     def is_judged(self, slope: Slope, steps: int) -> bool:
-        """Return True if the exponent was measured at the moment that counts."""
+        """Return True if it has an expectation, and was measured at the moment that counts."""
+        if slope.expected is None:
+            return False
         match slope.measured.judged:
             case When.START:
                 return slope.step == 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ._expected import Expectations
-from ._quantities import CHANGE, GROWS, OWN, REACH
+from ._quantities import BARE_OWN, CHANGE, GROWS, OWN, REACH
 from ._slopes import Slope
 from ._spots import Spot
 
@@ -34,10 +34,19 @@ def judged(slopes: Iterable[Slope], expectations: Expectations, steps: int) -> l
     result = []
     for slope in measured:
         slope = replace(slope, expected=expectations.exponent(slope, known))
-        if slope.expected is not None and expectations.is_judged(slope, steps):
+        if expectations.is_judged(slope, steps) and not _comes_later(slope, steps):
             slope = replace(slope, verdict=_verdict(slope, expectations, reach))
         result.append(slope)
     return result
+
+
+def _comes_later(slope: Slope, steps: int) -> bool:
+    """Return True for an effect of a bare tensor that is too small at first.
+
+    Where its gradient comes through a few random directions, as that of a factor of low rank, it
+    shrinks with width until those have aligned: only the last step tells if its rate is at fault.
+    """
+    return slope.measures(BARE_OWN) and slope.excess < 0 and slope.step < steps
 
 
 def _verdict(slope: Slope, expectations: Expectations, reach: Reach) -> str:
