@@ -13,8 +13,10 @@ import mutransfer as mt
 from mutransfer.checks import Spot
 from tests.checks.planting import rate, scale, training
 from tests.models.blocks import (
+    Banked,
     BareReadout,
     Branches,
+    Gained,
     OneBranch,
     Parallel,
     PublishedGPT,
@@ -52,6 +54,8 @@ RIGHT: dict[str, tuple[Callable[..., nn.Module], Mapping[str, Any]]] = {
     "parallel branches": (partial(in_a_row, Parallel), {"depth": DEPTHS, **FITTED}),
     "named layers": (partial(Branches, named=True), {"depth": DEPTHS, **FITTED}),
     "numbered layers": (partial(Branches, named=False), {"depth": DEPTHS, **FITTED}),
+    "gains at the ends": (Gained, {"depth": [2, 4, 8, 16, 32], **FITTED}),
+    "one tensor of all layers": (Banked, {"depth": [2, 4, 8, 16, 32], **FITTED}),
     "convolutions": (convolutions_in_a_row, {"width": [16, 32, 64], "batch": IMAGES}),
     "tied head with a bias": (TiedWithBias, {"width": WIDTHS}),
     "published GPT, width": (PublishedGPT, {"width": WIDTHS}),
@@ -115,6 +119,18 @@ BARE: dict[str, tuple[Callable[..., nn.Module], Mapping[str, Any], str]] = {
 def test_a_bare_tensor_with_too_large_a_rate_is_named(name: str) -> None:
     build, settings, tensor = BARE[name]
     check = mt.coordinate_check(build, width=WIDTHS, loss=squared, control=False, **settings)
+    assert check.verdict == "fail"
+    assert tensor in {finding.name for finding in check.findings}, check.findings
+
+
+@pytest.mark.parametrize(("build", "tensor"), [(Gained, "gains.*"), (Banked, "bank")])
+def test_a_branch_with_too_large_a_rate_is_named(
+    build: Callable[..., nn.Module], tensor: str
+) -> None:
+    edit = training(rate(tensor, "depth", 1))
+    check = mt.coordinate_check(
+        build, depth=[2, 4, 8, 16, 32], train=edit, control=False, batch=features(10), loss=squared
+    )
     assert check.verdict == "fail"
     assert tensor in {finding.name for finding in check.findings}, check.findings
 

@@ -90,6 +90,37 @@ class Branches(nn.Module):
         return self.head(self.norm(x))
 
 
+class Gained(nn.Module):
+    """Branches of a matrix and a gain, as in LayerScale."""
+
+    def __init__(self, depth: int, width: int = 64) -> None:
+        super().__init__()
+        self.input, self.head = nn.Linear(10, width), nn.Linear(width, 5)
+        self.branches = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.gains = nn.ParameterList(torch.ones(width) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.input(x)
+        for branch, gain in zip(self.branches, self.gains, strict=True):
+            x = x + gain * branch(torch.relu(x))
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+class Banked(nn.Module):
+    """Branches whose matrices are one tensor of all layers."""
+
+    def __init__(self, depth: int, width: int = 64) -> None:
+        super().__init__()
+        self.input, self.head = nn.Linear(10, width), nn.Linear(width, 5)
+        self.bank = nn.Parameter(torch.randn(depth, width, width) / width**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.input(x)
+        for matrix in self.bank:
+            x = x + torch.relu(x) @ matrix.T
+        return self.head(x)  # type: ignore[no-any-return]
+
+
 class _PublishedBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -185,6 +185,9 @@ _LAYER = LinearInAlpha(-1, slope=1)
 # the end may fall from depth^-alpha to 1/depth.
 _END_CHANGE = Expected(exponent=_BRANCH, shrinks=LinearInAlpha(SHRINKS + 1, slope=-1))
 
+# Likewise inside of a branch: the layer's own part of the change is depth^(alpha - 1).
+_INSIDE_CHANGE = Expected(shrinks=LinearInAlpha(SHRINKS + 1, slope=-1))
+
 _FEATURES = dict.fromkeys((Spot.STREAM, Spot.INSIDE, Spot.END, Spot.UNKNOWN), _CONSTANT)
 
 # A readout is constant or shrinks at first, so that only growth is wrong there.
@@ -225,7 +228,7 @@ CHANGE = _entered(
         expected={
             "width": _FEATURES | _STREAM | _READOUT,
             "depth": _STREAM
-            | {Spot.INSIDE: _CONSTANT, Spot.END: _END_CHANGE, Spot.READOUT: _CONSTANT},
+            | {Spot.INSIDE: _INSIDE_CHANGE, Spot.END: _END_CHANGE, Spot.READOUT: _CONSTANT},
         },
         shift=Shift("carried"),
         cause=_input_of_module,

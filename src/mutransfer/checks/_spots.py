@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -70,8 +71,8 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
     for call, first in seen.same.items():
         if spot_of.get(first) == Spot.READOUT and first.startswith(f"{call}."):
             spot_of[call] = Spot.READOUT
-    learned = frozenset[str]().union(*(branch.tensors for branch in branches))
-    return spot_of | {name: _spot_of_tensor(name, learned, spot_of) for name in plan.tensors}
+    used = Counter(name for branch in branches for name in branch.tensors)
+    return spot_of | {name: _spot_of_tensor(name, used[name], spot_of) for name in plan.tensors}
 
 
 def joins_of(reading: Reading) -> tuple[Join, ...]:
@@ -92,12 +93,15 @@ def _stack(reading: Reading) -> Stack | None:
     return stack_of(reading.program, Stars(reading.parameters, reading.parameters))
 
 
-def _spot_of_tensor(name: str, in_branches: frozenset[str], spot_of: Mapping[str, Spot]) -> Spot:
+def _spot_of_tensor(name: str, branches: int, spot_of: Mapping[str, Spot]) -> Spot:
+    """Return the spot of a tensor that so many branches use."""
     owner = parent(name)
-    if name not in in_branches:
+    around = spot_of.get(owner) if owner else Spot.STREAM
+    # A tensor of all layers acts on the stream through all of their branches at once.
+    if not branches or (branches > 1 and around not in {Spot.INSIDE, Spot.END}):
         return Spot.STREAM
     # Scores stand inside the branch that they weigh; the model's own output follows its end.
-    inside = spot_of.get(owner) in {Spot.INSIDE, Spot.READOUT} and owner != ""
+    inside = around in {Spot.INSIDE, Spot.READOUT}
     return Spot.INSIDE if inside else Spot.END
 
 
