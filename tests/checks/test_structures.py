@@ -54,7 +54,7 @@ RIGHT: dict[str, tuple[Callable[..., nn.Module], Mapping[str, Any]]] = {
     "parallel branches": (partial(in_a_row, Parallel), {"depth": DEPTHS, **FITTED}),
     "named layers": (partial(Branches, named=True), {"depth": DEPTHS, **FITTED}),
     "numbered layers": (partial(Branches, named=False), {"depth": DEPTHS, **FITTED}),
-    "gains at the ends": (Gained, {"depth": [2, 4, 8, 16, 32], **FITTED}),
+    "gains at the ends": (Gained, {"depth": [2, 4, 8, 16, 32], "control": False, **FITTED}),
     "one tensor of all layers": (Banked, {"depth": [2, 4, 8, 16, 32], **FITTED}),
     "convolutions": (convolutions_in_a_row, {"width": [16, 32, 64], "batch": IMAGES}),
     "tied head with a bias": (TiedWithBias, {"width": WIDTHS}),

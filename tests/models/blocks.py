@@ -97,7 +97,7 @@ class Gained(nn.Module):
         super().__init__()
         self.input, self.head = nn.Linear(10, width), nn.Linear(width, 5)
         self.branches = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
-        self.gains = nn.ParameterList(torch.ones(width) for _ in range(depth))
+        self.gains = nn.ParameterList(torch.full((width,), 0.1) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.input(x)
