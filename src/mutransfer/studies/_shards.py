@@ -7,6 +7,7 @@ import math
 import os
 import time
 import warnings
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ from ._faults import RecordWarning, unwritable
 
 Row = dict[str, Any]
 """A finished run: its id, what was run, and its losses."""
+
+_CHECKSUM = ', "crc32": '
+"""The text before the checksum of a line, which notices a digit that changed on the disk."""
 
 _reported: set[tuple[Path, int]] = set()
 """Damaged lines that this process has warned of: a record is read many times a sweep."""
@@ -41,7 +45,7 @@ class Shard:
         Raises:
             MutransferError: the folder cannot be written.
         """
-        text = "".join(json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows)
+        text = "".join(map(_line, rows))
         if not text:
             return
         path = self._path or self._folder / "rows-*.jsonl"
@@ -136,15 +140,26 @@ def read(folder: Path) -> tuple[dict[str, Row], list[tuple[Path, int]]]:
     return rows, damaged
 
 
+def _line(row: Row) -> str:
+    """Return a row as a line, with a checksum of what stands before it."""
+    text = json.dumps(row, allow_nan=False, default=str)[:-1]
+    return f"{text}{_CHECKSUM}{zlib.crc32(text.encode())}}}\n"
+
+
 def _parsed(line: bytes) -> Row | None:
-    """Return the row of a line, None where it is damaged."""
+    """Return the row of a line, None where it is damaged.
+
+    Rows that were written by hand, or before lines had a checksum, have none.
+    """
     try:
         row: Row = json.loads(line.decode())
         hash(row["id"])
         row.get("status")
+        known = row.pop("crc32", None)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
-    return row
+    text, _, _ = line.rpartition(_CHECKSUM.encode())
+    return row if known is None or known == zlib.crc32(text) else None
 
 
 def report(damaged: Iterable[tuple[Path, int]]) -> None:
