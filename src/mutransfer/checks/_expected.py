@@ -50,7 +50,7 @@ class Expectations:
         return 0.0 if expected is None else expected.shrinks.at(float(self.alpha))
 
     def is_judged(self, slope: Slope, steps: int) -> bool:
-        """Return True if it has an expectation, and was measured at the moment that counts."""
+        """Return True if an expectation holds at the moment that was measured."""
         if slope.expected is None:
             return False
         match slope.measured.judged:

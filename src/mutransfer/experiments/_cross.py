@@ -1,4 +1,4 @@
-"""The best rate over width at the smallest depth, and over depth at the smallest width."""
+"""The best rate over width at the smallest depth, and the other way round."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 
 
 def seed_generators(seed: int) -> None:
-    """Seed torch's generators, and those of NumPy and Python that models may draw from."""
+    """Seed the generators of torch, NumPy and Python that models draw from."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
