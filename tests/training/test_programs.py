@@ -259,6 +259,29 @@ def test_a_forward_pass_that_changes_is_not_frozen(kind: type[nn.Module], reason
     assert trained.losses.isfinite().all()
 
 
+class Caching(Square):
+    """The first forward pass keeps a factor that the others use."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.cache: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.cache:
+            self.cache["factor"] = torch.full((), 2.0, dtype=torch.float64)
+        return super().forward(x * self.cache["factor"])
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("slots", [1, 3])
+def test_what_the_first_forward_pass_keeps_is_part_of_the_program(slots: int) -> None:
+    members = planned(lambda: Caching(12), lambda: Caching(8), "adamw", [0.01, 0.02, 0.03])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StackingWarning)
+        trained = train(members, recipe(), program=Program(slots=slots, compiled=True))
+    assert_same(trained, train_one_by_one(members, recipe()))
+
+
 @pytest.mark.usefixtures("traced")
 def test_pieces_of_any_length_use_one_program() -> None:
     program = Program(slots=3, compiled=True)

@@ -65,16 +65,28 @@ def compiled(step: Callable[..., Any], template: nn.Module, arguments: Sequence[
             Python's or NumPy's generators, or changes a number that a module holds.
     """
     with _as_it_was(), _silent():
-        before, generators = dict(held(template)), _generators()
-        try:
-            recorded = make_fx(step)(*_copies(arguments))
-        except Exception as error:
-            raise NotCompiledError(_short(error)) from error
+        generators = _generators()
+        recorded, name = _recorded(step, template, arguments)
+        if name is not None:
+            # The first forward pass may have kept what the others use: that comes once.
+            recorded, name = _recorded(step, template, arguments)
         if _generators() != generators:
             raise NotCompiledError("its forward pass draws from Python's or NumPy's generator")
-        if name := changed(before, held(template)):
+        if name is not None:
             raise NotCompiledError(f"its forward pass changes {name}, which it holds")
         return _program(recorded, arguments)
+
+
+def _recorded(
+    step: Callable[..., Any], template: nn.Module, arguments: Sequence[Any]
+) -> tuple[torch.fx.GraphModule, str | None]:
+    """Return the recording of a step, and the name of what it changed in the template."""
+    before = dict(held(template))
+    try:
+        recorded = make_fx(step)(*_copies(arguments))
+    except Exception as error:
+        raise NotCompiledError(_short(error)) from error
+    return recorded, changed(before, held(template))
 
 
 def _program(recorded: torch.fx.GraphModule, arguments: Sequence[Any]) -> Callable[..., Any]:
