@@ -19,9 +19,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "small": {
         "width": [32],
         "depth": [8, 16, 32, 64],
-        "lr": log2(-12, -5),
-        "seeds": 2,
-        "steps": 120,
+        "lr": log2(-12, -3),
+        "seeds": 4,
+        "steps": 160,
         "batch": 32,
     },
     "full": {

@@ -103,9 +103,8 @@ EXPERIMENT = Experiment(
     measure=_measure,
     minutes=2.0,
     remark=(
-        "muP shows no gain in the best loss here that could be recovered. Its best rate at the "
-        "largest width lies at the end of the sweep, so that its best loss may be lower still. A "
-        "faster embedding changes the best loss of 100 steps by less than 0.01; the paper's runs "
-        "are far longer and wider."
+        "muP shows no gain in the best loss here that could be recovered: each width's own best "
+        "rate serves SP as well, and only the rate that stays is muP's. A faster embedding changes "
+        "the best loss of 100 steps by less than 0.01; the paper's runs are far longer and wider."
     ),
 )

@@ -21,7 +21,7 @@ NORMS = {"with norms": True, "without norms": False}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"depth": [2, 4], "seeds": 1, "steps": 3, "lr": log2(-6, -3)},
-    "small": {"depth": [4, 8, 16], "seeds": 2, "steps": 80, "lr": log2(-8, -1)},
+    "small": {"depth": [4, 8, 16], "seeds": 5, "steps": 100, "lr": log2(-8, -1)},
     "full": {"depth": [3, 6, 12, 24, 48], "seeds": 3, "steps": 4000, "lr": log2(-10, 1)},
 }
 

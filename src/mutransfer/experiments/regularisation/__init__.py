@@ -72,7 +72,7 @@ def _measure(bench: Bench) -> Measured:
             residual_perceptron,
             width=setting["width"],
             depth=[2],
-            lr=log2(-10, -4),
+            lr=log2(-13, -4),
             weight_decay=log2(-5, 3),
             hyperparameters={"dropout": [0.0, 0.2, 0.4, 0.6, 0.8]},
             design=OneAtATime(CENTRE),
