@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=2.0,
+    minutes=3.5,
     remark=(
         "The paper has width 256, depth 8 to 1024 and 39,000 steps on CIFAR-10, and compares the "
         "end of a training 150 times as long. With input and readout frozen and width 32 the final "

@@ -109,7 +109,7 @@ EXPERIMENT = Experiment(
         _claim("steps", "The best rate is roughly the same at every training time."),
     ),
     measure=_measure,
-    minutes=1.0,
+    minutes=1.5,
     remark=(
         "Nearly all sizes here lie below the least at which the paper calls the rate stable. The "
         "best rate rises with the batch size, most between 4 and 8, and falls with training time."

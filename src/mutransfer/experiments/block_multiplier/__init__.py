@@ -64,6 +64,6 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=1.5,
+    minutes=1.0,
     remark="The paper has width 256, depth 8 to 1024 and CIFAR-10; factors are 1 at depth 8.",
 )

@@ -86,7 +86,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=1.0,
+    minutes=0.5,
     remark="With alpha 1/2 the paper's rates move in transformers of depth 2 to 128 and long runs. "
     "Residual MLPs of depth 4 to 32 do not show it within 100 steps; Tensor Programs VI, too, sees "
     "it for branches of two matrices only in deep networks and late in training.",

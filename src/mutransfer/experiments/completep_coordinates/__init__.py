@@ -87,5 +87,5 @@ EXPERIMENT = Experiment(
         _claim("their change", "alpha 1/2", "With alpha 1/2 they change by as much, too."),
     ),
     measure=_measure,
-    minutes=0.5,
+    minutes=1.0,
 )

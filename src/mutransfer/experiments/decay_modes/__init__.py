@@ -66,7 +66,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=1.5,
+    minutes=0.5,
     remark="The decay was chosen to show a difference: a decay of 1 shows less (0.07 octaves per "
     "doubling with constant decay, in 300 steps), and with 8 nothing trains. The training loss is "
     "lowest where decay is weakest, which in wide networks is under constant decay.",

@@ -165,7 +165,7 @@ EXPERIMENT = Experiment(
     ),
     claims=tuple(map(_claim, SWEPT)),
     measure=_measure,
-    minutes=0.7,
+    minutes=1.0,
     remark=(
         "Without depth scaling, training diverges at depth 16 at every momentum and every gamma0; "
         "these two drifts are from depth 4 to 8. Of the decaying schedule, the half time (-0.18) "

@@ -63,7 +63,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=1.5,
+    minutes=1.0,
     remark=(
         "The paper has width 256, depth 2 to 512 and 39,000 steps on CIFAR-10; here depth begins "
         "at 8. Input and readout are trained, the readout from zero: with both frozen neither "

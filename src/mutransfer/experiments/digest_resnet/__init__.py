@@ -47,7 +47,7 @@ EXPERIMENT = Experiment(
     ),
     claims=proxy_claims("the small network", "the large network"),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.0,
     remark=(
         "Over the seeds the best rate is uncertain by an octave, as losses are flat over four "
         "octaves in 100 steps; the loss at the small network's rate is the firmer measure."

@@ -67,7 +67,7 @@ EXPERIMENT = Experiment(
     ),
     claims=proxy_claims("the small transformer", "the large one"),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.5,
     remark=(
         "The move of the best rate is known to about two octaves only at this scale. Branches are "
         "times 1/sqrt(depth) and Adam's rate is constant, as in this paper; Tensor Programs VI "

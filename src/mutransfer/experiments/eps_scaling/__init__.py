@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=1.0,
+    minutes=0.5,
     remark="With an eps of 2^-9 and widths 16 to 128 both move (0.13 and 0.30 octaves per "
     "doubling), as 16 is too narrow and the eps too small to tell.",
 )

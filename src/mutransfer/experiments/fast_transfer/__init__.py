@@ -82,7 +82,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=1.5,
+    minutes=0.5,
     remark=(
         "Four widths and three seeds leave both exponents uncertain: the probabilities differ too "
         "little to tell the rules apart. What the smallest width's rate costs does tell them apart."

@@ -146,5 +146,5 @@ EXPERIMENT = Experiment(
         _claim(DEPTH, "The distance of finite depth falls as 1/depth.", -1.0, 0.25),
     ),
     measure=_measure,
-    minutes=0.5,
+    minutes=1.5,
 )

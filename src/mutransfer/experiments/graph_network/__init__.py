@@ -50,7 +50,7 @@ EXPERIMENT = Experiment(
         depth="Over rounds it stays if branches are scaled, and moves if not.",
     ),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.0,
     remark=(
         "Where the activation is last in a branch, its mean adds up over rounds and the best rate "
         "rises by 0.2 octaves per doubling of depth; so the matrix is last here, as in 2309.16620."

@@ -170,5 +170,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=0.1,
+    minutes=0.5,
 )

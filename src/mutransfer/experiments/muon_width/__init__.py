@@ -85,6 +85,6 @@ EXPERIMENT = Experiment(
         for muon in MUONS
     ),
     measure=_measure,
-    minutes=1.5,
+    minutes=1.0,
     remark="Widths are 16 to 64 alone, and intervals wide: Muon is slow on a CPU.",
 )

@@ -51,7 +51,7 @@ EXPERIMENT = Experiment(
         depth="It stays as depth grows, with branches times 1/sqrt(depth) but not without.",
     ),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.0,
     remark=(
         "In 80 steps losses differ by little more than seeds do, so that the best rate over width "
         "is uncertain by half an octave; width 8 is narrow for a limit."

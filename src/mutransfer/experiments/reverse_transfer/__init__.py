@@ -151,5 +151,5 @@ EXPERIMENT = Experiment(
         _claim(BEST, "And it trains best at the rates of the wide one."),
     ),
     measure=_measure,
-    minutes=1.0,
+    minutes=1.5,
 )

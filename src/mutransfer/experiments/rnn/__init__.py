@@ -97,7 +97,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=1.5,
+    minutes=1.0,
     remark=(
         "Neither paper trains a recurrent network. At widths 32 to 256 the best rate under muP "
         "rises by 0.2 octaves per doubling, by the final loss as well, where under SP it falls by "

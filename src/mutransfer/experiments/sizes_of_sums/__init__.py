@@ -153,5 +153,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=0.2,
+    minutes=0.5,
 )

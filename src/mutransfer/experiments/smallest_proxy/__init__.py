@@ -174,5 +174,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=0.5,
+    minutes=1.0,
 )

@@ -138,7 +138,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=0.7,
+    minutes=0.5,
     remark=(
         "Exponents depend on the rate. At this one the changes of muP's logits shrink with width, "
         "perhaps as updates align less in wide networks at first. At 2^-7 muP's exponent is 0, "

@@ -102,7 +102,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.0,
     remark=(
         "Here with residual perceptrons on digits; the paper trained transformers. With nothing "
         "scaled in depth, the best rate falls at our scale under both norms. The best initial "

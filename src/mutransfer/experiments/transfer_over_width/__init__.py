@@ -85,7 +85,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.0,
     remark=(
         "In 60 steps initial scale, schedules and readout multiplier differ too little to tell the "
         "rules apart: only the learning rate does. One seed leaves the best scale uncertain "

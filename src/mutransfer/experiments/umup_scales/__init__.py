@@ -133,7 +133,7 @@ EXPERIMENT = Experiment(
         for kind in KINDS
     ),
     measure=_measure,
-    minutes=0.2,
+    minutes=0.5,
     remark=(
         "Logits are left out: in u-muP, too, they start as 1/sqrt(width). Weights have scale 1 by "
         "construction; activations and gradients are what is tested."

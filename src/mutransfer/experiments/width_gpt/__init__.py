@@ -81,5 +81,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.0,
 )

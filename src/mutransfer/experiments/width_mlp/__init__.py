@@ -65,5 +65,5 @@ EXPERIMENT = Experiment(
     ),
     claims=tuple(_claims(optimizer) for optimizer in RATES),
     measure=_measure,
-    minutes=2.0,
+    minutes=1.5,
 )
