@@ -49,7 +49,7 @@ class Experiment:
         shows: A paragraph: what is trained, and what it shows.
         claims: The paper's statements.
         measure: Trains and measures, on a bench.
-        minutes: What it takes at small scale, on two cores.
+        minutes: What it takes at small scale, on one core.
         remark: What differs from the paper, and why, as far as known beforehand.
     """
 
