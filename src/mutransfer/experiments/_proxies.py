@@ -18,8 +18,7 @@ from ._quantities import optima
 MOVED = "best rate of the large network over the small one's, octaves"
 REGRET = "loss of the large network at the small one's best rate, over its lowest, minus 1"
 
-
-RULES = ("sqrt-depth", "sp")
+SCALED, PLAIN = RULES = "sqrt-depth", "sp"
 """Branches times 1/sqrt(depth) with muP, and the wrong rule."""
 
 
@@ -34,16 +33,16 @@ def proxy_claims(small: str, large: str) -> tuple[Claim, Claim]:
         Claim(
             says=f"The best rate of {small} is that of the large one.",
             quantity=MOVED,
-            rule="sqrt-depth",
-            wrong="sp",
+            rule=SCALED,
+            wrong=PLAIN,
             expected=0.0,
             tolerance=0.25,
         ),
         Claim(
             says=f"So {large} loses little where it is trained at the small one's rate.",
             quantity=REGRET,
-            rule="sqrt-depth",
-            wrong="sp",
+            rule=SCALED,
+            wrong=PLAIN,
             expected=0.02,
             sense="at most",
         ),

@@ -19,7 +19,7 @@ def seed_generators(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw as a seed says, and leave all generators as they were."""
+    """Draw as a seed says, and leave the generators of the CPU as they were."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:
