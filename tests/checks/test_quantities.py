@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mutransfer as mt
+from mutransfer.checks._expected import Expectations
+from mutransfer.checks._slopes import Slope
+from mutransfer.checks._spots import Spot
+from mutransfer.checks._verdict import judged
 from mutransfer.tasks import gpt
 from mutransfer.testing import assert_scales
 from tests.models import (
@@ -195,3 +200,24 @@ def test_the_default_rule_has_a_name_and_random_numbers_are_left_alone() -> None
     state = torch.get_rng_state()
     first, second = (checked(gpt, width=[16, 64], steps=1, rule=rule) for rule in ("default", None))
     assert first.rows == second.rows and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("step", "slope", "verdict"), [(1, -0.9, ""), (1, 0.9, "fail"), (4, -0.9, "fail")]
+)
+def test_a_bare_tensor_may_act_too_little_at_first_alone(
+    step: int, slope: float, verdict: str
+) -> None:
+    found = Slope(
+        axis="width",
+        kind="tensor",
+        name="v",
+        quantity="own",
+        step=step,
+        slope=slope,
+        low=slope - 0.1,
+        high=slope + 0.1,
+    )
+    expectations = Expectations(spots={"v": Spot.STREAM}, alpha=Fraction(1))
+    (judgement,) = judged([found], expectations, steps=4)
+    assert judgement.verdict == verdict
