@@ -6,11 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mutransfer.certificates import transfer
 from mutransfer.figures import panels, sections
 from mutransfer.report._charts import charts
-from mutransfer.report._data import curves_data, record_data, thinned
+from mutransfer.report._data import _short, curves_data, record_data, short, thinned
 from mutransfer.report._embedded import page_data
 from mutransfer.report._found import surface_data, surfaces
 from mutransfer.studies import Runs
@@ -88,6 +90,17 @@ def test_curves_are_thinned_to_means_of_stretches() -> None:
     in_pieces = thinned({"curve": [2.0, 1.5, 1.0, 0.5], "steps": 200}, 50)
     assert np.array_equal(in_pieces[0], [50, 100, 150, 200]), "a piece ends at its last step"
     assert [len(each) for each in thinned({}, 50)] == [0, 0]
+
+
+@given(st.lists(st.floats()))
+def test_losses_are_shortened_as_other_numbers_are(losses: list[float]) -> None:
+    for value, shown in zip(losses, _short(np.array(losses, dtype=np.float64)), strict=True):
+        if 1e-18 < abs(value) < 1e25:
+            assert shown == short(value, 4)
+        elif math.isfinite(value):
+            assert shown is not None and math.isclose(shown, value, rel_tol=1e-3)
+        else:
+            assert shown is None
 
 
 def test_curves_of_the_same_steps_share_them() -> None:

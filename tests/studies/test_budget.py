@@ -142,6 +142,17 @@ def test_measured_paces_are_decided_once(clock: Clock, tmp_path: Path) -> None:
     assert sorted(costs) == costs and len(set(costs)) == 24
 
 
+def test_a_pace_is_that_of_one_device(clock: Clock, tmp_path: Path) -> None:
+    wanted = short()
+    costs = []
+    for device in (None, "meta", None):
+        prices = Prices(Budget(9.0, "seconds"), Models(wanted), Store(tmp_path), device)
+        costs.append(prices.each(wanted, wanted.runs())[0])
+        clock.speed = 2.0
+    assert costs[0] == costs[2] > costs[1]
+    assert len(clock.asked) == 8
+
+
 def test_a_sweep_that_is_taken_up_again_decides_alike(clock: Clock, tmp_path: Path) -> None:
     """A run takes 10 s."""
     wanted = short()

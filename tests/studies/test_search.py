@@ -72,6 +72,7 @@ def test_the_grid_is_a_search(tmp_path: Path) -> None:
     assert "search" not in by_name.header
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_failed_runs_are_tried_once_and_again_where_asked(tmp_path: Path) -> None:
     tried: list[int] = []
 

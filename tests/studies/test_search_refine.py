@@ -14,7 +14,7 @@ import pytest
 
 import mutransfer as mt
 from mutransfer import MutransferError, OneAtATime, Runs, Size, Study, sweep
-from mutransfer.studies import Refine, missing
+from mutransfer.studies import Refine, SearchWarning, missing
 from mutransfer.tasks import mlp
 from tests.studies.landscapes import landscape, valley
 from tests.studies.small_study import on_disk, untimed
@@ -66,6 +66,7 @@ def test_rates_are_powers_of_two_to_eighths(drifted: Runs) -> None:
     assert {row["lr"] for row in drifted.rows} & set(landscape(drifting).lr)
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 @pytest.mark.parametrize("far", [-6.0, 5.0])
 def test_an_optimum_that_jumps_is_found(tmp_path: Path, far: float) -> None:
     """Three sizes say that nothing moves; the fourth is octaves away, beyond the study's ends."""
@@ -78,6 +79,7 @@ def test_an_optimum_that_jumps_is_found(tmp_path: Path, far: float) -> None:
     assert best_rates(runs, "mup") == pytest.approx(expected, abs=0.4)
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_the_search_ends_at_its_limit(tmp_path: Path) -> None:
     falling = landscape(lambda rule, width, point: 2 + math.log2(point["lr"]) / 100, width=[8])
     rates = {row["lr"] for row in sweep(falling, tmp_path, search=Refine(beyond=3.0)).rows}
@@ -90,9 +92,18 @@ def test_the_search_ends_at_its_limit(tmp_path: Path) -> None:
 
 def test_flat_losses_end_the_search(tmp_path: Path) -> None:
     flat = landscape(lambda *_: 1.0, noise=0.0, width=[8])
-    assert len(sweep(flat, tmp_path, search="refine").rows) <= 2 * 3 * 7
+    with pytest.warns(SearchWarning, match="intervals are wider than ±0.25: lr of sp at width 8 ±"):
+        assert len(sweep(flat, tmp_path, search="refine").rows) <= 2 * 3 * 7
 
 
+def test_intervals_that_stay_wide_for_want_of_seeds_are_said(tmp_path: Path) -> None:
+    """Those of three seeds are narrow enough, and nothing is said of them."""
+    wanted = landscape(drifting, noise=0.003, seeds=1)
+    with pytest.warns(SearchWarning, match=r"another of its seeds, 1 in all.*give .* more seeds"):
+        sweep(wanted, tmp_path, search=Refine(within=0.05))
+
+
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_two_hyperparameters_are_refined_in_turn(tmp_path: Path) -> None:
     """They depend on each other: one after the other, each alone, would end off the optimum."""
 
@@ -114,6 +125,7 @@ def test_two_hyperparameters_are_refined_in_turn(tmp_path: Path) -> None:
     assert math.log2(found["weight_decay"]) == pytest.approx(-3.2, abs=0.5)
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_linear_scales_and_choices_are_searched_too(tmp_path: Path) -> None:
     def formula(rule: str, width: int, point: Any) -> float:
         schedule = 0.0 if point["schedule"] == "cosine" else 0.1

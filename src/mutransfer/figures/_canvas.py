@@ -96,7 +96,8 @@ def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
     png, svg = Path(f"{stem}.png"), Path(f"{stem}.svg")
     with writing("the figure", stem):
         with drawing():
-            figure.savefig(png, dpi=150)
+            # Pillow's default takes four times as long, for a file of 5% less.
+            figure.savefig(png, dpi=150, pil_kwargs={"compress_level": 1})
         svg.write_text(as_svg(figure), encoding="utf-8")
     return png, svg
 
@@ -131,12 +132,16 @@ def lay_out(figure: Figure) -> None:
 
 def loss_ticks(axes: Axes) -> None:
     """Put plain numbers on a logarithmic axis: 1, 2 and 5 where it spans few decades."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
+    few = high < 1000 * low
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+    if few:
+        # Ticks are what drawing costs most, and these have no numbers.
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def size_legend(axes: Axes, handles: list[Any], title: str) -> None:

@@ -263,7 +263,8 @@ def _draw_diverged(axes: Axes, panel: Panel, first: bool) -> Axes:
     strip.grid(False)
     strip.spines[:].set_visible(False)
     strip.set_yticks([(count - 1) / 2], ["diverged"], fontsize=7, color=FAINT)
-    strip.tick_params(length=0, labelbottom=False, labelleft=first)
+    strip.tick_params(length=0, labelleft=first)
+    strip.xaxis.set_visible(False)
     for line in panel.lines:
         rank, colour = panel.values.index(line.size[panel.axis]), _colour(panel, line)
         some = (line.diverged > 0) & (line.diverged < 1)

@@ -78,7 +78,7 @@ class Prices:
         if unit == "steps":
             return [float(study.length(run)) for run in runs]
         of: dict[Run, float] = {}
-        for shape in shapes(self._models.study, runs):
+        for shape in self._shapes(self._models.study, runs):
             pace, steps = self._pace(shape), study.length(shape.runs[0])
             count, looks = min(_MOST, together or len(shape.runs)), evaluations(study, shape.size)
             of |= dict.fromkeys(shape.runs, pace.price(steps, looks, count))
@@ -88,7 +88,7 @@ class Prices:
         """Return the measured paces by their keys in a study with other steps."""
         if self.budget.unit != "seconds":
             return {}
-        pairs = zip(shapes(self._models.study, runs), shapes(study, runs), strict=True)
+        pairs = zip(self._shapes(self._models.study, runs), self._shapes(study, runs), strict=True)
         return {new.key: self._known[old.key] for old, new in pairs}
 
     def _pace(self, shape: Shape) -> Pace:
@@ -108,7 +108,7 @@ class Prices:
     def _measured(self, shape: Shape) -> Pace:
         """Return the pace of a shape, measured with many runs at once and with few."""
         study = self._models.study
-        alike = [each for each in shapes(study, study.runs()) if each.key == shape.key]
+        alike = [each for each in self._shapes(study, study.runs()) if each.key == shape.key]
         # A search may have gone where the study has no runs.
         runs = alike[0].runs[:_MOST] if alike else shape.runs
         many = self._way(shape.key, runs)
@@ -119,6 +119,10 @@ class Prices:
         times = _FEW * (few.seconds or 0.0), len(runs) * pace
         own = max(0.0, (times[1] - times[0]) / (len(runs) - _FEW))
         return Pace(own, many.evaluation, max(0.0, times[1] - len(runs) * own))
+
+    def _shapes(self, study: Study, runs: Sequence[Run]) -> list[Shape]:
+        """Return runs by shape; a pace is that of one device."""
+        return shapes(study, runs, self._device)
 
     def _way(self, key: str, runs: Sequence[Run]) -> Way:
         return choose_way(self._models, Shape(key, tuple(runs)), self._device)

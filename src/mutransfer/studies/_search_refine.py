@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import MutransferError, Size
+from ..core import MutransferError, MutransferWarning, Size
 from ..statistics import Refined, Start, refinement
 from ._designs import Random
 from ._rules import rule_name
@@ -36,6 +37,13 @@ _BRACKETED = 5
 
 _NEAR = 0.5
 """Least sd of an optimum of which the other hyperparameters moved, in octaves."""
+
+_NAMED = 5
+"""Optima that a warning names, at most."""
+
+
+class SearchWarning(MutransferWarning):
+    """A search ended before it found what was wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +107,27 @@ class Refine:
                     found[walk.rule][size] = walk.found
             if later:
                 return later
+        self._tell(found, len(study.seeds))
         return []
+
+    def _tell(self, found: Mapping[str, Found], seeds: int) -> None:
+        """Warn of intervals that are wider than wanted when the search ends."""
+        wide = [
+            f"{name} of {rule} at {size} ±{best.half:.2g}"
+            for rule, sizes in found.items()
+            for size, optima in sizes.items()
+            for name, best in optima.items()
+            if best.half > self.within
+        ]
+        if wide:
+            more = f", and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
+            warnings.warn(
+                f"intervals are wider than ±{self.within:g}: {'; '.join(wide[:_NAMED])}{more}. "
+                f"Neither another place nor another of its seeds, {seeds} in all, would narrow "
+                "them much: give the study more seeds, or ask for wider intervals",
+                SearchWarning,
+                stacklevel=2,
+            )
 
 
 @lru_cache(maxsize=4096)

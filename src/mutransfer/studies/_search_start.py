@@ -48,6 +48,11 @@ class Optimum:
         """True if the optimum is known with an error."""
         return all(map(math.isfinite, (self.place, self.low, self.high)))
 
+    @property
+    def half(self) -> float:
+        """Half the width of the interval; NaN where the optimum is not known."""
+        return (self.high - self.low) / 2 if self.is_place else math.nan
+
 
 Found = Mapping[Size, Mapping[str, Optimum]]
 """Optima of smaller sizes by hyperparameter."""

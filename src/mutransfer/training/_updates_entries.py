@@ -185,8 +185,10 @@ def adam(step: Step, *, decoupled: bool = False, amsgrad: bool = False) -> None:
     if amsgrad:
         largest = step.state["largest"]
         second = largest.copy_(torch.maximum(largest, second))
-    denominator = second.sqrt().div_(step.number("root")).add_(step.eps)
-    step.parameter.sub_((first / denominator).mul_(step.lr * step.number("rate")))
+    # Factors are of a row, entries are many: as few passes over entries as can be.
+    root = step.number("root")
+    denominator = second.sqrt().add_(step.eps * root)
+    step.parameter.addcdiv_(first * (step.lr * step.number("rate") * root), denominator, value=-1)
 
 
 def _decayed(step: Step, decoupled: bool) -> Tensor:
@@ -206,4 +208,4 @@ def _moments(step: Step, gradient: Tensor) -> None:
     first, second = step.state["first"], step.state["second"]
     first.lerp_(gradient, step.numbers["take first"])
     second.mul_(step.number("keep second"))
-    second.add_(gradient.square().mul_(step.number("take second")))
+    second.addcmul_(gradient, gradient * step.number("take second"))
