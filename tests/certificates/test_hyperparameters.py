@@ -37,8 +37,8 @@ def test_each_hyperparameter_is_found_along_its_own_slice(several: Runs) -> None
         assert low < found["default"].hyperparameters[name] < high
     readout = transfer(several, at={"width": 512}, over="readout")["sp"]
     assert isinstance(readout, Transfer) and readout.scale == "log2"
-    assert readout.drift["width"].value == pytest.approx(-0.5, abs=NEAR)
-    assert readout.hyperparameters == {"readout": pytest.approx(2 * 2**-2, rel=2 * NEAR)}
+    assert readout.drift["width"].value == pytest.approx(-0.6, abs=NEAR)
+    assert readout.hyperparameters == {"readout": pytest.approx(2 * 2**-2.4, rel=2 * NEAR)}
     alone = transfer(several, at={"width": 512}, over="lr")["default"]
     assert isinstance(alone, Transfer) and alone.regret.high < found["default"].regret.high
 
@@ -61,7 +61,7 @@ def test_a_linear_scale_has_no_octaves(several: Runs) -> None:
 def test_the_advice_is_code_for_the_plan(several: Runs) -> None:
     advice = transfer(several, at={"width": 512})["default"].advice
     assert advice == (
-        "train at width 512, depth 2 with lr=0.016, readout=2, beta2=0.931, schedule='cosine': "
+        "train at width 512, depth 2 with lr=0.016, readout=2, beta2=0.93, schedule='cosine': "
         "plan.tuned(readout=2).param_groups(model, lr=0.016)"
     )
 

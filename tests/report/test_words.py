@@ -28,7 +28,7 @@ def test_the_headline_has_the_planted_drifts(write: Write, widths: Runs, depths:
     assert width == (
         "From width 32 to 512 the best rate moves -3.2 octaves under sp and +0.1 under default."
     )
-    assert depth.startswith("From depth 2 to 8 the best rate moves -1.9 octaves under sp")
+    assert depth.startswith("From depth 2 to 8 the best rate moves -2.0 octaves under sp")
     assert write(section_of(widths), section_of(depths)).headline == f"{width} {depth}"
 
 

@@ -156,6 +156,27 @@ def test_statuses(status: str) -> None:
     assert found.status == status
 
 
+LOW_RATES = {
+    "cliff": [0.90, 0.90, 0.899, 0.897, 0.893, 0.885, 0.87, 0.84, 0.80, 1.9],
+    "late cliff": [0.90, 0.90, 0.90, 0.90, 0.90, 0.90, 0.895, 0.86, 0.80, 2.5],
+    "diverging": [1.0, 1.0, 1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.84, np.inf],
+    "steep": [0.62, 0.62, 0.62, 0.62, 0.61, 0.60, 0.58, 0.55, 0.56, 1.2],
+}
+"""Losses at rates of which the lowest hardly train, an octave apart."""
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("curve", LOW_RATES)
+def test_rates_that_hardly_train_do_not_draw_the_optimum_away(curve: str, seeds: int) -> None:
+    """Its interval holds a place within an octave of the lowest loss, and none far from it."""
+    losses = np.array(LOW_RATES[curve])
+    best = float(np.argmin(losses))
+    draws = np.random.default_rng(1).standard_normal((seeds, len(losses)))
+    found = posterior(np.arange(10.0), losses + 0.002 * draws)
+    assert found.status == "inside" and abs(found.position - best) < 1
+    assert best - 2 < found.low < best < found.high + 0.25 and found.high < best + 2.5
+
+
 def test_pure_noise_is_flat_and_its_interval_wide() -> None:
     rng = np.random.default_rng(2)
     found = [posterior(PLACES, rng.standard_normal((4, len(PLACES)))) for _ in range(40)]

@@ -1,6 +1,7 @@
 """The cost of a study, before it starts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.studies import Cost, Study, cost, missing
+from mutransfer.studies._chunks import chunks
 from mutransfer.studies._cost import seconds
+from mutransfer.studies._models import Models
 from mutransfer.studies._recipes import recipe
+from mutransfer.studies._run import Run
 from mutransfer.studies._shapes import shapes
 from mutransfer.studies._way import Way
 from mutransfer.tasks import mlp
-from mutransfer.training import Program
+from mutransfer.training import Member, Program, _choice
 from tests.studies.small_study import data, double, on_disk, study
 from tests.studies.test_record import validated
 
@@ -39,6 +43,25 @@ def test_the_numbers_of_a_perceptron() -> None:
     # Four rates and three seeds train as one stack, and the largest network has the most entries.
     entries = sum(parameter.numel() for parameter in double(16, 3).parameters())
     assert found.memory == 16 * 12 * entries
+
+
+def test_no_more_large_networks_are_built_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = study(width=[16], seeds=3, rules=["sp"])
+    models = Models(wanted)
+    monkeypatch.setattr(_choice, "_MOST_ENTRIES", 2 * models.entries(wanted.runs()[0]))
+    built = []
+
+    def counted(self: Models, runs: Sequence[Run]) -> list[Member]:
+        built.append(len(runs))
+        return own(self, runs)
+
+    own = Models.members
+    monkeypatch.setattr(Models, "members", counted)
+    cost(wanted, wanted.runs())
+    assert set(built) == {2}
+    (shape,) = shapes(wanted, wanted.runs())
+    loop = Program(slots=1, compiled=True)
+    assert {len(piece.runs) for piece in chunks(models, shape, loop)} == {2}
 
 
 def test_what_a_record_has_costs_nothing(tmp_path: Path) -> None:

@@ -27,7 +27,19 @@ RATES = (0.05, 0.2, 0.5, 1.0, 1.7, 3.0)
 HALFWIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Halves of the widths of plateaus, in units of the scale."""
 
-SHARES = {"power": 0.2, "exponential": 0.6, "plateau": 0.08, "jump": 0.12}
+REACHES = (0.7, 1.4, 2.8)
+"""Distances on the left over which saturating curves rise by half, in units of the scale.
+
+The loss of rates that hardly train is that of no training, whatever the rate.
+"""
+
+RIGHTS = (0.25, 1.0, 4.0, 16.0, 64.0)
+"""Curvatures of their right side over that of their left one."""
+
+BEFORE = (0.0, 0.5, 1.0)
+"""Distances of a jump before the place where its saturating left side would be lowest."""
+
+SHARES = {"power": 0.2, "exponential": 0.54, "plateau": 0.08, "saturating": 0.04, "jump": 0.14}
 """Prior probabilities of the kinds."""
 
 KINDS = tuple(SHARES)
@@ -41,8 +53,10 @@ class Shapes:
     Attributes:
         kind: Index into KINDS.
         numbers: (p left, p right, r) of exp(-r/2) |d|^p and exp(r/2) d^p; (k, m, -) of
-            (k e^(m d) + m e^(-k d)) / (k + m) - 1; (w, -, -) of max(|d| - w, 0)^2; (p, b, -) of
-            |d|^p on the left and b on the right, jumps whose height b is found from the losses.
+            (k e^(m d) + m e^(-k d)) / (k + m) - 1; (w, -, -) of max(|d| - w, 0)^2; (w, c, -) of
+            s(d) = d^2 / (1 + (d / w)^2) on the left and c d^2 on the right; (p, b, 0) of |d|^p on
+            the left and b on the right, jumps whose height b is found from the losses; (a, b, w) of
+            jumps with s(|d| + a) - s(a) on the left.
         prior: Probabilities.
     """
 
@@ -69,7 +83,7 @@ class Shapes:
         """Return every shape at these distances from the optimum, in units of the scale."""
         distances = np.broadcast_to(distances, (len(self), distances.shape[-1]))
         found = np.empty(distances.shape)
-        for kind, height in enumerate((_power, _exponential, _plateau, _jump)):
+        for kind, height in enumerate(_HEIGHTS):
             chosen = self.kind == kind
             found[chosen] = height(self.numbers[chosen].T[..., None], distances[chosen])
         return found
@@ -93,9 +107,26 @@ def _plateau(numbers: Array, distances: Array) -> Array:
     return np.asarray(np.maximum(np.abs(distances) - numbers[0], 0) ** 2)
 
 
+def _saturating(numbers: Array, distances: Array) -> Array:
+    reach, right, _ = numbers
+    return np.asarray(np.where(distances > 0, right * distances**2, _bent(distances, reach)))
+
+
 def _jump(numbers: Array, distances: Array) -> Array:
-    power, height, _ = numbers
-    return np.asarray(np.where(distances > 0, height, np.abs(distances) ** power))
+    first, height, reach = numbers
+    away = np.abs(distances)
+    bent = _bent(away + first, reach) - _bent(first, reach)
+    left = np.where(reach > 0, bent, away**first)
+    return np.asarray(np.where(distances > 0, height, left))
+
+
+def _bent(distances: Array, reach: Array) -> Array:
+    """Return squares that level off beyond a reach."""
+    squares = distances**2
+    return np.asarray(squares / (1 + squares / np.where(reach > 0, reach, 1.0) ** 2))
+
+
+_HEIGHTS = (_power, _exponential, _plateau, _saturating, _jump)
 
 
 @cache
@@ -108,11 +139,13 @@ def shapes() -> Shapes:
         "power": [(p, q, r) for p in POWERS for q in POWERS for r in steepnesses],
         "exponential": [(k, m, 0.0) for k in RATES for m in RATES],
         "plateau": [(w, 0.0, 0.0) for w in HALFWIDTHS],
-        "jump": [(p, 1.0, 0.0) for p in POWERS],
+        "saturating": [(w, c, 0.0) for w in REACHES for c in RIGHTS],
+        "jump": [*((p, 1.0, 0.0) for p in POWERS), *((b, 1.0, w) for b in BEFORE for w in REACHES)],
     }
     weights = {name: np.ones(len(rows)) for name, rows in lists.items()}
     weights["power"] = (chances[:, None, None] * chances[:, None] * normal).ravel()
-    weights["jump"] = chances
+    bent = np.full(len(BEFORE) * len(REACHES), 1 / len(BEFORE) / len(REACHES))
+    weights["jump"] = np.concatenate([0.5 * chances, 0.5 * bent])
     return Shapes(
         kind=np.concatenate([np.full(len(lists[k]), i) for i, k in enumerate(KINDS)]),
         numbers=np.array([row for name in KINDS for row in lists[name]]),

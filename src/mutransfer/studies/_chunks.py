@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..core import Size
 from ..statistics import diverged_at
-from ..training import Judge, Member, Program, Recipe, Trained, Watch, even, train
+from ..training import Judge, Member, Program, Recipe, Trained, Watch, even, fitting, train
 from ._models import Models
 from ._recipes import recipe
 from ._rules import trained_data
@@ -123,8 +123,9 @@ def chunks(
     runs = len(shape.runs)
     slots = program.slots or runs
     if program.compiled:
-        # A step is recorded anew for each piece.
-        room = max(room, _LOOPED if slots == 1 else 1)
+        # A step is recorded anew for each piece, whose models are all in memory.
+        looped = min(_LOOPED, fitting(models.entries(shape.runs[0])))
+        room = max(room, looped if slots == 1 else 1)
     size = even(runs, slots * room)
     if slots == 1:
         pieces = math.ceil(math.ceil(runs / size) / processes) * processes

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..training import Candidate, Choice, choose, measured, shortened
+from ..training import Candidate, Choice, choose, fitting, measured, shortened
 from ._chunks import members_of
 from ._models import Models
 from ._run import Run
@@ -31,7 +31,7 @@ def choice(
     Raises:
         MutransferError: the model fails.
     """
-    members, shared = members_of(models, spread(runs), device)
+    members, shared = members_of(models, spread(runs, fitting(models.entries(runs[0]))), device)
     try:
         return choose(members, shared, max(expected, len(runs)), thorough=thorough)
     finally:
@@ -85,7 +85,8 @@ def ready() -> None:
     """Do nothing: the worker is there once this returns."""
 
 
-def spread(runs: Sequence[Any]) -> list[Any]:
-    """Return at most so many runs as are measured, from all rules and rates."""
-    stride = max(1, len(runs) // TRIED)
-    return list(runs[::stride][:TRIED])
+def spread(runs: Sequence[Any], most: int) -> list[Any]:
+    """Return at most so many runs, and no more than are measured, from all rules and rates."""
+    count = min(most, TRIED)
+    stride = max(1, len(runs) // count)
+    return list(runs[::stride][:count])

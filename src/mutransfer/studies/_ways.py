@@ -252,7 +252,8 @@ def _shared(
 ) -> Way:
     """Return the way in several processes, where they are quicker."""
     alone = _way(found, found.best)
-    ways, runs = [alone], spread(asked.shape.runs)
+    ways = [alone]
+    runs = spread(asked.shape.runs, fitting(models.entries(asked.shape.runs[0])))
     loops = [each for each in found.others if each.program.slots == 1 and each.program.compiled]
     tried = [found.best, *_wider(found.best, _time(models, asked, alone)), *loops]
     for candidate in dict.fromkeys(_cut(each, asked, most) for each in tried):
