@@ -17,8 +17,10 @@ from .._plots import Plot, Series, plot
 from .._quantities import mean
 
 RULES = ("sp", "mup")
-ACCURACY = "accuracy of the wide network less that of the other rule, in percentage points"
+ACCURACY = "accuracy of the wide network less the narrow one's, in percentage points"
 LOSS = "mean training loss of the wide network less the narrow one's, in nats"
+METRICS = {ACCURACY: ("accuracy", 100), LOSS: ("loss", 1)}
+"""Metric of a quantity, and the factor that makes its unit."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"widths": (8, 16), "seeds": 1, "steps": 2, "batch": 4, "side": 8, "stages": 1},
@@ -51,6 +53,17 @@ def _of(runs: Runs, rule: str, metric: str) -> list[float]:
     return [value for _, value in rows]
 
 
+def _changes(tuned: Runs, target: Runs, rule: str) -> dict[str, Estimate]:
+    """Return how the wide network of a rule differs from the narrow one, seed by seed."""
+    return {
+        quantity: mean(
+            [factor * (wide - narrow) for wide, narrow in zip(after, before, strict=True)]
+        )
+        for quantity, (metric, factor) in METRICS.items()
+        for after, before in [(_of(target, rule, metric), _of(tuned, "mup", metric))]
+    }
+
+
 def _measure(bench: Bench) -> Measured:
     setting = bench.pick(SETTINGS)
     task = _pictures(bench.images(validation=True), setting["side"])
@@ -70,15 +83,8 @@ def _measure(bench: Bench) -> Measured:
     rate = proxy.best_rate("mup", proxy.sizes("mup")[0])
     assert rate is not None
     target = bench.sweep(replace(study, width=(wide,), lr=(rate,), rules=RULES), "target")
-    tuned = [row["loss"] for row in proxy.rows if row["lr"] == rate]
-    values: dict[str, dict[str, Estimate]] = {}
-    for rule, other in zip(RULES, reversed(RULES), strict=True):
-        gains = zip(_of(target, rule, "accuracy"), _of(target, other, "accuracy"), strict=True)
-        changes = zip(_of(target, rule, "loss"), tuned, strict=True)
-        values[rule] = {
-            ACCURACY: mean([100 * (own - others) for own, others in gains]),
-            LOSS: mean([own - before for own, before in changes]),
-        }
+    tuned = replace(proxy, rows=[row for row in proxy.rows if row["lr"] == rate])
+    values = {rule: _changes(tuned, target, rule) for rule in RULES}
     return Measured(values=values, figure=plot([_sweep(proxy, narrow), _curves(target, wide)]))
 
 
@@ -109,7 +115,7 @@ EXPERIMENT = Experiment(
     ),
     claims=(
         Claim(
-            says="At the narrow network's rate the wide one is more accurate under muP than SP.",
+            says="At the narrow network's rate the wide one is more accurate under muP, not SP.",
             quantity=ACCURACY,
             rule="mup",
             wrong="sp",
