@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.few_runs.simulated [--draws 100]
 
-Seven families of curves span six octaves. The search may measure eighths of an octave and starts at
+Ten families of curves span six or nine octaves. The search may measure eighths of an octave and starts at
 the centre, with three seeds, or with further ones where it asks for them; the full grid has steps
 of half an octave and three seeds. Both intervals come from `statistics.posterior`.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.transfer import tables
-from benchmarks.transfer.families import FAMILIES, NOISES, SPAN, Family, draw
+from benchmarks.transfer.families import FAMILIES, NOISES, Family, draw
 from mutransfer.statistics import Array, Refined, Start, posterior, refinement
 
 FINE, COARSE = 0.125, 4
@@ -45,7 +45,7 @@ def search(places: Array, losses: Array, most: int) -> tuple[Refined, int]:
         measured = seen.any(0)
         known = np.where(seen, losses, np.nan)[:seeds, measured]
         found = refinement(
-            places[measured], known, start=Start(mean=SPAN / 2, sd=1.5), allowed=places
+            places[measured], known, start=Start(mean=places[-1] / 2, sd=1.5), allowed=places
         )
         if found.reseed and seeds < most:
             seen[seeds, np.isin(places, found.reseed)] = True

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 import mutransfer as mt
 from tests.factors import factors
+from tests.laws.typical import typical
 from tests.models import Centred, PerceptronFeatures, ResidualFeatures
 from tests.models.features import INPUTS, OUTPUTS, ROWS
 
@@ -109,26 +110,38 @@ def steppers(
     return optimizers
 
 
+def inputs_of(net: Any, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the inputs and the targets of a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.arange(ROWS) if net is TABLE else torch.randn(ROWS, INPUTS, generator=generator)
+    return x, 4 * torch.randn(ROWS, OUTPUTS, generator=generator)
+
+
+def plans_of(
+    rule: str, mix: Mapping[str, tuple[str, Part]], sizes: list[tuple[int, int]], net: Any
+) -> list[Any]:
+    """Return a plan for each size, which serves the networks of all seeds."""
+    x, _ = inputs_of(net, 0)
+    base = mt.read(typical(lambda: net(*sizes[0])), example_inputs=x)
+    families = {key: family for key, (family, _) in mix.items()}
+    options: dict[str, Any] = {"rule": rule, "optimizer": families, "example_inputs": x}
+    return [mt.plan(net(*size), base, **options) for size in sizes]
+
+
 def changes(
-    rule: str,
+    plans: list[Any],
     mix: Mapping[str, tuple[str, Part]],
     sizes: list[tuple[int, int]],
     net: Any,
     seed: int,
 ) -> list[Changes]:
     """Return the RMS change of all features since initialisation, by size and step."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.arange(ROWS) if net is TABLE else torch.randn(ROWS, INPUTS, generator=generator)
-    y = 4 * torch.randn(ROWS, OUTPUTS, generator=generator)
-    torch.manual_seed(seed)
-    base, rows = mt.read(net(*sizes[0]), example_inputs=x), []
-    families = {key: family for key, (family, _) in mix.items()}
-    for width, depth in sizes:
+    rows = []
+    for (width, depth), plan in zip(sizes, plans, strict=True):
         torch.manual_seed(1000 * width + depth + seed)
         model = net(width, depth)
-        plan = mt.plan(model, base, rule=rule, optimizer=families, example_inputs=x)
         plan.initialize(model)
-        rows += trained(model, steppers(plan, model, mix), x, y)
+        rows += trained(model, steppers(plan, model, mix), *inputs_of(net, seed))
     return rows
 
 
@@ -191,7 +204,9 @@ def slopes(
     logs = [math.log(length) for length in lengths]
     # Gradients vary more than their signs.
     seeds = range(8 if optimizer == "sgd" else SEEDS if axis == "width" else 3)
-    runs = [changes(rule, OPTIMIZERS[optimizer], sizes, net, seed) for seed in seeds]
+    mix = OPTIMIZERS[optimizer]
+    plans = plans_of(rule, mix, sizes, net)
+    runs = [changes(plans, mix, sizes, net, seed) for seed in seeds]
     result = []
     for step in range(STEPS):
         of_seeds: dict[str, list[float]] = defaultdict(list)

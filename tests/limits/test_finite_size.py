@@ -99,12 +99,19 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_errors_against_a_wrong_limit_do_not_fall(wrong: Any) -> None:
+MANY: dict[str, Any] = {"width": [64, 128, 256], "depth": [4], "seeds": 16}
+
+
+@pytest.fixture(scope="module")
+def right() -> FiniteSize:
     p = problem(steps=20)
-    options: dict[str, Any] = {"width": [64, 128, 256], "depth": [4], "seeds": 16}
-    given = finite_size(p, **options, limit={4: wrong(p)})
-    right = finite_size(p, **options, limit={4: solve(p, 4).outputs})
+    return finite_size(p, **MANY, limit={4: solve(p, 4).outputs})
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_errors_against_a_wrong_limit_do_not_fall(wrong: Any, right: FiniteSize) -> None:
+    p = problem(steps=20)
+    given = finite_size(p, **MANY, limit={4: wrong(p)})
     one, other = slope(given, "one network"), slope(right, "one network")
     assert given.limit == right.limit == "given" and "depth" not in given.laws
     assert one > -0.38 and one - other > 0.1

@@ -7,6 +7,7 @@ modules, with every tensor at the scale, rate, eps and decay of Table 8's form.
 """
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -277,8 +278,8 @@ def planned(name: str, wider: int, deeper: int) -> mt.Plan:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_planned_in_width_and_depth_without_a_hint(name: str) -> None:
     architecture = ARCHITECTURES[name]
-    deeper, branches = 3 if architecture.deep else 1, 2 * architecture.branches
-    plan = planned(name, 2, deeper)
+    deeper, branches = 2 if architecture.deep else 1, 2 * architecture.branches
+    plan = planned(name, 3, deeper)
     assert plan.depth == (branches, deeper * branches)
     assert plan.rule == ("completep" if architecture.deep else "mup")
     for pattern, role in architecture.roles.items():
@@ -332,7 +333,7 @@ def test_a_planned_architecture_trains(name: str) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-STEPS, WIDER, DEEPER = 10, 3, 3
+STEPS, WIDER, DEEPER = 6, 3, 2
 LR, EPS, DECAY = 5e-3, 1e-4, 0.1
 TOKENS = torch.randint(VOCABULARY, (2, 12), generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -364,7 +365,9 @@ UNDONE = {
 """Models that multiply by a power of their width: the module before it, and what undoes it."""
 
 
+@functools.cache
 def plain(name: str) -> tuple[mt.Plan, nn.Module]:
+    """Return a plan and a model of its own initial values, to be copied before it is trained."""
     make = ARCHITECTURES[name].make
     with quiet():
         model, base = make(32 * WIDER, 2 * DEEPER), make(32, 2)
@@ -423,8 +426,9 @@ def trained_apart(name: str, branch: float = 1 / DEEPER) -> float:
     plan, model = plain(name)
     other = explicit(plan, model, ends, branch=branch, undone=UNDONE.get(name))
     expected = train(other, groups8(plan, other, LR, EPS, DECAY), data)
-    groups = plan.param_groups(model, LR, eps=EPS, weight_decay=DECAY)
-    return difference(expected, train(model, groups, data))
+    copied = copy.deepcopy(model)
+    groups = plan.param_groups(copied, LR, eps=EPS, weight_decay=DECAY)
+    return difference(expected, train(copied, groups, data))
 
 
 @pytest.mark.filterwarnings("ignore")

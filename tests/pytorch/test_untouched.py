@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import mutransfer as mt
 from mutransfer.pytorch import _untouched
 from mutransfer.pytorch._record import record_program
+from mutransfer.pytorch._snapshot import Snapshot
 
 ROWS = torch.ones(2, 5)
 CACHE: dict[int, Any] = {}
@@ -402,3 +403,18 @@ def test_outputs_and_gradients_are_the_same_to_the_bit() -> None:
         assert torch.equal(ours, theirs)
         assert ours.grad is not None and theirs.grad is not None
         assert torch.equal(ours.grad, theirs.grad)
+
+
+class Lazy(types.ModuleType):
+    """A package that imports its parts when they are asked for, as transformers does."""
+
+
+@pytest.mark.parametrize("kind", [types.ModuleType, Lazy])
+def test_packages_of_any_kind_are_not_walked_through(kind: type[types.ModuleType]) -> None:
+    """Transformers' one holds all of transformers, a hundred thousand objects."""
+    package, part = kind("package_of_this_test"), {"seen": [1]}
+    vars(package)["part"] = part
+    holder = Namespace(package=package)
+    found = Snapshot(holder)
+    assert any(table is vars(holder) for table in found.tables)
+    assert not any(table is part for table in found.tables)

@@ -19,6 +19,8 @@ from mutransfer.studies import (
 )
 from tests.studies.small_study import double, on_disk, short, untimed
 
+LONG: dict[str, Any] = {"width": [8, 16, 32], "steps": 200}
+
 
 def by_id(runs: Runs) -> list[dict[str, Any]]:
     """Rows without their time, by id: several workers finish in any order."""
@@ -55,15 +57,23 @@ def interrupted(study: Study, folder: Path, after: int, *, times: int = 1, **how
     return len(on_disk(folder))
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Rows of a sweep that nothing interrupts."""
+    return by_id(sweep(short(**LONG), tmp_path_factory.mktemp("whole")))
+
+
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("engine", ["here", "processes"])
-def test_what_is_through_is_kept_on_ctrl_c(tmp_path: Path, engine: str, times: int) -> None:
-    study = short(width=[8, 16, 32], steps=200)
+def test_what_is_through_is_kept_on_ctrl_c(
+    tmp_path: Path, engine: str, times: int, whole: list[dict[str, Any]]
+) -> None:
+    study = short(**LONG)
     kept = interrupted(study, tmp_path / "cut", 3, times=times, engine=engine)
     assert kept < 36
     resumed = sweep(study, tmp_path / "cut", engine=engine)
     assert len(on_disk(tmp_path / "cut")) == 36
-    assert by_id(resumed) == by_id(sweep(study, tmp_path / "whole"))
+    assert by_id(resumed) == whole
 
 
 def test_members_that_are_through_are_kept_on_ctrl_c(tmp_path: Path) -> None:

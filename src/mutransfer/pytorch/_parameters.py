@@ -34,13 +34,18 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
     check_declared([canonical(name) for names in aliases.values() for name in names], declared)
     if not aliases:
         raise MutransferError(f"{type(model).__name__} has no parameters: there is nothing to plan")
-    parameters = [_parameter(model, names, declared) for names in aliases.values()]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    tensors = dict(model.named_parameters())
+    parameters = [_parameter(modules, tensors, names, declared) for names in aliases.values()]
     return {parameter.name: parameter for parameter in parameters}
 
 
-def _parameter(model: nn.Module, names: list[str], declared: Mapping[str, Axes]) -> Parameter:
-    modules = dict(model.named_modules(remove_duplicate=False))
-    tensors = dict(model.named_parameters())
+def _parameter(
+    modules: Mapping[str, nn.Module],
+    tensors: Mapping[str, nn.Parameter],
+    names: list[str],
+    declared: Mapping[str, Axes],
+) -> Parameter:
     owners = {name: modules[parent(name)] for name in names}
     declarations = [first_match(canonical(alias), declared) for alias in names]
     # A tied head sees its table as a matrix; what it is to the network follows from the embedding.

@@ -85,7 +85,7 @@ class Snapshot:
             yield from self._function(found)
         elif issubclass(kind, type):
             yield from self._class(found)
-        elif kind is types.ModuleType:
+        elif issubclass(kind, types.ModuleType):
             self._note_module(found.__name__)
         elif issubclass(kind, np.ndarray):
             self._array(found)
