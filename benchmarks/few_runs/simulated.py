@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.few_runs.simulated [--draws 100]
 
-Ten families of curves span six or nine octaves. The search may measure eighths of an octave and starts at
-the centre, with three seeds, or with further ones where it asks for them; the full grid has steps
-of half an octave and three seeds. Both intervals come from `statistics.posterior`.
+Ten families of curves span six or nine octaves. The search may measure eighths of an octave and
+starts at the centre, with three seeds, or with further ones where it asks for them; the full grid
+has steps of half an octave and three seeds. Both intervals come from `statistics.posterior`.
 """
 
 from __future__ import annotations

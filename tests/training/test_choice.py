@@ -87,6 +87,18 @@ def test_compiling_ends_where_it_has_taken_a_quarter_of_the_training(
     assert program.compiled and [key for key in tried if key[1]] == [(40, True)]
 
 
+def test_one_member_is_compiled_first_where_stacks_are_no_quicker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stack, which takes longer to compile, follows where training is long enough for it."""
+    paces = {(64, False): 0.018, (8, False): 0.018, (1, False): 0.017}
+    paces |= {(1, True): 0.01, (8, True): 0.009, (40, True): 0.009}
+    for steps, compiled, best in ((500, [1], 1), (20_000, [1, 8, 40], 8)):
+        program, tried = chosen(monkeypatch, paces, start=20.0, steps=steps)
+        assert [slots for slots, is_compiled in tried if is_compiled] == compiled
+        assert program.compiled and program.slots == best
+
+
 def test_programs_far_behind_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     paces = {(64, False): 0.04, (8, False): 0.04, (1, False): 0.5, (40, True): 0.05, (8, True): 0.1}
     program, tried = chosen(monkeypatch, paces)

@@ -51,6 +51,15 @@ _BEHIND = 4.0
 """Programs this many times slower than the quickest stay behind it when they are compiled."""
 
 
+_ALIKE = 1.25
+"""Programs no slower than this many times the quickest are about as quick."""
+
+_STACKED = 2.5
+"""Time of compiling a stack, in those of compiling one member."""
+
+_LITTLE = 0.05
+"""Share of the training that compiling may take whatever it saves."""
+
 _MOST_COMPILING = 0.25
 """Share of the training, as far as known, after which no other program is compiled."""
 
@@ -136,12 +145,9 @@ def choose(
     left = min(each.total(runs, recipe) for each in known)
     if left * (1 - _FASTER) < WORTH * COMPILING:
         return _chosen(known, runs, recipe, f"{left:.0f} s of training, too few to compile for")
-    eager_ones = sorted(known, key=lambda each: each.seconds)
-    promising = [each for each in eager_ones if each.seconds < _BEHIND * eager_ones[0].seconds]
-    for eager in promising:
-        compiling = sum(each.start for each in known)
-        if compiling > _MOST_COMPILING * min(each.total(runs, recipe) for each in known):
-            break
+    for eager in _promising(known):
+        if not _may_pay(eager, known, runs, recipe):
+            continue
         slots = even(runs, min(eager.program.slots or runs, len(members)))
         few = shortened(members, recipe, slots, eager.seconds * _FASTER)
         found = measured(few, recipe, Program(slots=slots, compiled=True))
@@ -150,6 +156,37 @@ def choose(
             break
         known.append(_shrinking(found))
     return _chosen(known, runs, recipe, f"{left:.0f} s of training without compiling")
+
+
+def _promising(known: Sequence[Candidate]) -> list[Candidate]:
+    """Return the programs that are worth compiling, the quickest first.
+
+    Of those that are about as quick the one of fewest slots comes first, as it compiles soonest.
+    """
+    quickest = min(each.seconds for each in known)
+    near = [each for each in known if each.seconds < _BEHIND * quickest]
+    return sorted(
+        near,
+        key=lambda each: (
+            max(each.seconds, _ALIKE * quickest),
+            each.program.slots or math.inf,
+        ),
+    )
+
+
+def _may_pay(eager: Candidate, known: Sequence[Candidate], runs: int, recipe: Recipe) -> bool:
+    """Return True if one more compiled program is worth a try, after others were compiled."""
+    starts = {each.program.slots: each.start for each in known if each.program.compiled}
+    if not starts:
+        return True
+    left = min(each.total(runs, recipe) - each.start for each in known)
+    if sum(starts.values()) > _MOST_COMPILING * left:
+        return False
+    cost = max(starts.values())
+    if set(starts) == {1}:
+        cost *= _STACKED
+    saved = left - _FASTER * eager.total(runs, recipe)
+    return cost < _LITTLE * left or saved > WORTH * cost
 
 
 def _said(known: Sequence[Candidate], members: Sequence[Member]) -> list[Candidate]:
