@@ -35,13 +35,14 @@ ELSEWHERE = [
 ]
 """Programs that need a cluster, which pages mark as `py`."""
 
-FRAMEWORKS = dict.fromkeys(["hugging-face", "integrations"], pytest.mark.filterwarnings("ignore"))
-"""Pages that run other people's trainers, which warn of what is theirs."""
+WARN = dict.fromkeys(["hugging-face", "integrations"], pytest.mark.filterwarnings("ignore"))
+WARN["search"] = pytest.mark.filterwarnings("ignore:intervals are wider")
+"""Pages that run other people's trainers, which warn of what is theirs, or a short search."""
 
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=FRAMEWORKS.get(page.stem, ()), id=page.stem) for page in PROGRAMS],
+    [pytest.param(page, marks=WARN.get(page.stem, ()), id=page.stem) for page in PROGRAMS],
 )
 def test_the_python_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -86,7 +86,7 @@ def ready() -> None:
 
 
 def spread(runs: Sequence[Any], most: int) -> list[Any]:
-    """Return at most so many runs, and no more than are measured, from all rules and rates."""
+    """Return at most so many of the runs, from all rules and rates, for a measurement."""
     count = min(most, TRIED)
     stride = max(1, len(runs) // count)
     return list(runs[::stride][:count])

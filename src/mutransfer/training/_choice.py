@@ -175,7 +175,7 @@ def _promising(known: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _may_pay(eager: Candidate, known: Sequence[Candidate], runs: int, recipe: Recipe) -> bool:
-    """Return True if one more compiled program is worth a try, after others were compiled."""
+    """Return True if one more compiled program is worth a try."""
     starts = {each.program.slots: each.start for each in known if each.program.compiled}
     if not starts:
         return True
