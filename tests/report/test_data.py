@@ -79,17 +79,13 @@ def test_optima_by_other_metrics_are_found_too(widths: Runs) -> None:
 
 
 def test_curves_are_thinned_to_means_of_stretches() -> None:
-    row = {"curve": [10.0, *np.linspace(1, 2, 999)]}
-    steps, losses = thinned(row, 50)
+    curve = [10.0, *np.linspace(1, 2, 999)]
+    losses, steps = thinned(curve, 50), thinned(range(1, 1001), 50)
     assert len(steps) == len(losses) == 50 and (steps[0], losses[0]) == (1.0, 10.0)
-    assert all(a < b for a, b in pairwise(steps)) and losses[-1] is not None
-    assert abs(losses[-1] - np.mean(row["curve"][-20:])) < 1e-3
-    steps, losses = thinned({"curve": [2.0, None, "inf"], "reported_at": [5, 15]}, 50)
-    assert np.array_equal(steps, [5, 10, 15])
-    assert np.array_equal(losses, [2.0, math.nan, math.inf], equal_nan=True)
-    in_pieces = thinned({"curve": [2.0, 1.5, 1.0, 0.5], "steps": 200}, 50)
-    assert np.array_equal(in_pieces[0], [50, 100, 150, 200]), "a piece ends at its last step"
-    assert [len(each) for each in thinned({}, 50)] == [0, 0]
+    assert all(a < b for a, b in pairwise(steps))
+    assert abs(losses[-1] - np.mean(curve[-20:])) < 1e-3
+    assert np.array_equal(thinned([2.0, None, np.inf], 50), [2.0, np.nan, np.inf], equal_nan=True)
+    assert not len(thinned([], 50))
 
 
 @given(st.lists(st.floats()))
@@ -113,6 +109,10 @@ def test_curves_of_the_same_steps_share_them() -> None:
     assert data is not None and data["of"] == [0, 0, 1]
     assert data["steps"] == [[10.0, 20.0, 30.0], [20.0, 40.0, 60.0]]
     assert data["losses"] == [[3.0, None, None]] * 3
+    rows[0] |= {"reported_at": [5, 15]}
+    rows[1] |= {"diverged_at": 15}
+    data = curves_data(Runs(header={}, rows=rows))
+    assert data is not None and data["steps"] == [[5, 10, 15], [5, 10, 15], [20, 40, 60]]
 
 
 def test_contours_lie_on_the_fitted_surface() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from ..certificates import Optimum, Refusal, Transfer, metric_name, optimum, scale_along
 from ..core import MutransferError, Size, varying
 from ..figures import Section
-from ..statistics import Array
+from ..statistics import Array, Indices
 from ..studies import Runs, steps_of
 
 _POINTS = 60_000
@@ -205,15 +206,17 @@ def curves_data(runs: Runs) -> dict[str, Any] | None:
     if not any(row.get("curve") for row in runs.rows):
         return None
     most = min(_MOST_POINTS, max(_FEWEST_POINTS, _POINTS // len(runs.rows)))
-    steps: dict[bytes, int] = {}
+    steps: dict[tuple[Any, ...], int] = {}
     shown, places, losses = list[Any](), [], []
     for row in runs.rows:
-        at, curve = thinned(row, most)
-        if (same := at.tobytes()) not in steps:
+        curve = row.get("curve") or []
+        same = (len(curve), *(str(row.get(key)) for key in ("steps", "diverged_at", "reported_at")))
+        if same not in steps:
             steps[same] = len(shown)
+            at = thinned(steps_of(row) if curve else [], most)
             shown.append([short(step) for step in at.tolist()])
         places.append(steps[same])
-        losses.append(_short(curve))
+        losses.append(_short(thinned(curve, most)))
     return {"steps": shown, "of": places, "losses": losses}
 
 
@@ -228,17 +231,20 @@ def _short(values: Float[Array, " values"], digits: int = 4) -> list[float | Non
     return [each if math.isfinite(each) else None for each in rounded.tolist()]
 
 
-def thinned(
-    row: dict[str, Any], most: int
-) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
-    """Return steps and losses of a run, as means of at most so many stretches."""
-    curve = np.array(row.get("curve") or (), dtype=np.float64)
-    at = np.array(steps_of(row) if len(curve) else (), dtype=np.float64)
-    if len(curve) > most:
-        edges = np.linspace(0, len(curve), most + 1).astype(int)[:-1]
-        count = np.diff([*edges, len(curve)])
-        # The first loss stands alone, as it is that of no training.
-        first_step, first = at[0], curve[0]
-        at, curve = (np.add.reduceat(each, edges) / count for each in (at, curve))
-        at[0], curve[0] = first_step, first
-    return at, curve
+def thinned(curve: Sequence[float | None], most: int) -> Float[Array, " points"]:
+    """Return a curve, or its steps, as means of at most so many stretches."""
+    values = np.array(curve, dtype=np.float64)
+    if len(values) <= most:
+        return values
+    edges, count = _stretches(len(values), most)
+    means = np.add.reduceat(values, edges) / count
+    # The first loss stands alone, as it is that of no training.
+    means[0] = values[0]
+    return np.asarray(means)
+
+
+@cache
+def _stretches(length: int, most: int) -> tuple[Indices, Indices]:
+    """Return where the stretches of a curve begin, and how long they are."""
+    edges = np.linspace(0, length, most + 1).astype(int)[:-1]
+    return edges, np.diff([*edges, length])
