@@ -277,7 +277,7 @@ def test_shapes_of_other_steps_or_another_device_have_other_ways() -> None:
 
 @pytest.mark.parametrize(
     ("slots", "compiled", "seconds", "wider"),
-    [(8, True, 1e5, [16]), (8, True, 20.0, []), (8, False, 1e5, []), (1, True, 1e5, [])],
+    [(8, True, 100.0, [16]), (8, True, 20.0, []), (8, False, 100.0, []), (1, True, 100.0, [])],
 )
 def test_twice_the_slots_are_tried_in_processes_where_compiling_pays(
     slots: int, compiled: bool, seconds: float, wider: list[int]
