@@ -30,7 +30,7 @@ from tests.models.blocks import (
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-WIDTHS, DEPTHS, SHALLOW = [64, 128, 256], [4, 8, 16], [2, 4, 8]
+WIDTHS, DEPTHS = [64, 128, 256], [4, 8, 16]
 TOKENS = torch.randint(64, (8, 16), generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 SEQUENCES = torch.randn(32, 8, 16, generator=torch.Generator().manual_seed(0))
@@ -50,10 +50,10 @@ def squared(output: Tensor, batch: Tensor) -> Tensor:
 FITTED = {"batch": features(10), "loss": squared}
 
 RIGHT: dict[str, tuple[Callable[..., nn.Module], Mapping[str, Any]]] = {
-    "one branch": (partial(in_a_row, OneBranch), {"depth": SHALLOW, **FITTED}),
-    "parallel branches": (partial(in_a_row, Parallel), {"depth": SHALLOW, **FITTED}),
-    "named layers": (partial(Branches, named=True), {"depth": SHALLOW, **FITTED}),
-    "numbered layers": (partial(Branches, named=False), {"depth": SHALLOW, **FITTED}),
+    "one branch": (partial(in_a_row, OneBranch), {"depth": DEPTHS, **FITTED}),
+    "parallel branches": (partial(in_a_row, Parallel), {"depth": DEPTHS, **FITTED}),
+    "named layers": (partial(Branches, named=True), {"depth": DEPTHS, **FITTED}),
+    "numbered layers": (partial(Branches, named=False), {"depth": DEPTHS, **FITTED}),
     "gains at the ends": (Gained, {"depth": [2, 4, 8, 16, 32], "control": False, **FITTED}),
     "one tensor of all layers": (Banked, {"depth": [2, 4, 8, 16, 32], **FITTED}),
     "convolutions": (convolutions_in_a_row, {"width": [16, 32, 64], "batch": IMAGES}),
@@ -81,7 +81,7 @@ def test_blocks_put_out_the_stream() -> None:
 
 
 def test_the_published_gpt_fails_under_standard_parametrization() -> None:
-    check = mt.coordinate_check(PublishedGPT, width=WIDTHS, rule="sp", control=False)
+    check = mt.coordinate_check(PublishedGPT, width=WIDTHS, rule="sp")
     assert check.verdict == "fail"
     assert "blocks.*.c_proj.weight" in {finding.name for finding in check.findings}
 

@@ -8,10 +8,8 @@ training, where the sum has become coherent.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +18,6 @@ from torch.nn import functional as F
 
 import mutransfer as mt
 from mutransfer.rules import Role
-from tests.laws.typical import typical
 from tests.models import Everything
 
 SEEDS, LR, TRAINED, TOLERANCE = 6, 0.01, 2, 0.1
@@ -53,7 +50,7 @@ def pattern(name: str) -> str:
     return re.sub(r"\d+", "*", name)
 
 
-def gradients(model: nn.Module, inputs: Sequence[Tensor], labels: Tensor) -> dict[str, float]:
+def gradients(model: nn.Module, inputs: tuple[Tensor, Tensor], labels: Tensor) -> dict[str, float]:
     """Return the RMS of the gradient of each kind of tensor, over all layers."""
     model.zero_grad()
     F.cross_entropy(model(*inputs).flatten(0, 1), labels).backward()
@@ -76,26 +73,6 @@ def slope(sizes: list[float], values: list[float]) -> float:
 Exponents = dict[str, tuple[str, float, float, float]]
 
 
-def batch(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the tokens, the features and the labels of a seed."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (8, Everything.CONTEXT)
-    tokens, labels = (
-        torch.randint(Everything.VOCABULARY, shape, generator=generator) for _ in range(2)
-    )
-    return tokens, torch.randn(*shape, Everything.FEATURES, generator=generator), labels
-
-
-def plans_of(sizes: list[dict[str, int]], rule: str, dense: bool) -> list[mt.Plan]:
-    """Return a plan for each size, which serves the networks of all seeds."""
-    options: dict[str, Any] = {"example_inputs": batch(0)[:2], "axes": AXES}
-    base = mt.read(typical(lambda: Everything(**sizes[0], dense=dense), 30), **options)
-    return [
-        mt.plan(Everything(**size, dense=dense), base, rule=rule, roles=ROLES, **options)
-        for size in sizes
-    ]
-
-
 class Measured:
     """Laws and gradients of each kind of tensor, over seeds and sizes.
 
@@ -110,19 +87,27 @@ class Measured:
         self.laws: dict[str, list[float]] = defaultdict(list)
         self.gradients: dict[tuple[str, int], list[float]] = defaultdict(list)
 
-    def add(
-        self, seed: int, plans: list[mt.Plan], sizes: list[dict[str, int]], dense: bool
-    ) -> None:
+    def add(self, seed: int, axis: str, rule: str, dense: bool) -> None:
         """Measure the networks of all sizes, drawn with one seed."""
-        *inputs, labels = batch(seed)
-        for plan, size in zip(plans, sizes, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        shape = (8, Everything.CONTEXT)
+        tokens, labels = (
+            torch.randint(Everything.VOCABULARY, shape, generator=generator) for _ in range(2)
+        )
+        features = torch.randn(*shape, Everything.FEATURES, generator=generator)
+        torch.manual_seed(seed)
+        inputs = tokens, features
+        base = mt.read(Everything(**SIZES[axis][0], dense=dense), example_inputs=inputs, axes=AXES)
+        for size in SIZES[axis]:
             torch.manual_seed(100 + seed)
             model = Everything(**size, dense=dense)
+            options = {"rule": rule, "roles": ROLES, "axes": AXES}
+            plan = mt.plan(model, base, **options, example_inputs=inputs)
             plan.initialize(model)
             self.train(plan, model, inputs, labels.flatten())
 
     def train(
-        self, plan: mt.Plan, model: nn.Module, inputs: Sequence[Tensor], labels: Tensor
+        self, plan: mt.Plan, model: nn.Module, inputs: tuple[Tensor, Tensor], labels: Tensor
     ) -> None:
         """Measure one network at initialisation and after some steps."""
         laws = {pattern(name): tensor.factor("eps") for name, tensor in plan.tensors.items()}
@@ -144,17 +129,17 @@ def exponents(axis: str, rule: str, dense: bool = False) -> Exponents:
     for gradients of zero).
     """
     lengths = [float(size[GROWS.get(axis, "width")]) for size in SIZES[axis]]
-    n = len(lengths)
-    measured, plans = Measured(), plans_of(SIZES[axis], rule, dense)
-    for seed in range(SEEDS):
-        measured.add(seed, plans, SIZES[axis], dense)
+    seeds, n = SEEDS if axis.startswith("width, ") else SEEDS // 2, len(lengths)
+    measured = Measured()
+    for seed in range(seeds):
+        measured.add(seed, axis, rule, dense)
 
     def mean_slope(kind: str, step: int) -> float:
         values = measured.gradients[kind, step]
         if not all(values):
             return math.nan
         runs = (values[i : i + n] for i in range(0, len(values), n))
-        return sum(slope(lengths, run) for run in runs) / SEEDS
+        return sum(slope(lengths, run) for run in runs) / seeds
 
     return {
         kind: (
@@ -304,13 +289,10 @@ def test_gradients_of_shared_biases(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "tolerance"),
-    [("*.lora_A.weight", 0.1), ("*.heat", 0.15), ("*.*_norm.weight", 0.25)],
+    [("*.lora_A.weight", 0.1), ("*.heat", 0.15), ("*.*_norm.weight", 0.2)],
 )
 def test_gradients_of_sums_in_training_where_alpha_is_a_half(kind: str, tolerance: float) -> None:
-    """They are 1/depth at any alpha; gains of one head are more random at first.
-
-    Over 24 seeds the exponent of these is -0.8.
-    """
+    """They are 1/depth at any alpha; gains of one head are more random at first."""
     exponents_of = exponents("depth", "depth-mup").items()
     rows = [row for name, row in exponents_of if any_of(name, (kind,)) and any_of(name, RANDOM)]
     assert rows

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import mutransfer as mt
 from mutransfer.tasks import gpt, mlp, resmlp
+from tests.laws.typical import typical
 from tests.models import OneMatrix, Residual, TwoMatrices
 
 WIDER, DEEPER = 4, 4
@@ -213,12 +214,12 @@ def measured(
     width: int, depth: int, block: Callable[[int], nn.Module], rule: str
 ) -> tuple[list[float], float]:
     """Return the norms of a linear loss's gradient over seeds, and the threshold's factor."""
-    norms: list[float] = []
+    base = typical(lambda: drawn(32, 2, block))
+    plan = mt.plan(drawn(width, depth, block), base, rule=rule)
+    norms = []
     for seed in range(3):
         torch.manual_seed(seed)
         model = drawn(width, depth, block)
-        if not norms:
-            plan = mt.plan(model, drawn(32, 2, block), rule=rule)
         plan.initialize(model)
         x, direction = torch.randn(64, 8) / 10, torch.randn(64, 16)
         (model(x) * direction).mean().backward()
