@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer import MutransferError
-from mutransfer.training import Recipe, StackingWarning, train, train_one_by_one
+from mutransfer.training import Program, Recipe, StackingWarning, train, train_one_by_one
 from tests.training.networks import Square, assert_same, planned, vectors
 
 
@@ -165,3 +165,46 @@ def test_one_by_one_draws_as_if_nothing_had_failed() -> None:
         first = train(networks, recipe())
     torch.manual_seed(0)
     assert_same(first, train_one_by_one(networks, recipe()))
+
+
+class Counting(Square):
+    """A network that keeps the number of its passes, and shrinks its output by it."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__(width)
+        self.passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return super().forward(x) / (1 + 0.1 * self.passes)
+
+
+def test_one_after_the_other_each_member_has_a_model_of_its_own() -> None:
+    found = train(members(Counting), recipe(), program=Program(slots=1))
+    assert_same(found, train_one_by_one(members(Counting), recipe()))
+
+
+class Singular(Square):
+    """A network that cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("there is one only")
+
+
+def test_a_model_that_cannot_be_copied_trains_one_after_the_other() -> None:
+    found = train(members(Singular), recipe(), program=Program(slots=1))
+    assert_same(found, train(members(Square), recipe()))
+    with pytest.raises(MutransferError, match=r"cannot be copied .*there is one only"):
+        train_one_by_one(members(Singular), recipe())
+
+
+class Detached(Square):
+    """A network whose output does not depend on its parameters, as far as autograd sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+def test_a_loss_that_no_parameter_reaches_is_said() -> None:
+    with pytest.raises(MutransferError, match="no gradient reaches the model's parameters"):
+        train(members(Detached), recipe(), program=Program(slots=1))

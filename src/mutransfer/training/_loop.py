@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from ..core import MutransferError
 from ..statistics import diverged_at
 from ._environment import CHECK_EVERY, surroundings
@@ -35,8 +37,13 @@ def train_one_by_one(
         MutransferError: there are no members, a tensor has no hyperparameters, or the model fails.
     """
     check_members(members, recipe)
-    with surroundings(max(parameter.numel() for parameter in members[0].model.parameters())):
+    with surroundings(largest_tensor(members)):
         return each(members, recipe, watch)
+
+
+def largest_tensor(members: Sequence[Member]) -> int:
+    """Return the entries of the largest parameter of a member."""
+    return max(parameter.numel() for parameter in members[0].model.parameters())
 
 
 def each(
@@ -62,26 +69,39 @@ def _train(
 ) -> None:
     """Train one member, and write its losses and evaluations."""
     losses = trained.losses[number]
-    for step, factor in enumerate(one.recipe.factors()):
-        try:
-            if step == 0 and one.recipe.evaluations():
-                # Before the training: a bug in a metric must not cost all of it.
-                one.evaluate(probe=True)
-            losses[step] = one.step(step, factor).double()
-            if (due := one.evaluation.due(step + 1)) is not None:
-                trained.write(number, due, one.evaluate())
-        except MutransferError:
-            raise
-        except Exception as error:
-            raise MutransferError(
-                f"training fails at step {step} with {type(error).__name__}: {error}"
-            ) from error
-        if watch is not None:
-            watch(1)
-        if (step + 1) % CHECK_EVERY or step + 1 == one.recipe.steps:
-            continue
-        if diverged_at(losses[None, : step + 1].numpy())[0] is not None:
-            return
-        if judge is not None and number in judge(*trained.so_far()):
-            trained.stopped[number] = step + 1
-            return
+    # Kept where the model is: reading a loss waits for the device.
+    kept = losses.to(one.device)
+    try:
+        for step, factor in enumerate(one.recipe.factors()):
+            _step(number, one, step, factor, kept, trained)
+            if watch is not None:
+                watch(1)
+            if (step + 1) % CHECK_EVERY or step + 1 == one.recipe.steps:
+                continue
+            losses.copy_(kept)
+            if diverged_at(losses[None, : step + 1].numpy())[0] is not None:
+                return
+            if judge is not None and number in judge(*trained.so_far()):
+                trained.stopped[number] = step + 1
+                return
+    finally:
+        losses.copy_(kept)
+
+
+def _step(
+    number: int, one: One, step: int, factor: float, losses: Tensor, trained: Trained
+) -> None:
+    """Train one step, and evaluate where it is due."""
+    try:
+        if step == 0 and one.recipe.evaluations():
+            # Before the training: a bug in a metric must not cost all of it.
+            one.evaluate(probe=True)
+        losses[step] = one.step(step, factor)
+        if (due := one.evaluation.due(step + 1)) is not None:
+            trained.write(number, due, one.evaluate())
+    except MutransferError:
+        raise
+    except Exception as error:
+        raise MutransferError(
+            f"training fails at step {step} with {type(error).__name__}: {error}"
+        ) from error

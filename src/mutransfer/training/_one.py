@@ -21,6 +21,13 @@ from ._members import Member
 from ._optimizers import optimizer_class
 from ._recipe import Recipe
 
+_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+"""Classes that torch updates in one pass over all tensors, where asked."""
+
+
+class NotCopiedError(MutransferError):
+    """A model cannot be copied."""
+
 
 class One:
     """One member in training, as torch trains it.
@@ -30,7 +37,7 @@ class One:
         recipe: The recipe.
 
     Raises:
-        MutransferError: the model cannot be copied.
+        NotCopiedError: the model cannot be copied.
     """
 
     def __init__(self, member: Member, recipe: Recipe) -> None:
@@ -40,7 +47,7 @@ class One:
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = _optimizers(member, recipe, self.parameters)
         like = next(iter(self.parameters.values()))
-        self.device = like.device.type
+        self.device = like.device
         self.batches = Batches(recipe.task, [member.seed], recipe.steps, recipe.batch, like)
         self.evaluation = Evaluation(recipe, like)
         self.threshold = member.threshold(recipe)
@@ -61,8 +68,13 @@ class One:
             optimizer.zero_grad()
         count, losses = self.recipe.accumulate, []
         for inputs, targets in pieces(*self.batches.one(number), count):
-            with autocast(self.recipe, self.device):
+            with autocast(self.recipe, self.device.type):
                 loss = training_loss(self.recipe, called(self.model, inputs), targets)
+            if not loss.requires_grad:
+                raise MutransferError(
+                    "no gradient reaches the model's parameters: the loss does not depend on them, "
+                    "as where the output is detached; let the forward pass use them"
+                )
             (loss if count == 1 else loss / count).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         if self.threshold < math.inf:
@@ -73,7 +85,7 @@ class One:
 
     def evaluate(self, *, probe: bool = False) -> Tensor:
         """Return validation loss and metrics; of one example in a probe."""
-        with evaluating(self.model), autocast(self.recipe, self.device):
+        with evaluating(self.model), autocast(self.recipe, self.device.type):
             return self.evaluation.mean(
                 lambda inputs, targets: measures(
                     self.recipe.task, called(self.model, inputs), targets
@@ -94,12 +106,12 @@ def copied(model: nn.Module) -> nn.Module:
     """Return a copy of the model.
 
     Raises:
-        MutransferError: the model cannot be copied.
+        NotCopiedError: the model cannot be copied.
     """
     try:
         return copy.deepcopy(model)
     except Exception as error:
-        raise MutransferError(
+        raise NotCopiedError(
             f"the model cannot be copied to be trained ({type(error).__name__}: {error}): let "
             "copy.deepcopy(model) work"
         ) from error
@@ -119,5 +131,6 @@ def _optimizers(
             if family(name).matrices:
                 optimizers.append(FlatKernels(kind, groups, **settings))
             else:
-                optimizers.append(kind(groups, **settings))
+                fused = {"fused": True} if kind in _FUSED else {}
+                optimizers.append(kind(groups, **settings, **fused))
     return optimizers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import torch
@@ -16,8 +16,10 @@ from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
 from ._held import different
 from ._judge import Judge
+from ._loop import each, largest_tensor
 from ._members import Member, check_members
 from ._memory import is_out_of_memory
+from ._one import NotCopiedError
 from ._optimizers import UPDATES
 from ._program import Program
 from ._recipe import Recipe
@@ -59,6 +61,10 @@ def train(
     check_members(members, recipe)
     program = _fitting(program or Program(), recipe)
     slots, generator = _slots(program, members), torch.get_rng_state()
+    if slots == 1 and not program.compiled:
+        # Torch's own loop is up to four times as quick as a stack of one.
+        with surroundings(largest_tensor(members), together=False), suppress(NotCopiedError):
+            return each(members, recipe, watch, judge)
     try:
         return _Training(Stack(members, recipe, slots), program, watch, judge).run()
     except NotStackedError as failure:
