@@ -37,24 +37,68 @@ def recipe(steps: int = 1000) -> Recipe:
 
 
 def chosen(
-    monkeypatch: pytest.MonkeyPatch, paces: Paces, *, start: float = 10.0, **how: Any
+    monkeypatch: pytest.MonkeyPatch,
+    paces: Paces,
+    *,
+    start: float = 10.0,
+    threads: int = 1,
+    shared: float = 1.0,
+    **how: Any,
 ) -> tuple[Program, list[tuple[int, bool]]]:
-    """Return the choice among programs of these paces, and which were measured."""
+    """Return the choice among programs of these paces, and which were measured on one thread.
+
+    Several threads need the share `shared` of the time of one.
+    """
     tried: list[tuple[int, bool]] = []
 
-    def pretended(few: Any, shared: Recipe, program: Program) -> Candidate:
+    def pretended(few: Any, common: Recipe, program: Program) -> Candidate:
         key = (program.slots or 0, program.compiled)
-        tried.append(key)
+        if program.threads is None:
+            tried.append(key)
         begin = start if program.compiled else 0.0
-        return Candidate(program=program, seconds=paces[key], evaluation=0.0, start=begin)
+        pace = paces[key] * (shared if program.threads else 1.0)
+        return Candidate(program=program, seconds=pace, evaluation=0.0, start=begin)
 
     monkeypatch.setattr(_choice, "measured", pretended)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     return choose(members(), recipe(**how), runs=40).program, tried
 
 
 def test_what_takes_seconds_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     program, tried = chosen(monkeypatch, {(64, False): 1e-4})
     assert program == Program(slots=64) and tried == [(64, False)]
+
+
+@pytest.mark.parametrize(("loop", "best"), [(2e-4, 1), (8e-4, 64)])
+def test_short_work_is_a_stack_or_a_loop(
+    monkeypatch: pytest.MonkeyPatch, loop: float, best: int
+) -> None:
+    program, tried = chosen(monkeypatch, {(64, False): 4e-4, (1, False): loop})
+    assert program == Program(slots=best) and tried == [(64, False), (1, False)]
+
+
+@pytest.mark.parametrize(
+    ("pace", "shared", "threads", "taken"),
+    [
+        (1e-4, 0.6, 2, 2),
+        (1e-4, 0.95, 2, None),
+        (1e-4, 1.8, 2, None),
+        (1e-4, 0.6, 1, None),
+        (1e-5, 0.6, 2, None),
+    ],
+)
+def test_threads_share_a_step_where_that_is_seen_to_be_quicker(
+    monkeypatch: pytest.MonkeyPatch, pace: float, shared: float, threads: int, taken: int | None
+) -> None:
+    """Training takes 4 s on one thread, or 0.4 s, for which threads are not measured."""
+    found, _ = chosen(monkeypatch, {(64, False): pace}, threads=threads, shared=shared)
+    assert found == Program(slots=64, threads=taken)
+
+
+def test_threads_do_not_share_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = {(64, False): 0.01, (8, False): 0.02, (1, False): 0.03, (40, True): 0.004}
+    program, _ = chosen(monkeypatch, paces, start=100.0, threads=2, shared=0.5)
+    assert program.compiled and program.threads is None
 
 
 def test_the_quickest_eager_program_is_taken_where_compiling_takes_longer(
@@ -136,6 +180,7 @@ def test_what_cannot_be_stacked_is_said_once_and_trains_in_a_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_choice, "_SHORT", 0.0)
+    monkeypatch.setattr(_choice, "_SHORTEST", 0.0)
     found = planned(lambda: Branching(12), Branching, "adamw", [0.01] * 10)
     with pytest.warns(StackingWarning, match="cannot be stacked") as caught:
         choice = choose(found, recipe(100), runs=10)

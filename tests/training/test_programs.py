@@ -395,6 +395,7 @@ def test_a_program_is_data() -> None:
         assert Program.from_json(program.to_json()) == program
     assert str(Program(slots=8, compiled=True)) == "8 at once, compiled"
     assert str(Program(slots=1)) == "one after the other, not compiled"
+    assert str(Program(threads=2)) == "all at once, not compiled, on 2 threads"
     with pytest.raises(MutransferError, match="not a program"):
         Program.from_json({"places": 3})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from mutransfer import MutransferError, plan
 from mutransfer.plans import Row
 from mutransfer.statistics import HOPELESS, diverged_at
 from mutransfer.tasks import Task, cross_entropy, digits, gpt, mlp, resmlp
-from mutransfer.training import Member, Recipe, placed, train, train_one_by_one
+from mutransfer.training import Member, Program, Recipe, placed, train, train_one_by_one
 from tests.models import normed_convolution
 
 VECTORS = torch.randn(96, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -191,6 +191,36 @@ def test_the_number_of_threads_is_restored(how: Callable[..., Tensor]) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+class Threads(nn.Module):
+    """A network that notes the threads of its forward passes."""
+
+    seen: ClassVar[set[int]] = set()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 4).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add(torch.get_num_threads())
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize(("asked", "used"), [(None, 1), (1, 1), (2, 2), (64, 2)])
+def test_a_program_says_how_many_threads_share_a_step(
+    slots: int, asked: int | None, used: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    Threads.seen.clear()
+    members = [member(Threads(), 0.01) for _ in range(2)]
+    try:
+        train(members, recipe(steps=2), program=Program(slots=slots, threads=asked))
+    finally:
+        torch.set_num_threads(before)
+    assert Threads.seen == {used}
 
 
 def without(network: nn.Module, left_out: str) -> Member:

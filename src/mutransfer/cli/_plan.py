@@ -42,9 +42,7 @@ def plan(
         explain: Name of one tensor to derive; a starred name of the table, or a shared one, too.
         json: Print the plan as JSON.
     """
-    import torch
-
-    from ..pytorch import build_model
+    from ..pytorch import build_model, without_values
     from ..pytorch import plan as plan_model
 
     if base_depth is not None and depth is None:
@@ -54,7 +52,7 @@ def plan(
     if depth is not None:
         size = size.grown(depth=depth)
         base_size = base_size.grown(depth=depth if base_depth is None else base_depth)
-    with torch.device("meta"):
+    with without_values():
         model = build_model(builder, size)
     model_plan = plan_model(model, build_model(builder, base_size), rule=rule, optimizer=optimizer)
     if explain:

@@ -220,9 +220,9 @@ def _time(models: Models, asked: Asked, way: Way) -> float:
 
 
 def _cut(candidate: Candidate, asked: Asked, most: int) -> Candidate:
-    """Return a program with at most so many slots, evenly filled."""
+    """Return a program of at most so many slots for workers of one thread."""
     slots = even(len(asked.shape.runs), min(candidate.program.slots or most, most))
-    return replace(candidate, program=replace(candidate.program, slots=slots))
+    return replace(candidate, program=replace(candidate.program, slots=slots, threads=None))
 
 
 def _wider(best: Candidate, seconds: float) -> list[Candidate]:

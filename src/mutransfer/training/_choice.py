@@ -13,7 +13,9 @@ from statistics import median
 
 import torch
 
+from ._environment import is_large
 from ._fallback import StackingWarning
+from ._loop import largest_tensor
 from ._members import Member
 from ._optimizers import UPDATES
 from ._program import Program
@@ -45,7 +47,19 @@ _FASTER = 0.4
 """Share of the time that compiling has been seen to leave, which says if it is worth a try."""
 
 _SHORT = 30.0
-"""Seconds of training below which no other program is tried."""
+"""Seconds of training below which a stack and a loop are the only programs that are tried."""
+
+_SHORTEST = 5.0
+"""Seconds of training below which a stack alone is tried."""
+
+_MINIMAL = 1.0
+"""Seconds of training below which it is not tried on several threads."""
+
+_THREADS_WORTH = 0.9
+"""Several threads are taken where they need less than this share of the time of one.
+
+They lose more than they gain where other work comes to the machine.
+"""
 
 _BEHIND = 4.0
 """Programs this many times slower than the quickest stay behind it when they are compiled."""
@@ -131,20 +145,23 @@ def choose(
     in_step = any(UPDATES[name].in_step for name in recipe.families())
     few = shortened(members, recipe)
     stack = _fitting_on(few, recipe)
-    most = Program(slots=min(stack, _STACKS[-1]))
-    known = [measured(few, recipe, most)]
-    left = known[0].total(runs, recipe)
-    if left < _SHORT or in_step or not thorough:
-        return _chosen(known, runs, recipe, f"{left:.1f} s of training")
-    pace = known[0].seconds
-    sizes = {min(stack, size) for size in (1, *_STACKS)}
-    for size in sorted(size for size in sizes if size < 2 * len(members)):
+    most = min(stack, _STACKS[-1])
+    known = [measured(few, recipe, Program(slots=most))]
+    left, pace = known[0].total(runs, recipe), known[0].seconds
+    chosen = partial(_chosen, members, runs, recipe)
+    if left < _SHORTEST or in_step or not thorough:
+        return chosen(known, f"{left:.1f} s of training")
+    sizes = {1} - {most}
+    if left >= _SHORT:
+        known = []
+        sizes = {1, most} | {n for n in _STACKS if n < min(stack, len(members))}
+    for size in sorted(sizes):
         few = shortened(members, recipe, size, pace)
         known.append(measured(few, recipe, Program(slots=size)))
-    known = _said(known[1:], members)
+    known = _said(known, members)
     left = min(each.total(runs, recipe) for each in known)
     if left * (1 - _FASTER) < WORTH * COMPILING:
-        return _chosen(known, runs, recipe, f"{left:.0f} s of training, too few to compile for")
+        return chosen(known, f"{left:.0f} s of training, too few to compile for")
     for eager in _promising(known):
         if not _may_pay(eager, known, runs, recipe):
             continue
@@ -155,7 +172,7 @@ def choose(
         if found.warned:
             break
         known.append(_shrinking(found))
-    return _chosen(known, runs, recipe, f"{left:.0f} s of training without compiling")
+    return chosen(known, f"{left:.0f} s of training without compiling")
 
 
 def _promising(known: Sequence[Candidate]) -> list[Candidate]:
@@ -254,11 +271,32 @@ def _shrinking(candidate: Candidate) -> Candidate:
     return replace(candidate, program=replace(candidate.program, shrink=max(1, shrink)))
 
 
-def _chosen(candidates: list[Candidate], runs: int, recipe: Recipe, why: str) -> Choice:
+def _chosen(
+    members: Sequence[Member], runs: int, recipe: Recipe, candidates: list[Candidate], why: str
+) -> Choice:
+    """Return the quickest candidate, on several threads where that is worth it."""
     # What was compiled to be measured is kept: compiling is paid, whatever is chosen.
     best = min(candidates, key=lambda each: each.total(runs, recipe) - each.start)
+    shared = _on_all_threads(members, runs, recipe, best)
+    if shared is not None:
+        candidates = [*candidates, shared]
+        if shared.total(runs, recipe) < _THREADS_WORTH * best.total(runs, recipe):
+            best = shared
     others = tuple(each for each in candidates if each is not best)
     return Choice(best=best, others=others, reason=why)
+
+
+def _on_all_threads(
+    members: Sequence[Member], runs: int, recipe: Recipe, one: Candidate
+) -> Candidate | None:
+    """Return a program on all threads; None where that is not to be tried."""
+    threads, slots = torch.get_num_threads(), min(one.program.slots or _STACKS[-1], len(members))
+    on_cpu = recipe.device is None or torch.device(recipe.device).type == "cpu"
+    is_shared = threads == 1 or is_large(slots * largest_tensor(members))
+    if is_shared or not on_cpu or one.program.compiled or one.total(runs, recipe) < _MINIMAL:
+        return None
+    few = shortened(members, recipe, slots, one.seconds)
+    return measured(few, recipe, replace(one.program, threads=threads))
 
 
 def fitting(entries: int) -> int:

@@ -128,9 +128,10 @@ def _optimizers(
         if rows and kind is not None:
             groups = parameter_groups(rows, parameters)
             settings: dict[str, Any] = {**VARIANTS.get(name, {}), **options}
+            if kind in _FUSED:
+                settings["fused"] = True
             if family(name).matrices:
                 optimizers.append(FlatKernels(kind, groups, **settings))
             else:
-                fused = {"fused": True} if kind in _FUSED else {}
-                optimizers.append(kind(groups, **settings, **fused))
+                optimizers.append(kind(groups, **settings))
     return optimizers

@@ -22,21 +22,25 @@ class Program:
         compiled: True to compile gradient and update into one program (torch.compile).
         shrink: Fewest steps left for which a compiled program with half of its slots empty is
             compiled again for half of them; None for never.
+        threads: Threads that share a step, as far as torch has so many; None for one where
+            tensors are small, and all where they are large.
     """
 
     slots: int | None = None
     compiled: bool = False
     shrink: int | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("slots", "shrink"):
+        for name in ("slots", "shrink", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise MutransferError(f"{name} of a program is {value}: give at least 1")
 
     def __str__(self) -> str:
         way = "one after the other" if self.slots == 1 else f"{self.slots or 'all'} at once"
-        return f"{way}, {'compiled' if self.compiled else 'not compiled'}"
+        threads = f", on {self.threads} threads" if self.threads else ""
+        return f"{way}, {'compiled' if self.compiled else 'not compiled'}{threads}"
 
     def places(self, members: int) -> int:
         """Return the places that train; those of a compiled program may be empty.

@@ -61,9 +61,10 @@ def train(
     check_members(members, recipe)
     program = _fitting(program or Program(), recipe)
     slots, generator = _slots(program, members), torch.get_rng_state()
-    if slots == 1 and not program.compiled:
+    if program.slots == 1 and not program.compiled:
         # Torch's own loop is up to four times as quick as a stack of one.
-        with surroundings(largest_tensor(members), together=False), suppress(NotCopiedError):
+        largest, threads = largest_tensor(members), program.threads
+        with surroundings(largest, threads=threads, together=False), suppress(NotCopiedError):
             return each(members, recipe, watch, judge)
     try:
         return _Training(Stack(members, recipe, slots), program, watch, judge).run()
@@ -87,7 +88,7 @@ def train(
 def _fitting(program: Program, recipe: Recipe) -> Program:
     """Return the program, or all at once where the optimizer needs that."""
     in_step = any(UPDATES[family].in_step for family in recipe.families())
-    return Program() if in_step else program
+    return replace(program, slots=None, compiled=False) if in_step else program
 
 
 def _slots(program: Program, members: Sequence[Member]) -> int:
@@ -121,7 +122,8 @@ class _Training:
             NotStackedError: the model, the loss or a metric failed.
         """
         stack = self.stack
-        with surroundings(stack.largest, together=len(stack.slots) > 1), quiet():
+        threads, together = self.program.threads, len(stack.slots) > 1
+        with surroundings(stack.largest, threads=threads, together=together), quiet():
             self._guarded(self._begin)
             try:
                 while busy := stack.slots.busy:
