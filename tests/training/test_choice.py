@@ -143,6 +143,17 @@ def test_one_member_is_compiled_first_where_stacks_are_no_quicker(
         assert program.compiled and program.slots == best
 
 
+def test_where_compiling_gained_little_it_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop needs .9 of its time, as where all of it is matrix products."""
+    paces = {(64, False): 0.014, (8, False): 0.015, (1, False): 0.0125}
+    paces |= {(1, True): 0.011, (8, True): 0.012, (40, True): 0.01}
+    for steps, compiled in ((400, [1]), (20_000, [1, 8, 40])):
+        _, tried = chosen(monkeypatch, paces, start=15.0, steps=steps)
+        assert [slots for slots, is_compiled in tried if is_compiled] == compiled
+
+
 def test_programs_far_behind_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     paces = {(64, False): 0.04, (8, False): 0.04, (1, False): 0.5, (40, True): 0.05, (8, True): 0.1}
     program, tried = chosen(monkeypatch, paces)

@@ -46,6 +46,9 @@ WORTH = 2.0
 _FASTER = 0.4
 """Share of the time that compiling has been seen to leave, which says if it is worth a try."""
 
+_BETTER = 0.75
+"""Share of what compiling left of another program's time that it may leave of this one's."""
+
 _SHORT = 30.0
 """Seconds of training below which a stack and a loop are the only programs that are tried."""
 
@@ -162,8 +165,9 @@ def choose(
     left = min(each.total(runs, recipe) for each in known)
     if left * (1 - _FASTER) < WORTH * COMPILING:
         return chosen(known, f"{left:.0f} s of training, too few to compile for")
+    share = _FASTER
     for eager in _promising(known):
-        if not _may_pay(eager, known, runs, recipe):
+        if not _may_pay(eager, known, runs, recipe, share):
             continue
         slots = even(runs, min(eager.program.slots or runs, len(members)))
         few = shortened(members, recipe, slots, eager.seconds * _FASTER)
@@ -172,6 +176,7 @@ def choose(
         if found.warned:
             break
         known.append(_shrinking(found))
+        share = max(_FASTER, _BETTER * found.seconds / eager.seconds)
     return chosen(known, f"{left:.0f} s of training without compiling")
 
 
@@ -191,8 +196,10 @@ def _promising(known: Sequence[Candidate]) -> list[Candidate]:
     )
 
 
-def _may_pay(eager: Candidate, known: Sequence[Candidate], runs: int, recipe: Recipe) -> bool:
-    """Return True if one more compiled program is worth a try."""
+def _may_pay(
+    eager: Candidate, known: Sequence[Candidate], runs: int, recipe: Recipe, share: float
+) -> bool:
+    """Return True if compiling is worth a try where it may leave this share of the time."""
     starts = {each.program.slots: each.start for each in known if each.program.compiled}
     if not starts:
         return True
@@ -202,7 +209,7 @@ def _may_pay(eager: Candidate, known: Sequence[Candidate], runs: int, recipe: Re
     cost = max(starts.values())
     if set(starts) == {1}:
         cost *= _STACKED
-    saved = left - _FASTER * eager.total(runs, recipe)
+    saved = left - share * eager.total(runs, recipe)
     return cost < _LITTLE * left or saved > WORTH * cost
 
 
