@@ -199,7 +199,7 @@ def _promising(known: Sequence[Candidate]) -> list[Candidate]:
 def _may_pay(
     eager: Candidate, known: Sequence[Candidate], runs: int, recipe: Recipe, share: float
 ) -> bool:
-    """Return True if compiling is worth a try where it may leave this share of the time."""
+    """Return True if compiling, which may leave this share of the time, is worth a try."""
     starts = {each.program.slots: each.start for each in known if each.program.compiled}
     if not starts:
         return True
