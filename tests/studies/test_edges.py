@@ -139,6 +139,13 @@ def test_context_is_an_axis_of_models_with_positions(tmp_path: Path) -> None:
     assert len({row["loss"] for row in runs.rows}) == 4 and runs.axes[-1] == "context"
 
 
+def test_the_least_context_may_be_that_of_a_larger_model(tmp_path: Path) -> None:
+    sizes = [{"width": w, "context": c} for w, c in ((16, 16), (32, 8), (32, 16))]
+    wanted = Study(gpt, axes=sizes, lr=[0.01], seeds=1, task="pydocs", steps=2, batch=4)
+    rows = sweep(wanted, tmp_path).rows
+    assert [row["status"] for row in rows] == ["finished"] * len(wanted.runs())
+
+
 def test_a_fixed_context_is_part_of_the_id() -> None:
     ids = [
         (wanted := own(task=lambda context: data(), context=context)).run_id(wanted.runs()[0])

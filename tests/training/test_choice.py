@@ -143,13 +143,25 @@ def test_one_member_is_compiled_first_where_stacks_are_no_quicker(
         assert program.compiled and program.slots == best
 
 
+@pytest.mark.parametrize(("stack", "compiles"), [(0.005, True), (0.012, False)])
+def test_compiling_is_not_tried_where_products_take_the_time(
+    monkeypatch: pytest.MonkeyPatch, stack: float, compiles: bool
+) -> None:
+    """Stacks that are no quicker than a loop show that; training takes 200 s."""
+    paces = {(64, False): stack, (8, False): stack, (1, False): 0.012}
+    paces |= {(slots, True): 0.004 for slots in (1, 8, 40)}
+    steps = round(200 / 40 / min(stack, 0.012))
+    program, tried = chosen(monkeypatch, paces, steps=steps)
+    assert program.compiled == compiles == any(is_compiled for _, is_compiled in tried)
+
+
 def test_where_compiling_gained_little_it_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The loop needs .9 of its time, as where all of it is matrix products."""
-    paces = {(64, False): 0.014, (8, False): 0.015, (1, False): 0.0125}
-    paces |= {(1, True): 0.011, (8, True): 0.012, (40, True): 0.01}
-    for steps, compiled in ((400, [1]), (20_000, [1, 8, 40])):
+    """The first program that is compiled needs .9 of its time."""
+    paces = {(64, False): 0.01, (8, False): 0.01, (1, False): 0.02}
+    paces |= {(1, True): 0.011, (8, True): 0.009, (40, True): 0.008}
+    for steps, compiled in ((260, [8]), (20_000, [8, 40, 1])):
         _, tried = chosen(monkeypatch, paces, start=15.0, steps=steps)
         assert [slots for slots, is_compiled in tried if is_compiled] == compiled
 

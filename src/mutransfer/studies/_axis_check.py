@@ -26,7 +26,7 @@ def check_axes(models: Models) -> None:
     sizes, point = study.sizes(), study.points()[0]
     runs = {size: Run(rule="", size=size, point=point, seed=0) for size in sizes}
     if study.train is None:
-        task = study.task_of(runs[sizes[0]])
+        task = study.task_of(Run(rule="", size=study.base, point=point, seed=0))
         check_metrics(task.metrics, ["validation", *study.base, *point, *study.fixed])
         check_fit(models.at_base(), task)
         for rule, each in product(map(rule_name, study.rules), study.points()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -151,16 +150,18 @@ class Models:
             model = self._unread.pop(key, None) or self._drawn(key, 0)
             # Standard parametrization alone also serves models that cannot be traced.
             traced = any(self._traced(rule) for rule in self.study.rules)
-            inputs = self._example_inputs
+            inputs = self._example_inputs(arguments)
             self._bases[key] = read(model, example_inputs=inputs) if traced else model
         return self._bases[key]
 
-    @cached_property
-    def _example_inputs(self) -> Any:
+    def _example_inputs(self, arguments: Arguments) -> Any:
+        """Return inputs as long as models that are built with these arguments take them."""
         if self.study.task is None:
             return None
-        first = Run(rule="", size=self.study.base, point={}, seed=0)
-        return self.study.task_of(first).example
+        size = self.study.base
+        if "context" in size:
+            size = size.grown(context=arguments.get("context", size["context"]))
+        return self.study.task_of(Run(rule="", size=size, point={}, seed=0)).example
 
     @property
     def _mixed(self) -> bool:
@@ -180,7 +181,7 @@ class Models:
                     self._base(arguments),
                     rule=self.study.rule(rule),
                     optimizer=self._optimizer(rule, arguments),
-                    example_inputs=self._example_inputs,
+                    example_inputs=self._example_inputs(arguments),
                 )
             self._plans[key] = found
         return self._plans[key]

@@ -43,8 +43,12 @@ COMPILING = 30.0
 WORTH = 2.0
 """Compile where the time that is saved may exceed this many times that of compiling."""
 
-_FASTER = 0.4
-"""Share of the time that compiling has been seen to leave, which says if it is worth a try."""
+_FASTER, _LITTLE_FASTER = 0.4, 0.8
+"""Shares of the time that compiling has been seen to leave, which say if it is worth a try.
+
+The second is for models whose stacks are no quicker than a loop: matrix products take most of the
+time of both.
+"""
 
 _BETTER = 0.75
 """Share of what compiling left of another program's time that it may leave of this one's."""
@@ -163,9 +167,9 @@ def choose(
         known.append(measured(few, recipe, Program(slots=size)))
     known = _said(known, members)
     left = min(each.total(runs, recipe) for each in known)
-    if left * (1 - _FASTER) < WORTH * COMPILING:
+    share = _share(known)
+    if left * (1 - share) < WORTH * COMPILING:
         return chosen(known, f"{left:.0f} s of training, too few to compile for")
-    share = _FASTER
     for eager in _promising(known):
         if not _may_pay(eager, known, runs, recipe, share):
             continue
@@ -176,8 +180,16 @@ def choose(
         if found.warned:
             break
         known.append(_shrinking(found))
-        share = max(_FASTER, _BETTER * found.seconds / eager.seconds)
+        share = max(share, _BETTER * found.seconds / eager.seconds)
     return chosen(known, f"{left:.0f} s of training without compiling")
+
+
+def _share(known: Sequence[Candidate]) -> float:
+    """Return the share of its time that compiling may leave of a program."""
+    loops = [each.seconds for each in known if each.program.slots == 1]
+    stacks = [each.seconds for each in known if each.program.slots != 1]
+    no_quicker = loops and stacks and _ALIKE * min(stacks) > min(loops)
+    return _LITTLE_FASTER if no_quicker else _FASTER
 
 
 def _promising(known: Sequence[Candidate]) -> list[Candidate]:
@@ -199,7 +211,7 @@ def _promising(known: Sequence[Candidate]) -> list[Candidate]:
 def _may_pay(
     eager: Candidate, known: Sequence[Candidate], runs: int, recipe: Recipe, share: float
 ) -> bool:
-    """Return True if compiling, which may leave this share of the time, is worth a try."""
+    """Return True if a program that may need this share of its time is compiled."""
     starts = {each.program.slots: each.start for each in known if each.program.compiled}
     if not starts:
         return True
