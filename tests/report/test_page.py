@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import gc
 import html
 import json
 import math
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,22 @@ def test_a_folder_that_cannot_be_written_is_an_error(
             MutransferError, match=r"cannot write the report to .*; give another folder"
         ):
             write_report(folder, sections)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("refused", [True, False])
+def test_garbage_is_collected_afterwards_as_before(
+    sections: list[Section], tmp_path: Path, enabled: bool, refused: bool
+) -> None:
+    folder = tmp_path / "file" if refused else tmp_path / "report"
+    (tmp_path / "file").touch()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(MutransferError) if refused else nullcontext():
+            write_report(folder, sections[1:])
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 def test_sections_are_needed_and_have_different_titles(

@@ -11,10 +11,11 @@ from typing import Any
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as CSV, one column for each plain value; lists are left to JSON."""
-    items = [(key, value) for row in rows for key, value in row.items()]
-    columns = list(dict.fromkeys(key for key, value in items if not isinstance(value, list | dict)))
+    columns = dict.fromkeys(
+        key for row in rows for key, value in row.items() if not isinstance(value, list | dict)
+    )
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore")
+    writer = csv.DictWriter(text, [*columns], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue() if rows else ""
