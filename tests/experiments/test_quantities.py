@@ -4,6 +4,7 @@ import csv
 import math
 
 from mutransfer import Runs
+from mutransfer.experiments import headline_resnet
 from mutransfer.experiments._quantities import drift, optima
 
 LOWEST = {16: -4, 32: -6, 64: -8}
@@ -31,3 +32,18 @@ def test_an_optimum_at_the_edge_is_that_edge(tmp_path):
 def test_edges_alone_have_no_drift(tmp_path):
     runs = swept(tmp_path / "runs.csv", {16: -4, 32: -8, 64: -9})
     assert math.isnan(drift(runs, runs.rules[0], "width").value)
+
+
+def test_a_diverged_network_leaves_no_accuracy_to_compare():
+    def runs(*values):
+        rows = [
+            {"rule": rule, "width": 8, "lr": 1.0, "seed": seed, "loss": value, "accuracy": value}
+            for seed, value in enumerate(values)
+            for rule in ("sp", "mup")
+        ]
+        return Runs(header={"axes": ["width"]}, rows=rows)
+
+    found = headline_resnet._changes(runs(None, 0.5), runs(0.4, 0.25), "sp")
+    assert math.isnan(found[headline_resnet.ACCURACY].value)
+    whole = headline_resnet._changes(runs(0.5, 0.5), runs(0.5, 0.25), "sp")
+    assert whole[headline_resnet.ACCURACY].value == -12.5

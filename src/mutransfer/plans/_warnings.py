@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 from ..core import MutransferError
 from ..reading import Reading, pattern
-from ..rules import LAYERS, Family, Parametrization, Place, Role, depth_regime, width_regime
+from ..rules import (
+    LAYERS,
+    Family,
+    Parametrization,
+    Place,
+    Powers,
+    Role,
+    depth_regime,
+    width_regime,
+)
 from ._carry import Multipliers
 from ._match import Match
 from ._structure import Structure
@@ -265,10 +275,23 @@ def _own_factors(facts: Facts) -> Warnings:
 
 
 def _eps_floor(facts: Facts) -> Warnings:
+    rule = facts.rule
+    options = {k: v for k, v in rule.options.items() if not k.endswith("_eps")}
+    in_proportion = replace(rule, off=rule.off - {"eps"}, options=options)
+
+    @cache
+    def excess(role: Role, optimizer: str, place: Place) -> Powers:
+        """Return how eps grows over its proportion to the gradient."""
+        family = facts.optimizers[optimizer]
+        eps, proportional = (
+            each.quantities(role, family, place).eps for each in (rule, in_proportion)
+        )
+        return eps / proportional
+
     floors = [
         name
         for name, tensor in facts.tensors.items()
-        if _outgrows_gradient(facts.rule, tensor, facts.optimizers[tensor.optimizer])
+        if excess(tensor.role, tensor.optimizer, tensor.place).evaluate(tensor.ratios) > 1
     ]
     if floors:
         yield PlanWarning(
@@ -276,16 +299,6 @@ def _eps_floor(facts: Facts) -> Warnings:
             f"eps of {len(floors)} tensors such as {floors[0]} does not shrink "
             "as their gradients do",
         )
-
-
-def _outgrows_gradient(rule: Parametrization, tensor: TensorPlan, family: Family) -> bool:
-    """Return True where eps outgrows its proportion to the tensor's gradient."""
-    options = {k: v for k, v in rule.options.items() if not k.endswith("_eps")}
-    in_proportion = replace(rule, off=rule.off - {"eps"}, options=options)
-    eps, proportional = (
-        each.quantities(tensor.role, family, tensor.place).eps for each in (rule, in_proportion)
-    )
-    return eps != proportional and (eps / proportional).evaluate(tensor.ratios) > 1
 
 
 def _optimizers(facts: Facts) -> Warnings:

@@ -132,7 +132,8 @@ def write_report(
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Leave garbage for later: looking through torch's objects takes a third of a report's time."""
+    """Leave garbage for later."""
+    # To look through the objects of torch and matplotlib takes a third of a report's time.
     enabled = gc.isenabled()
     gc.disable()
     try:

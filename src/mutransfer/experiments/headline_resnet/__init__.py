@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -48,9 +49,10 @@ def _pictures(task: Task, side: int) -> Task:
 
 
 def _of(runs: Runs, rule: str, metric: str) -> list[float]:
-    """Return a metric of a rule's runs, by seed."""
-    rows = sorted((row["seed"], row[metric]) for row in runs.rows if row["rule"] == rule)
-    return [value for _, value in rows]
+    """Return a metric of a rule's runs, by seed; not a number for those that diverged."""
+    rows = sorted((row for row in runs.rows if row["rule"] == rule), key=lambda row: row["seed"])
+    values = [row.get(metric) for row in rows]
+    return [math.nan if value is None else value for value in values]
 
 
 def _changes(tuned: Runs, target: Runs, rule: str) -> dict[str, Estimate]:
