@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
+
+from ...core import Estimate
+from ...statistics import Array
 from ...studies import Runs, log2
 from .._bench import Bench, Experiment, Measured
-from .._claim import Claim, exactly
+from .._claim import Claim
 from .._depth import depth_sweep, lowest
 from .._plots import Plot, Series, plot
-from .._quantities import DRIFT, drift
+from .._quantities import DRIFT, drift, mean
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "relu before the matrix": {"activation": "relu", "place": "pre"},
@@ -24,7 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "width": [48],
         "depth": [8, 16, 32, 64],
         "lr": log2(-12, -6),
-        "seeds": 2,
+        "seeds": 4,
         "steps": 250,
         "batch": 64,
     },
@@ -41,6 +46,20 @@ DEPTH = DRIFT.format(axis="depth")
 RATIO = "final loss of the deepest networks, over relu's"
 
 
+def _ratio(runs: Runs, others: Runs, depth: int) -> Estimate:
+    """Return final losses over those of other networks, seed by seed, each at its best rate."""
+    logs = [np.log(_final(record, depth)) for record in (runs, others)]
+    found = mean(list(logs[0] - logs[1]))
+    return Estimate(**{end: math.exp(number) for end, number in vars(found).items()})
+
+
+def _final(runs: Runs, depth: int) -> Array:
+    """Return the final losses of all seeds at the rate that is best for their mean."""
+    (size,) = (each for each in runs.sizes("depth-mup") if each["depth"] == depth)
+    _, losses = runs.with_metric("final").losses("depth-mup", size)
+    return losses[:, losses.mean(0).argmin()]
+
+
 def _measure(bench: Bench) -> Measured:
     settings = bench.pick(SETTINGS)
     records: dict[str, Runs] = {}
@@ -49,11 +68,10 @@ def _measure(bench: Bench) -> Measured:
         fixed = {**network, "frozen": False}
         more: dict[str, Any] = {"hyperparameters": fixed, "rules": rules}
         records[name] = depth_sweep(bench, settings, f"network-{number}", **more)
-    deepest = settings["depth"][-1]
     final = {name: lowest(runs.with_metric("final"), "depth-mup") for name, runs in records.items()}
     values = {
         name: {
-            RATIO: exactly(final[name][deepest] / final["relu"][deepest]),
+            RATIO: _ratio(runs, records["relu"], settings["depth"][-1]),
             DEPTH: drift(runs, "depth-mup", "depth"),
         }
         for name, runs in records.items()
@@ -96,7 +114,8 @@ EXPERIMENT = Experiment(
     minutes=3.5,
     remark=(
         "The paper has width 256, depth 8 to 1024 and 39,000 steps on CIFAR-10, and compares the "
-        "end of a training 150 times as long. With input and readout frozen and width 32 the final "
-        "loss of abs was 1.8 times that of relu."
+        "end of a training 150 times as long. Final losses of so short a training are noisy: with "
+        "two seeds the ratio was 0.76 and 1.24 in two versions that differ by rounding. With input "
+        "and readout frozen and width 32 it was 1.8."
     ),
 )

@@ -72,6 +72,6 @@ EXPERIMENT = Experiment(
         "The move of the best rate is known to about two octaves only at this scale. Branches are "
         "times 1/sqrt(depth) and Adam's rate is constant, as in this paper; Tensor Programs VI "
         "scales that rate with depth as well. Under SP the small rate costs the large network "
-        "1.5%, too little for the control to fail."
+        "1.7%, too little for the control to fail."
     ),
 )
