@@ -18,7 +18,7 @@ import pytest
 
 from mutransfer import MutransferError, Size
 from mutransfer.figures import Curve
-from mutransfer.report import Page, Section, transfer_table, write_report
+from mutransfer.report import Page, Section, _page, transfer_table, write_report
 from mutransfer.studies import Runs
 from tests.records import section_of
 
@@ -181,17 +181,27 @@ def test_a_folder_that_cannot_be_written_is_an_error(
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
 def test_garbage_is_collected_afterwards_as_before(
-    sections: list[Section], tmp_path: Path, enabled: bool, refused: bool
+    sections: list[Section],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    enabled: bool,
+    fails: bool,
 ) -> None:
-    folder = tmp_path / "file" if refused else tmp_path / "report"
-    (tmp_path / "file").touch()
+    seen = []
+
+    def numbers(*_: Any) -> None:
+        seen.append(gc.isenabled())
+        if fails:
+            raise OSError("the disk is full")
+
+    monkeypatch.setattr(_page, "write_numbers", numbers)
     (gc.enable if enabled else gc.disable)()
     try:
-        with pytest.raises(MutransferError) if refused else nullcontext():
-            write_report(folder, sections[1:])
-        assert gc.isenabled() == enabled
+        with pytest.raises(MutransferError) if fails else nullcontext():
+            write_report(tmp_path, sections[1:])
+        assert seen == [False] and gc.isenabled() == enabled
     finally:
         gc.enable()
 

@@ -167,8 +167,21 @@ def test_one_by_one_draws_as_if_nothing_had_failed() -> None:
     assert_same(first, train_one_by_one(networks, recipe()))
 
 
-class Counting(Square):
-    """A network that keeps the number of its passes, and shrinks its output by it."""
+class Assigning(Square):
+    """A network that keeps a running mean, and assigns a new tensor to it."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__(width)
+        self.register_buffer("mean", torch.zeros(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(0).detach()
+        return super().forward(x - 3 * self.mean)
+
+
+class Alternating(Square):
+    """A network whose two hidden layers train by turns."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__(width)
@@ -176,12 +189,80 @@ class Counting(Square):
 
     def forward(self, x: Tensor) -> Tensor:
         self.passes += 1
-        return super().forward(x) / (1 + 0.1 * self.passes)
+        return self.readout(torch.tanh(self.hidden[self.passes % 2](self.input(x))))
 
 
-def test_one_after_the_other_each_member_has_a_model_of_its_own() -> None:
-    found = train(members(Counting), recipe(), program=Program(slots=1))
-    assert_same(found, train_one_by_one(members(Counting), recipe()))
+class Hooked(Square):
+    """A network whose features change the gradients that pass them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.input(x))
+        if x.requires_grad:
+            x.register_hook(lambda gradient: gradient / (1e-3 + gradient.norm()))
+        return self.readout(x)
+
+
+class Checkpointing(Square):
+    """A network that computes its features once more in the backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.utils.checkpoint.checkpoint(self.input, x, use_reentrant=False)
+        return self.readout(torch.tanh(x))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("program", [Program(), Program(slots=1), Program(slots=2)], ids=str)
+@pytest.mark.parametrize("kind", [Assigning, Alternating, Hooked, Checkpointing])
+def test_unusual_models_train_alike_in_every_program(
+    kind: Any, program: Program, count: int
+) -> None:
+    """As torch trains them alone; where a stack cannot, that is said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StackingWarning)
+        trained = train(members(kind)[:count], recipe(), program=program)
+    assert_same(trained, train_one_by_one(members(kind)[:count], recipe()), rtol=1e-10)
+
+
+def test_a_buffer_that_is_assigned_is_not_lost_in_a_stack() -> None:
+    with pytest.warns(StackingWarning, match="assigns a tensor to the buffer mean"):
+        train(members(Assigning), recipe())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_what_torch_does_not_fuse_trains_all_the_same(optimizer: str) -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(96, 8, sparse=optimizer == "sgd")
+            self.readout = nn.Linear(8, 4)
+            self.phase = nn.Parameter(torch.ones(8, dtype=torch.cfloat))
+
+        def forward(self, x: Tensor) -> Tensor:
+            embedded = self.embedding((x[:, 0].abs() * 20).long())
+            return self.readout(embedded * self.phase.abs())
+
+    networks = planned(Tokens, Tokens, optimizer, [0.1, 0.2])
+    losses = train(networks, recipe(optimizer=optimizer), program=Program(slots=1)).losses
+    assert losses.isfinite().all() and losses[0, -1] != losses[1, -1]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_training_needs_gradients_where_the_caller_has_none(slots: int) -> None:
+    with torch.no_grad():
+        found = train(members(Square), recipe(), program=Program(slots=slots))
+    assert_same(found, train_one_by_one(members(Square), recipe()))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
+def test_a_layer_without_gradient_at_first_trains_in_a_loop(
+    optimizer: str, options: dict[str, float]
+) -> None:
+    momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
+    how = recipe(optimizer=optimizer, options=momentum)
+    networks = planned(Alternating, Alternating, optimizer, [0.05, 0.02], **options)
+    found = train(networks, how, program=Program(slots=1))
+    assert found.losses.isfinite().all()
 
 
 class Singular(Square):

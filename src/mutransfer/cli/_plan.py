@@ -42,7 +42,9 @@ def plan(
         explain: Name of one tensor to derive; a starred name of the table, or a shared one, too.
         json: Print the plan as JSON.
     """
-    from ..pytorch import build_model, without_values
+    import torch
+
+    from ..pytorch import build_model
     from ..pytorch import plan as plan_model
 
     if base_depth is not None and depth is None:
@@ -52,7 +54,7 @@ def plan(
     if depth is not None:
         size = size.grown(depth=depth)
         base_size = base_size.grown(depth=depth if base_depth is None else base_depth)
-    with without_values():
+    with torch.device("meta"):
         model = build_model(builder, size)
     model_plan = plan_model(model, build_model(builder, base_size), rule=rule, optimizer=optimizer)
     if explain:

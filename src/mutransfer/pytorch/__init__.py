@@ -8,7 +8,6 @@ from ._groups import parameter_groups as parameter_groups
 from ._guard import Guard as Guard
 from ._inputs import guess_inputs as guess_inputs
 from ._megatron import megatron_flags as megatron_flags
-from ._meta import without_values as without_values
 from ._models import build_model as build_model
 from ._models import builder_name as builder_name
 from ._optimizers import VARIANTS as VARIANTS

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..core import FrozenDict, Size
 from ..plans import Row, needs_trace
-from ..pytorch import Plan, plan, read, seeded, without_values
+from ..pytorch import Plan, plan, read, seeded
 from ..reading import Reading
 from ..training import Member
 from ._hyperparameters import sets
@@ -203,7 +203,7 @@ class Models:
     def _shape(self, arguments: Arguments) -> nn.Module:
         """Return a model without values."""
         if arguments not in self._shapes:
-            with without_values():
+            with torch.device("meta"):
                 self._shapes[arguments] = self.study.model(arguments)
         return self._shapes[arguments]
 

@@ -115,12 +115,12 @@ class Batches:
             return {key: stacked([inputs[key] for inputs, _ in batches]) for key in first}, targets
         return stacked([inputs for inputs, _ in batches]), targets
 
-    def one(self, step: int) -> tuple[Any, Tensor]:
-        """Return inputs and targets of the first member, (batch, ...)."""
+    def one(self, member: int, step: int) -> tuple[Any, Tensor]:
+        """Return inputs and targets of one member, (batch, ...)."""
+        seed = self._order[member]
         if self._indexed:
-            rows = self._rows[0, step]
-            return self._gathered(rows)
-        inputs, targets = self._feeds[0][step]
+            return self._gathered(self._rows[seed, step])
+        inputs, targets = self._feeds[seed][step]
         return placed(inputs, self._like), placed(targets, self._like)
 
     def _gathered(self, rows: Int[Tensor, "*rows"]) -> tuple[Any, Tensor]:

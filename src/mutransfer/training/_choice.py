@@ -144,7 +144,7 @@ def choose(
         members: Members to measure with, as many as will train at once.
         recipe: What they share.
         runs: Members of this shape that are to be trained in all.
-        thorough: False to measure one program alone, which is seldom far from the fastest.
+        thorough: False to measure a stack alone, which is seldom far from the fastest.
 
     Raises:
         MutransferError: the model fails.
@@ -239,7 +239,7 @@ def measured(members: Sequence[Member], recipe: Recipe, program: Program) -> Can
     ticks = [(time.perf_counter(), 0)]
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", StackingWarning)
-        watch = partial(_tick, ticks)
+        watch = partial(_tick, ticks, recipe.device)
         train(taken, recipe, watch, program=program)
     said = [str(item.message) for item in caught if issubclass(item.category, StackingWarning)]
     gaps = [(end - start) / count for (start, _), (end, count) in pairwise(ticks)]
@@ -255,7 +255,9 @@ def measured(members: Sequence[Member], recipe: Recipe, program: Program) -> Can
     )
 
 
-def _tick(ticks: list[tuple[float, int]], count: int) -> None:
+def _tick(ticks: list[tuple[float, int]], device: str | None, count: int) -> None:
+    if device is not None and torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
     ticks.append((time.perf_counter(), count))
 
 

@@ -11,7 +11,7 @@ from ..statistics import diverged_at
 from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
-from ._one import One
+from ._one import Data, One
 from ._recipe import Recipe
 from ._trained import Trained
 from ._watch import Interrupted, Watch
@@ -42,8 +42,8 @@ def train_one_by_one(
 
 
 def largest_tensor(members: Sequence[Member]) -> int:
-    """Return the entries of the largest parameter of a member."""
-    return max(parameter.numel() for parameter in members[0].model.parameters())
+    """Return the entries of the largest trained parameter of a member."""
+    return max(p.numel() for p in members[0].model.parameters() if p.requires_grad)
 
 
 def each(
@@ -53,10 +53,10 @@ def each(
     judge: Judge | None = None,
 ) -> Trained:
     """Train members one after the other, threads and attention as they are."""
-    trained = Trained.empty(len(members), recipe)
+    trained, data = Trained.empty(len(members), recipe), Data(members, recipe)
     for number, member in enumerate(members):
         try:
-            _train(number, One(member, recipe), trained, watch, judge)
+            _train(number, One(member, recipe, data, number), trained, watch, judge)
         except Interrupted:
             first = number + bool(trained.so_far()[1][number] == recipe.steps)
             trained.unfinished.update(range(first, len(members)))
@@ -97,7 +97,7 @@ def _step(
             # Before the training: a bug in a metric must not cost all of it.
             one.evaluate(probe=True)
         losses[step] = one.step(step, factor)
-        if (due := one.evaluation.due(step + 1)) is not None:
+        if (due := one.data.evaluation.due(step + 1)) is not None:
             trained.write(number, due, one.evaluate())
     except MutransferError:
         raise

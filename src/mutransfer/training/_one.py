@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,11 +22,28 @@ from ._optimizers import optimizer_class
 from ._recipe import Recipe
 
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
-"""Classes that torch updates in one pass over all tensors, where asked."""
+"""Classes that torch updates in one pass over all tensors, where asked and where it can."""
 
 
 class NotCopiedError(MutransferError):
     """A model cannot be copied."""
+
+
+class Data:
+    """Batches and validation data of members of one shape, where they train.
+
+    Args:
+        members: The members.
+        recipe: What they share.
+    """
+
+    def __init__(self, members: Sequence[Member], recipe: Recipe) -> None:
+        first = next(members[0].model.parameters())
+        device, dtype = recipe.device or first.device, recipe.dtype or first.dtype
+        like = first.detach().new_empty(0, device=device, dtype=dtype)
+        seeds = [member.seed for member in members]
+        self.batches = Batches(recipe.task, seeds, recipe.steps, recipe.batch, like)
+        self.evaluation = Evaluation(recipe, like)
 
 
 class One:
@@ -35,21 +52,21 @@ class One:
     Args:
         member: The member; its model is copied.
         recipe: The recipe.
+        data: The data of all members.
+        number: The member's number among them.
 
     Raises:
         NotCopiedError: the model cannot be copied.
     """
 
-    def __init__(self, member: Member, recipe: Recipe) -> None:
+    def __init__(self, member: Member, recipe: Recipe, data: Data, number: int) -> None:
         recipe = member.trained_by(recipe)
         self.recipe, self.table = recipe, member.table
         self.model = copied(member.model).to(device=recipe.device, dtype=recipe.dtype)
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = _optimizers(member, recipe, self.parameters)
-        like = next(iter(self.parameters.values()))
-        self.device = like.device
-        self.batches = Batches(recipe.task, [member.seed], recipe.steps, recipe.batch, like)
-        self.evaluation = Evaluation(recipe, like)
+        self.device = next(iter(self.parameters.values())).device
+        self.data, self.member = data, number
         self.threshold = member.threshold(recipe)
         self.factor = 1.0
         self.rates = [
@@ -67,8 +84,8 @@ class One:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         count, losses = self.recipe.accumulate, []
-        for inputs, targets in pieces(*self.batches.one(number), count):
-            with autocast(self.recipe, self.device.type):
+        for inputs, targets in pieces(*self.data.batches.one(self.member, number), count):
+            with torch.enable_grad(), autocast(self.recipe, self.device.type):
                 loss = training_loss(self.recipe, called(self.model, inputs), targets)
             if not loss.requires_grad:
                 raise MutransferError(
@@ -77,6 +94,10 @@ class One:
                 )
             (loss if count == 1 else loss / count).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
+        for parameter in self.parameters.values():
+            # In a stack what has no gradient in this step has one of zeros.
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         if self.threshold < math.inf:
             self._clip()
         for optimizer in self.optimizers:
@@ -86,7 +107,7 @@ class One:
     def evaluate(self, *, probe: bool = False) -> Tensor:
         """Return validation loss and metrics; of one example in a probe."""
         with evaluating(self.model), autocast(self.recipe, self.device.type):
-            return self.evaluation.mean(
+            return self.data.evaluation.mean(
                 lambda inputs, targets: measures(
                     self.recipe.task, called(self.model, inputs), targets
                 ),
@@ -128,10 +149,20 @@ def _optimizers(
         if rows and kind is not None:
             groups = parameter_groups(rows, parameters)
             settings: dict[str, Any] = {**VARIANTS.get(name, {}), **options}
-            if kind in _FUSED:
+            if kind in _FUSED and _can_be_fused(member.model):
                 settings["fused"] = True
             if family(name).matrices:
                 optimizers.append(FlatKernels(kind, groups, **settings))
             else:
                 optimizers.append(kind(groups, **settings))
     return optimizers
+
+
+def _can_be_fused(model: nn.Module) -> bool:
+    """Return True if torch's fused updates take all gradients of a model."""
+    sparse = any(getattr(module, "sparse", False) is True for module in model.modules())
+    known = all(
+        parameter.is_floating_point() and parameter.layout == torch.strided
+        for parameter in model.parameters()
+    )
+    return known and not sparse

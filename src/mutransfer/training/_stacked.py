@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from ..statistics import diverged_at
 from ._compiled import NotCompiledError
@@ -19,7 +20,7 @@ from ._judge import Judge
 from ._loop import each, largest_tensor
 from ._members import Member, check_members
 from ._memory import is_out_of_memory
-from ._one import NotCopiedError
+from ._one import NotCopiedError, copied
 from ._optimizers import UPDATES
 from ._program import Program
 from ._recipe import Recipe
@@ -61,10 +62,9 @@ def train(
     check_members(members, recipe)
     program = _fitting(program or Program(), recipe)
     slots, generator = _slots(program, members), torch.get_rng_state()
-    if program.slots == 1 and not program.compiled:
+    if slots == 1 and not program.compiled and _can_be_copied(members[0].model):
         # Torch's own loop is up to four times as quick as a stack of one.
-        largest, threads = largest_tensor(members), program.threads
-        with surroundings(largest, threads=threads, together=False), suppress(NotCopiedError):
+        with surroundings(largest_tensor(members), threads=program.threads, together=False):
             return each(members, recipe, watch, judge)
     try:
         return _Training(Stack(members, recipe, slots), program, watch, judge).run()
@@ -89,6 +89,14 @@ def _fitting(program: Program, recipe: Recipe) -> Program:
     """Return the program, or all at once where the optimizer needs that."""
     in_step = any(UPDATES[family].in_step for family in recipe.families())
     return replace(program, slots=None, compiled=False) if in_step else program
+
+
+def _can_be_copied(model: nn.Module) -> bool:
+    try:
+        copied(model)
+    except NotCopiedError:
+        return False
+    return True
 
 
 def _slots(program: Program, members: Sequence[Member]) -> int:

@@ -53,7 +53,7 @@ class Together:
             family: {**UPDATES[family].shared(options), **UPDATES[family].fixed}
             for family, options in recipe.families().items()
         }
-        self._loss = self._scored(partial(training_loss, recipe))
+        self._gradient = torch.func.grad_and_value(self._scored(partial(training_loss, recipe)))
         self._measure = self._scored(partial(measures, recipe.task))
 
     def __call__(
@@ -69,7 +69,13 @@ class Together:
         whole: bool = False,
     ) -> Float[Tensor, " slot"]:
         """Train one step; see `buckets.update` for `count` and `whole`."""
-        gathered, losses = self._gradients(state, buffers, inputs, targets)
+        gradients, losses = self._gradients(self._named(state), buffers, inputs, targets)
+        gathered = [
+            torch.stack([gradients[name] for name in names])
+            if len(names) > 1
+            else gradients[names[0]][None]
+            for names, _ in self.kinds
+        ]
         if self.clips:
             gathered = _clipped(state, gathered, thresholds)
         factor, by_family = self.numbers.by_family(numbers)
@@ -82,39 +88,30 @@ class Together:
         self, state: State, buffers: Mapping[str, Tensor], inputs: Any, targets: Tensor
     ) -> Float[Tensor, "slot measures"]:
         """Return validation loss and metrics of one batch, the same for all members."""
-        parameters = self._named([tensors["parameter"] for tensors in state])
+        parameters = self._named(state)
         measured: Tensor = over_slots(
             self._measure, (parameters, buffers), (inputs, targets), each=False
         )
         return measured
 
     def _gradients(
-        self, state: State, buffers: Any, inputs: Any, targets: Tensor
-    ) -> tuple[list[Tensor], Float[Tensor, " slot"]]:
-        """Return gradients of every bucket and losses, means over the pieces of a batch."""
-        count = self.recipe.accumulate
-        leaves = [tensors["parameter"].detach().requires_grad_() for tensors in state]
-        gathered, losses = [], []
-        for piece in pieces(inputs, targets, count, dim=1):
-            with torch.enable_grad():
-                loss = over_slots(self._loss, (self._named(leaves), buffers), piece, each=True)
-                # A member's loss depends on its own tensors alone, and so does its gradient.
-                total = loss.sum()
-            gathered.append(torch.autograd.grad(total, leaves, materialize_grads=True))
-            losses.append(loss.detach())
+        self, parameters: Mapping[str, Tensor], buffers: Any, inputs: Any, targets: Tensor
+    ) -> tuple[Mapping[str, Tensor], Float[Tensor, " slot"]]:
+        """Return gradients and losses of one step, means over the pieces of its batch."""
+        count, tensors = self.recipe.accumulate, (parameters, buffers)
+        parts = [
+            over_slots(self._gradient, tensors, piece, each=True)
+            for piece in pieces(inputs, targets, count, dim=1)
+        ]
         if count == 1:
-            return list(gathered[0]), losses[0]
-        means = [torch.stack(parts).sum(0) / count for parts in zip(*gathered, strict=True)]
-        return means, torch.stack(losses).mean(0)
+            return parts[0]  # type: ignore[no-any-return]
+        names = parts[0][0]
+        gradients = {n: torch.stack([part[n] for part, _ in parts]).sum(0) / count for n in names}
+        return gradients, torch.stack([losses for _, losses in parts]).mean(0)
 
-    def _named(self, buckets: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of buckets by name."""
-        pairs = zip(self.kinds, buckets, strict=True)
-        return {
-            name: tensor
-            for (names, _), bucket in pairs
-            for name, tensor in zip(names, bucket.unbind(), strict=True)
-        }
+    def _named(self, state: State) -> dict[str, Tensor]:
+        pairs = zip(self.kinds, state, strict=True)
+        return {n: t["parameter"][i] for (names, _), t in pairs for i, n in enumerate(names)}
 
     def _scored(self, score: Callable[[Any, Tensor], Tensor]) -> Callable[..., Tensor]:
         """Return the score of one member as a function of its tensors and a batch."""
@@ -123,11 +120,14 @@ class Together:
             parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Any, targets: Tensor
         ) -> Tensor:
             positional, named = arguments(inputs)
-            tensors = (parameters, buffers)
+            tensors = {**parameters, **buffers}
             with autocast(self.recipe, self.device, stacked=True):
                 output = torch.func.functional_call(
                     self.template, tensors, positional, named, strict=True
                 )
+                # A tensor that is assigned is put here, and the stack's own one stays as it was.
+                if lost := [name for name in buffers if tensors[name] is not buffers[name]]:
+                    raise ValueError(f"its forward pass assigns a tensor to the buffer {lost[0]}")
                 return score(output, targets)
 
         return scored

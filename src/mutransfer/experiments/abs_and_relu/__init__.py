@@ -47,7 +47,7 @@ RATIO = "final loss of the deepest networks, over relu's"
 
 
 def _ratio(runs: Runs, others: Runs, depth: int) -> Estimate:
-    """Return final losses over those of other networks, seed by seed, each at its best rate."""
+    """Return final losses over those of other networks, seed by seed."""
     logs = [np.log(_final(record, depth)) for record in (runs, others)]
     found = mean(list(logs[0] - logs[1]))
     return Estimate(**{end: math.exp(number) for end, number in vars(found).items()})
