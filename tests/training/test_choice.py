@@ -42,12 +42,12 @@ def chosen(
     *,
     start: float = 10.0,
     threads: int = 1,
-    shared: float = 1.0,
+    shared: float | dict[int, float] = 1.0,
     **how: Any,
 ) -> tuple[Program, list[tuple[int, bool]]]:
     """Return the choice among programs of these paces, and which were measured on one thread.
 
-    Several threads need the share `shared` of the time of one.
+    Several threads need the share `shared` of the time of one, or that of each number of slots.
     """
     tried: list[tuple[int, bool]] = []
 
@@ -56,7 +56,8 @@ def chosen(
         if program.threads is None:
             tried.append(key)
         begin = start if program.compiled else 0.0
-        pace = paces[key] * (shared if program.threads else 1.0)
+        share = shared[key[0]] if isinstance(shared, dict) else shared
+        pace = paces[key] * (share if program.threads else 1.0)
         return Candidate(program=program, seconds=pace, evaluation=0.0, start=begin)
 
     monkeypatch.setattr(_choice, "measured", pretended)
@@ -93,6 +94,12 @@ def test_threads_share_a_step_where_that_is_seen_to_be_quicker(
     """Training takes 4 s on one thread, or 0.4 s, for which threads are not measured."""
     found, _ = chosen(monkeypatch, {(64, False): pace}, threads=threads, shared=shared)
     assert found == Program(slots=64, threads=taken)
+
+
+def test_a_loop_on_all_threads_may_overtake_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = {(64, False): 4e-4, (1, False): 5e-4}
+    found, _ = chosen(monkeypatch, paces, threads=2, shared={64: 1.0, 1: 0.6})
+    assert found == Program(slots=1, threads=2)
 
 
 def test_threads_do_not_share_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,9 @@ _THREADS_WORTH = 0.9
 They lose more than they gain where other work comes to the machine.
 """
 
+_THREADS_LEAVE = 0.5
+"""Least share of the time of one thread that two have been seen to need."""
+
 _BEHIND = 4.0
 """Programs this many times slower than the quickest stay behind it when they are compiled."""
 
@@ -296,13 +299,19 @@ def _chosen(
     members: Sequence[Member], runs: int, recipe: Recipe, candidates: list[Candidate], why: str
 ) -> Choice:
     """Return the quickest candidate, on several threads where that is worth it."""
-    # What was compiled to be measured is kept: compiling is paid, whatever is chosen.
-    best = min(candidates, key=lambda each: each.total(runs, recipe) - each.start)
-    shared = _on_all_threads(members, runs, recipe, best)
-    if shared is not None:
-        candidates = [*candidates, shared]
-        if shared.total(runs, recipe) < _THREADS_WORTH * best.total(runs, recipe):
-            best = shared
+
+    def left(each: Candidate) -> float:
+        # What was compiled to be measured is kept: compiling is paid, whatever is chosen.
+        return each.total(runs, recipe) - each.start
+
+    best = min(candidates, key=left)
+    near = [each for each in candidates if _THREADS_LEAVE * left(each) < left(best)]
+    tried = (_on_all_threads(members, runs, recipe, each) for each in near)
+    shared = [each for each in tried if each is not None]
+    quickest = min(shared, key=left, default=best)
+    if left(quickest) < _THREADS_WORTH * left(best):
+        best = quickest
+    candidates = [*candidates, *shared]
     others = tuple(each for each in candidates if each is not best)
     return Choice(best=best, others=others, reason=why)
 
