@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -150,18 +151,16 @@ class Models:
             model = self._unread.pop(key, None) or self._drawn(key, 0)
             # Standard parametrization alone also serves models that cannot be traced.
             traced = any(self._traced(rule) for rule in self.study.rules)
-            inputs = self._example_inputs(arguments)
+            inputs = self._example_inputs
             self._bases[key] = read(model, example_inputs=inputs) if traced else model
         return self._bases[key]
 
-    def _example_inputs(self, arguments: Arguments) -> Any:
-        """Return inputs as long as models that are built with these arguments take them."""
+    @cached_property
+    def _example_inputs(self) -> Any:
         if self.study.task is None:
             return None
-        size = self.study.base
-        if "context" in size:
-            size = size.grown(context=arguments.get("context", size["context"]))
-        return self.study.task_of(Run(rule="", size=size, point={}, seed=0)).example
+        first = Run(rule="", size=self.study.base, point={}, seed=0)
+        return self.study.task_of(first).example
 
     @property
     def _mixed(self) -> bool:
@@ -181,7 +180,7 @@ class Models:
                     self._base(arguments),
                     rule=self.study.rule(rule),
                     optimizer=self._optimizer(rule, arguments),
-                    example_inputs=self._example_inputs(arguments),
+                    example_inputs=self._example_inputs,
                 )
             self._plans[key] = found
         return self._plans[key]
