@@ -254,7 +254,8 @@ def _shared(
     alone = _way(found, found.best)
     ways = [alone]
     runs = spread(asked.shape.runs, fitting(models.entries(asked.shape.runs[0])))
-    loops = [each for each in found.others if each.program.slots == 1 and each.program.compiled]
+    # What gains least by all threads may gain most by several processes.
+    loops = [e for e in found.others if e.program.slots == 1 and e.program.threads is None]
     tried = [found.best, *_wider(found.best, _time(models, asked, alone)), *loops]
     for candidate in dict.fromkeys(_cut(each, asked, most) for each in tried):
         starts = paces = _all(workers, pace_apart, *sent, runs, candidate)
