@@ -162,6 +162,16 @@ def test_compiling_is_not_tried_where_products_take_the_time(
     assert program.compiled == compiles == any(is_compiled for _, is_compiled in tried)
 
 
+def test_a_stack_on_all_threads_shows_nothing_beside_a_loop_on_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_choice, "is_large", lambda entries: entries > 8 * 12 * 12)
+    paces = {(64, False): 0.0096, (8, False): 0.0165, (1, False): 0.0138}
+    paces |= {(slots, True): 0.004 for slots in (1, 8, 40)}
+    program, tried = chosen(monkeypatch, paces, steps=500)
+    assert program == Program(slots=64) and not any(compiled for _, compiled in tried)
+
+
 def test_where_compiling_gained_little_it_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

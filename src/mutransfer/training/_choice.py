@@ -170,7 +170,7 @@ def choose(
         known.append(measured(few, recipe, Program(slots=size)))
     known = _said(known, members)
     left = min(each.total(runs, recipe) for each in known)
-    share = _share(known)
+    share = _share(known, members)
     if left * (1 - share) < WORTH * COMPILING:
         return chosen(known, f"{left:.0f} s of training, too few to compile for")
     for eager in _promising(known):
@@ -187,10 +187,17 @@ def choose(
     return chosen(known, f"{left:.0f} s of training without compiling")
 
 
-def _share(known: Sequence[Candidate]) -> float:
+def _share(known: Sequence[Candidate], members: Sequence[Member]) -> float:
     """Return the share of its time that compiling may leave of a program."""
-    loops = [each.seconds for each in known if each.program.slots == 1]
-    stacks = [each.seconds for each in known if each.program.slots != 1]
+    largest = largest_tensor(members)
+    # Stacks on all threads show nothing beside a loop on one.
+    alike = [
+        each
+        for each in known
+        if not is_large(min(each.program.slots or _STACKS[-1], len(members)) * largest)
+    ]
+    loops = [each.seconds for each in alike if each.program.slots == 1]
+    stacks = [each.seconds for each in alike if each.program.slots != 1]
     no_quicker = loops and stacks and _ALIKE * min(stacks) > min(loops)
     return _LITTLE_FASTER if no_quicker else _FASTER
 
