@@ -189,17 +189,18 @@ def choose(
 
 def _share(known: Sequence[Candidate], members: Sequence[Member]) -> float:
     """Return the share of its time that compiling may leave of a program."""
-    largest = largest_tensor(members)
     # Stacks on all threads show nothing beside a loop on one.
-    alike = [
-        each
-        for each in known
-        if not is_large(min(each.program.slots or _STACKS[-1], len(members)) * largest)
-    ]
+    alike = [each for each in known if not _is_large(each.program, members)]
     loops = [each.seconds for each in alike if each.program.slots == 1]
     stacks = [each.seconds for each in alike if each.program.slots != 1]
     no_quicker = loops and stacks and _ALIKE * min(stacks) > min(loops)
     return _LITTLE_FASTER if no_quicker else _FASTER
+
+
+def _is_large(program: Program, members: Sequence[Member]) -> bool:
+    """Return True if a program uses all threads by the size of its tensors."""
+    slots = min(program.slots or len(members), len(members))
+    return is_large(slots * largest_tensor(members))
 
 
 def _promising(known: Sequence[Candidate]) -> list[Candidate]:
@@ -327,12 +328,12 @@ def _on_all_threads(
     members: Sequence[Member], runs: int, recipe: Recipe, one: Candidate
 ) -> Candidate | None:
     """Return a program on all threads; None where that is not to be tried."""
-    threads, slots = torch.get_num_threads(), min(one.program.slots or _STACKS[-1], len(members))
+    threads = torch.get_num_threads()
     on_cpu = recipe.device is None or torch.device(recipe.device).type == "cpu"
-    is_shared = threads == 1 or is_large(slots * largest_tensor(members))
+    is_shared = threads == 1 or _is_large(one.program, members)
     if is_shared or not on_cpu or one.program.compiled or one.total(runs, recipe) < _MINIMAL:
         return None
-    few = shortened(members, recipe, slots, one.seconds)
+    few = shortened(members, recipe, one.program.slots, one.seconds)
     return measured(few, recipe, replace(one.program, threads=threads))
 
 
