@@ -299,8 +299,11 @@ def test_a_loop_may_gain_by_processes_where_a_stack_gains_by_threads(
     found = Choice(best=stack, others=(loop,), reason="for a test")
     paces = {Program(slots=6): 1.8e-3, Program(slots=1): 1.4e-3}
 
+    measured = []
+
     def both(workers: Any, function: Any, *arguments: Any) -> list[Candidate]:
         *_, candidate = arguments
+        measured.append(candidate.program)
         return [replace(candidate, seconds=paces[candidate.program])] * 2
 
     monkeypatch.setattr(_ways, "_all", both)
@@ -308,3 +311,9 @@ def test_a_loop_may_gain_by_processes_where_a_stack_gains_by_threads(
     workers = SimpleNamespace(workers=2)
     way = _ways._shared(models, asked, found, 18, workers, (b"", ()))  # type: ignore[arg-type]
     assert (way.program, way.processes, way.seconds) == (Program(slots=1), 2, 7e-4)
+    # On all threads or on one here, it is the same program there.
+    measured.clear()
+    threads = replace(loop, program=Program(slots=1, threads=2), seconds=1e-3)
+    found = Choice(best=threads, others=(stack, loop), reason="for a test")
+    _ways._shared(models, asked, found, 18, workers, (b"", ()))  # type: ignore[arg-type]
+    assert measured == [Program(slots=1)]

@@ -23,7 +23,7 @@ from ._way import Way
 _FEW = 1000
 """Member-steps of a shape below which nothing is measured: any program is quick enough."""
 
-_SHARED = 15.0
+_SHARED = 10.0
 """Seconds of training from which several processes are tried; they take some to begin."""
 
 _LONG = 2.0
@@ -257,7 +257,8 @@ def _shared(
     # What gains least by all threads may gain most by several processes.
     loops = [e for e in found.others if e.program.slots == 1 and e.program.threads is None]
     tried = [found.best, *_wider(found.best, _time(models, asked, alone)), *loops]
-    for candidate in dict.fromkeys(_cut(each, asked, most) for each in tried):
+    cut = [_cut(each, asked, most) for each in tried]
+    for candidate in {each.program: each for each in cut}.values():
         starts = paces = _all(workers, pace_apart, *sent, runs, candidate)
         if candidate.program.compiled:
             # The first time they compile; the second time their steps are side by side.
