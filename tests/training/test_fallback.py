@@ -105,6 +105,16 @@ def test_what_cannot_be_stacked_trains_one_by_one(kind: Any, reason: str) -> Non
     assert sum(steps) == 3 * 8 and set(steps) <= {1, 3}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_trains_as_torch_trains_it(dtype: torch.dtype) -> None:
+    """In float16 an eps of 1e-8 is 0, and in bfloat16 a beta of .999 is 1."""
+    halves = [replace(each, model=each.model.to(dtype)) for each in members(Square)]
+    with pytest.warns(StackingWarning, match=f"its parameters are {dtype}"):
+        trained = train(halves, recipe())
+    assert trained.losses.isfinite().all()
+    assert torch.equal(trained.losses, train_one_by_one(halves, recipe()).losses)
+
+
 def test_a_metric_that_cannot_be_stacked_costs_no_training() -> None:
     def branching(output: Tensor, targets: Tensor) -> Tensor:
         return output.mean() if output.sum() > 0 else output.sum()

@@ -367,10 +367,17 @@ def test_what_cannot_be_compiled_trains_all_the_same(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(_compiled.torch, "compile", fails)
     _compiled._PROGRAMS.clear()
-    members = squares(2)
-    with pytest.warns(StackingWarning, match="without being compiled.*no compiler here"):
-        trained = train(members, recipe(), program=Program(slots=2, compiled=True))
-    assert_same(trained, train_one_by_one(members, recipe()))
+    members, steps = squares(2), list[int]()
+    for slots in (2, 1):
+        steps.clear()
+        if slots == 1:
+            # A loop, not a stack of one.
+            monkeypatch.delattr(_stack.Stack, "step")
+        with pytest.warns(StackingWarning, match="without being compiled.*no compiler here"):
+            program = Program(slots=slots, compiled=True)
+            trained = train(members, recipe(), steps.append, program=program)
+        assert_same(trained, train_one_by_one(members, recipe()))
+        assert steps == [slots] * (2 * recipe().steps // slots)
 
 
 @pytest.mark.parametrize("optimizer", [name for name in UPDATES if UPDATES[name].in_step])

@@ -28,6 +28,9 @@ from ._stack import Stack
 from ._trained import Trained
 from ._watch import Interrupted, Watch
 
+_LEAST_BYTES = 4
+"""Bytes of an entry of parameters that can be stacked, together with the numbers of their updates."""
+
 
 def train(
     members: Sequence[Member],
@@ -71,8 +74,11 @@ def train(
     except NotStackedError as failure:
         reason, done = failure.reason, failure.done
         full = is_out_of_memory(failure.__cause__)
+        only_slower = isinstance(failure.__cause__, NotCompiledError)
     # After the handler, which would keep the stack in memory by the error's frames.
     torch.set_rng_state(generator)
+    if only_slower:
+        return train(members, recipe, watch, program=replace(program, compiled=False), judge=judge)
     if full and slots > 1:
         half = math.ceil(slots / 2)
         warnings.warn(
@@ -163,6 +169,10 @@ class _Training:
         models = {id(member.model): member.model for member in stack.members}
         if name := different(list(models.values())):
             raise ValueError(f"the members' models hold different values of {name}")
+        types = {bucket.tensors["parameter"].dtype for bucket in stack.buckets}
+        if half := [dtype for dtype in types if dtype.itemsize < _LEAST_BYTES]:
+            # Rates, betas and eps would be rounded to them.
+            raise ValueError(f"its parameters are {half[0]}")
         if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
             stack.evaluate(probe=True)
@@ -179,6 +189,9 @@ class _Training:
                 StackingWarning,
                 stacklevel=6,
             )
+            if len(self.stack.slots) == 1:
+                # Torch's own loop is quicker than a stack of one.
+                raise
 
     def _step(self) -> None:
         """Train one step, and evaluate the members that are due."""
