@@ -86,12 +86,14 @@ def test_a_grown_study_goes_on_in_its_folder(how: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["sizes", "schedule", "warmup"])
 def test_finished_programs_are_not_trained_again(how: str, tmp_path: Path) -> None:
     counted = Counted(data())
-    sweep(tiny(task=counted.task), tmp_path)
+    # As many as train as one stack.
+    wanted = tiny(task=counted.task, lr=[2.0**exponent for exponent in range(-9, -3)])
+    sweep(wanted, tmp_path)
     assert counted.steps == FIRST + STEPS
-    sweep(tiny(task=counted.task, **GROWN[how]), tmp_path)
+    sweep(replace(wanted, **GROWN[how]), tmp_path)
     expected = 2 * FIRST + 2 * STEPS
     assert counted.steps == expected
-    sweep(tiny(task=counted.task, **GROWN[how]), tmp_path)
+    sweep(replace(wanted, **GROWN[how]), tmp_path)
     assert counted.steps == expected + FIRST
 
 

@@ -85,6 +85,20 @@ def test_runs_are_cut_into_equal_pieces() -> None:
     assert lengths(Program(slots=1, compiled=True), processes=2) == [5, 5, 5, 3]
 
 
+def test_few_runs_train_in_a_loop_which_is_quicker_than_their_stack() -> None:
+    models = Models(short(seeds=3))
+    (shape, *_) = shapes(models.study, models.study.runs())
+
+    def slots(runs: int, **program: Any) -> list[int | None]:
+        part = replace(shape, runs=shape.runs[:runs])
+        return [chunk.program.slots for chunk in chunks(models, part, Program(**program))]
+
+    assert [slots(runs, slots=64) for runs in (1, 5, 6)] == [[1], [1], [64]]
+    # Pieces of four.
+    assert slots(12, slots=5) == [1, 1, 1]
+    assert slots(4, slots=8, compiled=True) == [8]
+
+
 def test_what_a_member_can_have_for_its_own_is_one_shape() -> None:
     own = {
         "beta1": [0.8, 0.9],

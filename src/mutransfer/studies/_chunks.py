@@ -28,6 +28,9 @@ from ._values import as_recorded
 _LOOPED = 8
 """Runs that a compiled loop trains between two writes of the record."""
 
+_FEWEST = 6
+"""Runs below which a loop is quicker than a stack, whose steps take the time of about six."""
+
 _CURVE_POINTS = 50
 _FINAL_STEPS = 20
 
@@ -135,7 +138,10 @@ def chunks(
         size = slots * room
     starts = range(0, runs, size)
     cut = [shape.runs[start : start + size] for start in starts]
-    return [Chunk(models, piece, program, device) for piece in cut]
+    loop = program if program.compiled else replace(program, slots=1)
+    return [
+        Chunk(models, piece, loop if len(piece) < _FEWEST else program, device) for piece in cut
+    ]
 
 
 def named_row(study: Study, run: Run) -> Row:

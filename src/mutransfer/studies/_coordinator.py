@@ -13,7 +13,7 @@ from itertools import count
 from ..core import Size
 from ..engines import Executor, Here, Processes
 from ..training import Judge, Program
-from ._chunks import chunks
+from ._chunks import Chunk, chunks
 from ._command import Command
 from ._cost import seconds
 from ._dispatch import Dispatcher
@@ -165,24 +165,24 @@ class Coordinator:
         # A judge stops runs early, and others follow in their places.
         room = 1 if make_judge(shape.runs) is None else _FOLLOWING
         is_here = isinstance(self.executor, Here) and way.processes == 1
-        whole = seconds(self.models.study, shape, way)
+        total = seconds(self.models.study, shape, way)
         memory = None if way.memory is None else math.ceil(_SPARE * way.memory)
 
-        def make(whole: int, runs: Sequence[Run]) -> Job:
+        def make(whole: Chunk, runs: Sequence[Run]) -> Job:
             if is_here:
                 # What fails here fails again in the job, which says so.
                 with suppress(Exception):
                     self.models.prepare(shape.runs)
-            program = _for_share(way.program, len(runs) / whole)
+            program = _for_share(whole.program, len(runs) / len(whole.runs))
             return self._job(runs, program, make_judge(runs))
 
         for chunk in chunks(self.models, shape, way.program, room=room, processes=way.processes):
             if any(map(self._is_left, chunk.runs)):
                 yield Piece(
                     runs=tuple(chunk.runs),
-                    make=partial(make, len(chunk.runs)),
+                    make=partial(make, chunk),
                     resources=needed(self.device, memory),
-                    seconds=whole * len(chunk.runs) / len(shape.runs),
+                    seconds=total * len(chunk.runs) / len(shape.runs),
                 )
 
     def _alone(self, run: Run) -> Piece:
