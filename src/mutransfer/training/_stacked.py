@@ -29,7 +29,7 @@ from ._trained import Trained
 from ._watch import Interrupted, Watch
 
 _LEAST_BYTES = 4
-"""Bytes of an entry of parameters that can be stacked, together with the numbers of their updates."""
+"""Fewest bytes of a parameter's entry: the numbers of a stack's updates have its type."""
 
 
 def train(
