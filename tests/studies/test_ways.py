@@ -97,6 +97,8 @@ def test_few_runs_train_in_a_loop_which_is_quicker_than_their_stack() -> None:
     # Pieces of four.
     assert slots(12, slots=5) == [1, 1, 1]
     assert slots(4, slots=8, compiled=True) == [8]
+    on_card = chunks(models, replace(shape, runs=shape.runs[:2]), Program(slots=8), "cuda")
+    assert [chunk.program.slots for chunk in on_card] == [8]
 
 
 def test_what_a_member_can_have_for_its_own_is_one_shape() -> None:
