@@ -140,9 +140,7 @@ def chunks(
     cut = [shape.runs[start : start + size] for start in starts]
     on_cpu = torch.device(device or "cpu").type == "cpu"
     few = replace(program, slots=1) if on_cpu and not program.compiled else program
-    return [
-        Chunk(models, piece, few if len(piece) < _FEWEST else program, device) for piece in cut
-    ]
+    return [Chunk(models, piece, few if len(piece) < _FEWEST else program, device) for piece in cut]
 
 
 def named_row(study: Study, run: Run) -> Row:
