@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..reading import Operation, Program
 from ._contractions import bilinear, convolution, distance, matrix_product
-from ._elementwise import function, joined, placed, power, product, total
+from ._elementwise import function, joined, placed, positive, power, product, total
 from ._facts import Cause, Fact, Kind, dependence
 from ._growth import Growth, Sizes
 from ._layers import lookup, norm, weight_norm
@@ -19,6 +19,7 @@ from ._operations import (
     LOOKUPS,
     NONLINEAR,
     NORMS,
+    ONE_SIGN,
     PLACED,
     PRODUCTS,
     REDUCTIONS,
@@ -45,6 +46,8 @@ def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
             walk.picked.setdefault(name, set()).update(leaf.dims[int(dim) % len(leaf.dims)])
     _note_pieces(walk, operation, value, result, fact)
     moved = walk.moved(operation, value, result)
+    if operation.name in ONE_SIGN and moved.is_learned:
+        moved = replace(moved, leaves=positive(moved.leaves, operation.name))
     if operation.name == "cumsum" and (fan := walk.growth.sizes(value, (_dim(walk, operation),))):
         moved = scaled(moved, fan[1] / fan[0], Cause("sum", index, fan))
     if operation.name == "constant_pad_nd":

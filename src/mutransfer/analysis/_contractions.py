@@ -141,6 +141,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
                 summed=summed if contracted else frozenset(),
                 stays=stays if contracted else summed | stays,
                 is_normalised=is_normalised,
+                positive=leaf.positive,
                 others_grow=any(kept[other] for other in kept if other != name),
                 is_joint=bool(joint) and name in matrices and not is_normalised,
                 parts=use.parts if hit[name] else (),
@@ -169,9 +170,9 @@ def _of_parameters(
             use = Use("contraction", index, result, with_constant=len(learned) == 1)
             _note(walk, side, fact, use, fan)
         kept = {
-            name: Leaf(
-                tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept),
-                leaf.degree,
+            name: replace(
+                leaf,
+                dims=tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept),
             )
             for name, leaf in fact.leaves.items()
         }
@@ -310,6 +311,7 @@ def summed_product(
                 stays=frozenset[int]().union(*(leaf.dims[d] for d in rest)),
                 operand=value,
                 is_normalised=abs(leaf.degree) < 1e-6,
+                positive=leaf.positive,
             ),
         )
     made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)

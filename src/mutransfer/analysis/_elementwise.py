@@ -17,7 +17,7 @@ from ._facts import (
     is_one,
     merged,
 )
-from ._operations import SOFTMAXES
+from ._operations import ONE_SIGN, SOFTMAXES
 from ._walk import Walk, even, scaled
 
 _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
@@ -114,7 +114,9 @@ def _multiplied_weights(one: Fact, other: Fact, sign: float, varies: tuple[bool,
         if known is not None:
             dims = tuple(a | b for a, b in zip(leaf.dims, known.dims, strict=True))
             degree += known.degree
-        leaves[name] = Leaf(dims, degree)
+        leaves[name] = Leaf(dims, degree, leaf.positive)
+    if not all(leaf.positive for fact in (one, other) for leaf in fact.leaves.values()):
+        leaves = {name: replace(leaf, positive="") for name, leaf in leaves.items()}
     pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b}
     return Fact(
         Kind.PARAMETERS,
@@ -138,7 +140,7 @@ def _times_number(
     position = 0 if not isinstance(operation.arguments[0], Ref) else 1
     factor, numbers = walk.growth.number(index, position), walk.growth.numbers(index, position)
     if inverted:
-        leaves = {n: Leaf(leaf.dims, -leaf.degree) for n, leaf in fact.leaves.items()}
+        leaves = {n: replace(leaf, degree=-leaf.degree) for n, leaf in fact.leaves.items()}
         fact = replace(fact, ratio=1 / fact.ratio, leaves=leaves, product=())
     elif divides:
         factor = 1 / factor
@@ -155,7 +157,9 @@ def power(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         exponent = float(last) if isinstance(last, int | float) else 1.0
     if fact.kind == Kind.CONSTANT:
         return walk.constant(result)
-    leaves = {n: Leaf(leaf.dims, leaf.degree * exponent) for n, leaf in fact.leaves.items()}
+    leaves = {n: replace(leaf, degree=leaf.degree * exponent) for n, leaf in fact.leaves.items()}
+    if exponent % 2 == 0:
+        leaves = positive(leaves, "an even power")
     signals = tuple(f for f in _factors(fact) if f.kind == Kind.SIGNAL)
     squared = signals[-3:] * 2 if exponent == 2 else ()
     causes = fact.causes
@@ -179,8 +183,16 @@ def function(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     if operation.name in SOFTMAXES:
         fact = _softmax(walk, index, operation, result, fact)
     if kind == Kind.PARAMETERS:
-        return replace(fact, leaves=_reshaped(walk, result, walk.fact(values[0]).leaves))
+        leaves = _reshaped(walk, result, walk.fact(values[0]).leaves)
+        if operation.name in ONE_SIGN:
+            leaves = positive(leaves, operation.name.strip("_"))
+        return replace(fact, leaves=leaves)
     return fact
+
+
+def positive(leaves: Mapping[str, Leaf], name: str) -> dict[str, Leaf]:
+    """Return the leaves of a function whose results have one sign."""
+    return {n: replace(leaf, positive=name) for n, leaf in leaves.items()}
 
 
 def _softmax(walk: Walk, index: int, operation: Operation, result: int, fact: Fact) -> Fact:
@@ -233,7 +245,7 @@ def _joined_weights(walk: Walk, result: int, facts: list[Fact], dim: int, *, sta
             dims = leaf.dims
             if stacks:
                 dims = (*dims[:dim], frozenset[int](), *dims[dim:])
-            leaves = merged((leaves, {name: Leaf(dims, leaf.degree)}))
+            leaves = merged((leaves, {name: replace(leaf, dims=dims)}))
     return Fact(Kind.PARAMETERS, walk.full(result), facts[0].ratio, leaves)
 
 

@@ -48,10 +48,12 @@ class Leaf:
     Attributes:
         dims: For each dimension of the value, the parameter's dimensions that vary along it.
         degree: Degree of homogeneity; 0 where the parameter is normalised.
+        positive: The function that left its entries of one sign, as exp; empty where none did.
     """
 
     dims: tuple[frozenset[int], ...]
     degree: float = 1.0
+    positive: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +131,6 @@ def merged(leaves: Iterable[Mapping[str, Leaf]]) -> dict[str, Leaf]:
                 found[name] = leaf
             else:
                 dims = tuple(a | b for a, b in zip(known.dims, leaf.dims, strict=True))
-                found[name] = Leaf(dims, known.degree)
+                positive = known.positive if leaf.positive else ""
+                found[name] = Leaf(dims, known.degree, positive)
     return found

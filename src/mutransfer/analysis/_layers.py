@@ -75,13 +75,13 @@ def _picked(walk: Walk, operation: Operation, leaf: Leaf, result: int) -> Leaf:
     """Return a parameter whose rows were picked by constants."""
     n, before = len(walk.shape(result)), len(leaf.dims)
     if operation.name in {"index_select", "gather", "take_along_dim"}:
-        return leaf if n == before else Leaf((frozenset(range(before)),) * n, leaf.degree)
+        return leaf if n == before else replace(leaf, dims=(frozenset(range(before)),) * n)
     rows = n - (before - 1)
     by_rows = operation.name != "index" or _picks_rows(operation)
     if by_rows and rows >= 0:
-        return Leaf((leaf.dims[0],) * rows + leaf.dims[1:], leaf.degree)
+        return replace(leaf, dims=(leaf.dims[0],) * rows + leaf.dims[1:])
     every = frozenset[int]().union(*leaf.dims)
-    return Leaf((every,) * n, leaf.degree)
+    return replace(leaf, dims=(every,) * n)
 
 
 def _picks_rows(operation: Operation) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..reading import Operation
 from ._facts import Fact, Factor, Leaf
@@ -97,7 +98,7 @@ def moved(fact: Fact, where: Sources, after: Sequence[int]) -> Fact:
             else frozenset[int]()
             for k, source in enumerate(where)
         )
-        return Leaf(dims, each.degree)
+        return replace(each, dims=dims)
 
     return Fact(
         kind=fact.kind,

@@ -58,6 +58,14 @@ NONLINEAR = words(
 )
 """Functions with a scale of their own: their input has to have one size at all widths."""
 
+ONE_SIGN = words(
+    """
+    abs relu sigmoid hardsigmoid exp exp2 softplus cosh softmax _softmax _safe_softmax
+    log_softmax _log_softmax log_sigmoid_forward
+    """
+)
+"""Functions whose results have one sign, whatever that of their input."""
+
 SOFTMAXES = words("softmax _softmax _safe_softmax")
 LOG_SOFTMAXES = words("log_softmax _log_softmax")
 

@@ -55,7 +55,9 @@ def _reduced(
     keeps = len(walk.shape(result)) == len(walk.shape(value))
     chosen = [d for d in range(len(walk.shape(value))) if keeps or d not in dims]
     leaves = {
-        n: Leaf(tuple(frozenset[int]() if d in dims else leaf.dims[d] for d in chosen), leaf.degree)
+        n: replace(
+            leaf, dims=tuple(frozenset[int]() if d in dims else leaf.dims[d] for d in chosen)
+        )
         for n, leaf in fact.leaves.items()
         if len(leaf.dims) == len(walk.shape(value))
     }

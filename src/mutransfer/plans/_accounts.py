@@ -223,6 +223,13 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             "right: give each use a tensor of its own, or say what it is with "
             f'roles={{"{glob}": "hidden"}}'
         )
+    if function := next((use.positive for use in summed if use.positive), ""):
+        return (
+            f"{parameter.name} passes {function} before it is summed with a signal: its entries "
+            "then add up, and a factor of the tensor is none of their sum. Learn signed weights, "
+            "or draw it yourself for each width, and say what it is with "
+            f'roles={{"{glob}": "vector"}}'
+        )
     if any(use.is_joint for use in summed):
         return (
             f"{parameter.name} is multiplied by another matrix entry by entry before it is summed "
