@@ -45,7 +45,7 @@ def planned(of: Callable[[nn.Parameter], Tensor]) -> mt.Plan:
         lambda w: F.softplus(w) * torch.randn_like(w),
         lambda w: w.abs() / w.abs().sum(1, keepdim=True),
     ],
-    ids="abs relu exp sigmoid softplus square softmax noise shares".split(),
+    ids=["abs", "relu", "exp", "sigmoid", "softplus", "square", "softmax", "noise", "shares"],
 )
 def test_a_matrix_of_one_sign_is_refused(of: Callable[[nn.Parameter], Tensor]) -> None:
     with pytest.raises(MutransferError, match=r"w passes .* before it is summed.*roles="):
@@ -65,7 +65,7 @@ def quantized(w: nn.Parameter) -> Tensor:
         lambda w: w / w.square().sum(1, keepdim=True).sqrt(),
         lambda w: w * torch.sigmoid(w[:1, :1]),
     ],
-    ids="tanh quantized normalised gated".split(),
+    ids=["tanh", "quantized", "normalised", "gated"],
 )
 def test_signed_functions_of_a_matrix_are_hidden(of: Callable[[nn.Parameter], Tensor]) -> None:
     assert factors(planned(of), "w") == factors(planned(lambda w: w), "w")
