@@ -147,6 +147,22 @@ def beside(number: int) -> mt.Plan:
     return mt.plan(make(512), make(256))
 
 
+def cut(outputs: int) -> mt.Plan:
+    """Plan a model whose hidden matrix makes outputs, too, as implicit surfaces have."""
+
+    def build(width: int) -> nn.Module:
+        made = nn.Linear(width, width + outputs)
+        ends = {"stem": nn.Linear(5, width), "made": made, "head": nn.Linear(width, 3)}
+
+        def forward(m: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = m.made(m.stem(x))
+            return y[:, :outputs], m.head(torch.relu(y[:, outputs:]))
+
+        return Net(forward, **ends)
+
+    return mt.plan(build(32), build(16), example_inputs=torch.randn(2, 5))
+
+
 def transformed(dim: int) -> mt.Plan:
     """Plan a model with a Fourier transform over one dimension."""
 
@@ -176,6 +192,7 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "unused": (lambda: spared(True), lambda: spared(False)),
     "declared-branches": (lambda: declared(unreadable), lambda: declared(identity)),
     "mixed-fan-in": (lambda: beside(3), lambda: beside(0)),
+    "mixed-fan-out": (lambda: cut(1), lambda: cut(0)),
     "fixed-transform": (lambda: transformed(-1), lambda: transformed(-2)),
     "own-factor-left": (
         lambda: mt.plan(Multiplied(8, 4, {"layers": 1.0}), Multiplied(8, 2, {"layers": 1.0})),

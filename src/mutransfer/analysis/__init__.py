@@ -4,6 +4,7 @@ from ._account import account as account
 from ._facts import Cause as Cause
 from ._fate import fate as fate
 from ._fate import is_key_value as is_key_value
+from ._fate import is_split_into_output as is_split_into_output
 from ._growth import check_same_inputs as check_same_inputs
 from ._heads import Contraction as Contraction
 from ._heads import attention_logits as attention_logits

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..reading import Operation
 from ._facts import Cause, Fact, Kind, Leaf, causes_of, dependence, merged
+from ._generated import generators
 from ._growth import Sizes
+from ._sides import ADDED, Side, sides_of
 from ._walk import Use, Walk, even, scaled
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One factor of a contraction.
-
-    Attributes:
-        value: Its value.
-        summed: Its dimensions that are summed.
-        kept: For each dimension of the result, its own dimension; None where it has none.
-    """
-
-    value: int
-    summed: tuple[int, ...]
-    kept: tuple[int | None, ...]
 
 
 def contract(
@@ -47,6 +34,8 @@ def contract(
     if abs(scale - 1) > 1e-9:
         causes |= {Cause("number", index)}
     if a.is_signal and b.is_signal:
+        if fan and _note_generated(walk, index, result, one, other):
+            return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
         if fan:
             ratio *= fan[1] / fan[0]
             causes |= {Cause("product", index, fan)}
@@ -54,6 +43,17 @@ def contract(
     if a.is_signal:
         return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
     return _of_parameters(walk, index, result, (one, other), (a, b), fan)
+
+
+def _note_generated(walk: Walk, index: int, result: int, one: Side, other: Side) -> bool:
+    """Note the sums over parameters that a signal is made of; return True if there are any."""
+    found = False
+    for side, names in ((one, generators(walk, one, other)), (other, generators(walk, other, one))):
+        fan = walk.growth.sizes(side.value, side.summed)
+        for name in names if fan else ():
+            walk.use(name, Use("contraction", index, result, fan=fan, is_generated=True))
+            found = True
+    return found
 
 
 def _by_latents(walk: Walk, index: int, result: int, one: Side, other: Side) -> tuple[Side, Side]:
@@ -191,9 +191,8 @@ def matrix_product(walk: Walk, index: int, operation: Operation, result: int) ->
     """Return the fact of a product of matrices or vectors, with what is added to it."""
     inputs = list(operation.inputs)
     name = operation.name
-    added = name in {"addmm", "baddbmm", "addmv", "addbmm"}
-    x, y = inputs[1:3] if added else inputs[:2]
-    one, other = _sides(name, x, y)
+    added = name in ADDED
+    one, other = sides_of(operation)
     scale = walk.growth.number(index, "alpha") if added else 1.0
     fact = contract(walk, index, result, one, other, scale=scale)
     if added:
@@ -211,21 +210,6 @@ def _biased(walk: Walk, result: int, fact: Fact) -> Fact:
     walk.learn(result, fact)
     walk.check(result, "a sum with a bias")
     return walk.fact(result)
-
-
-def _sides(name: str, x: int, y: int) -> tuple[Side, Side]:
-    match name:
-        case "mm" | "addmm":
-            return Side(x, (1,), (0, None)), Side(y, (0,), (None, 1))
-        case "bmm" | "baddbmm":
-            return Side(x, (2,), (0, 1, None)), Side(y, (1,), (0, None, 2))
-        case "mv" | "addmv":
-            return Side(x, (1,), (0,)), Side(y, (0,), (None,))
-        case "_grouped_mm":
-            return Side(x, (1,), (0, None)), Side(y, (1,), (None, 2))
-        case "addbmm":
-            return Side(x, (0, 2), (1, None)), Side(y, (0, 1), (None, 2))
-    return Side(x, (0,), ()), Side(y, (0,), ())
 
 
 def convolution(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

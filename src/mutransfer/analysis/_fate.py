@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from ..reading import Operation
 from ._operations import (
     CONVOLUTIONS,
+    COPIES,
     KEPT,
     LOG_SOFTMAXES,
     NORMS,
     PRODUCTS,
+    SLICES,
     SOFTMAXES,
+    VIEWS,
 )
 from ._walk import Walk
 
@@ -53,6 +56,19 @@ def fate(walk: Walk, value: int) -> set[str]:
             if name in LOG_SOFTMAXES:
                 found.add("output")
     return found
+
+
+def is_split_into_output(walk: Walk, value: int) -> bool:
+    """Return True where a part that does not grow is cut off a value, and is an output."""
+    for operation in _reached(walk, value, VIEWS - SLICES | COPIES | {"add"}):
+        if operation.name not in SLICES:
+            continue
+        grown = len(walk.growth.growing(operation.inputs[0]))
+        for part in (i for i in operation.results if i is not None):
+            shrinks = len(walk.growth.growing(part)) < grown and 0 not in walk.shape(part)
+            if shrinks and "output" in fate(walk, part):
+                return True
+    return False
 
 
 def _is_factor(walk: Walk, value: int, inputs: tuple[int, ...]) -> bool:

@@ -22,6 +22,9 @@ VIEWS = words(
 )
 """Operations that move entries, whole."""
 
+SLICES = words("slice select split split_with_sizes chunk narrow unsafe_split unbind")
+"""Views of a part of the entries."""
+
 COPIES = words(
     """
     neg clone _to_copy contiguous detach alias lift_fresh lift_fresh_copy to real imag

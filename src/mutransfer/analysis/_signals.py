@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import permutations
@@ -15,6 +16,7 @@ from ._operations import (
     PLACED,
     POSITIVE,
     PRODUCTS,
+    SLICES,
     VIEWS,
 )
 
@@ -94,6 +96,22 @@ class Signals:
                     todo += [i for i in operation.results if i is not None]
                 if operation.name not in LOOKUPS:
                     yield operation
+
+    def is_cut(self, parameter: str) -> bool:
+        """Return True for a parameter whose parts are used apart from each other."""
+        todo = [self.program.parameters[parameter]]
+        while todo:
+            value = todo.pop()
+            for operation in self.program.users[value]:
+                if operation.name not in VIEWS | COPIES:
+                    continue
+                results = [i for i in operation.results if i is not None]
+                whole = math.prod(self.values[value].shape)
+                cuts = operation.name in SLICES
+                if cuts and any(math.prod(self.values[i].shape) < whole for i in results):
+                    return True
+                todo += results
+        return False
 
     def is_weight(self, value: int) -> bool:
         """Return True for a value that is made of parameters and constants."""

@@ -14,6 +14,7 @@ from ._operations import (
     NORMS,
     PLACED,
     PRODUCTS,
+    SLICES,
     VIEWS,
 )
 from ._signals import Signals
@@ -21,9 +22,6 @@ from ._signals import Signals
 _LINEAR = (VIEWS | COPIES | PLACED | {"mean", "index", "gather", "cat"}) - {
     *("addcmul", "addcdiv", "lerp", "maximum", "minimum")
 }
-_SLICES = frozenset(
-    {"slice", "select", "split", "split_with_sizes", "chunk", "narrow", "unsafe_split", "unbind"}
-)
 CONTRACTIONS = PRODUCTS | CONVOLUTIONS
 _ACCUMULATING = frozenset({"index_add", "scatter_add", "index_put", "_index_put_impl"})
 
@@ -109,7 +107,7 @@ class Streams:
     def _copied(self, operation: Operation, result: int, signals: list[int]) -> list[int]:
         """Return the signals of which the result is a linear copy."""
         name = operation.name
-        if name in _LINEAR and not (name in _SLICES and self._slices_features(operation)):
+        if name in _LINEAR and not (name in SLICES and self._slices_features(operation)):
             return signals[:1] if name in {"index", "gather"} else signals
         if name in {"add", "sub"}:
             return signals

@@ -33,6 +33,7 @@ class Use:
         is_joint: True if another matrix multiplies it along the summed dimension.
         parts: The pieces of the summed dimension, where it is concatenated.
         with_constant: True if it is summed with constants.
+        is_generated: True if a signal that has its entries, as a mixture of matrices, is summed.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Use:
     is_joint: bool = False
     parts: tuple[Sizes, ...] = ()
     with_constant: bool = False
+    is_generated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..analysis import Use, Walk, fate, is_key_value
+from ..analysis import Use, Walk, fate, is_key_value, is_split_into_output
 from ..reading import Axes, Parameter, pattern
 from ._match import Match
 from ._sides import Sides
@@ -29,6 +29,7 @@ class Account:
         problem: Why no role follows from the uses; empty where one does.
         is_picked: True if a dimension that grew is an index of layers.
         is_mixed: True if the summed dimension holds the width beside fixed features.
+        is_split: True if features and an output of a fixed size are cut from what it makes.
         is_summed: True if it is summed with anything.
         is_key_value: True if its output is summed with another signal, in place of being compared.
         is_kernel: True if it is the kernel of a depthwise convolution.
@@ -43,6 +44,7 @@ class Account:
     problem: str = ""
     is_picked: bool = False
     is_mixed: bool = False
+    is_split: bool = False
     is_summed: bool = False
     is_key_value: bool = False
     is_kernel: bool = False
@@ -109,7 +111,7 @@ def account_of(
     summed = [use for use in summed if not use.with_constant] or summed
     kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
     growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
-    problem = _contradiction(parameter, summed)
+    problem = _contradiction(parameter, summed) or _unlike_parts(walk, name, uses)
     problem = problem or _unexplained(parameter, grew - picked - growing - _experts(parameter))
     fans = [_fan(use) for use in summed]
     looked_up = any(use.kind == "lookup" for use in uses)
@@ -131,6 +133,7 @@ def account_of(
             len({b * a2 == a * b2 for a, b in use.parts for a2, b2 in use.parts}) > 1
             for use in summed
         ),
+        is_split=any(use.kept and is_split_into_output(walk, use.result) for use in summed),
         is_summed=any(use.kind == "contraction" for use in uses),
         is_key_value=_is_key_value(walk, summed),
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
@@ -216,6 +219,15 @@ def _ends(walk: Walk, summed: Sequence[Use]) -> frozenset[str]:
 def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
     """Return why two uses of a tensor contradict each other; empty where they do not."""
     ratios, glob = {_fan(use) for use in summed}, pattern(parameter.name)
+    if any(use.is_generated for use in summed):
+        # Where it is summed twice, no role is right.
+        twice = not all(use.is_generated for use in summed)
+        declared = "" if twice else f', or say what it is with roles={{"{glob}": "hidden"}}'
+        return (
+            f"{parameter.name} makes a matrix of the data, which is then multiplied with a signal, "
+            "and no rule is known for such a product: apply matrices first and mix their results"
+            f"{declared}"
+        )
     if len(ratios) > 1:
         return (
             f"{parameter.name} is summed over dimensions that grow "
@@ -237,6 +249,26 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             f'say what it is with roles={{"{glob}": "hidden"}}'
         )
     return ""
+
+
+def _unlike_parts(walk: Walk, name: str, uses: Sequence[Use]) -> str:
+    """Return why no role is right for parts of a tensor that are used apart; empty otherwise."""
+    counted = [
+        use
+        for use in uses
+        if use.kind != "lookup" and not use.with_constant and (use.fan or use.kept)
+        # Parts of a fixed size, as the keys of one head, are hidden but for those of the output.
+        if not (use.fan and not use.kept and "output" not in fate(walk, use.result))
+    ]
+    summed = {bool(use.fan) for use in counted}
+    kept = {bool(use.kept or use.others_grow) for use in counted}
+    if max(len(summed), len(kept)) < 2 or not walk.signals.is_cut(name):
+        return ""
+    return (
+        f"parts of {name} are used in different ways: summed over the width or over the data, or "
+        "not at all, or made an output. They need different factors: make each part a tensor of "
+        "its own"
+    )
 
 
 def _unexplained(parameter: Parameter, dimensions: frozenset[int]) -> str:

@@ -251,6 +251,13 @@ def _mixed(facts: Facts) -> Warnings:
             f"{len(names)} tensors such as {names[0]} take the width beside features whose number "
             "is fixed, in one dimension: all columns get the factors of the width",
         )
+    names = [name for name, each in facts.structure.accounts.items() if each.is_split]
+    if names:
+        yield PlanWarning(
+            "mixed-fan-out",
+            f"{len(names)} tensors such as {names[0]} make features and an output of a fixed size "
+            "together: the rows of the output get the factors of the features",
+        )
 
 
 def _transforms(facts: Facts) -> Warnings:
