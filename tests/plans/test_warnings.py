@@ -163,6 +163,20 @@ def cut(outputs: int) -> mt.Plan:
     return mt.plan(build(32), build(16), example_inputs=torch.randn(2, 5))
 
 
+def sparse(kept: Callable[[int], int]) -> mt.Plan:
+    """Plan an autoencoder that keeps the largest features."""
+
+    def build(width: int) -> nn.Module:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            h = m.stem(x)
+            values, places = h.topk(kept(width), -1)
+            return m.head(torch.zeros_like(h).scatter(-1, places, torch.relu(values)))
+
+        return Net(forward, stem=nn.Linear(5, width), head=nn.Linear(width, 3))
+
+    return mt.plan(build(32), build(16), example_inputs=torch.randn(2, 5))
+
+
 def transformed(dim: int) -> mt.Plan:
     """Plan a model with a Fourier transform over one dimension."""
 
@@ -194,6 +208,7 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "mixed-fan-in": (lambda: beside(3), lambda: beside(0)),
     "mixed-fan-out": (lambda: cut(1), lambda: cut(0)),
     "fixed-transform": (lambda: transformed(-1), lambda: transformed(-2)),
+    "fixed-choice": (lambda: sparse(lambda width: 4), lambda: sparse(lambda width: width // 4)),
     "own-factor-left": (
         lambda: mt.plan(Multiplied(8, 4, {"layers": 1.0}), Multiplied(8, 2, {"layers": 1.0})),
         lambda: mt.plan(Multiplied(8, 4, {}), Multiplied(8, 2, {})),

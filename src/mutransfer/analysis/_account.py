@@ -86,8 +86,12 @@ def _padded(walk: Walk, value: int, result: int) -> dict[int, tuple[Sizes, ...]]
 
 
 def _compared(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of an index, a mask or fresh values."""
+    """Return the fact of an index, a mask or fresh values; a choice of few features is noted."""
     kind = dependence(map(walk.fact, operation.inputs))
+    if operation.name == "topk" and result == operation.results[0]:
+        grown = walk.growth.growing(operation.inputs[0])
+        if len(walk.growth.growing(result)) < len(grown):
+            walk.chosen.append(index)
     fresh = kind != Kind.SIGNAL
     return walk.constant(result) if fresh else Fact(kind, walk.full(result))
 

@@ -85,6 +85,7 @@ class Walk:
         self.findings: list[Finding] = []
         self.unknown: list[tuple[int, str]] = []
         self.fixed: list[int] = []
+        self.chosen: list[int] = []
         self.picked: dict[str, set[int]] = {}
         self.causes: dict[int, frozenset[Cause]] = {}
         self._facts: dict[int, Fact] = {}

@@ -39,6 +39,7 @@ class Structure:
         is_declared: True if the branches were declared and nothing else is known.
         new_numbers: Numbers that only layers which the base lacks multiply by.
         transforms: The modules of Fourier transforms over a growing dimension.
+        choices: The modules that keep as many of a growing number of features at all sizes.
         tunable: What carries a tuned multiplier of each signal, as far as that is known.
     """
 
@@ -57,6 +58,7 @@ class Structure:
     is_declared: bool = False
     new_numbers: tuple[float, ...] = ()
     transforms: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     tunable: Mapping[str, Carriers] = field(default_factory=dict)
 
     @cached_property
@@ -124,6 +126,7 @@ def _read(sides: Sides, accounts: dict[str, Account], alike: Mapping[str, str]) 
         strange=strange_outputs(sides, accounts),
         new_numbers=tuple(dict.fromkeys(sides.walk.growth.new_numbers)),
         transforms=tuple(sides.walk.program.operations[i].module for i in sides.walk.fixed),
+        choices=tuple(sides.walk.program.operations[i].module for i in sides.walk.chosen),
     )
 
 

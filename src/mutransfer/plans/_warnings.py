@@ -269,6 +269,15 @@ def _transforms(facts: Facts) -> Warnings:
         )
 
 
+def _choices(facts: Facts) -> Warnings:
+    if modules := facts.structure.choices:
+        yield PlanWarning(
+            "fixed-choice",
+            f"{modules[0] or 'the model'} keeps the same number of the features at all widths, and "
+            "sums over what it keeps are planned as sums over all",
+        )
+
+
 def _own_factors(facts: Facts) -> Warnings:
     if left := facts.structure.new_numbers:
         few = ", ".join(f"{number:.6g}" for number in left[:3])
@@ -346,6 +355,7 @@ _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
         _unread,
         _mixed,
         _transforms,
+        _choices,
         _own_factors,
         _eps_floor,
     ),
