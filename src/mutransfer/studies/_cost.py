@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core import MutransferError, Result, parsed, parsing, plain
-from ..tasks import take
+from ..tasks import inputs_like, take
 from ..training import called, placed
 from ._models import Models
 from ._run import Run
@@ -128,7 +128,8 @@ def flops(models: Models, run: Run) -> float:
     inputs, _ = study.task_of(run).feed(run.seed, 1, study.batch_of(run))[0]
     # In evaluation mode, as a batch norm refuses to train on one example.
     model = models.fresh(run).eval()
-    one = placed(take(inputs, slice(0, 1)), next(model.parameters()))
+    # Rows that are taken by number are a copy, which a forward pass may change in place.
+    one = placed(take(inputs, torch.arange(1)), inputs_like(model))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         called(model, one)
     return 3.0 * int(counter.get_total_flops()) * study.batch_of(run) * study.length(run)

@@ -1,4 +1,4 @@
-"""Buckets: parameters of one shape and family, stacked and updated together.
+"""Buckets: parameters of one shape, type and family, stacked and updated together.
 
 Axes: names of parameters, slots of the program; rows are both, flattened.
 """
@@ -30,7 +30,7 @@ RATES = ("lr", "eps", "weight_decay", "multiplier")
 
 @dataclass(frozen=True)
 class Bucket:
-    """Parameters of one shape and family, updated together.
+    """Parameters of one shape, type and family, updated together.
 
     Small parameters of one shape lie in one tensor, so that a deep network costs the optimizer no
     more operations than a shallow one.
@@ -155,7 +155,7 @@ def bucket_names(member: Member) -> list[list[str]]:
     buckets: dict[object, list[str]] = {}
     for name, parameter in member.model.named_parameters():
         if parameter.requires_grad:
-            alike = (member.table[name].optimizer, parameter.shape)
+            alike = (member.table[name].optimizer, parameter.shape, parameter.dtype)
             key = alike if parameter.numel() < _LARGE else name
             buckets.setdefault(key, []).append(name)
     return list(buckets.values())
