@@ -101,8 +101,14 @@ def measures(task: Task | Stream, output: Any, targets: Tensor) -> Float[Tensor,
     return torch.stack(values)
 
 
+_REQUIRES_GRAD = Tensor.requires_grad.__get__  # type: ignore[attr-defined]
+"""The function that a mode sees where `requires_grad` of a tensor is read."""
+
+
 class Requiring(TorchFunctionMode):
-    """Parameters say that they require gradients, as in a loop: under vmap no tensor does.
+    """Parameters that say they require gradients, as a loop's do in evaluation.
+
+    Under vmap no tensor does, and a forward pass may ask for it, as to penalise what is trained.
 
     Args:
         parameters: The trained parameters.
@@ -120,7 +126,7 @@ class Requiring(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Answer for parameters, and call what else there is."""
-        if func == Tensor.requires_grad.__get__ and id(args[0]) in self._parameters:
+        if func == _REQUIRES_GRAD and id(args[0]) in self._parameters:
             return True
         return func(*args, **(kwargs or {}))
 

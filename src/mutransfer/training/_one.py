@@ -157,7 +157,9 @@ def _placed(model: nn.Module, recipe: Recipe) -> nn.Module:
     model = model.to(recipe.device)
     if (dtype := recipe.dtype) is not None:
         # Not `Module.to`, which drops the imaginary parts of complex numbers.
-        model._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+        model._apply(  # type: ignore[no-untyped-call]
+            lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        )
     return model
 
 
