@@ -41,7 +41,7 @@ def check_fit(model: nn.Module, task: Task | Stream) -> None:
     if task.loss is cross_entropy:
         _check_classes(task, output, targets)
     like = main_tensor(output)
-    on = targets if like is None else targets.to(like.device)
+    on = targets.to(targets.device if like is None else like.device, copy=True)
     _check_score("the loss", task.loss, task, output, on)
     if task.validation is not None:
         _check_validation(task, inputs)
