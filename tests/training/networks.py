@@ -91,17 +91,19 @@ def planned(
     return listed
 
 
-def unplanned(build: Callable[[], nn.Module], rates: Sequence[float]) -> list[Member]:
-    """Return members whose tensors all train by plain SGD at one rate, each of its own draw."""
+def unplanned(
+    build: Callable[[], nn.Module], rates: Sequence[float], optimizer: str = "sgd"
+) -> list[Member]:
+    """Return members whose tensors all train at one rate, each of its own draw."""
     listed = []
     for seed, rate in enumerate(rates):
         model = drawn(build, seed)
         row = Row(
-            optimizer="sgd",
+            optimizer=optimizer,
             init=1.0,
             lr=rate,
             lr_factor=1.0,
-            eps=None,
+            eps=None if optimizer == "sgd" else 1e-8,
             weight_decay=0.0,
             rho=None,
             multiplier=1.0,
@@ -112,7 +114,7 @@ def unplanned(build: Callable[[], nn.Module], rates: Sequence[float]) -> list[Me
 
 
 def by_hand(members: Sequence[Member], recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Return losses and validation losses of `unplanned` members, as a user trains them."""
+    """Return losses and validation losses of `unplanned` members, as a user trains by SGD."""
     task, losses, validation = recipe.task, [], []
     assert isinstance(task, Task) and isinstance(task.inputs, Tensor)
     for member in members:

@@ -1,6 +1,7 @@
 """Models of several types: complex, quantised and half precision beside what is trained."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,6 +62,14 @@ def test_inputs_have_the_type_of_what_is_trained(
     torch.testing.assert_close(found.losses, losses, rtol=1e-12, atol=0)
     torch.testing.assert_close(found.validation, validation, rtol=1e-12, atol=0)
     mt.tasks.check_fit(members[0].model, RECIPE.task)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad", "rmsprop", "adamax"])
+def test_parts_of_complex_numbers_are_numbers_of_their_own(optimizer: str) -> None:
+    """Squared as complex numbers, gradients would give another mean than torch's."""
+    how = replace(RECIPE, optimizer=optimizer, clip=0.5)
+    members = unplanned(Spectral, [0.02, 0.01], optimizer)
+    assert_same(train(members, how), train_one_by_one(members, how), rtol=1e-9)
 
 
 def test_the_type_of_inputs() -> None:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .. import rules
 from ..core import MutransferError
 from ..plans import Row
 from ._members import Member
@@ -133,6 +134,8 @@ def update(
         whole: False to update in pieces that stay in the processor's cache, as nothing else does
             where operations run one by one.
     """
+    if gradient.is_complex() and not rules.family(family).matrices:
+        tensors, gradient = _real(tensors, gradient)
     known, rows = UPDATES[family], tensors["parameter"].flatten(0, 1)
     column = (-1, *[1] * (rows.dim() - 1))
 
@@ -148,6 +151,17 @@ def update(
         state = {key: part.pop(key) for key in (*known.state, *known.left, *known.right)}
         own = {name: value[block] for name, value in spreads.items()}
         known.apply(Step(**part, state=state, numbers=own, count=count), **options)
+
+
+def _real(
+    tensors: Mapping[str, Tensor], gradient: Float[Tensor, "name slot *shape"]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return views of complex tensors as real ones, which is how torch updates them."""
+    views = {
+        key: tensor[..., None] if key in RATES else torch.view_as_real(tensor)
+        for key, tensor in tensors.items()
+    }
+    return views, torch.view_as_real(gradient.resolve_conj())
 
 
 def bucket_names(member: Member) -> list[list[str]]:
@@ -169,7 +183,7 @@ def _rates(
 
     def column(key: str) -> Tensor:
         values = [[float(getattr(table[name], key) or 0.0) for table in tables] for name in names]
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(shape)
+        return torch.tensor(values, dtype=like.dtype.to_real(), device=like.device).view(shape)
 
     columns = {key: column(key) for key in RATES}
     return {key: rates for key, rates in columns.items() if key != "weight_decay" or rates.any()}
