@@ -154,7 +154,7 @@ def _placed(model: nn.Module, recipe: Recipe) -> nn.Module:
         # Those of a scripted module are copied by an operation with a gradient.
         if not parameter.is_leaf:
             parameter.detach_().requires_grad_()
-    model = model.to(recipe.device)
+    model = model.to(device=recipe.device)
     if (dtype := recipe.dtype) is not None:
         # Not `Module.to`, which drops the imaginary parts of complex numbers.
         model._apply(  # type: ignore[no-untyped-call]
