@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from mutransfer import MutransferError, Study, sweep
 from mutransfer.studies import Budget, Run, _budget_prices
@@ -17,7 +18,7 @@ from mutransfer.studies._store import Store
 from mutransfer.studies._ways import Way
 from mutransfer.training import Program
 from tests.studies.landscapes import landscape, valley
-from tests.studies.small_study import data, on_disk, short, study
+from tests.studies.small_study import data, double, on_disk, short, study
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,16 @@ def test_flops_are_those_of_the_cost() -> None:
     models, runs = Models(wanted), wanted.runs()
     each = Prices(Budget(1.0, "flops"), models).each(wanted, runs)
     assert each == [flops(models, run) for run in runs] and len(set(each)) == 4
+
+
+def test_flops_of_a_norm_over_the_batch_are_those_without_it() -> None:
+    def normed(width: int, depth: int) -> nn.Module:
+        norm = nn.BatchNorm1d(3, track_running_stats=False).double()
+        return nn.Sequential(double(width, depth), norm)
+
+    plain, other = (short(seeds=1, rules=["mup"], build=build) for build in (double, normed))
+    run = plain.runs()[0]
+    assert flops(Models(other), run) == flops(Models(plain), run)
 
 
 def test_a_budget_of_flops_ends_the_sweep(tmp_path: Path) -> None:

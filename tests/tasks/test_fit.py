@@ -218,6 +218,19 @@ class Noisy(nn.Module):
         return self.readout(self.drop(self.frozen(self.norm(x))) + torch.randn(64))
 
 
+def test_the_data_stays_as_it_was() -> None:
+    class Halving(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.div_(2))
+
+    def loss(output: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(output, targets.clamp_(max=0))
+
+    inputs, targets = torch.ones(8, 5), torch.ones(8, dtype=torch.long)
+    check_fit(Halving(5, 4), Task(name="kept", inputs=inputs, targets=targets, loss=loss))
+    assert torch.equal(inputs, torch.ones(8, 5)) and targets.all()
+
+
 @pytest.mark.parametrize("outputs", [10, 3])
 def test_the_model_and_the_generators_stay_as_they_were(outputs: int) -> None:
     model = Noisy()

@@ -1,5 +1,6 @@
 """Small networks, data and members of tests of training, in double precision."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import mutransfer as mt
+from mutransfer.plans import Row
 from mutransfer.statistics import diverged_at
 from mutransfer.tasks import Task, cross_entropy, main_tensor
-from mutransfer.training import Member, Trained
+from mutransfer.training import Member, Recipe, Trained
 
 DRAW = torch.Generator().manual_seed(0)
 VECTORS = torch.randn(96, 5, generator=DRAW, dtype=torch.float64)
@@ -87,6 +89,62 @@ def planned(
             table |= plan.table(model, rate, optimizer=name, **hyperparameters, **own)
         listed.append(Member(model=model, table=table, seed=3 + number // 2, clip=plan.clip))
     return listed
+
+
+def unplanned(
+    build: Callable[[], nn.Module], rates: Sequence[float], optimizer: str = "sgd"
+) -> list[Member]:
+    """Return members whose tensors all train at one rate, each of its own draw."""
+    listed = []
+    for seed, rate in enumerate(rates):
+        model = drawn(build, seed)
+        row = Row(
+            optimizer=optimizer,
+            init=1.0,
+            lr=rate,
+            lr_factor=1.0,
+            eps=None if optimizer == "sgd" else 1e-8,
+            weight_decay=0.0,
+            rho=None,
+            multiplier=1.0,
+        )
+        table = {name: row for name, _ in model.named_parameters()}
+        listed.append(Member(model=model, table=table, seed=seed))
+    return listed
+
+
+def by_hand(members: Sequence[Member], recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Return losses and validation losses of `unplanned` members, as a user trains by SGD."""
+    task, losses, validation = recipe.task, [], []
+    assert isinstance(task, Task) and isinstance(task.inputs, Tensor)
+    for member in members:
+        model = copy.deepcopy(member.model)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        (rate,) = {row.lr for row in member.table.values()}
+        optimizer = torch.optim.SGD(trained, lr=rate)
+        for step, rows in enumerate(task.batches(member.seed, recipe.steps, recipe.batch), 1):
+            optimizer.zero_grad()
+            loss = task.loss(model(task.inputs[rows]), task.targets[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.detach())
+            if step in recipe.evaluations():
+                validation.append(_evaluated(model, task, recipe.batch))
+    return torch.stack(losses).view(len(members), -1), torch.stack(validation).view(
+        len(members), -1
+    )
+
+
+@torch.no_grad()
+def _evaluated(model: nn.Module, task: Task, batch: int) -> Tensor:
+    assert task.validation is not None
+    inputs, targets = task.validation
+    assert isinstance(inputs, Tensor)
+    cut = zip(torch.split(inputs.clone(), batch), torch.split(targets, batch), strict=True)
+    model.eval()
+    parts = [len(y) * task.loss(model(x), y) for x, y in cut]
+    model.train()
+    return torch.stack(parts).sum() / len(targets)
 
 
 def assert_same(first: Trained, second: Trained, rtol: float = 1e-12) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mutransfer import MutransferError
 from mutransfer.training import Program, Recipe, StackingWarning, train, train_one_by_one
-from tests.training.networks import Square, assert_same, planned, vectors
+from tests.training.networks import Square, assert_same, planned, unplanned, vectors
 
 
 class Branching(Square):
@@ -273,6 +273,23 @@ def test_a_layer_without_gradient_at_first_trains_in_a_loop(
     networks = planned(Alternating, Alternating, optimizer, [0.05, 0.02], **options)
     found = train(networks, how, program=Program(slots=1))
     assert_same(found, train(networks, how))
+
+
+class Scripted(Square):
+    """A network with a scripted layer, whose copy has parameters with a history."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__(width)
+        self.hidden[0] = torch.jit.script(self.hidden[0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")
+def test_a_scripted_layer_trains_in_a_loop() -> None:
+    how = recipe(optimizer="sgd")
+    expected = train_one_by_one(unplanned(Square, [0.1, 0.05]), how)
+    scripted = unplanned(Scripted, [0.1, 0.05])
+    assert_same(train_one_by_one(scripted, how), expected)
+    assert_same(train(scripted, how), expected)
 
 
 class Singular(Square):

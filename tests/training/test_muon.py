@@ -109,6 +109,16 @@ def test_muon_trains_a_model_of_matrices_alone(exact_muon: None) -> None:
     torch.testing.assert_close(losses, alone, rtol=1e-12, atol=0)
 
 
+def test_kernels_with_channels_last_train_as_any(exact_muon: None) -> None:
+    recipe = Recipe(task=IMAGE_TASK, steps=4, batch=16, optimizer="muon-original+adamw")
+    alike = members(convolutions, recipe.optimizer)
+    losses = train(alike, recipe).losses
+    for member in alike:
+        member.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for found in (train(alike, recipe), train_one_by_one(alike, recipe)):
+        torch.testing.assert_close(found.losses, losses, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("case", MODELS)
 def test_in_bfloat16_losses_differ_by_its_rounding_at_most(case: str) -> None:
     """Torch orthogonalises in bfloat16, in which two gradients one bit apart may differ by 2^-8.

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core import MutransferError, Result, parsed, parsing, plain
-from ..tasks import take
+from ..tasks import inputs_like, take
 from ..training import called, placed
 from ._models import Models
 from ._run import Run
@@ -126,12 +126,14 @@ def flops(models: Models, run: Run) -> float:
     """Return the operations of a run; a backward pass costs two forward ones."""
     study = models.study
     inputs, _ = study.task_of(run).feed(run.seed, 1, study.batch_of(run))[0]
-    # In evaluation mode, as a batch norm refuses to train on one example.
     model = models.fresh(run).eval()
-    one = placed(take(inputs, slice(0, 1)), next(model.parameters()))
+    # Norms of a batch refuse one example.
+    rows = min(2, study.batch_of(run))
+    # Rows that are taken by number are a copy, which a forward pass may change in place.
+    few = placed(take(inputs, torch.arange(rows)), inputs_like(model))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        called(model, one)
-    return 3.0 * int(counter.get_total_flops()) * study.batch_of(run) * study.length(run)
+        called(model, few)
+    return 3.0 * int(counter.get_total_flops()) / rows * study.batch_of(run) * study.length(run)
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from ._batches import Batch as Batch
 from ._batches import Feed as Feed
 from ._batches import Inputs as Inputs
+from ._batches import inputs_like as inputs_like
 from ._batches import length as length
 from ._batches import take as take
 from ._data import digits as digits

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import MutransferError
 
@@ -108,6 +109,22 @@ def are_equal(first: Inputs | None, second: Inputs | None) -> bool:
             are_equal(tensor, second[name]) for name, tensor in first.items()
         )
     return first is second
+
+
+def inputs_like(model: nn.Module) -> Tensor:
+    """Return an empty tensor of the device and type that a model's inputs have.
+
+    The type is that of the first trained parameter of real numbers. A frozen one may be stored in
+    fewer bits than the model computes with. Inputs stay real where all trained ones are complex.
+    """
+    parameters = sorted(
+        model.parameters(), key=lambda p: (not p.requires_grad, not p.is_floating_point())
+    )
+    if not parameters:
+        return torch.empty(0)
+    first = parameters[0]
+    numbers = first.is_floating_point() or first.is_complex()
+    return torch.empty(0, device=first.device, dtype=first.dtype.to_real() if numbers else None)
 
 
 def shapes(inputs: Inputs) -> tuple[Any, ...]:

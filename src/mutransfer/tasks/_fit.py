@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import MutransferError
-from ._batches import Batch, Inputs, length
+from ._batches import Batch, Inputs, inputs_like, length
 from ._outputs import main_tensor
 from ._scores import cross_entropy
 from ._stream import Stream
@@ -41,7 +41,7 @@ def check_fit(model: nn.Module, task: Task | Stream) -> None:
     if task.loss is cross_entropy:
         _check_classes(task, output, targets)
     like = main_tensor(output)
-    on = targets if like is None else targets.to(like.device)
+    on = targets.to(targets.device if like is None else like.device, copy=True)
     _check_score("the loss", task.loss, task, output, on)
     if task.validation is not None:
         _check_validation(task, inputs)
@@ -64,13 +64,13 @@ def _examples(task: Task | Stream) -> Batch:
 
 
 def _placed(inputs: Inputs, model: nn.Module) -> Inputs:
-    """Return inputs on the model's device, numbers in its type."""
-    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    """Return copies of inputs on the model's device, numbers in its type."""
+    like = inputs_like(model)
 
     def placed(data: Tensor) -> Tensor:
-        if like is None:
-            return data
-        return data.to(like.device, like.dtype if data.is_floating_point() else data.dtype)
+        dtype = like.dtype if data.is_floating_point() else data.dtype
+        # A forward pass may change its inputs in place.
+        return data.to(like.device, dtype, copy=True)
 
     if isinstance(inputs, Mapping):
         return {name: placed(data) for name, data in inputs.items()}

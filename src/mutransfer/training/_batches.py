@@ -52,6 +52,11 @@ def placed(inputs: Any, like: Tensor) -> Any:
     return mapped(moved, inputs)
 
 
+def copied_batch(inputs: Any, targets: Tensor) -> tuple[Any, Tensor]:
+    """Return a copy of a batch, which a forward pass or a loss may change in place."""
+    return mapped(torch.clone, inputs), targets.clone()
+
+
 def pieces(inputs: Any, targets: Tensor, count: int, dim: int = 0) -> Iterator[tuple[Any, Tensor]]:
     """Return a batch in equal pieces along a dimension."""
     if count == 1:
@@ -120,8 +125,7 @@ class Batches:
         seed = self._order[member]
         if self._indexed:
             return self._gathered(self._rows[seed, step])
-        inputs, targets = self._feeds[seed][step]
-        return placed(inputs, self._like), placed(targets, self._like)
+        return copied_batch(*(placed(data, self._like) for data in self._feeds[seed][step]))
 
     def _gathered(self, rows: Int[Tensor, "*rows"]) -> tuple[Any, Tensor]:
         """Return the examples in these rows of the data."""

@@ -1,4 +1,4 @@
-"""Buckets: parameters of one shape and family, stacked and updated together.
+"""Buckets: parameters of one shape, type and family, stacked and updated together.
 
 Axes: names of parameters, slots of the program; rows are both, flattened.
 """
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .. import rules
 from ..core import MutransferError
 from ..plans import Row
 from ._members import Member
@@ -30,7 +31,7 @@ RATES = ("lr", "eps", "weight_decay", "multiplier")
 
 @dataclass(frozen=True)
 class Bucket:
-    """Parameters of one shape and family, updated together.
+    """Parameters of one shape, type and family, updated together.
 
     Small parameters of one shape lie in one tensor, so that a deep network costs the optimizer no
     more operations than a shallow one.
@@ -133,6 +134,8 @@ def update(
         whole: False to update in pieces that stay in the processor's cache, as nothing else does
             where operations run one by one.
     """
+    if gradient.is_complex() and not rules.family(family).matrices:
+        tensors, gradient = _real(tensors, gradient)
     known, rows = UPDATES[family], tensors["parameter"].flatten(0, 1)
     column = (-1, *[1] * (rows.dim() - 1))
 
@@ -150,12 +153,23 @@ def update(
         known.apply(Step(**part, state=state, numbers=own, count=count), **options)
 
 
+def _real(
+    tensors: Mapping[str, Tensor], gradient: Float[Tensor, "name slot *shape"]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return views of complex tensors as real ones, which is how torch updates them."""
+    views = {
+        key: tensor[..., None] if key in RATES else torch.view_as_real(tensor)
+        for key, tensor in tensors.items()
+    }
+    return views, torch.view_as_real(gradient.resolve_conj())
+
+
 def bucket_names(member: Member) -> list[list[str]]:
     """Return the names of parameters that are updated together."""
     buckets: dict[object, list[str]] = {}
     for name, parameter in member.model.named_parameters():
         if parameter.requires_grad:
-            alike = (member.table[name].optimizer, parameter.shape)
+            alike = (member.table[name].optimizer, parameter.shape, parameter.dtype)
             key = alike if parameter.numel() < _LARGE else name
             buckets.setdefault(key, []).append(name)
     return list(buckets.values())
@@ -169,7 +183,7 @@ def _rates(
 
     def column(key: str) -> Tensor:
         values = [[float(getattr(table[name], key) or 0.0) for table in tables] for name in names]
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(shape)
+        return torch.tensor(values, dtype=like.dtype.to_real(), device=like.device).view(shape)
 
     columns = {key: column(key) for key in RATES}
     return {key: rates for key, rates in columns.items() if key != "weight_decay" or rates.any()}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..core import MutransferError
 from ..tasks import Stream, Task
-from ._batches import mapped, placed
+from ._batches import copied_batch, mapped, placed
 from ._loss import batch_loss
 from ._recipe import Recipe
+
+Measure = Callable[[Any, Tensor], Tensor]
+"""Returns the mean of the measures over a piece, of its inputs and targets."""
 
 
 class Evaluation:
@@ -27,6 +33,7 @@ class Evaluation:
 
     def __init__(self, recipe: Recipe, like: Tensor) -> None:
         self._steps = {steps: place for place, steps in enumerate(recipe.evaluations())}
+        self._device = like.device
         self._pieces: list[tuple[Any, Tensor]] = []
         if recipe.task.validation is None:
             return
@@ -40,21 +47,38 @@ class Evaluation:
         """Return the number of the evaluation after these steps, None if there is none."""
         return self._steps.get(steps)
 
-    def mean(
-        self, measure: Callable[[Any, Tensor], Tensor], *, probe: bool = False
-    ) -> Float[Tensor, "*member measures"]:
-        """Return the mean of measures over all examples.
+    def mean(self, measure: Measure) -> Float[Tensor, "*member measures"]:
+        """Return the mean of measures over all examples."""
+        return _mean(measure, self._pieces)
 
-        Args:
-            measure: The mean of the measures over a piece, of its inputs and targets.
-            probe: True to measure a single example, to see that measuring works.
+    def probe(self, measure: Measure) -> None:
+        """Measure a piece of each size, to see that measuring works.
+
+        Generators stay as they were; that tensors and attributes do is up to the caller.
         """
-        if probe:
-            inputs, targets = self._pieces[0]
-            return measure(mapped(lambda data: data[:1], inputs), targets[:1])
-        parts = [len(targets) * measure(inputs, targets) for inputs, targets in self._pieces]
-        examples = sum(len(targets) for _, targets in self._pieces)
-        return torch.stack(parts).sum(0) / examples
+        of_each_size = {len(targets): (inputs, targets) for inputs, targets in self._pieces}
+        with _undrawn(self._device):
+            _mean(measure, of_each_size.values())
+
+
+def _mean(
+    measure: Measure, pieces: Collection[tuple[Any, Tensor]]
+) -> Float[Tensor, "*member measures"]:
+    """Return the mean of measures over all examples of some pieces."""
+    parts = [len(targets) * measure(*copied_batch(inputs, targets)) for inputs, targets in pieces]
+    return torch.stack(parts).sum(0) / sum(len(targets) for _, targets in pieces)
+
+
+@contextmanager
+def _undrawn(device: torch.device) -> Iterator[None]:
+    """Leave the generators of torch, NumPy and Python as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy)
+            random.setstate(python)
 
 
 def measures(task: Task | Stream, output: Any, targets: Tensor) -> Float[Tensor, " measures"]:
@@ -75,6 +99,36 @@ def measures(task: Task | Stream, output: Any, targets: Tensor) -> Float[Tensor,
             )
         values.append(value.double())
     return torch.stack(values)
+
+
+_REQUIRES_GRAD = Tensor.requires_grad.__get__  # type: ignore[attr-defined]
+"""The function that a mode sees where `requires_grad` of a tensor is read."""
+
+
+class Requiring(TorchFunctionMode):
+    """Parameters that say they require gradients, as a loop's do in evaluation.
+
+    Under vmap no tensor does, and a forward pass may ask for it, as to penalise what is trained.
+
+    Args:
+        parameters: The trained parameters.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._parameters = {id(parameter) for parameter in parameters}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Answer for parameters, and call what else there is."""
+        if func == _REQUIRES_GRAD and id(args[0]) in self._parameters:
+            return True
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

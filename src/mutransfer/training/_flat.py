@@ -51,6 +51,8 @@ class FlatKernels:
     def _flat(self, parameter: nn.Parameter) -> nn.Parameter:
         if parameter.dim() <= 2:
             return parameter
+        # Kernels whose channels come last in memory have no such view.
+        parameter.data = parameter.data.contiguous()
         view = nn.Parameter(parameter.detach().view(len(parameter), -1))
         self._views.append((parameter, view))
         return view

@@ -93,9 +93,9 @@ def _step(
 ) -> None:
     """Train one step, and evaluate where it is due."""
     try:
-        if step == 0 and one.recipe.evaluations():
+        if number == step == 0 and one.recipe.evaluations():
             # Before the training: a bug in a metric must not cost all of it.
-            one.evaluate(probe=True)
+            one.probe()
         losses[step] = one.step(step, factor)
         if (due := one.data.evaluation.due(step + 1)) is not None:
             trained.write(number, due, one.evaluate())

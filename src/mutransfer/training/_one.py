@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from ..core import MutransferError
 from ..pytorch import VARIANTS, parameter_groups
 from ..rules import family
+from ..tasks import inputs_like
 from ._batches import Batches, called, pieces
-from ._evaluation import Evaluation, evaluating, measures
+from ._evaluation import Evaluation, Measure, evaluating, measures
 from ._flat import FlatKernels
 from ._loss import autocast, training_loss
 from ._members import Member
@@ -38,9 +40,7 @@ class Data:
     """
 
     def __init__(self, members: Sequence[Member], recipe: Recipe) -> None:
-        first = next(members[0].model.parameters())
-        device, dtype = recipe.device or first.device, recipe.dtype or first.dtype
-        like = first.detach().new_empty(0, device=device, dtype=dtype)
+        like = inputs_like(members[0].model).to(recipe.device, recipe.dtype)
         seeds = [member.seed for member in members]
         self.batches = Batches(recipe.task, seeds, recipe.steps, recipe.batch, like)
         self.evaluation = Evaluation(recipe, like)
@@ -62,7 +62,7 @@ class One:
     def __init__(self, member: Member, recipe: Recipe, data: Data, number: int) -> None:
         recipe = member.trained_by(recipe)
         self.recipe, self.table = recipe, member.table
-        self.model = copied(member.model).to(device=recipe.device, dtype=recipe.dtype)
+        self.model = _placed(copied(member.model), recipe)
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = _optimizers(member, recipe, self.parameters)
         self.device = next(iter(self.parameters.values())).device
@@ -104,15 +104,25 @@ class One:
             optimizer.step()
         return losses[0] if count == 1 else torch.stack(losses).mean()
 
-    def evaluate(self, *, probe: bool = False) -> Tensor:
-        """Return validation loss and metrics; of one example in a probe."""
-        with evaluating(self.model), autocast(self.recipe, self.device.type):
-            return self.data.evaluation.mean(
-                lambda inputs, targets: measures(
-                    self.recipe.task, called(self.model, inputs), targets
-                ),
-                probe=probe,
-            )
+    def evaluate(self) -> Tensor:
+        """Return validation loss and metrics."""
+        with self._measuring(self.model) as measure:
+            return self.data.evaluation.mean(measure)
+
+    def probe(self) -> None:
+        """Evaluate a copy of the model, of which nothing stays."""
+        with self._measuring(copied(self.model)) as measure:
+            self.data.evaluation.probe(measure)
+
+    @contextmanager
+    def _measuring(self, model: nn.Module) -> Iterator[Measure]:
+        """Put a model into evaluation mode, for a function that measures it."""
+
+        def measure(inputs: Any, targets: Tensor) -> Tensor:
+            return measures(self.recipe.task, called(model, inputs), targets)
+
+        with evaluating(model), autocast(self.recipe, self.device.type):
+            yield measure
 
     def _clip(self) -> None:
         """Clip the gradients as `Plan.clip_grad_norm_`."""
@@ -136,6 +146,21 @@ def copied(model: nn.Module) -> nn.Module:
             f"the model cannot be copied to be trained ({type(error).__name__}: {error}): let "
             "copy.deepcopy(model) work"
         ) from error
+
+
+def _placed(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Return a model on the recipe's device, real numbers in its type."""
+    for parameter in model.parameters():
+        # Those of a scripted module are copied by an operation with a gradient.
+        if not parameter.is_leaf:
+            parameter.detach_().requires_grad_()
+    model = model.to(device=recipe.device)
+    if (dtype := recipe.dtype) is not None:
+        # Not `Module.to`, which drops the imaginary parts of complex numbers.
+        model._apply(  # type: ignore[no-untyped-call]
+            lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        )
+    return model
 
 
 def _optimizers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..tasks import inputs_like
 from ._batches import Batches
 from ._buckets import Bucket, bucket_names, check_shapes, stacked
 from ._compiled import compiled
-from ._evaluation import Evaluation, evaluating
+from ._evaluation import Evaluation, Measure, evaluating
 from ._graphs import Captured
 from ._members import Member
 from ._numbers import NumberTable
+from ._one import NotCopiedError, copied
 from ._recipe import Recipe
 from ._slots import Slots
 from ._update import Together
@@ -41,7 +43,7 @@ class Stack:
         names = bucket_names(members[0])
         self.buckets = [Bucket.of(alike, members, places, recipe) for alike in names]
         self.buffers = _buffers(members, places, recipe)
-        like = self.buckets[0].tensors["parameter"]
+        like = inputs_like(members[0].model).to(recipe.device, recipe.dtype)
         self.device = like.device
         self.slots = Slots(len(members), places, self.device)
         recipes = [member.trained_by(recipe) for member in members]
@@ -108,14 +110,43 @@ class Stack:
         state = [bucket.tensors for bucket in self.buckets]
         return state, self.buffers, self._thresholds[slots.member], inputs, targets, numbers
 
-    def evaluate(self, *, probe: bool = False) -> Float[Tensor, "slot measures"]:
-        """Return validation loss and metrics; of one example in a probe."""
-        state = [bucket.tensors for bucket in self.buckets]
+    def evaluate(self, slots: Sequence[int]) -> Float[Tensor, "slot measures"]:
+        """Return validation loss and metrics of some slots; the others stay as they are."""
+        index = torch.tensor(slots, dtype=torch.long, device=self.device)
+        parameters = [bucket.tensors["parameter"] for bucket in self.buckets]
+        buffers = self.buffers
+        if len(slots) < len(self.slots):
+            parameters = [tensor[:, index] for tensor in parameters]
+            buffers = {name: buffer[index] for name, buffer in buffers.items()}
         with evaluating(self.together.template):
-            return self.evaluation.mean(
-                lambda inputs, targets: self.together.measure(state, self.buffers, inputs, targets),
-                probe=probe,
-            )
+            measured = self.evaluation.mean(self._measure(parameters, buffers))
+        if len(slots) < len(self.slots):
+            # A forward pass may change tensors in evaluation, too, such as a count.
+            for bucket, tensor in zip(self.buckets, parameters, strict=True):
+                bucket.tensors["parameter"][:, index] = tensor
+            for name, buffer in buffers.items():
+                self.buffers[name][index] = buffer
+        return measured
+
+    def probe(self) -> None:
+        """Evaluate copies of template and tensors, of which nothing stays."""
+        template = self.together.template
+        try:
+            self.together.template = copied(template)
+        except NotCopiedError:
+            return
+        parameters = [bucket.tensors["parameter"].clone() for bucket in self.buckets]
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        try:
+            with evaluating(self.together.template):
+                self.evaluation.probe(self._measure(parameters, buffers))
+        finally:
+            self.together.template = template
+
+    def _measure(self, parameters: Sequence[Tensor], buffers: Mapping[str, Tensor]) -> Measure:
+        """Return the function that measures these tensors of slots."""
+        state = [{"parameter": tensor} for tensor in parameters]
+        return partial(self.together.measure, state, buffers)
 
     def free(self, slot: int) -> None:
         """End the training of a slot's member; the next one that waits takes its place."""

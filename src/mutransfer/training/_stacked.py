@@ -175,7 +175,7 @@ class _Training:
             raise ValueError(f"its parameters are {half[0]}")
         if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
-            stack.evaluate(probe=True)
+            stack.probe()
         if self.program.compiled:
             self._compile()
 
@@ -199,13 +199,12 @@ class _Training:
         with slowness(stack.together.template) if not self.done else nullcontext():
             stack.step()
         slots = stack.slots
-        due = {slot: stack.evaluation.due(slots.steps[slot]) for slot in slots.busy}
-        if all(number is None for number in due.values()):
+        numbers = {slot: stack.evaluation.due(slots.steps[slot]) for slot in slots.busy}
+        due = {slot: number for slot, number in numbers.items() if number is not None}
+        if not due:
             return
-        measured = stack.evaluate()
-        for slot, number in due.items():
-            if number is not None:
-                self.trained.write(slots.members[slot], number, measured[slot])
+        for (slot, number), measured in zip(due.items(), stack.evaluate([*due]), strict=True):
+            self.trained.write(slots.members[slot], number, measured)
 
     def _end(self, busy: Sequence[int]) -> None:
         """End members that are through, diverged or not worth going on; let others follow."""

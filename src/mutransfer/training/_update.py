@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ._batches import arguments, pieces
 from ._buckets import squared_norms, update
-from ._evaluation import measures
+from ._evaluation import Requiring, measures
 from ._loss import autocast, training_loss
 from ._numbers import NumberTable
 from ._optimizers import UPDATES
@@ -88,10 +88,13 @@ class Together:
         self, state: State, buffers: Mapping[str, Tensor], inputs: Any, targets: Tensor
     ) -> Float[Tensor, "slot measures"]:
         """Return validation loss and metrics of one batch, the same for all members."""
-        parameters = self._named(state)
-        measured: Tensor = over_slots(
-            self._measure, (parameters, buffers), (inputs, targets), each=False
-        )
+
+        def measure(parameters: Mapping[str, Tensor], *others: Any) -> Tensor:
+            with Requiring(parameters.values()):
+                return self._measure(parameters, *others)
+
+        tensors = self._named(state), buffers
+        measured: Tensor = over_slots(measure, tensors, (inputs, targets), each=False)
         return measured
 
     def _gradients(
