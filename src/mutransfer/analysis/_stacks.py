@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..reading import Program
+from ._conditioning import with_conditioning
 from ._passage import decayed, normalised
 from ._stars import Stars
 from ._streams import CONTRACTIONS, Join, Streams
@@ -49,7 +50,8 @@ def stack_of(program: Program, stars: Stars) -> Stack:
     """
     streams = Streams(program)
     counts = _counts(streams, streams.joins, stars)
-    joins = [join for join in streams.joins if not _holds_a_stack(streams, join, counts)]
+    repeated = [join for join in streams.joins if not _holds_a_stack(streams, join, counts)]
+    joins = with_conditioning(streams, repeated, stars)
     place: dict[str, Join] = {}
     best: dict[str, tuple[int, int]] = {}
     for join in joins:
