@@ -52,6 +52,28 @@ def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
     return any(_multiplies(streams, value) for value in bits(copies) if value > last)
 
 
+def mixed(streams: Streams, joins: list[Join]) -> int:
+    """Return how often the stream is added to its own past, or multiplied by a learned number."""
+    made = sum(1 << join.value for join in joins)
+    sources = [streams.copies[join.stream] for join in joins]
+    past, passed = made, 0
+    for copies in sources:
+        past |= 0 if copies & made else copies
+        passed |= copies
+    return sum(_mixes(streams, value, past) for value in bits(passed & ~made))
+
+
+def _mixes(streams: Streams, value: int, past: int) -> bool:
+    """Return True for a sum of two values of the stream, and for its product with a number."""
+    operation = streams.program.makers.get(value)
+    if operation is None or operation.name not in {"add", "sub", "mul", "div"}:
+        return False
+    own = [streams.copies[i] & past for i in operation.inputs if streams.is_active(i)]
+    if operation.name in {"add", "sub"}:
+        return len(own) == 2 and bool(own[0] & own[1])
+    return any(own) and any(map(streams.signals.is_weight, operation.inputs))
+
+
 def _is_gate(streams: Streams, value: int) -> bool:
     """Return True for a learned vector, or a scalar such as 1 - g."""
     if not streams.signals.is_weight(value):
