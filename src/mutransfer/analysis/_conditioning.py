@@ -46,7 +46,7 @@ def with_conditioning(streams: Streams, joins: Sequence[Join], stars: Stars) -> 
 
 
 def _reached(streams: Streams, joins: Sequence[Join]) -> list[int]:
-    """Return the branches that each value enters first, as bits; one more for the output."""
+    """Return the branches that each value enters, as bits, and the output as one."""
     program, signals = streams.program, streams.signals
     inside = [0] * len(program.values)
     for i, join in enumerate(joins):
@@ -67,7 +67,7 @@ def _reached(streams: Streams, joins: Sequence[Join]) -> list[int]:
 
 
 def _picked(streams: Streams, parameter: int, reached: Sequence[int]) -> list[int]:
-    """Return what the parts of a stacked parameter reach; the whole where it is not taken apart."""
+    """Return what the layers of a stacked parameter reach, or what all of it does."""
     users = streams.signals.users[parameter]
     if any(user.name not in _PICKS for user in users):
         return [reached[parameter]]
@@ -75,7 +75,7 @@ def _picked(streams: Streams, parameter: int, reached: Sequence[int]) -> list[in
 
 
 def _in_turn(parts: Sequence[int], number: int, least: int) -> bool:
-    """Return True where each layer's part enters branches alone, before those of the next."""
+    """Return True where each part enters branches alone, before those of the next."""
     used = sorted(filter(None, parts), key=lambda mask: mask & -mask)
     ends_in_branches = all(mask.bit_length() <= number for mask in used)
     after = (b & -b > a for a, b in pairwise(used))

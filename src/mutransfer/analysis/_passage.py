@@ -53,7 +53,7 @@ def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
 
 
 def mixed(streams: Streams, joins: list[Join]) -> int:
-    """Return how often the stream is added to its own past, or multiplied by a learned number."""
+    """Return the number of times that a stream meets its past or a learned number."""
     made = sum(1 << join.value for join in joins)
     sources = [streams.copies[join.stream] for join in joins]
     past, passed = made, 0
@@ -64,7 +64,7 @@ def mixed(streams: Streams, joins: list[Join]) -> int:
 
 
 def _mixes(streams: Streams, value: int, past: int) -> bool:
-    """Return True for a sum of two values of the stream, and for its product with a number."""
+    """Return True for a sum of two values of the stream, or its product with a number."""
     operation = streams.program.makers.get(value)
     if operation is None or operation.name not in {"add", "sub", "mul", "div"}:
         return False
