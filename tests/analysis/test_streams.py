@@ -227,9 +227,20 @@ def a_number_on_the_stream(block: Any, x: Tensor) -> Tensor:
     return block["a"].bias[0] * x + block["b"](block["a"](x))
 
 
-@pytest.mark.parametrize(
-    ("join", "times"), [(added_twice, 3), (a_number_on_the_stream, 4), (shifted_rows, 0)]
-)
+def a_number_inside(block: Any, x: Tensor) -> Tensor:
+    y = block["a"](x)
+    return x + torch.tanh(block["a"].bias[0] * y + block["b"](y))
+
+
+MIXED: list[tuple[Join, int]] = [
+    (added_twice, 3),
+    (a_number_on_the_stream, 3),
+    (a_number_inside, 0),
+    (shifted_rows, 0),
+]
+
+
+@pytest.mark.parametrize(("join", "times"), MIXED)
 def test_sums_and_numbers_on_the_stream_are_counted(join: Join, times: int) -> None:
     assert stacked(stack(join, AB, 4), inputs=ROWS).mixed == times
 

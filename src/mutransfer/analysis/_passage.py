@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..reading import Ref
 from ._operations import COPIES, NORMS, VIEWS
@@ -52,15 +52,17 @@ def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
     return any(_multiplies(streams, value) for value in bits(copies) if value > last)
 
 
-def mixed(streams: Streams, joins: list[Join]) -> int:
+def mixed(streams: Streams, joins: Sequence[Join]) -> int:
     """Return the number of times that a stream meets its past or a learned number."""
     made = sum(1 << join.value for join in joins)
-    sources = [streams.copies[join.stream] for join in joins]
     past, passed = made, 0
-    for copies in sources:
+    for copies in (streams.copies[join.stream] for join in joins):
         past |= 0 if copies & made else copies
         passed |= copies
-    return sum(_mixes(streams, value, past) for value in bits(passed & ~made))
+    return sum(
+        bool(streams.copies[value] & made) and _mixes(streams, value, past)
+        for value in bits(passed & ~made)
+    )
 
 
 def _mixes(streams: Streams, value: int, past: int) -> bool:

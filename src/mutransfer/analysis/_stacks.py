@@ -73,7 +73,7 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         counts={name: rank[0] for name, rank in best.items()},
         normalised=normalised(streams, joins),
         decayed=decayed(streams, joins),
-        mixed=mixed(streams, joins),
+        mixed=mixed(streams, kept),
         chained=_chained(streams, stars),
         series=_series(streams),
     )
