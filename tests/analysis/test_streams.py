@@ -215,6 +215,40 @@ def test_a_stream_that_shrinks_is_noted() -> None:
     assert stacked(stack(pre_norm, ABC, 4), inputs=ROWS).decayed == 0
 
 
+def added_twice(block: Any, x: Tensor) -> Tensor:
+    return x + (x + block["b"](block["a"](x)))
+
+
+def shifted_rows(block: Any, x: Tensor) -> Tensor:
+    return x + block["b"](x + block["a"].weight * (torch.roll(x, 1, 0) - x))
+
+
+def a_number_on_the_stream(block: Any, x: Tensor) -> Tensor:
+    return block["a"].bias[0] * x + block["b"](block["a"](x))
+
+
+def a_number_inside(block: Any, x: Tensor) -> Tensor:
+    y = block["a"](x)
+    return x + torch.tanh(block["a"].bias[0] * y + block["b"](y))
+
+
+MIXED: list[tuple[Join, int]] = [
+    (added_twice, 3),
+    (a_number_on_the_stream, 3),
+    (a_number_inside, 0),
+    (shifted_rows, 0),
+]
+
+
+@pytest.mark.parametrize(("join", "times"), MIXED)
+def test_sums_and_numbers_on_the_stream_are_counted(join: Join, times: int) -> None:
+    assert stacked(stack(join, AB, 4), inputs=ROWS).mixed == times
+
+
+def test_a_stream_of_sums_with_branches_alone_is_not_mixed() -> None:
+    assert not any(stacked(model, inputs=ROWS).mixed for model, *_ in READINGS.values())
+
+
 def test_layers_of_a_growing_run_in_series_are_chained() -> None:
     def chain(block: Any, x: Tensor) -> Tensor:
         return torch.relu(block["a"](x))

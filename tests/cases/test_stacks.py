@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.cases.families import (
+    ENDS,
+    HIDDEN,
+    INSIDE,
     ROWS,
     SEQUENCES,
     Factors,
@@ -77,6 +80,20 @@ def cross(m: Any, x: Tensor) -> Tensor:
     return m.head(y)
 
 
+def recall(m: Any, x: Tensor) -> Tensor:
+    y, time = m.inp(x), torch.tanh(m.mid(m.inp(x)))
+    for layer, shift in zip(m.enc, m.time, strict=True):
+        y = y + layer[3](torch.relu(layer[1](layer[0](y)) + shift(time)))
+    return m.head(y)
+
+
+def gate(m: Any, x: Tensor) -> Tensor:
+    y = m.inp(x)
+    for layer, gated in zip(m.enc, m.gates, strict=True):
+        y = y + gated(x) * F.gelu(layer[3](torch.relu(layer[1](layer[0](y)))))
+    return m.head(y)
+
+
 STACKS = {
     "one deepens, one does not": stacks(
         lambda m, x: m.head(along(m.dec, m.mid(torch.relu(along(m.enc, m.inp(x)))))),
@@ -128,6 +145,20 @@ STACKS = {
         enc=growing,
         dec=growing,
         mix=growing,
+    ),
+    "a shift in each branch": stacks(
+        recall,
+        {"time.1.weight": INSIDE, "enc.1.3.weight": ENDS, "mid.weight": HIDDEN},
+        (2, 8),
+        enc=growing,
+        time=lambda w, d: repeat(d, lambda: square(w)),
+    ),
+    "a gate on each branch": stacks(
+        gate,
+        {"gates.1.weight": ENDS, "enc.1.3.weight": INSIDE},
+        (2, 8),
+        enc=growing,
+        gates=lambda w, d: repeat(d, lambda: nn.Linear(10, w)),
     ),
     "a branch before the stack": stacks(
         lambda m, x: m.head(along(m.enc, (lambda y: y + m.mid(torch.relu(y)))(m.inp(x)))),

@@ -29,6 +29,11 @@ def kept(m: Any, x: Tensor) -> Tensor:
     return m.inp(x)
 
 
+def numbered(m: Any, x: Tensor) -> Tensor:
+    m.numbers = (x[:, 0] > 0).long()
+    return m.inp(x)
+
+
 def joined_by(join: Callable[[Any, Tensor, Tensor, int], Tensor], **parts: Any) -> Family:
     """A family that is refused, as its stream decays or turns nonlinear in depth."""
     return stack(lambda m, x, i: join(m, x, branch(m, x, i), i), None, **parts)
@@ -92,6 +97,14 @@ ADDED = {
         {"a.1.weight": QUARTER},
         branches=None,
         refuse=True,
+        a=each(lambda w: nn.Embedding(4, w)),
+    ),
+    "an embedding of the data": stack(
+        lambda m, x, i: x + branch(m, x, i) + m.a[i](m.numbers),
+        {"a.1.weight": QUARTER},
+        branches=None,
+        refuse=True,
+        before=numbered,
         a=each(lambda w: nn.Embedding(4, w)),
     ),
     "a layer of fixed conditions": stack(

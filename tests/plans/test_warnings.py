@@ -19,6 +19,7 @@ from tests.models import (
     Recurrent,
     Residual,
     RunningMean,
+    additive_skips,
     framed,
     identity,
     last,
@@ -196,6 +197,10 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "depth-regime": (
         lambda: planned(deeper=2, rule="sqrt-depth"),
         lambda: planned(deeper=2, rule="sqrt-depth", optimizer="sgd"),
+    ),
+    "mixed-stream": (
+        lambda: mt.plan(*(additive_skips(8, depth, OneMatrix) for depth in (4, 2))),
+        lambda: mt.plan(*(Residual(8, depth, OneMatrix) for depth in (4, 2))),
     ),
     "unproven-key-value": (lambda: planned(roles={"*.key.weight": "key-value"}), lambda: planned()),
     "unproven-router": (lambda: planned(roles={"*.up.weight": "router"}), lambda: planned()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..reading import Ref
 from ._operations import COPIES, NORMS, VIEWS
@@ -50,6 +50,30 @@ def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
         return False
     last = max(earlier)
     return any(_multiplies(streams, value) for value in bits(copies) if value > last)
+
+
+def mixed(streams: Streams, joins: Sequence[Join]) -> int:
+    """Return the number of times that a stream meets its past or a learned number."""
+    made = sum(1 << join.value for join in joins)
+    past, passed = made, 0
+    for copies in (streams.copies[join.stream] for join in joins):
+        past |= 0 if copies & made else copies
+        passed |= copies
+    return sum(
+        bool(streams.copies[value] & made) and _mixes(streams, value, past)
+        for value in bits(passed & ~made)
+    )
+
+
+def _mixes(streams: Streams, value: int, past: int) -> bool:
+    """Return True for a sum of two values of the stream, or its product with a number."""
+    operation = streams.program.makers.get(value)
+    if operation is None or operation.name not in {"add", "sub", "mul", "div"}:
+        return False
+    own = [streams.copies[i] & past for i in operation.inputs if streams.is_active(i)]
+    if operation.name in {"add", "sub"}:
+        return len(own) == 2 and bool(own[0] & own[1])
+    return any(own) and any(map(streams.signals.is_weight, operation.inputs))
 
 
 def _is_gate(streams: Streams, value: int) -> bool:

@@ -158,7 +158,7 @@ class Signals:
         made = {i for i in walked if self.values[i].kind == "result"}
         if made.intersection(self.program.outputs) - {value}:
             return True
-        if value in self.program.outputs and not self._is_last(value):
+        if value in self.program.outputs and not self.is_last(value):
             return True
         checked = [i for i in walked if self.values[i].kind != "parameter"]
         checked += [known[name] for name in names]
@@ -167,7 +167,7 @@ class Signals:
         checked += [i for op in splits if op.name in VIEWS for i in op.results if i is not None]
         return any(id(user) not in inside for i in checked for user in self.users[i])
 
-    def _is_last(self, value: int) -> bool:
+    def is_last(self, value: int) -> bool:
         """Return True for an output that no other output is made of."""
         others = (i for i in self.program.outputs if i != value)
         return not any(self.ancestors[i] >> value & 1 for i in others)
@@ -175,7 +175,7 @@ class Signals:
     def _module(self, value: int, allowed: set[int]) -> str | None:
         """Return the module whose output is this signal, but for views of it and factors."""
         while all(id(user) in allowed for user in self.users[value]):
-            if value in self.program.outputs and not self._is_last(value):
+            if value in self.program.outputs and not self.is_last(value):
                 return None
             if value in self._outputs_of_modules:
                 return self._outputs_of_modules[value]

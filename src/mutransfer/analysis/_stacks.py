@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..reading import Program
-from ._passage import decayed, normalised
+from ._conditioning import with_conditioning
+from ._operations import LOOKUPS
+from ._passage import decayed, mixed, normalised
 from ._stars import Stars
 from ._streams import CONTRACTIONS, Join, Streams
 
@@ -22,6 +24,7 @@ class Stack:
         counts: For each parameter in a branch, the number of such branches on one stream.
         normalised: Number of joins whose stream is normalised since the join before.
         decayed: Number of joins whose stream is multiplied by a number since the join before.
+        mixed: Number of sums of the stream with its own past, and of learned numbers on it.
         chained: Parameters of growing runs that act on each other's results.
         series: For each parameter of a matrix, its uses that act on each other's results.
     """
@@ -31,6 +34,7 @@ class Stack:
     counts: Mapping[str, int]
     normalised: int
     decayed: int
+    mixed: int
     chained: frozenset[str]
     series: Mapping[str, int]
 
@@ -49,7 +53,8 @@ def stack_of(program: Program, stars: Stars) -> Stack:
     """
     streams = Streams(program)
     counts = _counts(streams, streams.joins, stars)
-    joins = [join for join in streams.joins if not _holds_a_stack(streams, join, counts)]
+    repeated = [join for join in streams.joins if not _holds_a_stack(streams, join, counts)]
+    joins = with_conditioning(streams, repeated, stars)
     place: dict[str, Join] = {}
     best: dict[str, tuple[int, int]] = {}
     for join in joins:
@@ -68,6 +73,7 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         counts={name: rank[0] for name, rank in best.items()},
         normalised=normalised(streams, joins),
         decayed=decayed(streams, joins),
+        mixed=mixed(streams, kept),
         chained=_chained(streams, stars),
         series=_series(streams),
     )
@@ -121,7 +127,7 @@ def _chained(streams: Streams, stars: Stars) -> frozenset[str]:
     """Return parameters of growing runs that are in series, or are summed."""
     found, results = set[str](), dict[str, dict[int, str]]()
     ancestors = streams.signals.ancestors
-    for value, names in streams.made(CONTRACTIONS | {"add", "sub"}):
+    for value, names in streams.made(CONTRACTIONS | LOOKUPS | {"add", "sub"}):
         for name in filter(stars.is_repeated, names):
             run = results.setdefault(stars.star(name), {})
             if any(ancestors[value] >> earlier & 1 for earlier in run):

@@ -44,14 +44,17 @@ class Stars:
         here, there = (counts[self.star(name)] for counts in self._counts)
         return here != there
 
+    def run(self, name: str) -> str:
+        """Return the name with a star for each growing run, or for its first number alone."""
+        starred = self.star(name)
+        return starred if "*" in starred else first_star(name)
+
     def container(self, name: str) -> str:
         """Return the container of a layer's parameter; its own name where there is none.
 
         Where none of its containers grows, it is the outermost one.
         """
-        starred = self.star(name)
-        if "*" not in starred:
-            starred = first_star(name)
+        starred = self.run(name)
         return starred.split("*")[0] + "*" if "*" in starred else starred
 
 

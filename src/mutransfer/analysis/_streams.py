@@ -261,7 +261,7 @@ class Streams:
         if not common:
             return None
         top = common.bit_length() - 1
-        inside = [i for i in range(top + 1, end + 1) if self._lies_between(top, i, end)]
+        inside = [i for i in range(top + 1, end + 1) if self.lies_between(top, i, end)]
         tensors = frozenset(name for i in inside for name in self._weights_of(i))
         own = set(inside)
         starts_elsewhere = any(
@@ -294,7 +294,8 @@ class Streams:
                 return True
         return False
 
-    def _lies_between(self, top: int, value: int, end: int) -> bool:
+    def lies_between(self, top: int, value: int, end: int) -> bool:
+        """Return True for a value that is made of the one and makes the other."""
         ancestors = self.signals.ancestors
         return bool(ancestors[end] >> value & 1 and ancestors[value] >> top & 1)
 
@@ -309,7 +310,7 @@ class Streams:
         deep: dict[int, int] = {top: 0}
         for i in range(top + 1, end + 1):
             operation = self.program.makers.get(i)
-            if operation is None or not self._lies_between(top, i, end):
+            if operation is None or not self.lies_between(top, i, end):
                 continue
             before = max((deep[j] for j in operation.inputs if j in deep), default=0)
             deep[i] = before + (self._weight(operation) is not None)

@@ -32,6 +32,8 @@ class Structure:
         deepest: Matrices in series of the deepest branch.
         is_post_norm: True if more residual joins follow a normalisation than in the base.
         is_decayed: True if the stream is multiplied by a number more often than in the base.
+        is_mixed: True if the stream is added to its past, or multiplied by a learned number, more
+            often than in the base.
         first: Tensors of matrices that take in data rather than features.
         final: Tensors that make the output.
         unused: Tensors that no pass uses.
@@ -51,6 +53,7 @@ class Structure:
     deepest: int = 0
     is_post_norm: bool = False
     is_decayed: bool = False
+    is_mixed: bool = False
     first: frozenset[str] = frozenset()
     final: frozenset[str] = frozenset()
     unused: tuple[str, ...] = ()
@@ -120,6 +123,7 @@ def _read(sides: Sides, accounts: dict[str, Account], alike: Mapping[str, str]) 
         deepest=target.deepest,
         is_post_norm=target.normalised > base.normalised,
         is_decayed=target.decayed > base.decayed,
+        is_mixed=target.mixed > base.mixed,
         first=_first(sides),
         final=_final(sides),
         unused=tuple(name for name, each in accounts.items() if each.kind == "unused"),

@@ -123,6 +123,15 @@ def _depth(facts: Facts) -> Warnings:
         )
 
 
+def _mixed_stream(facts: Facts) -> Warnings:
+    if facts.structure.is_mixed and facts.rule.alpha is not None:
+        yield PlanWarning(
+            "mixed-stream",
+            "the stream is added to its own past, or multiplied by learned numbers, more often "
+            "than in the base, and nothing scales this: it grows with depth, or its changes do",
+        )
+
+
 def _regimes(facts: Facts) -> Warnings:
     """Yield the regimes of growing sizes in which features are not learned."""
     rule, (base, target) = facts.rule, facts.structure.depth
@@ -350,6 +359,7 @@ _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
     *(
         _small_width,
         _depth,
+        _mixed_stream,
         _regimes,
         _unproven,
         _unread,
