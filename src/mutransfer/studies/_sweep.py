@@ -29,6 +29,7 @@ from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
 from ._search import Batch, GridSearch, Search, batches
+from ._search_stopping import is_never_negative
 from ._searches import search_of
 from ._store import Row, Store
 from ._study import Study
@@ -195,6 +196,8 @@ def _follow(study: Study, search: Search) -> Counter[Size]:
 
 def _judge(study: Study, batch: Batch, runs: Sequence[Run]) -> Judge | None:
     """Return what stops hopeless ones of some runs of a batch."""
+    if not is_never_negative(study.task_of(runs[0]).loss):
+        return None
     return batch.judge(runs, study.length(runs[0]))
 
 
