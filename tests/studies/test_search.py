@@ -2,13 +2,23 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mutransfer import MutransferError, Runs, Study, Trial, sweep
-from mutransfer.studies import Budget, GridSearch, Refine, Run, Store, batches
+from mutransfer.studies import (
+    Budget,
+    GridSearch,
+    OptunaSearch,
+    Refine,
+    Run,
+    Store,
+    SurfaceSearch,
+    batches,
+)
 from tests.studies.landscapes import landscape, valley
 from tests.studies.small_study import on_disk, planted, untimed
 
@@ -120,6 +130,12 @@ def test_batches_judge_by_those_before(tmp_path: Path) -> None:
     for search in (GridSearch(), Halving(), Refine(within=2.0, metric="final")):
         batch = next(batches(search, wanted, Store(tmp_path)))
         assert batch.judge(batch.runs, 100) is None
+
+
+@pytest.mark.parametrize("search", [Refine, SurfaceSearch, partial(OptunaSearch, number=4)])
+def test_the_lowest_accuracy_is_not_searched_for(search: Any) -> None:
+    with pytest.raises(MutransferError, match=r"val_accuracy is better where it is higher"):
+        search(metric="val_accuracy")
 
 
 @pytest.mark.parametrize(

@@ -166,10 +166,12 @@ def surface(
         over: The two hyperparameters; others stay at their best values.
 
     Raises:
-        MutransferError: the points do not show a surface: too few, or never varied together.
+        MutransferError: the points do not show a surface: too few, or never varied together; or the
+            record compares what is no loss.
     """
     if len(set(over)) != 2:
         raise MutransferError(f"a surface is over two hyperparameters, not {', '.join(over)}")
+    runs.check_comparable()
     found = surface_runs(runs, rule, size, over)
     alive, units = found.alive, found.units
     losses = found.losses[:, alive]

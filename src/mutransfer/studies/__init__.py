@@ -18,6 +18,7 @@ from ._explain import explain as explain
 from ._faults import RecordWarning as RecordWarning
 from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyperparameters import scale_of as scale_of
+from ._metric import LengthWarning as LengthWarning
 from ._metric import loss_of as loss_of
 from ._models import members as members
 from ._models import planned as planned

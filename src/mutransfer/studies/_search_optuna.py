@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import MutransferError, Size, needs
+from ._metric import check_direction
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
@@ -51,6 +52,7 @@ class OptunaSearch:
         for name in ("number", "batch", "seeds"):
             if not getattr(self, name) >= 1:
                 raise MutransferError(f"OptunaSearch({name}={getattr(self, name)}): at least 1")
+        check_direction(self.metric)
         if self.sampler is not None and not callable(self.sampler):
             raise MutransferError(
                 f"sampler is {self.sampler!r}, which keeps what it drew: give a function of a seed "

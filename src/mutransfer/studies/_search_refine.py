@@ -13,6 +13,7 @@ import numpy as np
 from ..core import MutransferError, MutransferWarning, Size
 from ..statistics import Refined, Start, refinement
 from ._designs import Random
+from ._metric import check_direction
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
@@ -79,6 +80,7 @@ class Refine:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise MutransferError(f"Refine({name}={value}): give a positive number")
+        check_direction(self.metric)
         if not self.beyond >= 0:
             raise MutransferError(f"Refine(beyond={self.beyond}): it cannot be negative")
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from ..core import MutransferError, Size
 from ..statistics import Array
+from ._metric import check_direction
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
@@ -64,6 +65,7 @@ class SurfaceSearch:
         for name in ("within", "batch", "rounds", "seeds"):
             if not getattr(self, name) > 0:
                 raise MutransferError(f"SurfaceSearch({name}={getattr(self, name)}): above 0")
+        check_direction(self.metric)
 
     def propose(self, study: Study, runs: Runs) -> list[Run]:
         """Return the next points of the smallest size that is not finished."""

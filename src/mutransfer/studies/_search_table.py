@@ -53,9 +53,13 @@ class Table:
     Args:
         study: The study.
         runs: Its runs so far, with the metric that is compared.
+
+    Raises:
+        MutransferError: the lowest metric shows no optimum.
     """
 
     def __init__(self, study: Study, runs: Runs) -> None:
+        runs.check_comparable()
         self.study, self.names = study, list(study.points()[0])
         self._losses: dict[tuple[str, Size], dict[_Key, dict[int, float]]] = {}
         for row in runs.rows:

@@ -23,6 +23,7 @@ from ._fingerprint import fingerprint, model_name
 from ._interrupts import Interrupts
 from ._live import Live
 from ._meter import Meter
+from ._metric import LengthWarning, check_lengths
 from ._models import Models
 from ._rules import rule_name
 from ._run import Run
@@ -202,7 +203,7 @@ def _judge(study: Study, batch: Batch, runs: Sequence[Run]) -> Judge | None:
 
 
 def _warn(runs: Runs) -> None:
-    """Warn where runs failed."""
+    """Warn where runs failed, or are of unequal length."""
     failed = [row for row in runs.rows if row.get("status") == "failed"]
     if failed:
         warnings.warn(
@@ -212,6 +213,10 @@ def _warn(runs: Runs) -> None:
             FailedRunsWarning,
             stacklevel=3,
         )
+    try:
+        check_lengths(runs.rows, runs.size_of)
+    except MutransferError as error:
+        warnings.warn(str(error), LengthWarning, stacklevel=3)
 
 
 def _check_rules(study: Study, store: Store) -> None:
