@@ -40,6 +40,7 @@ from ._refined import Start as Start
 from ._student import student_t as student_t
 from ._surface_fit import FEWEST_SURFACE_POINTS as FEWEST_SURFACE_POINTS
 from ._surface_fit import SurfaceFit as SurfaceFit
+from ._surface_optimum import SEED_STEPS as SEED_STEPS
 from ._surface_optimum import SurfaceOptimum as SurfaceOptimum
 from ._surface_optimum import SurfacePoints as SurfacePoints
 from ._surface_optimum import surface_optimum as surface_optimum

@@ -29,9 +29,9 @@ from ._search import Batch as Batch
 from ._search import GridSearch as GridSearch
 from ._search import Search as Search
 from ._search import batches as batches
+from ._search_end import SearchWarning as SearchWarning
 from ._search_optuna import OptunaSearch as OptunaSearch
 from ._search_refine import Refine as Refine
-from ._search_refine import SearchWarning as SearchWarning
 from ._search_stopping import Hopeless as Hopeless
 from ._search_stopping import hopeless_members as hopeless_members
 from ._search_surface import SurfaceSearch as SurfaceSearch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import MutransferError, MutransferWarning, Size
+from ..core import MutransferError, Size
 from ..statistics import Refined, Start, refinement
 from ._designs import Random
 from ._metric import check_direction
@@ -18,6 +17,7 @@ from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._search_axes import Axis, axes_of
+from ._search_end import warn_of_wide
 from ._search_start import Found, Optimum, start_at
 from ._search_surface import SurfaceSearch
 from ._search_table import Point, Table
@@ -38,13 +38,6 @@ _BRACKETED = 5
 
 _NEAR = 0.5
 """Least sd of an optimum of which the other hyperparameters moved, in octaves."""
-
-_NAMED = 5
-"""Optima that a warning names, at most."""
-
-
-class SearchWarning(MutransferWarning):
-    """A search ended before it found what was wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +80,10 @@ class Refine:
     def propose(self, study: Study, runs: Runs) -> list[Run]:
         """Return the next runs, those of all rules of a size together."""
         if any(isinstance(design, Random) for design in designs(study)):
-            return SurfaceSearch(within=self.within, seeds=self.seeds, metric=self.metric).propose(
-                study, runs
+            surface = SurfaceSearch(
+                within=self.within, seeds=self.seeds, beyond=self.beyond, metric=self.metric
             )
+            return surface.propose(study, runs)
         axes = axes_of(study, self.beyond)
         table = Table(study, runs.with_metric(self.metric))
         # Where several hyperparameters move, a size begins at the final optima of smaller ones.
@@ -109,27 +103,15 @@ class Refine:
                     found[walk.rule][size] = walk.found
             if later:
                 return later
-        self._tell(found, len(study.seeds))
+        seeds = len(study.seeds)
+        warn_of_wide(
+            found,
+            self.within,
+            f"Neither another place nor another of its seeds, {seeds} in all, would narrow them "
+            "much: give the study more seeds, or ask for wider intervals",
+            f"Refine(beyond=...), now {self.beyond:g}, or further values of the study",
+        )
         return []
-
-    def _tell(self, found: Mapping[str, Found], seeds: int) -> None:
-        """Warn of intervals that are wider than wanted when the search ends."""
-        wide = [
-            f"{name} of {rule} at {size} ±{best.half:.2g}"
-            for rule, sizes in found.items()
-            for size, optima in sizes.items()
-            for name, best in optima.items()
-            if best.half > self.within
-        ]
-        if wide:
-            more = f", and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
-            warnings.warn(
-                f"intervals are wider than ±{self.within:g}: {'; '.join(wide[:_NAMED])}{more}. "
-                f"Neither another place nor another of its seeds, {seeds} in all, would narrow "
-                "them much: give the study more seeds, or ask for wider intervals",
-                SearchWarning,
-                stacklevel=2,
-            )
 
 
 @lru_cache(maxsize=4096)
@@ -183,7 +165,7 @@ class _Walk:
         """Return the next runs along one axis; note its optimum."""
         line = self.table.line(self.rule, self.size, axis.name, point)
         if axis.scale == "choice":
-            self.found[axis.name] = Optimum(value=line.best)
+            self.found[axis.name] = Optimum(value=line.best, status="choice")
             # A choice has no neighbours that tell of it: it gets all seeds.
             return self._new(axis, point, axis.values, len(self.study.seeds))
         begun = ~np.isnan(line.losses).all(1)
@@ -197,7 +179,11 @@ class _Walk:
         )
         best = axis.value(start.mean) if line.best is None else line.best
         self.found[axis.name] = Optimum(
-            value=best, place=refined.place, low=refined.low, high=refined.high
+            value=best,
+            place=refined.place,
+            low=refined.low,
+            high=refined.high,
+            status=refined.status,
         )
         if self.is_first and refined.status != "open":
             # More seeds and places wait until every size has an optimum.

@@ -36,12 +36,14 @@ class Optimum:
         value: The best value that was run; None where all diverged.
         place: Its optimum on the scale; NaN for choices and where it is not known.
         low, high: The 95% interval.
+        status: That of `Refined`, or "choice" for a hyperparameter that has no scale.
     """
 
     value: Any
     place: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    status: str = "inside"
 
     @property
     def is_place(self) -> bool:
@@ -52,6 +54,17 @@ class Optimum:
     def half(self) -> float:
         """Half the width of the interval; NaN where the optimum is not known."""
         return (self.high - self.low) / 2 if self.is_place else math.nan
+
+    def is_within(self, within: float) -> bool:
+        """Return True if the optimum is bracketed to within this half width; a choice is."""
+        is_chosen = self.status == "choice" and self.value is not None
+        return is_chosen or (self.status != "open" and self.half <= within)
+
+    def __str__(self) -> str:
+        if self.status == "diverged":
+            return "unknown, as all diverged"
+        width = f"±{self.half:.2g}" if self.is_place else "unknown"
+        return f"{width}, at an end" if self.status == "edge" else width
 
 
 Found = Mapping[Size, Mapping[str, Optimum]]

@@ -91,10 +91,14 @@ class Table:
 
     def means(self, rule: str, size: Size) -> Float[Array, " points"]:
         """Return the mean loss of every point, seeds that it lacks filled."""
+        return np.asarray(filled(self.losses(rule, size)).mean(0))
+
+    def losses(self, rule: str, size: Size) -> Float[Array, "seeds points"]:
+        """Return the losses of every point; NaN where a seed was not run."""
         points, seeds = self.points(rule, size).values(), self.study.seeds
         assert not isinstance(seeds, int)
         table = [[losses.get(seed, math.nan) for losses in points] for seed in seeds]
-        return np.asarray(filled(np.array(table, dtype=np.float64)).mean(0))
+        return np.array(table, dtype=np.float64)
 
     def line(self, rule: str, size: Size, name: str, centre: Point) -> Line:
         """Return the losses along one hyperparameter through a point."""
