@@ -104,6 +104,18 @@ def test_intervals_that_stay_wide_for_want_of_seeds_are_said(tmp_path: Path) -> 
 
 
 @pytest.mark.filterwarnings("ignore:intervals are wider")
+def test_a_noisy_study_runs_more_than_one_seed(tmp_path: Path) -> None:
+    def noisy(rule: str, width: int, point: Any) -> float:
+        place = math.log2(point["lr"])
+        each = np.random.default_rng([17, int(1000 * (place + 40))]).standard_normal()
+        return 2 + 0.05 * (place + 5.3) ** 2 + 0.02 * float(each)
+
+    wanted = landscape(noisy, noise=0.01, width=[8], rules=["mup"])
+    runs = sweep(wanted, tmp_path, search="refine")
+    assert {row["seed"] for row in runs.rows} > {0}
+
+
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_two_hyperparameters_are_refined_in_turn(tmp_path: Path) -> None:
     """They depend on each other: one after the other, each alone, would end off the optimum."""
 
