@@ -1,6 +1,7 @@
 """A sweep asks a search for batches of runs, and goes on where a killed one stood."""
 
 import json
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from mutransfer import MutransferError, Runs, Study, Trial, sweep
+from mutransfer import MutransferError, Runs, Study, Trial, log2, sweep
 from mutransfer.studies import (
     Budget,
+    FailedRunsWarning,
     GridSearch,
     OptunaSearch,
     Refine,
     Run,
+    SearchWarning,
     Store,
     SurfaceSearch,
     batches,
@@ -103,6 +106,24 @@ def test_failed_runs_are_tried_once_and_again_where_asked(tmp_path: Path) -> Non
         sweep(wanted, tmp_path / search, search=search, retry="failed")
         assert len(tried) == count + len(failed) and failed
         tried.clear()
+
+
+def test_failed_runs_that_are_no_longer_asked_for_are_tried_again(tmp_path: Path) -> None:
+    """Without the fault the search takes another way than it took around it."""
+    is_faulty = [True]
+
+    def train(trial: Trial) -> None:
+        place = math.log2(trial.lr)
+        if is_faulty[0] and place > -5.2:
+            raise RuntimeError("the node is gone")
+        trial.report(1, 3 + 0.02 * (place + 5.6) ** 2)
+
+    wanted = Study(None, train=train, width=[16], lr=log2(-9, -3), steps=1, seeds=1)
+    with pytest.warns(FailedRunsWarning), pytest.warns(SearchWarning, match="runs that failed"):
+        sweep(wanted, tmp_path, search=Refine(within=0.6))
+    is_faulty[0] = False
+    runs = sweep(wanted, tmp_path, search=Refine(within=0.6), retry="failed")
+    assert {row["status"] for row in runs.rows} == {"finished"}
 
 
 def test_a_budget_cuts_the_last_batch(tmp_path: Path) -> None:

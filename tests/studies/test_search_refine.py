@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mutransfer as mt
-from mutransfer import MutransferError, OneAtATime, Runs, Size, Study, sweep
+from mutransfer import MutransferError, OneAtATime, Runs, Size, Study, Trial, sweep
 from mutransfer.studies import Refine, SearchWarning, missing
 from mutransfer.tasks import mlp
 from tests.studies.landscapes import landscape, valley
@@ -94,6 +94,37 @@ def test_flat_losses_end_the_search(tmp_path: Path) -> None:
     flat = landscape(lambda *_: 1.0, noise=0.0, width=[8])
     with pytest.warns(SearchWarning, match="intervals are wider than ±0.25: lr of sp at width 8 ±"):
         assert len(sweep(flat, tmp_path, search="refine").rows) <= 2 * 3 * 7
+
+
+@pytest.mark.filterwarnings("ignore:.* runs failed")
+def test_a_failed_run_does_not_end_the_walk_beside_it(tmp_path: Path) -> None:
+    """Rates from 2^-5.2 on raise, as loops do that check gradients; the best is 2^-5.6."""
+
+    def train(trial: Trial) -> None:
+        place = math.log2(trial.lr)
+        if place > -5.2:
+            raise FloatingPointError("nan in gradient")
+        draw = np.random.default_rng([trial.seed, int(1000 * (place + 40))]).standard_normal()
+        trial.report(1, 3 + 0.02 * (place + 5.6) ** 2 + 0.001 * float(draw))
+
+    wanted = Study(None, train=train, width=[16], lr=mt.log2(-9, -3), steps=1)
+    runs = sweep(wanted, tmp_path, search="refine")
+    failed = {row["lr"] for row in runs.rows if row["status"] == "failed"}
+    assert 1 <= len(failed) <= 2
+    (best,) = mt.transfer(runs)["as it is"].optima
+    assert best.position == pytest.approx(-5.6, abs=0.3) and best.status == "inside"
+
+
+@pytest.mark.filterwarnings("ignore:.* runs failed")
+def test_a_study_whose_runs_all_fail_ends_at_once(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        raise RuntimeError("no data")
+
+    wanted = Study(None, train=train, width=[16], lr=mt.log2(-9, -3), steps=1)
+    with pytest.warns(
+        SearchWarning, match="width 16 unknown, beside runs that failed.*rows say why"
+    ):
+        assert len(sweep(wanted, tmp_path, search="refine").rows) == 3
 
 
 def test_intervals_that_stay_wide_for_want_of_seeds_are_said(tmp_path: Path) -> None:

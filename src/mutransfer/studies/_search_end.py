@@ -39,11 +39,13 @@ def warn_of_wide(
     more = f", and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
     named = "; ".join(text for text, _ in wide[:_NAMED])
     statuses = {best.status for _, best in wide}
-    reasons = [why] if statuses - {"edge", "diverged"} else []
+    reasons = [why] if statuses - {"edge", "diverged", "failed"} else []
     if "edge" in statuses:
         reasons.append(f"An optimum at an end lies beyond the range that may be searched: {allow}")
     if "diverged" in statuses:
         reasons.append(f"Where all diverged, lower values are needed: {allow}")
+    if "failed" in statuses:
+        reasons.append("Where runs failed, their rows say why")
     warnings.warn(
         f"intervals are wider than ±{within:g}: {named}{more}. {'. '.join(reasons)}",
         SearchWarning,

@@ -116,13 +116,25 @@ class Refine:
 
 @lru_cache(maxsize=4096)
 def _refined(
-    places: tuple[float, ...], losses: bytes, start: Start, within: float, axis: Axis, step: float
+    places: tuple[float, ...],
+    losses: bytes,
+    failed: tuple[float, ...],
+    start: Start,
+    within: float,
+    axis: Axis,
+    step: float,
 ) -> Refined:
     """Return the refinement of one line.
 
     A search asks again for those that have not changed.
     """
     low, high = axis.ends
+    # Where all fail, others would fail as well.
+    lost = failed if places else ()
+    below, above = ([x for x in lost if x < places[0]], [x for x in lost if x > places[-1]])
+    # One failure may be chance, and is passed by; two may be all that lies beyond.
+    low = max(below) if len(below) > 1 else low
+    high = min(above) if len(above) > 1 else high
     return refinement(
         np.array(places, dtype=np.float64),
         np.frombuffer(losses, dtype=np.float64).reshape(-1 if places else 0, len(places)),
@@ -131,6 +143,7 @@ def _refined(
         step=step,
         low=low,
         high=high,
+        lost=lost,
     )
 
 
@@ -172,18 +185,20 @@ class _Walk:
         refined = _refined(
             tuple(axis.place(value) for value in line.values),
             line.losses[begun].tobytes(),
+            tuple(map(axis.place, line.failed)),
             start,
             self.within,
             axis,
             self.search.step or axis.step,
         )
         best = axis.value(start.mean) if line.best is None else line.best
+        is_open = refined.status in {"open", "edge"}
         self.found[axis.name] = Optimum(
             value=best,
             place=refined.place,
             low=refined.low,
             high=refined.high,
-            status=refined.status,
+            status="failed" if is_open and line.failed else refined.status,
         )
         if self.is_first and refined.status != "open":
             # More seeds and places wait until every size has an optimum.

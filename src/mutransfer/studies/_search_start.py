@@ -28,6 +28,13 @@ _TWO_SIDED = 2 * 1.96
 """Width of a 95% interval in standard deviations."""
 
 
+_ENDS = {
+    "edge": ", at an end",
+    "diverged": ", as all diverged",
+    "failed": ", beside runs that failed",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
     """The best of one hyperparameter at one size.
@@ -36,7 +43,8 @@ class Optimum:
         value: The best value that was run; None where all diverged.
         place: Its optimum on the scale; NaN for choices and where it is not known.
         low, high: The 95% interval.
-        status: That of `Refined`, or "choice" for a hyperparameter that has no scale.
+        status: That of `Refined`; "choice" for a hyperparameter that has no scale; "failed" where
+            runs that failed hide it.
     """
 
     value: Any
@@ -61,10 +69,8 @@ class Optimum:
         return is_chosen or (self.status != "open" and self.half <= within)
 
     def __str__(self) -> str:
-        if self.status == "diverged":
-            return "unknown, as all diverged"
         width = f"±{self.half:.2g}" if self.is_place else "unknown"
-        return f"{width}, at an end" if self.status == "edge" else width
+        return width + _ENDS.get(self.status, "")
 
 
 Found = Mapping[Size, Mapping[str, Optimum]]

@@ -30,10 +30,12 @@ class Line:
     Attributes:
         values: The values that were run, ascending where they are numbers.
         losses: NaN where a seed was not run, infinite where it diverged or was stopped.
+        failed: Values of which all runs failed.
     """
 
     values: list[Any]
     losses: Float[Array, "seeds values"]
+    failed: list[Any]
 
     @property
     def best(self) -> Any:
@@ -114,7 +116,8 @@ class Table:
         seeds = self.study.seeds
         assert not isinstance(seeds, int)
         table = [[known[value].get(seed, math.nan) for value in values] for seed in seeds]
-        return Line(values=values, losses=np.array(table, dtype=np.float64))
+        failed = [value for value in found if value not in known]
+        return Line(values=values, losses=np.array(table, dtype=np.float64), failed=failed)
 
     def _key(self, point: Point) -> _Key:
         return tuple(as_recorded(point.get(name)) for name in self.names)

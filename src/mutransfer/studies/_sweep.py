@@ -86,7 +86,8 @@ def sweep(
             one-thread processes; "ray" or "ray:ADDRESS"; "submitit" for Slurm; or any object with
             `submit(function, *arguments)` that returns a future.
         workers: Number of jobs at once, for engines that leave it open.
-        retry: "failed" to train runs that failed once more.
+        retry: "failed" to train runs that failed once more, also those that the search no longer
+            asks for.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
             second; its result is the `Runs` so far. In a training function of one's own times are
             those that the runs so far took.
@@ -131,6 +132,9 @@ def sweep(
             for batch in batches(chosen, study, store, limit):
                 coordinator.finish(batch.runs, partial(_judge, study, batch))
                 interrupts.check()
+            if retry is not None:
+                # Once others succeeded the search may no longer ask for these.
+                coordinator.finish(_failed(study, store, coordinator.done), lambda runs: None)
     runs = _record(study, store)
     _warn(runs)
     return runs
@@ -186,6 +190,15 @@ def _first_losses(models: Models) -> Fingerprint | None:
 def _done(store: Store, *, retry: bool = False) -> set[str]:
     """Return the ids of runs that need not be trained; retried ones do."""
     return {row["id"] for row in store.rows() if not (retry and row.get("status") == "failed")}
+
+
+def _failed(study: Study, store: Store, done: set[str]) -> list[Run]:
+    """Return the study's failed runs that were not tried again."""
+    names = study.points()[0]
+    failed = [row for row in _record(study, store).rows if row.get("status") == "failed"]
+    runs = [(Run.of(row, study.base, names), row["id"]) for row in failed]
+    # Functions have their names alone in a row, which do not train.
+    return [run for run, name in runs if name not in done and study.run_id(run) == name]
 
 
 def _follow(study: Study, search: Search) -> Counter[Size]:
