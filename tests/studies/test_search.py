@@ -137,6 +137,48 @@ def test_a_budget_cuts_the_last_batch(tmp_path: Path) -> None:
     assert len(sweep(wanted, tmp_path / "own", budget=dear).rows) == 4
 
 
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (0.5, "the budget of 0.5 pays for no run, as the first one costs 1"),
+        (Budget(5, lambda study, run: math.nan), "function returned nan for mup at width 8"),
+        (Budget(5, lambda study, run: -1.0), "function returned -1.0 .* is not negative"),
+    ],
+)
+def test_a_budget_that_pays_for_no_run_is_said(tmp_path: Path, budget: Any, message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        sweep(still(width=[8], rules=["mup"]), tmp_path, search="refine", budget=budget)
+
+
+def run(**changes: Any) -> Run:
+    """A run of the study, but for the changes."""
+    return Run(**{"rule": "mup", "size": {"width": 8}, "point": {"lr": 0.5}, "seed": 0} | changes)
+
+
+@pytest.mark.parametrize(
+    ("proposed", "message"),
+    [
+        (None, r"Own.propose returned None: return a list of Run, and an empty one to end"),
+        ("mup", "returned 'mup': return a list of Run"),
+        ([0.5], r"returned \[0.5\]: return a list of Run"),
+        ([run(), run(size={"width": 9})], "a run of width 9, which the study does not have"),
+        ([run(seed=5)], "a run of seed 5, which the study does not have"),
+        ([run(rule="sp")], "a run of rule 'sp', which"),
+        ([run(point={"lr": 0.5, "init": 2})], "a run of a point of lr, init, which"),
+        ([run(point={"init": 2})], "a run of a point of init, which"),
+    ],
+)
+def test_proposals_that_the_record_would_not_show_are_refused(
+    tmp_path: Path, proposed: Any, message: str
+) -> None:
+    class Own:
+        def propose(self, study: Study, runs: Runs) -> list[Run]:
+            return proposed  # type: ignore[no-any-return]
+
+    with pytest.raises(MutransferError, match=message):
+        sweep(still(width=[8], rules=["mup"]), tmp_path, search=Own())
+
+
 def test_batches_judge_by_those_before(tmp_path: Path) -> None:
     wanted = still(width=[8], rules=["mup"])
     runs = sweep(wanted, tmp_path, search=Refine(within=2.0))

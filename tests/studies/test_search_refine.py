@@ -53,7 +53,8 @@ def test_refinement_takes_few_runs(drifted: Runs) -> None:
 def test_a_budget_leaves_no_size_behind(tmp_path: Path) -> None:
     """Five runs a line, where six to ten would be asked for."""
     wanted = landscape(drifting, noise=0.003)
-    runs = sweep(wanted, tmp_path, search="refine", budget=40)
+    with pytest.warns(SearchWarning, match="budget of 40 ended the search, which wanted at least"):
+        runs = sweep(wanted, tmp_path, search="refine", budget=40)
     assert len(runs.rows) == 40
     for rule, slope in (("sp", -1.0), ("mup", 0.0)):
         expected = [-4.4 + slope * doublings for doublings in range(4)]
@@ -88,6 +89,35 @@ def test_the_search_ends_at_its_limit(tmp_path: Path) -> None:
     runs = sweep(diverging, tmp_path / "b", search=Refine(beyond=3.0))
     assert min(row["lr"] for row in runs.rows) == 2.0**-11
     assert {row["status"] for row in runs.rows} == {"diverged"}
+
+
+def test_an_optimum_beyond_the_range_is_said(tmp_path: Path) -> None:
+    falling = landscape(lambda rule, width, point: 2 + math.log2(point["lr"]) / 100, width=[8])
+    message = r"at an end.*beyond the range.*beyond=...\), now 1"
+    with pytest.warns(SearchWarning, match=message) as told:
+        sweep(falling, tmp_path, search=Refine(beyond=1.0))
+    assert "more seeds" not in str(told[0].message)
+
+
+def test_optima_that_are_not_known_are_said(tmp_path: Path) -> None:
+    diverging = landscape(lambda *_: math.inf, width=[8], rules=["mup"])
+    with pytest.warns(SearchWarning, match="lr of mup at width 8 unknown, as all diverged"):
+        sweep(diverging, tmp_path, search=Refine(beyond=1.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"within": 1e-7}, "apart, so give a step of at least that, and within=0.03125 or more"),
+        ({"step": 1 / 16}, "values lie 0.125 octaves or steps apart"),
+        ({"within": "0.5"}, r"Refine\(within='0.5'\): give a positive number"),
+        ({"seeds": 1.5}, r"Refine\(seeds=1.5\): give a positive whole number"),
+        ({"beyond": "6"}, r"Refine\(beyond='6'\): it cannot be negative"),
+    ],
+)
+def test_what_no_refinement_can_do_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        Refine(**arguments)
 
 
 def test_flat_losses_end_the_search(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The lowest point of a surface over two hyperparameters, with its intervals and its status."""
+"""The lowest point of a surface over two hyperparameters, with its intervals."""
 
 from __future__ import annotations
 

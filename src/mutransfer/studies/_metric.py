@@ -22,7 +22,7 @@ EARLY = ("diverged", "stopped", "failed")
 
 
 class LengthWarning(MutransferWarning):
-    """Runs of one size are of unequal length, so that their mean losses do not compare."""
+    """Mean losses of one size do not compare, as they are over unequal steps."""
 
 
 def loss_of(row: Row, metric: str = "mean") -> float:

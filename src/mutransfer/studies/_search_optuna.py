@@ -15,6 +15,7 @@ from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._search_axes import Axis, axes_of
+from ._search_checks import is_count
 from ._search_table import Table
 from ._study import Study
 from ._values import as_recorded
@@ -50,8 +51,9 @@ class OptunaSearch:
 
     def __post_init__(self) -> None:
         for name in ("number", "batch", "seeds"):
-            if not getattr(self, name) >= 1:
-                raise MutransferError(f"OptunaSearch({name}={getattr(self, name)}): at least 1")
+            value = getattr(self, name)
+            if not is_count(value):
+                raise MutransferError(f"OptunaSearch({name}={value!r}): at least 1, and whole")
         check_direction(self.metric)
         if self.sampler is not None and not callable(self.sampler):
             raise MutransferError(

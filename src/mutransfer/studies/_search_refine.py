@@ -16,7 +16,8 @@ from ._metric import check_direction
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
-from ._search_axes import Axis, axes_of
+from ._search_axes import LADDER, Axis, axes_of
+from ._search_checks import is_count, is_positive
 from ._search_end import warn_of_wide
 from ._search_start import Found, Optimum, start_at
 from ._search_surface import SurfaceSearch
@@ -32,6 +33,12 @@ _LEVELS = (4.0, 2.0, 1.0)
 
 So a budget that ends leaves every size with about the same interval.
 """
+
+_RUNG = 1 / LADDER
+"""Distance of neighbouring values."""
+
+_FINEST = _RUNG / 4
+"""Least half width that values on the ladder can show."""
 
 _BRACKETED = 5
 """Places from which on a bracketed optimum waits for the other sizes, in the first round."""
@@ -69,13 +76,20 @@ class Refine:
     metric: str = "mean"
 
     def __post_init__(self) -> None:
-        for name in ("within", "step", "seeds"):
+        for name in ("within", "step"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise MutransferError(f"Refine({name}={value}): give a positive number")
+            if value is not None and not is_positive(value):
+                raise MutransferError(f"Refine({name}={value!r}): give a positive number")
+        if not is_count(self.seeds):
+            raise MutransferError(f"Refine(seeds={self.seeds!r}): give a positive whole number")
+        if self.within < _FINEST or (self.step or _RUNG) < _RUNG:
+            raise MutransferError(
+                f"Refine(within={self.within:g}, step={self.step}): values lie {_RUNG:g} octaves "
+                f"or steps apart, so give a step of at least that, and within={_FINEST:g} or more"
+            )
+        if not (is_positive(self.beyond) or self.beyond == 0):
+            raise MutransferError(f"Refine(beyond={self.beyond!r}): it cannot be negative")
         check_direction(self.metric)
-        if not self.beyond >= 0:
-            raise MutransferError(f"Refine(beyond={self.beyond}): it cannot be negative")
 
     def propose(self, study: Study, runs: Runs) -> list[Run]:
         """Return the next runs, those of all rules of a size together."""

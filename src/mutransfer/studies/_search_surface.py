@@ -11,6 +11,7 @@ from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._search_axes import Axis, axes_of
+from ._search_checks import is_count, is_positive
 from ._search_end import warn_of_wide
 from ._search_start import Optimum
 from ._search_surface_fit import SearchedSurface
@@ -51,8 +52,10 @@ class SurfaceSearch:
 
     def __post_init__(self) -> None:
         for name in ("within", "batch", "rounds", "seeds"):
-            if not getattr(self, name) > 0:
-                raise MutransferError(f"SurfaceSearch({name}={getattr(self, name)}): above 0")
+            value = getattr(self, name)
+            if not (is_positive(value) if name == "within" else is_count(value)):
+                whole = "" if name == "within" else ", and whole"
+                raise MutransferError(f"SurfaceSearch({name}={value!r}): above 0{whole}")
         check_direction(self.metric)
 
     def propose(self, study: Study, runs: Runs) -> list[Run]:
