@@ -36,7 +36,7 @@ ELSEWHERE = [
 """Programs that need a cluster, which pages mark as `py`."""
 
 WARN = dict.fromkeys(["hugging-face", "integrations"], pytest.mark.filterwarnings("ignore"))
-WARN["search"] = pytest.mark.filterwarnings("ignore:intervals are wider")
+WARN["search"] = WARN["speed"] = pytest.mark.filterwarnings("ignore:intervals are wider")
 """Pages that run other people's trainers, which warn of what is theirs, or a short search."""
 
 

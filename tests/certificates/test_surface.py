@@ -11,8 +11,8 @@ import pytest
 
 from mutransfer import MutransferError, Runs
 from mutransfer.certificates import Surface, surface
-from mutransfer.certificates._surface_fit import fit_surface
 from mutransfer.core import Size
+from mutransfer.statistics._surface_fit import fit_surface
 
 SIZE = Size(width=64, depth=2)
 GRID = np.array(list(product(np.arange(-11.0, -2.0), np.arange(-8.0, 1.0))))

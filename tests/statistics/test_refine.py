@@ -216,6 +216,19 @@ def test_another_seed_is_asked_for_where_places_no_longer_help() -> None:
     assert widths[0] > widths[1] > widths[2]
 
 
+@pytest.mark.parametrize("draw", [3, 17, 24])
+def test_no_search_ends_with_one_seed_and_a_wide_interval(draw: int) -> None:
+    """One seed shows nothing of the noise, so that it foresees no gain of another."""
+
+    def unlike(place: float, seed: int) -> float:
+        each = np.random.default_rng([draw, int(1000 * (place + 40))]).standard_normal()
+        return float(2 + 0.05 * (place + 6.3) ** 2 + 0.02 * each)
+
+    found, measured, _ = search(unlike, seeds=1, start=Start(mean=-6.0, sd=1.5))
+    assert found.status == "inside" and found.high - found.low > 0.5
+    assert 3 <= len(found.reseed) <= 5 and set(found.reseed) <= set(measured)
+
+
 def test_a_seed_that_was_not_run_is_no_divergence() -> None:
     places = np.arange(-10.0, -5.9)
     losses = np.array([[noisy(place, seed) for place in places] for seed in range(3)])

@@ -173,6 +173,7 @@ def test_flops_of_a_proposal_are_those_of_its_runs() -> None:
     assert found.changes.keys() >= {"width", "steps"}
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_a_proposal_is_kept_and_made_again(tmp_path: Path) -> None:
     wanted = asked(steps=2, seeds=3, width=[8, 16, 32, 64])
     first = fit(wanted, "30runs", tmp_path)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mutransfer import MutransferError, Runs, Study, Trial, command, sweep
+from mutransfer import MutransferError, Runs, Study, Trial, command, log2, sweep, transfer
 from mutransfer.engines import Future, Here, Resources
-from mutransfer.studies import _sweep
+from mutransfer.studies import LengthWarning, Refine, _sweep
 from mutransfer.tasks import accuracy
 from tests.studies.small_study import data, double, on_disk
 
@@ -211,3 +211,58 @@ def test_a_loop_on_a_card_asks_the_engine_for_one(
     one = study(train, width=[4], lr=[0.1], seeds=1, task=data())
     sweep(one, tmp_path, device="cuda:0", engine=Asked())
     assert asked == [Resources(gpus=1)]
+
+
+def impatient(trial: Trial) -> None:
+    """Low rates give up after a quarter of their steps, while the loss falls for all."""
+    away = math.log2(trial.lr) + 7
+    steps = 20 if away > 1.5 else 80
+    for step in range(1, steps + 1, 5):
+        loss = 3 + 2 * math.exp(-step / 10) + 0.05 * away**2
+        trial.report(step, loss, validation=loss)
+
+
+def uneven(train: Any = impatient) -> Study:
+    return Study(build, train=train, width=[4], lr=log2(-9, -3), seeds=1, steps=80)
+
+
+def test_means_over_unequal_parts_of_training_do_not_compare(tmp_path: Path) -> None:
+    """The mean over a fifth of the steps is another quantity than that over all."""
+    message = "3 of 7 runs at width 4 report losses of a part of training, such as steps 1 to 16"
+    with pytest.warns(LengthWarning, match=message):
+        runs = sweep(uneven(), tmp_path / "grid")
+    with pytest.raises(MutransferError, match=f"{message} of 1 to 76.*metric='final'"):
+        transfer(runs)
+    for metric in ("final", "validation"):
+        found = transfer(runs.with_metric(metric))["default"].hyperparameters
+        assert math.log2(found["lr"]) == pytest.approx(-7, abs=0.5)
+    with pytest.raises(MutransferError, match="means over unequal parts do not compare"):
+        sweep(uneven(), tmp_path / "few", search="refine")
+    with pytest.warns(LengthWarning):
+        sweep(uneven(), tmp_path / "few", search=Refine(metric="final", within=1.0))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        lambda trial: [80],
+        # One loss is no mean over a part, and a log by the clock ends at about the same step.
+        lambda trial: [20 if trial.lr > 2**-6 else 80],
+        lambda trial: [1, 40, 77 if trial.lr > 2**-6 else 80],
+    ],
+)
+def test_single_losses_and_nearly_equal_ends_compare(tmp_path: Path, steps: Any) -> None:
+    def train(trial: Trial) -> None:
+        for step in steps(trial):
+            trial.report(step, 3 + (math.log2(trial.lr) + 7) ** 2)
+
+    assert transfer(sweep(uneven(train), tmp_path))["default"].hyperparameters
+
+
+def test_runs_that_go_on_without_their_first_losses_do_not_compare(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        for step in range(40 if trial.lr == 2**-5 else 0, 80):
+            trial.report(step, 3.0 - step / 80)
+
+    with pytest.warns(LengthWarning, match="such as steps 40 to 79 of 0 to 79"):
+        sweep(uneven(train), tmp_path)

@@ -1,14 +1,27 @@
 """A sweep asks a search for batches of runs, and goes on where a killed one stood."""
 
 import json
+import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mutransfer import MutransferError, Runs, Study, Trial, sweep
-from mutransfer.studies import Budget, GridSearch, Refine, Run, Store, batches
+from mutransfer import MutransferError, Runs, Study, Trial, log2, sweep
+from mutransfer.studies import (
+    Budget,
+    FailedRunsWarning,
+    GridSearch,
+    OptunaSearch,
+    Refine,
+    Run,
+    SearchWarning,
+    Store,
+    SurfaceSearch,
+    batches,
+)
 from tests.studies.landscapes import landscape, valley
 from tests.studies.small_study import on_disk, planted, untimed
 
@@ -95,6 +108,24 @@ def test_failed_runs_are_tried_once_and_again_where_asked(tmp_path: Path) -> Non
         tried.clear()
 
 
+def test_failed_runs_that_are_no_longer_asked_for_are_tried_again(tmp_path: Path) -> None:
+    """Without the fault the search takes another way than it took around it."""
+    is_faulty = [True]
+
+    def train(trial: Trial) -> None:
+        place = math.log2(trial.lr)
+        if is_faulty[0] and place > -5.2:
+            raise RuntimeError("the node is gone")
+        trial.report(1, 3 + 0.02 * (place + 5.6) ** 2)
+
+    wanted = Study(None, train=train, width=[16], lr=log2(-9, -3), steps=1, seeds=1)
+    with pytest.warns(FailedRunsWarning), pytest.warns(SearchWarning, match="runs that failed"):
+        sweep(wanted, tmp_path, search=Refine(within=0.6))
+    is_faulty[0] = False
+    runs = sweep(wanted, tmp_path, search=Refine(within=0.6), retry="failed")
+    assert {row["status"] for row in runs.rows} == {"finished"}
+
+
 def test_a_budget_cuts_the_last_batch(tmp_path: Path) -> None:
     wanted = still(width=[8], rules=["mup"])
     runs = sweep(wanted, tmp_path, search=Halving(), budget=9)
@@ -104,6 +135,48 @@ def test_a_budget_cuts_the_last_batch(tmp_path: Path) -> None:
     assert len(sweep(wanted, tmp_path / "grid", budget=Budget(10, "steps")).rows) == 5
     dear = Budget(100.0, lambda study, run: 40.0 if run.seed else 1.0)
     assert len(sweep(wanted, tmp_path / "own", budget=dear).rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (0.5, "the budget of 0.5 pays for no run, as the first one costs 1"),
+        (Budget(5, lambda study, run: math.nan), "function returned nan for mup at width 8"),
+        (Budget(5, lambda study, run: -1.0), "function returned -1.0 .* is not negative"),
+    ],
+)
+def test_a_budget_that_pays_for_no_run_is_said(tmp_path: Path, budget: Any, message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        sweep(still(width=[8], rules=["mup"]), tmp_path, search="refine", budget=budget)
+
+
+def run(**changes: Any) -> Run:
+    """A run of the study, but for the changes."""
+    return Run(**{"rule": "mup", "size": {"width": 8}, "point": {"lr": 0.5}, "seed": 0} | changes)
+
+
+@pytest.mark.parametrize(
+    ("proposed", "message"),
+    [
+        (None, r"Own.propose returned None: return a list of Run, and an empty one to end"),
+        ("mup", "returned 'mup': return a list of Run"),
+        ([0.5], r"returned \[0.5\]: return a list of Run"),
+        ([run(), run(size={"width": 9})], "a run of width 9, which the study does not have"),
+        ([run(seed=5)], "a run of seed 5, which the study does not have"),
+        ([run(rule="sp")], "a run of rule 'sp', which"),
+        ([run(point={"lr": 0.5, "init": 2})], "a run of a point of lr, init, which"),
+        ([run(point={"init": 2})], "a run of a point of init, which"),
+    ],
+)
+def test_proposals_that_the_record_would_not_show_are_refused(
+    tmp_path: Path, proposed: Any, message: str
+) -> None:
+    class Own:
+        def propose(self, study: Study, runs: Runs) -> list[Run]:
+            return proposed  # type: ignore[no-any-return]
+
+    with pytest.raises(MutransferError, match=message):
+        sweep(still(width=[8], rules=["mup"]), tmp_path, search=Own())
 
 
 def test_batches_judge_by_those_before(tmp_path: Path) -> None:
@@ -120,6 +193,12 @@ def test_batches_judge_by_those_before(tmp_path: Path) -> None:
     for search in (GridSearch(), Halving(), Refine(within=2.0, metric="final")):
         batch = next(batches(search, wanted, Store(tmp_path)))
         assert batch.judge(batch.runs, 100) is None
+
+
+@pytest.mark.parametrize("search", [Refine, SurfaceSearch, partial(OptunaSearch, number=4)])
+def test_the_lowest_accuracy_is_not_searched_for(search: Any) -> None:
+    with pytest.raises(MutransferError, match=r"val_accuracy is better where it is higher"):
+        search(metric="val_accuracy")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Searches of several hyperparameters by points: surfaces and Optuna."""
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 import mutransfer as mt
 from mutransfer import MutransferError, Random, Study, sweep
-from mutransfer.studies import OptunaSearch, SurfaceSearch
+from mutransfer.studies import OptunaSearch, SearchWarning, SurfaceSearch
 from tests.studies.landscapes import landscape, valley
 from tests.studies.small_study import on_disk, untimed
 
@@ -26,6 +27,7 @@ def bowl_study(**changes: Any) -> Study:
     return landscape(bowl, **grid | changes)
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_a_surface_is_searched_near_its_lowest_point(tmp_path: Path) -> None:
     wanted = bowl_study(design=Random(12))
     runs = sweep(wanted, tmp_path, search="refine")
@@ -38,6 +40,7 @@ def test_a_surface_is_searched_near_its_lowest_point(tmp_path: Path) -> None:
     assert 12 < len(runs.rows) / 2 <= 12 + 4 * 8
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_new_points_are_nearer_than_random_ones(tmp_path: Path) -> None:
     wanted = bowl_study(design=Random(12), width=[8])
     runs = sweep(wanted, tmp_path, search=SurfaceSearch())
@@ -46,12 +49,14 @@ def test_new_points_are_nearer_than_random_ones(tmp_path: Path) -> None:
     assert losses[1] < 0.5 * (losses[0] + 0.5)
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_a_surface_keeps_the_best_choice(tmp_path: Path) -> None:
     wanted = bowl_study(design=Random(16), schedule=["constant", "cosine"], width=[8])
     runs = sweep(wanted, tmp_path, search="refine")
     assert {row["schedule"] for row in runs.rows[16:]} == {"cosine"}
 
 
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 def test_surfaces_of_nothing_end(tmp_path: Path) -> None:
     diverged = landscape(lambda *_: math.inf, width=[8], design=Random(5), seeds=1)
     assert len(sweep(diverged, tmp_path / "a", search=SurfaceSearch()).rows) == 10
@@ -59,6 +64,63 @@ def test_surfaces_of_nothing_end(tmp_path: Path) -> None:
     assert len(sweep(flat, tmp_path / "b", search=SurfaceSearch()).rows) <= 2 * (5 + 4 * 8)
 
 
+def test_a_search_of_a_surface_ends_by_what_the_record_shows(tmp_path: Path) -> None:
+    wanted = bowl_study(design=Random(10), width=[8], seeds=3)
+    runs = sweep(wanted, tmp_path, search=SurfaceSearch(within=0.4, seeds=3))
+    found = mt.surface(runs, "mup", wanted.sizes()[0])
+    assert found.status == "inside" and len(runs.rows) < 3 * (10 + 4 * 8)
+    assert all((place.high - place.low) / 2 <= 0.4 for place in found.optimum)
+
+
+def test_a_surface_of_one_seed_is_said_to_be_wide(tmp_path: Path) -> None:
+    """All draws of a surface without noise lie close together, and its record shows less."""
+
+    def round_bowl(rule: str, width: int, point: Any) -> float:
+        return 3 + 0.1 * ((math.log2(point["lr"]) + 5) ** 2 + math.log2(point["readout"]) ** 2)
+
+    wanted = landscape(
+        round_bowl, readout=mt.log2(-3, 3), width=[8], rules=["mup"], seeds=1, design=Random(10)
+    )
+    with pytest.warns(SearchWarning, match=r"wider than ±0.25: lr of mup .* with 1 of 1 seeds"):
+        runs = sweep(wanted, tmp_path, search="refine")
+    assert mt.surface(runs, "mup", wanted.sizes()[0], ("lr", "readout")).status == "inside"
+
+
+@pytest.mark.parametrize(("best", "is_reached"), [(-12.0, True), (-20.0, False)])
+def test_points_go_on_where_the_best_lies_at_an_end(
+    tmp_path: Path, best: float, is_reached: bool
+) -> None:
+    def formula(rule: str, width: int, point: Any) -> float:
+        return 3 + 0.02 * (math.log2(point["lr"]) - best) ** 2
+
+    wanted = landscape(formula, width=[8], rules=["mup"], seeds=1, design=Random(8))
+    expected = r"lr of mup at width 8 .* lies beyond the range that .*\(beyond=...\), now 6"
+    with nullcontext() if is_reached else pytest.warns(SearchWarning, match=expected):
+        runs = sweep(wanted, tmp_path, search=SurfaceSearch(within=0.5))
+    lowest = min(math.log2(row["lr"]) for row in runs.rows)
+    assert lowest < best if is_reached else lowest == -14
+
+
+def test_three_hyperparameters_are_searched_together(tmp_path: Path) -> None:
+    def formula(rule: str, width: int, point: Any) -> float:
+        return bowl(rule, width, point) + 0.1 * math.log2(point["readout"] / 2) ** 2
+
+    wanted = landscape(
+        formula,
+        weight_decay=mt.log2(-8, 0),
+        readout=mt.log2(-2, 2),
+        width=[8],
+        rules=["mup"],
+        design=Random(12),
+    )
+    runs = sweep(wanted, tmp_path, search=SurfaceSearch(within=0.5, seeds=2))
+    best = runs.best("mup", wanted.sizes()[0])
+    assert best is not None
+    for name, place in (("lr", -5.3), ("weight_decay", -3.2), ("readout", 1.0)):
+        assert math.log2(best[name]) == pytest.approx(place, abs=0.6)
+
+
+@pytest.mark.filterwarnings("ignore:intervals are wider")
 @pytest.mark.parametrize(
     "search", [SurfaceSearch(), OptunaSearch(number=12, batch=5)], ids=["surface", "optuna"]
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mutransfer as mt
-from mutransfer import MutransferError, OneAtATime, Runs, Size, Study, sweep
+from mutransfer import MutransferError, OneAtATime, Runs, Size, Study, Trial, sweep
 from mutransfer.studies import Refine, SearchWarning, missing
 from mutransfer.tasks import mlp
 from tests.studies.landscapes import landscape, valley
@@ -53,7 +53,8 @@ def test_refinement_takes_few_runs(drifted: Runs) -> None:
 def test_a_budget_leaves_no_size_behind(tmp_path: Path) -> None:
     """Five runs a line, where six to ten would be asked for."""
     wanted = landscape(drifting, noise=0.003)
-    runs = sweep(wanted, tmp_path, search="refine", budget=40)
+    with pytest.warns(SearchWarning, match="budget of 40 ended the search, which wanted at least"):
+        runs = sweep(wanted, tmp_path, search="refine", budget=40)
     assert len(runs.rows) == 40
     for rule, slope in (("sp", -1.0), ("mup", 0.0)):
         expected = [-4.4 + slope * doublings for doublings in range(4)]
@@ -90,10 +91,70 @@ def test_the_search_ends_at_its_limit(tmp_path: Path) -> None:
     assert {row["status"] for row in runs.rows} == {"diverged"}
 
 
+def test_an_optimum_beyond_the_range_is_said(tmp_path: Path) -> None:
+    falling = landscape(lambda rule, width, point: 2 + math.log2(point["lr"]) / 100, width=[8])
+    message = r"at an end.*beyond the range.*beyond=...\), now 1"
+    with pytest.warns(SearchWarning, match=message) as told:
+        sweep(falling, tmp_path, search=Refine(beyond=1.0))
+    assert "more seeds" not in str(told[0].message)
+
+
+def test_optima_that_are_not_known_are_said(tmp_path: Path) -> None:
+    diverging = landscape(lambda *_: math.inf, width=[8], rules=["mup"])
+    with pytest.warns(SearchWarning, match="lr of mup at width 8 unknown, as all diverged"):
+        sweep(diverging, tmp_path, search=Refine(beyond=1.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"within": 1e-7}, "apart, so give a step of at least that, and within=0.03125 or more"),
+        ({"step": 1 / 16}, "values lie 0.125 octaves or steps apart"),
+        ({"within": "0.5"}, r"Refine\(within='0.5'\): give a positive number"),
+        ({"seeds": 1.5}, r"Refine\(seeds=1.5\): give a positive whole number"),
+        ({"beyond": "6"}, r"Refine\(beyond='6'\): it cannot be negative"),
+    ],
+)
+def test_what_no_refinement_can_do_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(MutransferError, match=message):
+        Refine(**arguments)
+
+
 def test_flat_losses_end_the_search(tmp_path: Path) -> None:
     flat = landscape(lambda *_: 1.0, noise=0.0, width=[8])
     with pytest.warns(SearchWarning, match="intervals are wider than ±0.25: lr of sp at width 8 ±"):
         assert len(sweep(flat, tmp_path, search="refine").rows) <= 2 * 3 * 7
+
+
+@pytest.mark.filterwarnings("ignore:.* runs failed")
+def test_a_failed_run_does_not_end_the_walk_beside_it(tmp_path: Path) -> None:
+    """Rates from 2^-5.2 on raise, as loops do that check gradients; the best is 2^-5.6."""
+
+    def train(trial: Trial) -> None:
+        place = math.log2(trial.lr)
+        if place > -5.2:
+            raise FloatingPointError("nan in gradient")
+        draw = np.random.default_rng([trial.seed, int(1000 * (place + 40))]).standard_normal()
+        trial.report(1, 3 + 0.02 * (place + 5.6) ** 2 + 0.001 * float(draw))
+
+    wanted = Study(None, train=train, width=[16], lr=mt.log2(-9, -3), steps=1)
+    runs = sweep(wanted, tmp_path, search="refine")
+    failed = {row["lr"] for row in runs.rows if row["status"] == "failed"}
+    assert 1 <= len(failed) <= 2
+    (best,) = mt.transfer(runs)["as it is"].optima
+    assert best.position == pytest.approx(-5.6, abs=0.3) and best.status == "inside"
+
+
+@pytest.mark.filterwarnings("ignore:.* runs failed")
+def test_a_study_whose_runs_all_fail_ends_at_once(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        raise RuntimeError("no data")
+
+    wanted = Study(None, train=train, width=[16], lr=mt.log2(-9, -3), steps=1)
+    with pytest.warns(
+        SearchWarning, match="width 16 unknown, beside runs that failed.*rows say why"
+    ):
+        assert len(sweep(wanted, tmp_path, search="refine").rows) == 3
 
 
 def test_intervals_that_stay_wide_for_want_of_seeds_are_said(tmp_path: Path) -> None:
@@ -101,6 +162,18 @@ def test_intervals_that_stay_wide_for_want_of_seeds_are_said(tmp_path: Path) -> 
     wanted = landscape(drifting, noise=0.003, seeds=1)
     with pytest.warns(SearchWarning, match=r"another of its seeds, 1 in all.*give .* more seeds"):
         sweep(wanted, tmp_path, search=Refine(within=0.05))
+
+
+@pytest.mark.filterwarnings("ignore:intervals are wider")
+def test_a_noisy_study_runs_more_than_one_seed(tmp_path: Path) -> None:
+    def noisy(rule: str, width: int, point: Any) -> float:
+        place = math.log2(point["lr"])
+        each = np.random.default_rng([17, int(1000 * (place + 40))]).standard_normal()
+        return 2 + 0.05 * (place + 5.3) ** 2 + 0.02 * float(each)
+
+    wanted = landscape(noisy, noise=0.01, width=[8], rules=["mup"])
+    runs = sweep(wanted, tmp_path, search="refine")
+    assert {row["seed"] for row in runs.rows} > {0}
 
 
 @pytest.mark.filterwarnings("ignore:intervals are wider")

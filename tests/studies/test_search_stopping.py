@@ -3,14 +3,19 @@
 import math
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mutransfer import MutransferError, Runs, Size
+from mutransfer import MutransferError, Runs, Size, Study, Task
 from mutransfer.studies import Hopeless, Run, hopeless_members
+from mutransfer.studies._search import Batch
+from mutransfer.studies._sweep import _judge as judged
+from mutransfer.tasks import cross_entropy
 
 STEPS, EVERY = 200, 20
 RATES = np.arange(-10.0, -2.0)
@@ -183,6 +188,49 @@ def test_seeds_are_judged_by_their_own_runs() -> None:
     ]
     judge = hopeless_members(runs, STEPS, finished())
     assert judge is not None and judge(curves[:, :150], torch.full((4,), 150)) == [3]
+
+
+def test_a_negative_mean_of_a_finished_run_stops_nothing() -> None:
+    """Its quarter more lies below it, and every run begins above."""
+    curves = constant(1.0, 1.0, 2.0)
+    below = judge_of(curves, finished={0: -1.2})  # type: ignore[arg-type]
+    assert trained(curves, below) == [200] * 3
+
+
+@pytest.mark.parametrize("changes", [{"loss": -0.2}, {"curve": [2.0, -0.1, 1.5]}])
+def test_batches_after_a_negative_loss_have_no_judge(changes: dict[str, Any]) -> None:
+    runs = [Run(rule="mup", size=Size(width=8), point={"lr": 0.5}, seed=0)]
+    known = finished()
+    assert hopeless_members(runs, STEPS, known) is not None
+    changed = Runs(header=known.header, rows=[known.rows[0] | changes, *known.rows[1:]])
+    assert hopeless_members(runs, STEPS, changed) is None
+
+
+def linear(width: int) -> nn.Module:
+    return nn.Linear(4, width)
+
+
+def likelihood(output: Tensor, targets: Tensor) -> Tensor:
+    """A Gaussian's, which is negative where the fit is tight."""
+    return (0.5 * (output - targets).exp() ** 2 - output).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "is_judged"),
+    [
+        (cross_entropy, True),
+        (F.mse_loss, True),
+        (nn.CrossEntropyLoss(), True),
+        (likelihood, False),
+        (nn.GaussianNLLLoss(), False),
+    ],
+)
+def test_a_loss_that_may_become_negative_stops_nothing(loss: Any, is_judged: bool) -> None:
+    """Its first batch begins above zero, and nothing shows where it will end."""
+    task = Task(name="own", inputs=torch.zeros(8, 4), targets=torch.zeros(8, 2), loss=loss)
+    study = Study(linear, width=[8], lr=[0.25, 0.5], steps=STEPS, batch=8, task=task)
+    batch = Batch(runs=study.runs(), finished=Runs(header={}, rows=[]), metric="mean")
+    assert (judged(study, batch, batch.runs) is not None) is is_judged
 
 
 def test_stopped_runs_are_infinite_and_other_metrics_refuse_them() -> None:

@@ -64,12 +64,22 @@ def test_a_column_of_steps_may_be_an_axis(tmp_path: Path) -> None:
     assert len(read(tmp_path, text, axes=["step"]).rows) == 2
 
 
+def test_a_trailing_comma_is_no_further_cell(tmp_path: Path) -> None:
+    rows = read(tmp_path, "width,lr,loss\n64,1,3,\n64,2,2,, \n").rows
+    assert [row["loss"] for row in rows] == [3, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "options", "sentence"),
     [
         ("", {}, "is empty: a table needs a row of column names"),
         ("width,lr,loss\n", {}, "has column names and no rows"),
         ("width,lr,loss\n64,0.5\n", {}, "line 2 has fewer cells than the 3 columns"),
+        (
+            "width,lr,loss\n512,0.00024,2.5\n512,0.00048,21,67\n",
+            {},
+            "line 3 has more cells than the 3 columns: a cell that holds ',' itself",
+        ),
         ("width,rate,loss\n64,1,2\n", {}, "no column for lr: .* the columns are width, rate, loss"),
         ("width,lr,y\n64,1,2\n", {}, "has no column for loss: name it with columns={'loss': COL"),
         ("a,lr,loss\n64,1,2\n", {}, r"no column for width or depth, nor .* axes=\[\"params\""),

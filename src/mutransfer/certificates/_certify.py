@@ -14,7 +14,6 @@ from ._evidence import Evidence, Record, check_enough, gather
 from ._extra_steps import extra_steps
 from ._findings import findings
 from ._law import Law, law
-from ._metric import check_metric
 from ._refusals import check, warnings
 from ._regret import expected, summed, target_regrets
 from ._scales import scale_along
@@ -46,7 +45,7 @@ def transfer(
     """
     if not runs.rules:
         raise MutransferError("the record is empty: run the sweep first")
-    check_metric(runs)
+    runs.check_comparable()
     # Sizes are whole numbers, also those that the command line reads as 1e9.
     target = {
         axis: int(size) if float(size).is_integer() else size for axis, size in (at or {}).items()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ..core import MutransferError, Size, number
-from ..statistics import Array, Posterior, edge, infinite, posterior
+from ..statistics import SEED_OCTAVES, Array, Posterior, edge, infinite, posterior
 from ._scales import positions, value_at, value_text
 
 FEWEST_VALUES = 3
@@ -18,12 +18,6 @@ FEWEST_VALUES = 3
 
 NO_EFFECT = 1e-4
 """Losses that differ by less, relatively, over all values are the same."""
-
-SEED_OCTAVES = 0.2
-"""Standard deviation of one seed's optimum that is assumed where there is one seed alone.
-
-Between seeds of one size, optima had 0.16 to 0.23 octaves in sweeps of small networks.
-"""
 
 EXTEND = " (`mutransfer sweep ... --extend 4` does)"
 """How to add rates to a sweep of one's own."""

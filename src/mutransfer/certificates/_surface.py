@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from ..core import Drawn, Estimate, MutransferError, Result, Size, number, parsed, parsing, plain
-from ..statistics import Array
+from ..statistics import Array, SurfaceFit, surface_optimum
 from ..studies import Runs
-from ._optimum import SEED_OCTAVES
 from ._proxy import summary
 from ._scales import decimal, interval_text, value_at
-from ._surface_fit import SurfaceFit, fit_surface
 from ._surface_runs import SurfaceRuns, surface_runs
-
-_OPEN = 0.05
-"""Share of the draws outside the grid from which on it does not bracket the optimum."""
-
-_FLAT = 4.0
-"""Range of the mean losses, in their standard errors, below which they show no optimum."""
-
-_FEWEST_KEPT = 0.05
-"""Smallest share of draws that may be left by the points that diverged."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -166,70 +155,32 @@ def surface(
         over: The two hyperparameters; others stay at their best values.
 
     Raises:
-        MutransferError: the points do not show a surface: too few, or never varied together.
+        MutransferError: the points do not show a surface: too few, or never varied together; or the
+            record compares what is no loss.
     """
     if len(set(over)) != 2:
         raise MutransferError(f"a surface is over two hyperparameters, not {', '.join(over)}")
+    runs.check_comparable()
     found = surface_runs(runs, rule, size, over)
-    alive, units = found.alive, found.units
-    losses = found.losses[:, alive]
-    own = np.array([SEED_OCTAVES if scale == "log2" else 0.25 for scale in found.scales])
-    fit = fit_surface(found.places[alive] / units, losses, own)
-    kept = _kept(fit, found, units)
-    status = _status(kept, losses, found, fit.noise)
-    means = np.where(alive, found.losses.mean(0), np.inf)
-    spots = np.where(_bounded(kept, found)[:, None], kept.places * units, np.nan)
+    best = surface_optimum(found)
+    fit, units = best.fit, found.units
+    means = np.where(found.alive, found.losses.mean(0), np.inf)
+    ends = zip(best.place.tolist(), best.low.tolist(), best.high.tolist(), strict=True)
     return Surface(
         rule=rule,
         size=size,
         over=over,
         scales=found.scales,
-        status=status,
-        optimum=_pair([_place(spots[:, i], float(fit.place[i] * units[i])) for i in (0, 1)]),
-        spread=_covariance(spots),
+        status=best.status,
+        optimum=_pair([Estimate(value=value, low=low, high=high) for value, low, high in ends]),
+        spread=_covariance(best.spots),
         hessian=_matrix(fit.hessian / np.outer(units, units)),
         level=fit.level,
-        **_shape(fit, kept, units),
+        **_shape(fit, best.kept, units),
         points=tuple((x, y, loss) for (x, y), loss in zip(found.places, means, strict=True)),
         steps=_pair(units),
-        warnings=_warnings(status, found, over),
+        warnings=_warnings(best.status, found, over),
     )
-
-
-def _kept(fit: SurfaceFit, found: SurfaceRuns, units: Float[Array, " 2"]) -> SurfaceFit:
-    """Return the fit without the draws that lie beyond points that diverged.
-
-    A draw without a lowest point of its own stands at the best place that was run, and is moved
-    within a step of it.
-    """
-    random = np.random.default_rng(1)
-    moved = random.uniform(-1, 1, fit.places.shape) * found.steps / units
-    places = np.where(fit.closed[:, None], fit.places, fit.places + moved)
-    away = np.abs((places * units)[:, None] - found.places) / found.steps
-    nearest = (away**2).sum(-1).argmin(1)
-    within = (away.max(-1)[:, found.alive] <= 1).any(1)
-    good = found.alive[nearest] | within
-    if good.mean() < _FEWEST_KEPT:
-        good[:] = True
-    return replace(fit, places=places[good], hessians=fit.hessians[good], closed=fit.closed[good])
-
-
-def _bounded(fit: SurfaceFit, found: SurfaceRuns) -> Bool[np.ndarray, " draws"]:
-    """Return the draws with a lowest point, or with runs around their best place."""
-    at, all_places = fit.places * found.units, found.places
-    low, high = all_places.min(0) + found.steps, all_places.max(0) - found.steps
-    return np.asarray(fit.closed | ((at > low) & (at < high)).all(1))
-
-
-def _status(
-    fit: SurfaceFit, losses: Float[Array, "seeds points"], found: SurfaceRuns, noise: float
-) -> str:
-    """Return whether the grid brackets the optimum."""
-    if np.ptp(losses.mean(0)) <= _FLAT * np.nan_to_num(noise) / len(losses) ** 0.5:
-        return "flat"
-    at = fit.places * found.units
-    inside = ((at >= found.places.min(0)) & (at <= found.places.max(0))).all(1)
-    return "inside" if (inside & _bounded(fit, found)).mean() >= 1 - _OPEN else "open"
 
 
 def _shape(fit: SurfaceFit, kept: SurfaceFit, units: Float[Array, " 2"]) -> dict[str, Any]:
@@ -281,14 +232,6 @@ def _slope(angle: float, low: float, high: float, ratio: float) -> Estimate:
 def _interval(draws: Float[Array, " draws"]) -> Estimate:
     """Return the first value, that of the fit, with the interval of all."""
     spread, value = summary(draws), float(draws[0])
-    return Estimate(value=value, low=min(spread.low, value), high=max(spread.high, value))
-
-
-def _place(draws: Float[Array, " draws"], value: float) -> Estimate:
-    """Return the optimum along one scale; draws without one count for both ends alike."""
-    none = np.isnan(draws)
-    ends = np.where(np.arange(len(draws)) % 2, np.inf, -np.inf)
-    spread = summary(np.where(none, ends, draws))
     return Estimate(value=value, low=min(spread.low, value), high=max(spread.high, value))
 
 

@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from ..core import MutransferError, Size
-from ..statistics import Array
+from ..statistics import FEWEST_SURFACE_POINTS, Array, SurfacePoints
 from ..studies import Runs
 from ._scales import positions, scale_along
-from ._surface_fit import FEWEST_POINTS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SurfaceRuns:
+class SurfaceRuns(SurfacePoints):
     """The runs of one size over two hyperparameters, as arrays.
 
     Attributes:
-        scales: The scales of the two, "log2" or "linear".
-        places: Places on these scales, (points, 2).
-        losses: Losses; infinite where a run diverged.
-        steps: The usual distance between neighbours along each scale.
         note: What was done about missing seeds; empty if none are missing.
     """
 
-    scales: tuple[str, str]
-    places: Float[Array, "points 2"]
-    losses: Float[Array, "seeds points"]
-    steps: Float[Array, " 2"]
     note: str
-
-    @property
-    def alive(self) -> Bool[np.ndarray, " points"]:
-        """True for the points at which no seed diverged."""
-        return np.asarray(np.isfinite(self.losses).all(0))
-
-    @property
-    def units(self) -> Float[Array, " 2"]:
-        """An octave, or a step of a linear grid: directions are compared in these."""
-        pairs = zip(self.scales, self.steps, strict=True)
-        return np.array([1.0 if scale == "log2" else float(step) for scale, step in pairs])
 
 
 def surface_runs(runs: Runs, rule: str, size: Size, over: tuple[str, str]) -> SurfaceRuns:
@@ -81,7 +60,6 @@ def surface_runs(runs: Runs, rule: str, size: Size, over: tuple[str, str]) -> Su
         scales=(scales[0], scales[1]),
         places=places,
         losses=losses,
-        steps=np.array([_step(places[:, i]) for i in (0, 1)]),
         note=note,
     )
     _check(found, f"rule {rule!r} at {size}", over)
@@ -102,24 +80,15 @@ def _complete(
     return np.array([means]), "no seed was run at every point: their means count as one seed"
 
 
-def _step(places: Float[Array, " points"]) -> float:
-    """Return the distance between neighbours, as if points were on a grid."""
-    number = min(len(np.unique(places)), max(2, math.ceil(math.sqrt(len(places)))))
-    return float(np.ptp(places)) / max(number - 1, 1) or 1.0
-
-
 def _check(found: SurfaceRuns, where: str, over: tuple[str, str]) -> None:
     """Raise if the points that did not diverge do not show a surface."""
-    alive = found.places[found.alive]
     names = " and ".join(over)
-    if len(alive) < FEWEST_POINTS:
+    if not found.are_enough:
         raise MutransferError(
-            f"{where} has {len(alive)} points of {names} that did not diverge: a surface needs at "
-            f"least {FEWEST_POINTS}; sweep a grid of both"
+            f"{where} has {found.alive.sum()} points of {names} that did not diverge: a surface "
+            f"needs at least {FEWEST_SURFACE_POINTS}; sweep a grid of both"
         )
-    x, y = ((alive - alive.mean(0)) / found.steps).T
-    terms = np.column_stack([np.ones(len(x)), x, y, x**2, x * y, y**2])
-    if np.linalg.matrix_rank(terms) < terms.shape[1]:
+    if not found.vary_together:
         raise MutransferError(
             f"{where}: {names} were not varied together in three values each, so that a ridge "
             "does not show; sweep a grid of both, or points drawn at random"

@@ -27,6 +27,7 @@ from ._law_prior import AxisPrior as AxisPrior
 from ._law_prior import LawPrior as LawPrior
 from ._laws import average_of_laws as average_of_laws
 from ._moderated import moderated as moderated
+from ._posterior import SEED_OCTAVES as SEED_OCTAVES
 from ._posterior import Posterior as Posterior
 from ._posterior import posterior as posterior
 from ._power_law import PowerLaw as PowerLaw
@@ -37,5 +38,11 @@ from ._refine_loop import Refinement as Refinement
 from ._refined import Refined as Refined
 from ._refined import Start as Start
 from ._student import student_t as student_t
+from ._surface_fit import FEWEST_SURFACE_POINTS as FEWEST_SURFACE_POINTS
+from ._surface_fit import SurfaceFit as SurfaceFit
+from ._surface_optimum import SEED_STEPS as SEED_STEPS
+from ._surface_optimum import SurfaceOptimum as SurfaceOptimum
+from ._surface_optimum import SurfacePoints as SurfacePoints
+from ._surface_optimum import surface_optimum as surface_optimum
 from ._vertex import edge as edge
 from ._vertex import vertex as vertex

@@ -6,6 +6,8 @@ measured until its 95% interval is narrow enough. All is a function of the measu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -31,6 +33,7 @@ def refinement(
     unit: float = 1.0,
     shift: float = 0.2,
     prior: SmoothCurve | None = None,
+    lost: Sequence[float] = (),
 ) -> Refined:
     """Return where to measure a loss curve next, or its optimum.
 
@@ -47,6 +50,7 @@ def refinement(
         shift: Sd of one seed's own optimum around that of the mean over seeds, in units.
         prior: The prior of a smooth curve whose noise is known, such as `LANGUAGE_MODELS`; None:
             that of `posterior`, whose noise is found from the seeds.
+        lost: Places that could not be measured, which are not proposed again.
 
     Raises:
         MutransferError: the places do not ascend or do not match the losses, or `within` or `step`
@@ -60,7 +64,7 @@ def refinement(
         high=high,
         step=step,
         gap=min(within, step / 2),
-        taken=tuple(places.tolist()),
+        taken=(*places.tolist(), *lost),
     )
     if not len(places):
         return _opened(field, start)

@@ -46,7 +46,8 @@ class Field:
         inside = places[(places >= low - exact) & (places <= high + exact)]
         if self.taken:
             distance = np.abs(inside[:, None] - np.array(self.taken)).min(1)
-            inside = inside[distance >= self.gap - exact]
+            # A taken place is never free, however small the gap is.
+            inside = inside[distance >= max(self.gap - exact, exact)]
         if not len(inside):
             return None
         return float(inside[np.argmin(np.abs(inside - wanted))])

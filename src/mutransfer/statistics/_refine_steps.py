@@ -185,7 +185,9 @@ def _by_gains(state: State, place: float | None, status: RefinedStatus) -> Refin
     )
     by_place, by_seed = more.by_place / len(state.losses), more.by_seed / len(more.reseed)
     proposals = () if more.place is None or more.by_place < LEAST else (more.place,)
-    reseed = more.reseed if more.by_seed >= LEAST and by_seed >= by_place else ()
+    # One seed shows nothing of the noise: before the end another one is always worth its runs.
+    is_worth = more.by_seed >= LEAST or (len(state.losses) == 1 and not proposals)
+    reseed = more.reseed if is_worth and (not proposals or by_seed >= by_place) else ()
     reason = (
         f"{half}: another seed would narrow it by {more.by_seed:.0%}, a place by "
         f"{more.by_place:.0%}"

@@ -18,6 +18,7 @@ from ._explain import explain as explain
 from ._faults import RecordWarning as RecordWarning
 from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyperparameters import scale_of as scale_of
+from ._metric import LengthWarning as LengthWarning
 from ._metric import loss_of as loss_of
 from ._models import members as members
 from ._models import planned as planned
@@ -28,9 +29,9 @@ from ._search import Batch as Batch
 from ._search import GridSearch as GridSearch
 from ._search import Search as Search
 from ._search import batches as batches
+from ._search_end import SearchWarning as SearchWarning
 from ._search_optuna import OptunaSearch as OptunaSearch
 from ._search_refine import Refine as Refine
-from ._search_refine import SearchWarning as SearchWarning
 from ._search_stopping import Hopeless as Hopeless
 from ._search_stopping import hopeless_members as hopeless_members
 from ._search_surface import SurfaceSearch as SurfaceSearch

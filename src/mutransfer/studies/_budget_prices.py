@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from numbers import Real
+from typing import Any
 
 from ..core import MutransferError
 from ._budget import Budget
@@ -72,7 +74,7 @@ class Prices:
         """
         unit = self.budget.unit
         if callable(unit):
-            return [float(unit(study, run)) for run in runs]
+            return [_checked(unit(study, run), run) for run in runs]
         if unit == "runs":
             return [1.0] * len(runs)
         if unit == "steps":
@@ -126,3 +128,17 @@ class Prices:
 
     def _way(self, key: str, runs: Sequence[Run]) -> Way:
         return choose_way(self._models, Shape(key, tuple(runs)), self._device)
+
+
+def _checked(cost: Any, run: Run) -> float:
+    """Return the cost of a run by a function of one's own.
+
+    Raises:
+        MutransferError: it is no number from zero on.
+    """
+    if not isinstance(cost, Real) or not float(cost) >= 0:
+        raise MutransferError(
+            f"the budget's function returned {cost!r} for {run.rule} at {run.size}: a cost is a "
+            "number that is not negative"
+        )
+    return float(cost)

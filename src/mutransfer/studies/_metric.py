@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from ..core import MutransferError, Size, number
+from ..core import MutransferError, MutransferWarning, Size, number
 from ._store import Row
 
 METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 """The columns of the metrics that every record can have; others are named as their column."""
 
+HIGHER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "bleu", "top1", "top5")
+"""Words in the names of metrics whose lowest value is the worst."""
+
+_APART = 0.05
+"""Share of the longest run by which another may begin later or end earlier."""
+
 EARLY = ("diverged", "stopped", "failed")
 """The statuses of runs that did not come to their end."""
+
+
+class LengthWarning(MutransferWarning):
+    """Mean losses of one size do not compare, as they are over unequal steps."""
 
 
 def loss_of(row: Row, metric: str = "mean") -> float:
@@ -62,3 +72,50 @@ def check_metric(
             f"of {metric!r}: sweep in another folder with search=Refine(metric={metric!r}), which "
             "stops none, or compare by the mean"
         )
+
+
+def check_direction(name: str) -> None:
+    """Raise if a metric is better where it is higher.
+
+    Raises:
+        MutransferError: it is an accuracy or the like.
+    """
+    words = name.lower().replace("/", "_").replace(".", "_").split("_")
+    if high := [word for word in words if word in HIGHER_IS_BETTER]:
+        raise MutransferError(
+            f"{name} is better where it is higher ({high[0]}), and the lowest is looked for: "
+            "choose a loss, or an error such as 1 - accuracy"
+        )
+
+
+def check_lengths(rows: Sequence[Row], size_of: Callable[[Row], Size]) -> None:
+    """Raise if mean losses are over unequal parts of training.
+
+    Only loops of one's own can end early by themselves, or begin in the middle.
+
+    Args:
+        rows: The runs.
+        size_of: Returns the size of a row.
+
+    Raises:
+        MutransferError: naming a run, and the steps that it lacks.
+    """
+    spans: dict[Size, list[tuple[int, int]]] = {}
+    for row in rows:
+        if row.get("status") == "finished" and "reported_at" in row:
+            first, last = row["reported_at"]
+            spans.setdefault(size_of(row), []).append((first, last))
+    for size, ends in spans.items():
+        first, last = min(start for start, _ in ends), max(end for _, end in ends)
+        apart = _APART * (last - first)
+        uneven = [(a, b) for a, b in ends if a > first + apart or b < last - apart]
+        # A single loss is no mean over a part.
+        if uneven and any(a < b for a, b in ends):
+            start, end = uneven[0]
+            raise MutransferError(
+                f"{len(uneven)} of {len(ends)} runs at {size} report losses of a part of training, "
+                f"such as steps {start} to {end} of {first} to {last}: means over unequal parts do "
+                "not compare. Compare by the end (metric='final', or one that is reported there), "
+                "let all runs train equally long, or let the loop call trial.stop() where it gives "
+                "a run up"
+            )

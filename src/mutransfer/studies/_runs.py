@@ -28,7 +28,7 @@ from ..core import (
 from ..statistics import Array
 from ._columns import NAMES, OUTCOMES
 from ._hyperparameters import HYPERPARAMETERS, is_pattern, neutral
-from ._metric import EARLY, METRICS, check_metric, loss_of
+from ._metric import EARLY, METRICS, check_direction, check_lengths, check_metric, loss_of
 from ._points import lowest_on_lines, point_means
 from ._run import AXES, SWEPT, size_of
 from ._store import Row, Store
@@ -121,6 +121,23 @@ class Runs(Result, Drawn):
             )
         check_metric(self.rows, metric, "table" in self.header, self.size_of)
         return replace(self, metric=metric)
+
+    @property
+    def metric_column(self) -> str | None:
+        """The column of a foreign table that holds the metric; None for a record."""
+        columns: Mapping[str, str] = self.header.get("table") or {}
+        return columns.get("loss" if self.metric == "mean" else self.metric)
+
+    def check_comparable(self) -> None:
+        """Raise unless the lowest metric shows an optimum.
+
+        Raises:
+            MutransferError: the metric is better where it is higher, or is the mean loss of runs of
+                unequal length.
+        """
+        check_direction(self.metric_column or self.metric)
+        if self.metric == "mean":
+            check_lengths(self.rows, self.size_of)
 
     @property
     def axes(self) -> tuple[str, ...]:

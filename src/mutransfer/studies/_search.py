@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,8 @@ from ._budget import Limit
 from ._extension import beyond
 from ._run import Run
 from ._runs import Runs
+from ._search_checks import check_proposed
+from ._search_end import SearchWarning
 from ._search_stopping import Hopeless, hopeless_members
 from ._store import Store
 from ._study import Study
@@ -96,17 +99,29 @@ def batches(
         study: The study.
         store: Its record.
         budget: Most that all batches may cost, also where their runs are in the record already.
+
+    Raises:
+        MutransferError: the budget pays for no run, or the search proposes something else than runs
+            of the study.
     """
     known: dict[str, Run] = {}
     spent, is_left = 0.0, True
     while is_left:
         done = _done(store, known)
-        proposed = {study.run_id(run): run for run in search.propose(study, done)}
+        asked = check_proposed(type(search).__name__, search.propose(study, done), study)
+        proposed = {study.run_id(run): run for run in asked}
         new = {name: run for name, run in proposed.items() if name not in known}
         if budget is not None:
             costs = budget.costs(study, list(new.values()))
             within = [spent + cost <= budget.amount for cost in costs]
             is_left = all(within)
+            if not is_left:
+                if not known and not any(within):
+                    raise MutransferError(
+                        f"the budget of {budget.amount:g} pays for no run, as the first one costs "
+                        f"{costs[0]:g}: give more"
+                    )
+                _warn_of_cut(search, budget, within.count(False))
             spent += costs[-1] if costs else 0.0
             new = {name: run for (name, run), fits in zip(new.items(), within, strict=True) if fits}
         if not new:
@@ -114,6 +129,18 @@ def batches(
         store.add({name: str(run.size) for name, run in new.items()})
         known |= new
         yield Batch(runs=list(new.values()), finished=done, metric=getattr(search, "metric", None))
+
+
+def _warn_of_cut(search: Search, budget: Limit, wanted: int) -> None:
+    """Warn where a budget ends a search that was to find intervals."""
+    within = getattr(search, "within", None)
+    if within is not None:
+        warnings.warn(
+            f"intervals are wider than ±{within:g} in part: the budget of {budget.amount:g} ended "
+            f"the search, which wanted at least {wanted} more runs; a larger one goes on from here",
+            SearchWarning,
+            stacklevel=2,
+        )
 
 
 def _done(store: Store, known: dict[str, Run]) -> Runs:

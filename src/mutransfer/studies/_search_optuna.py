@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import MutransferError, Size, needs
+from ._metric import check_direction
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._search_axes import Axis, axes_of
+from ._search_checks import is_count
 from ._search_table import Table
 from ._study import Study
 from ._values import as_recorded
@@ -49,8 +51,10 @@ class OptunaSearch:
 
     def __post_init__(self) -> None:
         for name in ("number", "batch", "seeds"):
-            if not getattr(self, name) >= 1:
-                raise MutransferError(f"OptunaSearch({name}={getattr(self, name)}): at least 1")
+            value = getattr(self, name)
+            if not is_count(value):
+                raise MutransferError(f"OptunaSearch({name}={value!r}): at least 1, and whole")
+        check_direction(self.metric)
         if self.sampler is not None and not callable(self.sampler):
             raise MutransferError(
                 f"sampler is {self.sampler!r}, which keeps what it drew: give a function of a seed "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from ..core import MutransferError, MutransferWarning, Size
+from ..core import MutransferError, Size
 from ..statistics import Refined, Start, refinement
 from ._designs import Random
+from ._metric import check_direction
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
-from ._search_axes import Axis, axes_of
+from ._search_axes import LADDER, Axis, axes_of
+from ._search_checks import is_count, is_positive
+from ._search_end import warn_of_wide
 from ._search_start import Found, Optimum, start_at
 from ._search_surface import SurfaceSearch
 from ._search_table import Point, Table
@@ -32,18 +34,17 @@ _LEVELS = (4.0, 2.0, 1.0)
 So a budget that ends leaves every size with about the same interval.
 """
 
+_RUNG = 1 / LADDER
+"""Distance of neighbouring values."""
+
+_FINEST = _RUNG / 4
+"""Least half width that values on the ladder can show."""
+
 _BRACKETED = 5
 """Places from which on a bracketed optimum waits for the other sizes, in the first round."""
 
 _NEAR = 0.5
 """Least sd of an optimum of which the other hyperparameters moved, in octaves."""
-
-_NAMED = 5
-"""Optima that a warning names, at most."""
-
-
-class SearchWarning(MutransferWarning):
-    """A search ended before it found what was wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +76,28 @@ class Refine:
     metric: str = "mean"
 
     def __post_init__(self) -> None:
-        for name in ("within", "step", "seeds"):
+        for name in ("within", "step"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise MutransferError(f"Refine({name}={value}): give a positive number")
-        if not self.beyond >= 0:
-            raise MutransferError(f"Refine(beyond={self.beyond}): it cannot be negative")
+            if value is not None and not is_positive(value):
+                raise MutransferError(f"Refine({name}={value!r}): give a positive number")
+        if not is_count(self.seeds):
+            raise MutransferError(f"Refine(seeds={self.seeds!r}): give a positive whole number")
+        if self.within < _FINEST or (self.step or _RUNG) < _RUNG:
+            raise MutransferError(
+                f"Refine(within={self.within:g}, step={self.step}): values lie {_RUNG:g} octaves "
+                f"or steps apart, so give a step of at least that, and within={_FINEST:g} or more"
+            )
+        if not (is_positive(self.beyond) or self.beyond == 0):
+            raise MutransferError(f"Refine(beyond={self.beyond!r}): it cannot be negative")
+        check_direction(self.metric)
 
     def propose(self, study: Study, runs: Runs) -> list[Run]:
         """Return the next runs, those of all rules of a size together."""
         if any(isinstance(design, Random) for design in designs(study)):
-            return SurfaceSearch(within=self.within, seeds=self.seeds, metric=self.metric).propose(
-                study, runs
+            surface = SurfaceSearch(
+                within=self.within, seeds=self.seeds, beyond=self.beyond, metric=self.metric
             )
+            return surface.propose(study, runs)
         axes = axes_of(study, self.beyond)
         table = Table(study, runs.with_metric(self.metric))
         # Where several hyperparameters move, a size begins at the final optima of smaller ones.
@@ -107,38 +117,38 @@ class Refine:
                     found[walk.rule][size] = walk.found
             if later:
                 return later
-        self._tell(found, len(study.seeds))
+        seeds = len(study.seeds)
+        warn_of_wide(
+            found,
+            self.within,
+            f"Neither another place nor another of its seeds, {seeds} in all, would narrow them "
+            "much: give the study more seeds, or ask for wider intervals",
+            f"Refine(beyond=...), now {self.beyond:g}, or further values of the study",
+        )
         return []
-
-    def _tell(self, found: Mapping[str, Found], seeds: int) -> None:
-        """Warn of intervals that are wider than wanted when the search ends."""
-        wide = [
-            f"{name} of {rule} at {size} ±{best.half:.2g}"
-            for rule, sizes in found.items()
-            for size, optima in sizes.items()
-            for name, best in optima.items()
-            if best.half > self.within
-        ]
-        if wide:
-            more = f", and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
-            warnings.warn(
-                f"intervals are wider than ±{self.within:g}: {'; '.join(wide[:_NAMED])}{more}. "
-                f"Neither another place nor another of its seeds, {seeds} in all, would narrow "
-                "them much: give the study more seeds, or ask for wider intervals",
-                SearchWarning,
-                stacklevel=2,
-            )
 
 
 @lru_cache(maxsize=4096)
 def _refined(
-    places: tuple[float, ...], losses: bytes, start: Start, within: float, axis: Axis, step: float
+    places: tuple[float, ...],
+    losses: bytes,
+    failed: tuple[float, ...],
+    start: Start,
+    within: float,
+    axis: Axis,
+    step: float,
 ) -> Refined:
     """Return the refinement of one line.
 
     A search asks again for those that have not changed.
     """
     low, high = axis.ends
+    # Where all fail, others would fail as well.
+    lost = failed if places else ()
+    below, above = ([x for x in lost if x < places[0]], [x for x in lost if x > places[-1]])
+    # One failure may be chance, and is passed by; two may be all that lies beyond.
+    low = max(below) if len(below) > 1 else low
+    high = min(above) if len(above) > 1 else high
     return refinement(
         np.array(places, dtype=np.float64),
         np.frombuffer(losses, dtype=np.float64).reshape(-1 if places else 0, len(places)),
@@ -147,6 +157,7 @@ def _refined(
         step=step,
         low=low,
         high=high,
+        lost=lost,
     )
 
 
@@ -181,21 +192,27 @@ class _Walk:
         """Return the next runs along one axis; note its optimum."""
         line = self.table.line(self.rule, self.size, axis.name, point)
         if axis.scale == "choice":
-            self.found[axis.name] = Optimum(value=line.best)
+            self.found[axis.name] = Optimum(value=line.best, status="choice")
             # A choice has no neighbours that tell of it: it gets all seeds.
             return self._new(axis, point, axis.values, len(self.study.seeds))
         begun = ~np.isnan(line.losses).all(1)
         refined = _refined(
             tuple(axis.place(value) for value in line.values),
             line.losses[begun].tobytes(),
+            tuple(map(axis.place, line.failed)),
             start,
             self.within,
             axis,
             self.search.step or axis.step,
         )
         best = axis.value(start.mean) if line.best is None else line.best
+        is_open = refined.status in {"open", "edge"}
         self.found[axis.name] = Optimum(
-            value=best, place=refined.place, low=refined.low, high=refined.high
+            value=best,
+            place=refined.place,
+            low=refined.low,
+            high=refined.high,
+            status="failed" if is_open and line.failed else refined.status,
         )
         if self.is_first and refined.status != "open":
             # More seeds and places wait until every size has an optimum.

@@ -28,6 +28,13 @@ _TWO_SIDED = 2 * 1.96
 """Width of a 95% interval in standard deviations."""
 
 
+_ENDS = {
+    "edge": ", at an end",
+    "diverged": ", as all diverged",
+    "failed": ", beside runs that failed",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
     """The best of one hyperparameter at one size.
@@ -36,12 +43,15 @@ class Optimum:
         value: The best value that was run; None where all diverged.
         place: Its optimum on the scale; NaN for choices and where it is not known.
         low, high: The 95% interval.
+        status: That of `Refined`; "choice" for a hyperparameter that has no scale; "failed" where
+            runs that failed hide it.
     """
 
     value: Any
     place: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    status: str = "inside"
 
     @property
     def is_place(self) -> bool:
@@ -52,6 +62,15 @@ class Optimum:
     def half(self) -> float:
         """Half the width of the interval; NaN where the optimum is not known."""
         return (self.high - self.low) / 2 if self.is_place else math.nan
+
+    def is_within(self, within: float) -> bool:
+        """Return True if the optimum is bracketed to within this half width; a choice is."""
+        is_chosen = self.status == "choice" and self.value is not None
+        return is_chosen or (self.status != "open" and self.half <= within)
+
+    def __str__(self) -> str:
+        width = f"±{self.half:.2g}" if self.is_place else "unknown"
+        return width + _ENDS.get(self.status, "")
 
 
 Found = Mapping[Size, Mapping[str, Optimum]]

@@ -2,22 +2,26 @@
 
 The mean loss of a run is known to be at least (sum so far + remaining steps x least loss) / steps.
 This bound compares runs of equal length; losses at equal steps do not, as curves cross: a large
-rate is often worse early and better late.
+rate is often worse early and better late. It needs a loss that is known never to be negative.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..core import FrozenDict
+from ..tasks import cross_entropy
+from ._metric import loss_of
 from ._run import Run
 from ._runs import Runs
+from ._store import Row
 
 WINDOW = 0.25
 """Share of the best mean loss by which a run must be worse to be stopped.
@@ -28,6 +32,27 @@ Nearer runs show the shape of the curve around the optimum.
 _RECENT = 20
 """Steps whose mean is the present level of a loss."""
 
+_FUNCTIONS = (
+    cross_entropy,
+    F.cross_entropy,
+    F.binary_cross_entropy_with_logits,
+    F.mse_loss,
+    F.l1_loss,
+    F.smooth_l1_loss,
+    F.huber_loss,
+)
+"""Functions of a batch that are never negative."""
+
+_MODULES = (
+    nn.CrossEntropyLoss,
+    nn.BCEWithLogitsLoss,
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+)
+"""Their classes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hopeless:
@@ -35,7 +60,8 @@ class Hopeless:
 
     The best is the lowest mean of finished runs, or, of runs that train at the same time, the
     second lowest of those expected at different points: each is expected to stay at its present
-    level, and one of them may still diverge. Nothing is stopped where a loss lies below `least`.
+    level, and one of them may still diverge. Nothing is stopped where a loss, or the mean of a
+    finished run, lies below `least`.
 
     Args:
         curves: The curve of each member, which is compared with its own kind: rule, size, seed.
@@ -64,7 +90,8 @@ class Hopeless:
         """
         done = done.to(losses.device)
         trained = torch.arange(losses.shape[1], device=losses.device) < done[:, None]
-        if (losses[trained] < self.least).any():
+        lowest = min(self.finished.values(), default=math.inf)
+        if lowest < self.least or (losses[trained] < self.least).any():
             return []
         sums = torch.where(trained, losses - self.least, 0.0).sum(1)
         # Means of whole runs, above the least loss: at least these, and at most those expected.
@@ -116,7 +143,7 @@ def hopeless_members(
 
     Only a mean over the whole run is bounded by its beginning. Which runs are finished decides
     which others are stopped, so it has to be the same when a sweep is taken up again: give the runs
-    of all batches before this one.
+    of all batches before this one. A negative loss among them shows that there is no bound.
 
     Args:
         runs: The members.
@@ -124,7 +151,7 @@ def hopeless_members(
         finished: Runs of the batches before, with the metric that is compared.
         window: Share of the best mean loss by which a run must be worse.
     """
-    if finished.metric != "mean":
+    if finished.metric != "mean" or any(map(_is_negative, finished.rows)):
         return None
     best: dict[Hashable, float] = {}
     for row in finished.rows:
@@ -138,3 +165,18 @@ def hopeless_members(
         finished=best,
         window=window,
     )
+
+
+def is_never_negative(loss: Callable[..., Tensor]) -> bool:
+    """Return True if a task's loss is known to have no negative values.
+
+    A loss of one's own may begin above zero and end below it, as a log likelihood of densities
+    does.
+    """
+    return loss in _FUNCTIONS or type(loss) in _MODULES
+
+
+def _is_negative(row: Row) -> bool:
+    """Return True if a run had negative losses."""
+    losses: list[float] = [loss_of(row), *row.get("curve", ())]
+    return min(losses) < 0

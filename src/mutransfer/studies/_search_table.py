@@ -30,10 +30,12 @@ class Line:
     Attributes:
         values: The values that were run, ascending where they are numbers.
         losses: NaN where a seed was not run, infinite where it diverged or was stopped.
+        failed: Values of which all runs failed.
     """
 
     values: list[Any]
     losses: Float[Array, "seeds values"]
+    failed: list[Any]
 
     @property
     def best(self) -> Any:
@@ -53,9 +55,13 @@ class Table:
     Args:
         study: The study.
         runs: Its runs so far, with the metric that is compared.
+
+    Raises:
+        MutransferError: the lowest metric shows no optimum.
     """
 
     def __init__(self, study: Study, runs: Runs) -> None:
+        runs.check_comparable()
         self.study, self.names = study, list(study.points()[0])
         self._losses: dict[tuple[str, Size], dict[_Key, dict[int, float]]] = {}
         for row in runs.rows:
@@ -87,10 +93,14 @@ class Table:
 
     def means(self, rule: str, size: Size) -> Float[Array, " points"]:
         """Return the mean loss of every point, seeds that it lacks filled."""
+        return np.asarray(filled(self.losses(rule, size)).mean(0))
+
+    def losses(self, rule: str, size: Size) -> Float[Array, "seeds points"]:
+        """Return the losses of every point; NaN where a seed was not run."""
         points, seeds = self.points(rule, size).values(), self.study.seeds
         assert not isinstance(seeds, int)
         table = [[losses.get(seed, math.nan) for losses in points] for seed in seeds]
-        return np.asarray(filled(np.array(table, dtype=np.float64)).mean(0))
+        return np.array(table, dtype=np.float64)
 
     def line(self, rule: str, size: Size, name: str, centre: Point) -> Line:
         """Return the losses along one hyperparameter through a point."""
@@ -106,7 +116,8 @@ class Table:
         seeds = self.study.seeds
         assert not isinstance(seeds, int)
         table = [[known[value].get(seed, math.nan) for value in values] for seed in seeds]
-        return Line(values=values, losses=np.array(table, dtype=np.float64))
+        failed = [value for value in found if value not in known]
+        return Line(values=values, losses=np.array(table, dtype=np.float64), failed=failed)
 
     def _key(self, point: Point) -> _Key:
         return tuple(as_recorded(point.get(name)) for name in self.names)

@@ -23,12 +23,14 @@ from ._fingerprint import fingerprint, model_name
 from ._interrupts import Interrupts
 from ._live import Live
 from ._meter import Meter
+from ._metric import LengthWarning, check_lengths
 from ._models import Models
 from ._rules import rule_name
 from ._run import Run
 from ._runs import Runs
 from ._same import Fingerprint
 from ._search import Batch, GridSearch, Search, batches
+from ._search_stopping import is_never_negative
 from ._searches import search_of
 from ._store import Row, Store
 from ._study import Study
@@ -84,7 +86,8 @@ def sweep(
             one-thread processes; "ray" or "ray:ADDRESS"; "submitit" for Slurm; or any object with
             `submit(function, *arguments)` that returns a future.
         workers: Number of jobs at once, for engines that leave it open.
-        retry: "failed" to train runs that failed once more.
+        retry: "failed" to train runs that failed once more, also those that the search no longer
+            asks for.
         progress: Receives progress in seconds of training as estimated beforehand, several times a
             second; its result is the `Runs` so far. In a training function of one's own times are
             those that the runs so far took.
@@ -129,6 +132,9 @@ def sweep(
             for batch in batches(chosen, study, store, limit):
                 coordinator.finish(batch.runs, partial(_judge, study, batch))
                 interrupts.check()
+            if retry is not None:
+                # Once others succeeded the search may no longer ask for these.
+                coordinator.finish(_failed(study, store, coordinator.done), lambda runs: None)
     runs = _record(study, store)
     _warn(runs)
     return runs
@@ -186,6 +192,15 @@ def _done(store: Store, *, retry: bool = False) -> set[str]:
     return {row["id"] for row in store.rows() if not (retry and row.get("status") == "failed")}
 
 
+def _failed(study: Study, store: Store, done: set[str]) -> list[Run]:
+    """Return the study's failed runs that were not tried again."""
+    names = study.points()[0]
+    failed = [row for row in _record(study, store).rows if row.get("status") == "failed"]
+    runs = [(Run.of(row, study.base, names), row["id"]) for row in failed]
+    # Functions have their names alone in a row, which do not train.
+    return [run for run, name in runs if name not in done and study.run_id(run) == name]
+
+
 def _follow(study: Study, search: Search) -> Counter[Size]:
     """Return how many runs of each size a search may still ask for, at most."""
     if isinstance(search, GridSearch):
@@ -195,11 +210,13 @@ def _follow(study: Study, search: Search) -> Counter[Size]:
 
 def _judge(study: Study, batch: Batch, runs: Sequence[Run]) -> Judge | None:
     """Return what stops hopeless ones of some runs of a batch."""
+    if not is_never_negative(study.task_of(runs[0]).loss):
+        return None
     return batch.judge(runs, study.length(runs[0]))
 
 
 def _warn(runs: Runs) -> None:
-    """Warn where runs failed."""
+    """Warn where runs failed, or are of unequal length."""
     failed = [row for row in runs.rows if row.get("status") == "failed"]
     if failed:
         warnings.warn(
@@ -209,6 +226,10 @@ def _warn(runs: Runs) -> None:
             FailedRunsWarning,
             stacklevel=3,
         )
+    try:
+        check_lengths(runs.rows, runs.size_of)
+    except MutransferError as error:
+        warnings.warn(str(error), LengthWarning, stacklevel=3)
 
 
 def _check_rules(study: Study, store: Store) -> None:

@@ -81,7 +81,17 @@ def _from_csv(path: Path) -> Table:
             lines = csv.reader(file, delimiter=delimiter)
             next(lines)
             try:
-                rows = [pick(row) for row in lines if row]
+                rows = []
+                for row in lines:
+                    # Empty cells at the end are those of a trailing comma.
+                    if len(row) > len(names) and any(map(str.strip, row[len(names) :])):
+                        raise MutransferError(
+                            f"{path}, line {lines.line_num} has more cells than the {len(names)} "
+                            f"columns: a cell that holds {delimiter!r} itself, such as a decimal "
+                            "comma, needs quotes"
+                        )
+                    if row:
+                        rows.append(pick(row))
             except IndexError:
                 raise MutransferError(
                     f"{path}, line {lines.line_num} has fewer cells than the {len(names)} columns: "

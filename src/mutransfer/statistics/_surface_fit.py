@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..statistics import Array
+from ._arrays import Array
 
 DRAWS = 512
-FEWEST_POINTS = 7
+FEWEST_SURFACE_POINTS = 7
 """A quadratic surface has six numbers."""
 
 _MISFIT = 0.15
@@ -208,7 +208,7 @@ def _noise(losses: Float[Array, "seeds points"]) -> float:
     if seeds < 2:
         return float("nan")
     # Noise grows with the loss: the lower half of the points is what counts.
-    low = losses[:, np.argsort(losses.mean(0))[: max(FEWEST_POINTS, points // 2)]]
+    low = losses[:, np.argsort(losses.mean(0))[: max(FEWEST_SURFACE_POINTS, points // 2)]]
     left = low - low.mean(0) - low.mean(1, keepdims=True) + low.mean()
     return float(np.sqrt((left**2).sum() / ((seeds - 1) * (low.shape[1] - 1))))
 
