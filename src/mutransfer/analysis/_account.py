@@ -86,7 +86,10 @@ def _padded(walk: Walk, value: int, result: int) -> dict[int, tuple[Sizes, ...]]
 
 
 def _compared(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of an index, a mask or fresh values; a choice of few features is noted."""
+    """Return the fact of an index, a mask or fresh values.
+
+    A choice of as many features at all sizes is noted.
+    """
     kind = dependence(map(walk.fact, operation.inputs))
     if operation.name == "topk" and result == operation.results[0]:
         grown = walk.growth.growing(operation.inputs[0])

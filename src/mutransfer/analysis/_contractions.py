@@ -46,7 +46,7 @@ def contract(
 
 
 def _note_generated(walk: Walk, index: int, result: int, one: Side, other: Side) -> bool:
-    """Note the sums over parameters that a signal is made of; return True if there are any."""
+    """Note the parameters that signals have as entries; return True if any have."""
     found = False
     for side, names in ((one, generators(walk, one, other)), (other, generators(walk, other, one))):
         fan = walk.growth.sizes(side.value, side.summed)

@@ -18,7 +18,7 @@ Groups = tuple[frozenset[int], ...]
 
 
 def generators(walk: Walk, side: Side, other: Side) -> frozenset[str]:
-    """Return the parameters that a signal has as its entries, as a mixture of matrices has.
+    """Return the parameters that a signal has as its entries, as a mixture has.
 
     The dimensions that it is summed over and that stay, and grow, are the parameter's own, so that
     the sum is one over the parameter.
@@ -57,7 +57,7 @@ def _runs_along(walk: Walk, value: int, groups: Groups) -> frozenset[str]:
 def _before(
     walk: Walk, operation: Operation, value: int, result: int, groups: Groups
 ) -> frozenset[str]:
-    """Return the parameters along the dimensions that an input has for those of the result."""
+    """Return the parameters along the dimensions of an input that become these."""
     where = sources(operation, walk.shape(value), walk.shape(result))
     moved = tuple(frozenset[int]().union(*(where[d] for d in group)) for group in groups)
     return _runs_along(walk, value, moved) if all(moved) else frozenset()

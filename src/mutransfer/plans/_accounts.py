@@ -252,7 +252,7 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
 
 
 def _unlike_parts(walk: Walk, name: str, uses: Sequence[Use]) -> str:
-    """Return why no role is right for parts of a tensor that are used apart; empty otherwise."""
+    """Return why parts of a tensor that are used apart have no role; empty otherwise."""
     counted = [
         use
         for use in uses
