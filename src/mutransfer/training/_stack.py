@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,17 +9,23 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ._batches import Batches
 from ._buckets import Bucket, bucket_names, check_shapes, stacked
-from ._compiled import compiled
+from ._compiled import as_it_was, compiled, copies
 from ._evaluation import Evaluation, evaluating
 from ._graphs import Captured
+from ._held import changed, counting, snapshot
 from ._members import Member
 from ._numbers import NumberTable
+from ._one import NotCopiedError, copied
 from ._recipe import Recipe
 from ._slots import Slots
 from ._update import Together
+
+_CHANGED = 2
+"""Arguments of a step that it changes in place: state and buffers."""
 
 
 class Stack:
@@ -87,9 +92,19 @@ class Stack:
         """
         self._compiled = None
         step, arguments = partial(self.together, whole=True), self.arguments()
-        program = compiled(step, self.together.template, arguments)
+        other = self.arguments(self.slots.ahead(self.recipe.steps))
+        template = self.together.template
+        try:
+            # What recordings leave in a module must not be there when it trains or is evaluated.
+            self.renew()
+            program = compiled(
+                step, self.together.template, arguments, other, _CHANGED, self.carries
+            )
+        finally:
+            self.together.template = template
         # State and buffers stay where they are.
-        self._compiled = Captured(program, arguments, 2) if self.device.type == "cuda" else program
+        on_gpu = self.device.type == "cuda"
+        self._compiled = Captured(program, arguments, _CHANGED) if on_gpu else program
 
     def step(self) -> None:
         """Train the members in the slots one step, and keep their losses before it."""
@@ -100,9 +115,9 @@ class Stack:
         self.losses[self.slots.member, self.slots.step] = losses.double()
         self.slots.advance()
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Return the tensors of the next step: state, batches, numbers."""
-        slots = self.slots
+    def arguments(self, slots: Slots | None = None) -> tuple[Any, ...]:
+        """Return the tensors of the next step, or of these slots: state, batches, numbers."""
+        slots = self.slots if slots is None else slots
         inputs, targets = self.batches.at(slots)
         numbers = self.numbers.at(self._recipes[slots.member], slots.step)
         state = [bucket.tensors for bucket in self.buckets]
@@ -110,12 +125,44 @@ class Stack:
 
     def evaluate(self, *, probe: bool = False) -> Float[Tensor, "slot measures"]:
         """Return validation loss and metrics; of one example in a probe."""
-        state = [bucket.tensors for bucket in self.buckets]
+        return self._measured([bucket.tensors for bucket in self.buckets], self.buffers, probe)
+
+    def _measured(self, state: Any, buffers: Any, probe: bool) -> Float[Tensor, "slot measures"]:
         with evaluating(self.together.template):
             return self.evaluation.mean(
-                lambda inputs, targets: self.together.measure(state, self.buffers, inputs, targets),
+                lambda inputs, targets: self.together.measure(state, buffers, inputs, targets),
                 probe=probe,
             )
+
+    def renew(self) -> None:
+        """Use a forward pass that has not been called so far."""
+        self.together.template = _template(self.members[0].model, self.device)
+
+    def carries(self, arguments: Sequence[Any] | None = None) -> bool:
+        """Return True if forward passes depend on those before them, but for the tensors.
+
+        Args:
+            arguments: The tensors of the step that is tried, by default of the next one.
+        """
+        arguments = self.arguments() if arguments is None else arguments
+        before = snapshot(self.together.template)
+        used = self._tried(arguments)
+        # A count may matter at any later step.
+        if counting(before, snapshot(self.together.template)) is not None:
+            return True
+        self.renew()
+        pairs = zip(used, self._tried(arguments), strict=True)
+        return any(changed({"": one}, {"": other}) is not None for one, other in pairs)
+
+    def _tried(self, arguments: Sequence[Any]) -> list[Any]:
+        """Return all that a step and an evaluation yield, of copies."""
+        with as_it_was():
+            arguments = copies(arguments)
+            losses = self.together(*arguments, count=self.slots.steps[0] + 1)
+            found = [losses, *tree_leaves(arguments)]
+            if self.recipe.evaluations():
+                found.append(self._measured(*arguments[:_CHANGED], probe=True))
+        return found
 
     def free(self, slot: int) -> None:
         """End the training of a slot's member; the next one that waits takes its place."""
@@ -166,6 +213,6 @@ def _template(model: nn.Module, device: torch.device) -> nn.Module:
     not see.
     """
     try:
-        return copy.deepcopy(model).to(device)
-    except Exception:
+        return copied(model).to(device)
+    except NotCopiedError:
         return model

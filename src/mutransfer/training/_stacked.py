@@ -15,7 +15,7 @@ from ..statistics import diverged_at
 from ._compiled import NotCompiledError
 from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
-from ._held import different
+from ._held import changed, snapshot
 from ._judge import Judge
 from ._loop import each, largest_tensor
 from ._members import Member, check_members
@@ -24,6 +24,7 @@ from ._one import NotCopiedError, copied
 from ._optimizers import UPDATES
 from ._program import Program
 from ._recipe import Recipe
+from ._sharing import obstacle, unlike
 from ._stack import Stack
 from ._trained import Trained
 from ._watch import Interrupted, Watch
@@ -70,7 +71,7 @@ def train(
         with surroundings(largest_tensor(members), threads=program.threads, together=False):
             return each(members, recipe, watch, judge)
     try:
-        return _Training(Stack(members, recipe, slots), program, watch, judge).run()
+        return _Training(_stack(members, recipe, slots), program, watch, judge).run()
     except NotStackedError as failure:
         reason, done = failure.reason, failure.done
         full = is_out_of_memory(failure.__cause__)
@@ -89,6 +90,21 @@ def train(
         smaller = replace(program, slots=half)
         return train(members, recipe, after(watch, done), program=smaller, judge=judge)
     return one_by_one(members, recipe, watch, reason, done, judge)
+
+
+def _stack(members: Sequence[Member], recipe: Recipe, slots: int) -> Stack:
+    """Stack the members.
+
+    Raises:
+        NotStackedError: their models have different tensors.
+    """
+    if name := unlike(_models(members)):
+        raise NotStackedError(ValueError(f"the members' models differ in {name}"), 0)
+    return Stack(members, recipe, slots)
+
+
+def _models(members: Sequence[Member]) -> list[nn.Module]:
+    return list({id(member.model): member.model for member in members}.values())
 
 
 def _fitting(program: Program, recipe: Recipe) -> Program:
@@ -127,6 +143,7 @@ class _Training:
     ) -> None:
         self.stack, self.program, self.watch, self.judge = stack, program, watch, judge
         self.trained = Trained.empty(len(stack.members), stack.recipe)
+        self.held = snapshot(stack.together.template)
         self.done = 0
 
     def run(self) -> Trained:
@@ -166,9 +183,8 @@ class _Training:
     def _begin(self) -> None:
         """Check that one forward pass serves all, try an evaluation, and compile."""
         stack = self.stack
-        models = {id(member.model): member.model for member in stack.members}
-        if name := different(list(models.values())):
-            raise ValueError(f"the members' models hold different values of {name}")
+        if reason := obstacle(_models(stack.members)):
+            raise ValueError(reason)
         types = {bucket.tensors["parameter"].dtype for bucket in stack.buckets}
         if half := [dtype for dtype in types if dtype.itemsize < _LEAST_BYTES]:
             # Rates, betas and eps would be rounded to them.
@@ -198,6 +214,8 @@ class _Training:
         stack = self.stack
         with slowness(stack.together.template) if not self.done else nullcontext():
             stack.step()
+        if not self.done:
+            self._check_first_step()
         slots = stack.slots
         due = {slot: stack.evaluation.due(slots.steps[slot]) for slot in slots.busy}
         if all(number is None for number in due.values()):
@@ -206,6 +224,15 @@ class _Training:
         for slot, number in due.items():
             if number is not None:
                 self.trained.write(slots.members[slot], number, measured[slot])
+
+    def _check_first_step(self) -> None:
+        """Check that the losses depend on the members' tensors and the batch alone."""
+        stack = self.stack
+        if stack.losses.requires_grad:
+            raise ValueError("its forward pass uses tensors that are none of its parameters")
+        name = changed(self.held, snapshot(stack.together.template))
+        if name and stack.slots.waiting and stack.carries():
+            raise ValueError(f"its forward pass changes {name}, which it holds, for all members")
 
     def _end(self, busy: Sequence[int]) -> None:
         """End members that are through, diverged or not worth going on; let others follow."""
