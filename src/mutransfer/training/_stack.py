@@ -125,9 +125,11 @@ class Stack:
 
     def evaluate(self, *, probe: bool = False) -> Float[Tensor, "slot measures"]:
         """Return validation loss and metrics; of one example in a probe."""
-        return self._measured([bucket.tensors for bucket in self.buckets], self.buffers, probe)
+        return self._measured(
+            [bucket.tensors for bucket in self.buckets], self.buffers, probe=probe
+        )
 
-    def _measured(self, state: Any, buffers: Any, probe: bool) -> Float[Tensor, "slot measures"]:
+    def _measured(self, state: Any, buffers: Any, *, probe: bool) -> Float[Tensor, "slot measures"]:
         with evaluating(self.together.template):
             return self.evaluation.mean(
                 lambda inputs, targets: self.together.measure(state, buffers, inputs, targets),
