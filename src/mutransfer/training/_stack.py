@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from ._batches import Batches
 from ._buckets import Bucket, bucket_names, check_shapes, stacked
-from ._compiled import as_it_was, compiled, copies
+from ._compiled import compiled
 from ._evaluation import Evaluation, evaluating
 from ._graphs import Captured
-from ._held import changed, counting, snapshot
+from ._held import counting, snapshot
 from ._members import Member
 from ._numbers import NumberTable
 from ._one import NotCopiedError, copied
 from ._recipe import Recipe
+from ._recording import Recorder, as_it_was, copies, outcome, same
 from ._slots import Slots
 from ._update import Together
 
@@ -92,14 +92,21 @@ class Stack:
         """
         self._compiled = None
         step, arguments = partial(self.together, whole=True), self.arguments()
-        other = self.arguments(self.slots.ahead(self.recipe.steps))
         template = self.together.template
         try:
             # What recordings leave in a module must not be there when it trains or is evaluated.
             self.renew()
-            program = compiled(
-                step, self.together.template, arguments, other, _CHANGED, self.carries
+            with as_it_was():
+                other = self.arguments(self.slots.ahead(self.recipe.steps))
+            recorder = Recorder(
+                step=step,
+                template=self.together.template,
+                arguments=arguments,
+                other=other,
+                kept=_CHANGED,
+                carries=self.carries,
             )
+            program = compiled(recorder)
         finally:
             self.together.template = template
         # State and buffers stay where they are.
@@ -153,17 +160,15 @@ class Stack:
         if counting(before, snapshot(self.together.template)) is not None:
             return True
         self.renew()
-        pairs = zip(used, self._tried(arguments), strict=True)
-        return any(changed({"": one}, {"": other}) is not None for one, other in pairs)
+        return not same(used, self._tried(arguments))
 
     def _tried(self, arguments: Sequence[Any]) -> list[Any]:
         """Return all that a step and an evaluation yield, of copies."""
         with as_it_was():
-            arguments = copies(arguments)
-            losses = self.together(*arguments, count=self.slots.steps[0] + 1)
-            found = [losses, *tree_leaves(arguments)]
+            buffers = copies([self.buffers])[0]
+            found = outcome(partial(self.together, count=self.slots.steps[0] + 1), arguments)
             if self.recipe.evaluations():
-                found.append(self._measured(*arguments[:_CHANGED], probe=True))
+                found.append(self._measured(arguments[0], buffers, probe=True))
         return found
 
     def free(self, slot: int) -> None:

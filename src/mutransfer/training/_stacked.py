@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from ..statistics import diverged_at
-from ._compiled import NotCompiledError
 from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
 from ._held import changed, snapshot
@@ -24,6 +23,7 @@ from ._one import NotCopiedError, copied
 from ._optimizers import UPDATES
 from ._program import Program
 from ._recipe import Recipe
+from ._recording import NotCompiledError
 from ._sharing import obstacle, unlike
 from ._stack import Stack
 from ._trained import Trained

@@ -1,0 +1,176 @@
+"""Recordings of a stacked step as operations on tensors, and whether they are always the same."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from ._held import changed, snapshot
+
+_MASKS = (torch.bool, torch.uint8)
+"""Types of tensors that select by their values."""
+
+
+class NotCompiledError(Exception):
+    """A step cannot be compiled; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recorder:
+    """A step that is recorded on copies of its arguments.
+
+    A recording that is not the same for other batches and parameters would train another model
+    without a word: it is refused.
+
+    Attributes:
+        step: The step; it changes its arguments in place.
+        template: The module whose forward pass it has, not called so far.
+        arguments: The arguments of the first step, which stay as they are.
+        other: Those of another step, with another batch.
+        kept: Number of arguments that the step changes, the first ones.
+        carries: Returns True if the step depends on the forward passes before it, of arguments.
+    """
+
+    step: Callable[..., Any]
+    template: nn.Module
+    arguments: Sequence[Any]
+    other: Sequence[Any]
+    kept: int
+    carries: Callable[[Sequence[Any]], bool]
+
+    def recording(self) -> GraphModule:
+        """Return the recording of all steps.
+
+        Raises:
+            NotCompiledError: the step cannot be recorded, or its forward pass draws from Python's
+                or NumPy's generators, reads values of tensors, or uses what earlier ones have kept.
+        """
+        generators, before = _generators(), snapshot(self.template)
+        # Another batch first: what the first pass keeps of it is not what the first step would.
+        changing = copies(self.other)
+        recorded = self._recorded(changing)
+        if _generators() != generators:
+            raise NotCompiledError("its forward pass draws from Python's or NumPy's generator")
+        # One step later, so that batch and parameters are others.
+        following = [*changing[: self.kept], *self.arguments[self.kept :]]
+        equal = same(self._outcome(recorded, following), self._outcome(self.step, following))
+        if changed(before, snapshot(self.template)) is not None or not equal:
+            recorded = self._recorded_again(recorded, following, before)
+        if operation := _of_values(recorded):
+            raise NotCompiledError(f"the shape that {operation} returns depends on values")
+        return recorded
+
+    def _recorded_again(
+        self, first: GraphModule, following: Sequence[Any], before: Mapping[str, Any]
+    ) -> GraphModule:
+        """Return the recording of all steps after the first, which may keep what others use."""
+        second = self._recorded(copies(following))
+        again = [*following[: self.kept], *self.other[self.kept :]]
+        third = second if _alike(first, second) else self._recorded(copies(again))
+        name = changed(before, snapshot(self.template))
+        uses = name and f"its forward pass changes {name}, which it holds"
+        if not _alike(second, third):
+            raise NotCompiledError(uses or "its operations depend on the values of its tensors")
+        try:
+            carries = self.carries(following)
+        except Exception as error:
+            raise NotCompiledError(short(error)) from error
+        if carries:
+            raise NotCompiledError(uses or "its first forward pass is not like those after it")
+        return third
+
+    def _recorded(self, arguments: Sequence[Any]) -> GraphModule:
+        """Return the recording of a step, which changes these arguments."""
+        try:
+            return make_fx(self.step)(*arguments)
+        except Exception as error:
+            raise NotCompiledError(short(error)) from error
+
+    def _outcome(self, step: Callable[..., Any], arguments: Sequence[Any]) -> list[Any] | None:
+        """Return what a step yields and what it makes of copies, None where it fails."""
+        try:
+            with as_it_was():
+                return outcome(step, arguments)
+        except Exception:
+            return None
+
+
+def outcome(step: Callable[..., Any], arguments: Sequence[Any]) -> list[Any]:
+    """Return what a step yields, and the copies of its arguments that it has changed."""
+    changing = copies(arguments)
+    return [step(*changing), *tree_leaves(changing)]
+
+
+def copies(arguments: Sequence[Any]) -> list[Any]:
+    """Return copies of all tensors in arguments."""
+    return [tree_map_only(Tensor, torch.clone, part) for part in arguments]
+
+
+def constants(recorded: GraphModule) -> Mapping[str, Tensor]:
+    """Return the tensors that a recording holds."""
+    plain = {n: v for n, v in vars(recorded).items() if isinstance(v, Tensor)}
+    return plain | dict(recorded.named_buffers()) | dict(recorded.named_parameters())
+
+
+def short(error: Exception) -> str:
+    """Return the first line of an error, with its kind."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+@contextmanager
+def as_it_was() -> Iterator[None]:
+    """Leave the generators of torch, NumPy and Python as they were."""
+    plain, array = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(array)
+
+
+def _alike(one: GraphModule, other: GraphModule) -> bool:
+    """Return True for recordings of the same operations and constants."""
+    return one is other or (
+        one.code == other.code and changed(constants(one), constants(other)) is None
+    )
+
+
+def _of_values(recorded: GraphModule) -> str | None:
+    """Return an operation whose result has a shape that depends on the arguments' values."""
+    reached = set[Node]()
+    for node in recorded.graph.nodes:
+        sources = node.all_input_nodes
+        if node.target is torch.ops.aten.index.Tensor:
+            # Numbers select as many entries as there are numbers, masks as many as are true.
+            sources = [n for n in node.args[1] if n is not None and n.meta["val"].dtype in _MASKS]
+        if node.op == "placeholder" or not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.dynamic_output_shape in tags and not reached.isdisjoint(sources):
+            return str(node.target)
+    return None
+
+
+def same(first: Sequence[Any] | None, second: Sequence[Any] | None) -> bool:
+    """Return True if two outcomes are equal to the last digit."""
+    if first is None or second is None:
+        return False
+    pairs = zip(first, second, strict=True)
+    return all(changed({"": one}, {"": other}) is None for one, other in pairs)
+
+
+def _generators() -> tuple[Any, ...]:
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return random.getstate(), name, keys.tobytes(), *rest  # type: ignore[union-attr]
