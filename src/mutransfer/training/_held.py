@@ -9,6 +9,7 @@ from dataclasses import is_dataclass
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
 from typing import Any, NamedTuple
+from weakref import ReferenceType
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 """Attributes that torch gives every module, such as that of its parameters."""
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Those that hold the hooks of its passes."""
+"""Those that hold the hooks of its passes, by numbers that no other model has."""
 
 _PLAIN = bool | int | float | complex | str | bytes | np.generic | torch.dtype | torch.device | Enum
 """Values without parts."""
@@ -47,18 +48,12 @@ def held(module: nn.Module) -> Mapping[str, Any]:
     """Return numbers, texts, tensors, arrays and functions that modules hold, by name.
 
     Those in lists, dictionaries, dataclasses, namespaces and closures count, too, and those of
-    modules in them, which are not registered.
+    hooks, and of modules that are not registered.
     """
     leaves = _Leaves(module)
     return dict(
         leaf for path, each in module.named_modules() for leaf in leaves.attributes(path, each)
     )
-
-
-def hooks(model: nn.Module, module: nn.Module) -> Mapping[str, Any]:
-    """Return what the hooks of one of a model's modules hold."""
-    listed = [[*getattr(module, kind).values()] for kind in _HOOKS]
-    return dict(_Leaves(model).of("", listed))
 
 
 def methods(kind: type, model: nn.Module) -> Mapping[str, Any]:
@@ -78,9 +73,13 @@ def snapshot(module: nn.Module) -> Mapping[str, Any]:
     named = [(path, each._buffers) for path, each in module.named_modules()]
     buffers = {f"{path}.{n}".lstrip("."): b for path, known in named for n, b in known.items()}
     return {
-        name: Kept(value, value._version) if isinstance(value, Tensor) else value
+        name: Kept(value, _writes(value)) if isinstance(value, Tensor) else value
         for name, value in {**held(module), **buffers}.items()
     }
+
+
+def _writes(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
@@ -125,9 +124,11 @@ class _Leaves:
     def attributes(self, path: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
         """Yield those of a module's plain attributes."""
         left_out = _OF_MODULES | recomputed(module)
-        for key, part in vars(module).items():
-            if key not in left_out:
-                yield from self.of(f"{path}.{key}".lstrip("."), part)
+        parts = {key: part for key, part in vars(module).items() if key not in left_out}
+        for key, part in (
+            parts | {key: [*getattr(module, key).values()] for key in _HOOKS}
+        ).items():
+            yield from self.of(f"{path}.{key}".lstrip("."), part)
 
     def of(
         self, name: str, value: Any, depth: int = 0, function: str | None = None
@@ -148,7 +149,7 @@ class _Leaves:
         elif isinstance(value, nn.Module):
             yield from self._module(name, value, function)
         elif depth < _DEEPEST:
-            if callable(value):
+            if callable(value) and not isinstance(value, ReferenceType):
                 yield name, _kind(value)
             if isinstance(value, FunctionType):
                 function = function or name
@@ -190,7 +191,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, FunctionType):
         return [*_closure(value), *_parts(value.__defaults__ or ()), *_parts(value.__kwdefaults__)]
     if isinstance(value, MethodType):
-        return [("", value.__func__)]
+        return [("", value.__func__), (".__self__", value.__self__)]
     if isinstance(value, functools.partial):
         return [("", value.func), *_parts(value.args), *_parts(value.keywords)]
     if isinstance(value, type) or not (

@@ -7,7 +7,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from ._held import Own, changed, held, hooks, methods
+from ._held import Own, changed, held, methods
 
 
 def unlike(models: Sequence[nn.Module]) -> str | None:
@@ -81,8 +81,6 @@ def _different(models: Sequence[nn.Module]) -> Iterator[str]:
                 yield f"only some of the members' models have the module {place}"
             elif not _of_one_kind(models[0], first[path], model, second[path]):
                 yield f"the members' models have different classes of {place}"
-            elif changed(hooks(models[0], first[path]), hooks(model, second[path])) is not None:
-                yield f"the members' models have different hooks of {place}"
         if (name := changed(values, held(model))) is not None:
             yield f"the members' models hold different values of {name}"
 

@@ -156,8 +156,9 @@ class Stack:
         arguments = self.arguments() if arguments is None else arguments
         before = snapshot(self.together.template)
         used = self._tried(arguments)
-        # A count may matter at any later step.
-        if counting(before, snapshot(self.together.template)) is not None:
+        # A count may matter at any later step, and what diverged at once is equal to all.
+        counts = counting(before, snapshot(self.together.template)) is not None
+        if counts or not used[0].isfinite().all():
             return True
         self.renew()
         return not same(used, self._tried(arguments))

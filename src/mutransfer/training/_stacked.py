@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -143,7 +144,7 @@ class _Training:
     ) -> None:
         self.stack, self.program, self.watch, self.judge = stack, program, watch, judge
         self.trained = Trained.empty(len(stack.members), stack.recipe)
-        self.held = snapshot(stack.together.template)
+        self.held: Mapping[str, Any] = {}
         self.done = 0
 
     def run(self) -> Trained:
@@ -189,6 +190,7 @@ class _Training:
         if half := [dtype for dtype in types if dtype.itemsize < _LEAST_BYTES]:
             # Rates, betas and eps would be rounded to them.
             raise ValueError(f"its parameters are {half[0]}")
+        self.held = snapshot(stack.together.template)
         if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
             stack.evaluate(probe=True)
