@@ -36,7 +36,7 @@ class Recorder:
         step: The step; it changes its arguments in place.
         template: The module whose forward pass it has, not called so far.
         arguments: The arguments of the first step, which stay as they are.
-        other: Those of another step, with another batch.
+        other: Those of another step, with another batch and, if there is one, another model.
         kept: Number of arguments that the step changes, the first ones.
         carries: Returns True if the step depends on the forward passes before it, of arguments.
     """
@@ -56,33 +56,32 @@ class Recorder:
                 or NumPy's generators, reads values of tensors, or uses what earlier ones have kept.
         """
         generators, before = _generators(), snapshot(self.template)
-        # Another batch first: what the first pass keeps of it is not what the first step would.
+        # Others first: what the first pass keeps of them is not what the first step would keep.
         changing = copies(self.other)
         recorded = self._recorded(changing)
         if _generators() != generators:
             raise NotCompiledError("its forward pass draws from Python's or NumPy's generator")
-        # One step later, so that batch and parameters are others.
+        # One step later: a single model has other parameters then.
         following = [*changing[: self.kept], *self.arguments[self.kept :]]
-        equal = same(self._outcome(recorded, following), self._outcome(self.step, following))
+        equal = all(
+            same(self._outcome(recorded, each), self._outcome(self.step, each))
+            for each in (following, self.arguments)
+        )
         if changed(before, snapshot(self.template)) is not None or not equal:
-            recorded = self._recorded_again(recorded, following, before)
-        if operation := _of_values(recorded):
-            raise NotCompiledError(f"the shape that {operation} returns depends on values")
+            recorded = self._recorded_again(following, before)
         return recorded
 
-    def _recorded_again(
-        self, first: GraphModule, following: Sequence[Any], before: Mapping[str, Any]
-    ) -> GraphModule:
+    def _recorded_again(self, following: Sequence[Any], before: Mapping[str, Any]) -> GraphModule:
         """Return the recording of all steps after the first, which may keep what others use."""
         second = self._recorded(copies(following))
-        again = [*following[: self.kept], *self.other[self.kept :]]
-        third = second if _alike(first, second) else self._recorded(copies(again))
+        again = [*self.arguments[: self.kept], *self.other[self.kept :]]
+        third = self._recorded(copies(again))
         name = changed(before, snapshot(self.template))
         uses = name and f"its forward pass changes {name}, which it holds"
         if not _alike(second, third):
             raise NotCompiledError(uses or "its operations depend on the values of its tensors")
         try:
-            carries = self.carries(following)
+            carries = self.carries(following) or self.carries(self.arguments)
         except Exception as error:
             raise NotCompiledError(short(error)) from error
         if carries:
@@ -92,9 +91,12 @@ class Recorder:
     def _recorded(self, arguments: Sequence[Any]) -> GraphModule:
         """Return the recording of a step, which changes these arguments."""
         try:
-            return make_fx(self.step)(*arguments)
+            recorded = make_fx(self.step)(*arguments)
         except Exception as error:
             raise NotCompiledError(short(error)) from error
+        if operation := _of_values(recorded):
+            raise NotCompiledError(f"the shape that {operation} returns depends on values")
+        return recorded
 
     def _outcome(self, step: Callable[..., Any], arguments: Sequence[Any]) -> list[Any] | None:
         """Return what a step yields and what it makes of copies, None where it fails."""
@@ -142,9 +144,7 @@ def as_it_was() -> Iterator[None]:
 
 def _alike(one: GraphModule, other: GraphModule) -> bool:
     """Return True for recordings of the same operations and constants."""
-    return one is other or (
-        one.code == other.code and changed(constants(one), constants(other)) is None
-    )
+    return one.code == other.code and changed(constants(one), constants(other)) is None
 
 
 def _of_values(recorded: GraphModule) -> str | None:

@@ -96,13 +96,11 @@ class Stack:
         try:
             # What recordings leave in a module must not be there when it trains or is evaluated.
             self.renew()
-            with as_it_was():
-                other = self.arguments(self.slots.ahead(self.recipe.steps))
             recorder = Recorder(
                 step=step,
                 template=self.together.template,
                 arguments=arguments,
-                other=other,
+                other=self._others(),
                 kept=_CHANGED,
                 carries=self.carries,
             )
@@ -163,14 +161,29 @@ class Stack:
         self.renew()
         return not same(used, self._tried(arguments))
 
+    def _others(self) -> list[Any]:
+        """Return the tensors of another step with the last member's model, as copies."""
+        with as_it_was():
+            arguments = copies(self.arguments(self.slots.ahead(self.recipe.steps)))
+        model = self.members[-1].model
+        parameters = dict(model.named_parameters())
+        for bucket, tensors in zip(self.buckets, arguments[0], strict=True):
+            for place, name in enumerate(bucket.names):
+                tensors["parameter"][place].copy_(parameters[name].detach())
+        for name, buffer in _untrained(model).items():
+            arguments[1][name].copy_(buffer)
+        return arguments
+
     def _tried(self, arguments: Sequence[Any]) -> list[Any]:
         """Return all that a step and an evaluation yield, of copies."""
+        measured = []
         with as_it_was():
-            buffers = copies([self.buffers])[0]
-            found = outcome(partial(self.together, count=self.slots.steps[0] + 1), arguments)
             if self.recipe.evaluations():
-                found.append(self._measured(arguments[0], buffers, probe=True))
-        return found
+                # First: it may use what the last step has kept.
+                buffers = copies([self.buffers])[0]
+                measured.append(self._measured(arguments[0], buffers, probe=True))
+            step = partial(self.together, count=self.slots.steps[0] + 1)
+            return [*outcome(step, arguments), *measured]
 
     def free(self, slot: int) -> None:
         """End the training of a slot's member; the next one that waits takes its place."""
