@@ -47,8 +47,8 @@ class Kept(NamedTuple):
 def held(module: nn.Module) -> Mapping[str, Any]:
     """Return numbers, texts, tensors, arrays and functions that modules hold, by name.
 
-    Those in lists, dictionaries, dataclasses, namespaces and closures count, too, and those of
-    hooks, and of modules that are not registered.
+    Those in lists, dictionaries, dataclasses, namespaces and closures count, too, and so do those
+    of hooks and of modules that are not registered.
     """
     leaves = _Leaves(module)
     return dict(
@@ -89,7 +89,7 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
 
 
 def counting(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """Return the first attribute that differs by more than another tensor in its place."""
+    """Return the first attribute that differs, but for new tensors."""
     other = {
         name: value
         for name, value in after.items()
@@ -100,7 +100,7 @@ def counting(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
 
 
 def recomputed(module: nn.Module) -> set[str]:
-    """Return the attributes that torch makes anew of parameters, before each forward pass."""
+    """Return the attributes that torch makes anew before each forward pass."""
     names = {"_flat_weights"} if isinstance(module, nn.RNNBase) else set()
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm | SpectralNorm):

@@ -146,7 +146,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def _computed(model: nn.Module) -> dict[int, Any]:
-    """Return copies of what is computed of parameters and cannot be copied, by identity."""
+    """Return copies of what torch computes of parameters, by identity."""
     return {
         id(value): value.detach().clone()
         for module in model.modules()
@@ -156,7 +156,7 @@ def _computed(model: nn.Module) -> dict[int, Any]:
 
 
 def _hook(parameter: nn.Parameter, original: nn.Parameter) -> None:
-    """Register the hooks of an original's gradient, which a parameter's copy does not have."""
+    """Register the hooks of an original's gradient, which copies lack."""
     for hook in (original._backward_hooks or {}).values():
         parameter.register_hook(hook)  # type: ignore[no-untyped-call]
     for hook in (original._post_accumulate_grad_hooks or {}).values():

@@ -1,4 +1,4 @@
-"""Recordings of a stacked step as operations on tensors, and whether they are always the same."""
+"""Recordings of a stacked step as operations on tensors."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Recorder:
             NotCompiledError: the step cannot be recorded, or its forward pass draws from Python's
                 or NumPy's generators, reads values of tensors, or uses what earlier ones have kept.
         """
-        generators, before = _generators(), snapshot(self.template)
+        drawn, before = _drawn(), snapshot(self.template)
         # Others first: what the first pass keeps of them is not what the first step would keep.
         changing = copies(self.other)
         recorded = self._recorded(changing)
-        if _generators() != generators:
+        if _drawn() != drawn:
             raise NotCompiledError("its forward pass draws from Python's or NumPy's generator")
         # One step later: a single model has other parameters then.
         following = [*changing[: self.kept], *self.arguments[self.kept :]]
@@ -72,7 +72,7 @@ class Recorder:
         return recorded
 
     def _recorded_again(self, following: Sequence[Any], before: Mapping[str, Any]) -> GraphModule:
-        """Return the recording of all steps after the first, which may keep what others use."""
+        """Return the recording of the steps after one that kept what others use."""
         second = self._recorded(copies(following))
         again = [*self.arguments[: self.kept], *self.other[self.kept :]]
         third = self._recorded(copies(again))
@@ -99,7 +99,7 @@ class Recorder:
         return recorded
 
     def _outcome(self, step: Callable[..., Any], arguments: Sequence[Any]) -> list[Any] | None:
-        """Return what a step yields and what it makes of copies, None where it fails."""
+        """Return the outcome of a step, None where it fails."""
         try:
             with as_it_was():
                 return outcome(step, arguments)
@@ -130,16 +130,27 @@ def short(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
 
 
+def generators() -> Callable[[], None]:
+    """Return a function that puts Python's, NumPy's and torch's generators back."""
+    plain, array, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def put_back() -> None:
+        random.setstate(plain)
+        np.random.set_state(array)
+        torch.set_rng_state(tensors)
+
+    return put_back
+
+
 @contextmanager
 def as_it_was() -> Iterator[None]:
-    """Leave the generators of torch, NumPy and Python as they were."""
-    plain, array = random.getstate(), np.random.get_state()
+    """Leave the generators as they were, those of devices too."""
+    put_back = generators()
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
-        random.setstate(plain)
-        np.random.set_state(array)
+        put_back()
 
 
 def _alike(one: GraphModule, other: GraphModule) -> bool:
@@ -148,7 +159,7 @@ def _alike(one: GraphModule, other: GraphModule) -> bool:
 
 
 def _of_values(recorded: GraphModule) -> str | None:
-    """Return an operation whose result has a shape that depends on the arguments' values."""
+    """Return an operation whose shape depends on the arguments' values."""
     reached = set[Node]()
     for node in recorded.graph.nodes:
         sources = node.all_input_nodes
@@ -171,6 +182,7 @@ def same(first: Sequence[Any] | None, second: Sequence[Any] | None) -> bool:
     return all(changed({"": one}, {"": other}) is None for one, other in pairs)
 
 
-def _generators() -> tuple[Any, ...]:
+def _drawn() -> tuple[Any, ...]:
+    """Return the states of Python's and NumPy's generators."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return random.getstate(), name, keys.tobytes(), *rest  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from ._held import Own, changed, held, methods
 
 
 def unlike(models: Sequence[nn.Module]) -> str | None:
-    """Return a parameter or buffer that only some models have, or that only some train."""
+    """Return a parameter or buffer that only some models have or train."""
     first = _named(models[0])
     return next((n for m in models[1:] for n in [changed(first, _named(m))] if n is not None), None)
 
@@ -54,7 +54,7 @@ def _captured(values: Mapping[str, object]) -> Iterator[str]:
 
 
 def _shared(model: nn.Module, values: Mapping[str, object]) -> Iterator[str]:
-    """Yield attributes that are parameters or buffers: a stack replaces only those themselves."""
+    """Yield attributes that are parameters or buffers, which a stack replaces."""
     named = chain(model.named_parameters(), model.named_buffers())
     own = {place: name for name, tensor in named if (place := _place(tensor)) is not None}
     for name, value in values.items():
@@ -63,7 +63,7 @@ def _shared(model: nn.Module, values: Mapping[str, object]) -> Iterator[str]:
 
 
 def _place(tensor: Tensor) -> int | None:
-    """Return where a tensor's numbers lie, None for those that have no place, such as sparse."""
+    """Return where a tensor's numbers lie, None for sparse ones and others."""
     try:
         return tensor.untyped_storage().data_ptr() or None
     except (NotImplementedError, RuntimeError):
@@ -86,7 +86,7 @@ def _different(models: Sequence[nn.Module]) -> Iterator[str]:
 
 
 def _of_one_kind(model: nn.Module, module: nn.Module, other: nn.Module, second: nn.Module) -> bool:
-    """Return True for modules of one class, or of classes that are written the same."""
+    """Return True for modules of one class, or of classes written the same."""
     kinds = type(module), type(second)
     if kinds[0] is kinds[1]:
         return True

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..statistics import diverged_at
@@ -24,7 +23,7 @@ from ._one import NotCopiedError, copied
 from ._optimizers import UPDATES
 from ._program import Program
 from ._recipe import Recipe
-from ._recording import NotCompiledError
+from ._recording import NotCompiledError, generators
 from ._sharing import obstacle, unlike
 from ._stack import Stack
 from ._trained import Trained
@@ -66,7 +65,7 @@ def train(
     """
     check_members(members, recipe)
     program = _fitting(program or Program(), recipe)
-    slots, generator = _slots(program, members), torch.get_rng_state()
+    slots, put_back = _slots(program, members), generators()
     if slots == 1 and not program.compiled and _can_be_copied(members[0].model):
         # Torch's own loop is up to four times as quick as a stack of one.
         with surroundings(largest_tensor(members), threads=program.threads, together=False):
@@ -78,7 +77,7 @@ def train(
         full = is_out_of_memory(failure.__cause__)
         only_slower = isinstance(failure.__cause__, NotCompiledError)
     # After the handler, which would keep the stack in memory by the error's frames.
-    torch.set_rng_state(generator)
+    put_back()
     if only_slower:
         return train(members, recipe, watch, program=replace(program, compiled=False), judge=judge)
     if full and slots > 1:
