@@ -50,13 +50,6 @@ def squares(count: int = 5, optimizer: str = "adamw", lr: float = 0.01) -> list[
     return planned(lambda: Square(12), Square, optimizer, rates)
 
 
-@pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run recorded steps as they are: what the compiler makes of them is tested apart."""
-    monkeypatch.setattr(_compiled.torch, "compile", lambda recorded, **_: recorded)
-    monkeypatch.setattr(_compiled, "_PROGRAMS", _compiled.deque(maxlen=_compiled.KEPT))
-
-
 @pytest.mark.parametrize("slots", SLOTS)
 def test_any_number_of_slots_trains_alike(slots: int) -> None:
     members = squares()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from ..core import MutransferError
 from ..tasks import Stream, Task
 from ._batches import copied_batch, mapped, placed
+from ._generators import as_it_was
 from ._loss import batch_loss
 from ._recipe import Recipe
 
@@ -33,7 +32,6 @@ class Evaluation:
 
     def __init__(self, recipe: Recipe, like: Tensor) -> None:
         self._steps = {steps: place for place, steps in enumerate(recipe.evaluations())}
-        self._device = like.device
         self._pieces: list[tuple[Any, Tensor]] = []
         if recipe.task.validation is None:
             return
@@ -51,14 +49,14 @@ class Evaluation:
         """Return the mean of measures over all examples."""
         return _mean(measure, self._pieces)
 
-    def probe(self, measure: Measure) -> None:
-        """Measure a piece of each size, to see that measuring works.
+    def probe(self, measure: Measure) -> Float[Tensor, "*member measures"]:
+        """Return the mean over a piece of each size, to see that measuring works.
 
         Generators stay as they were; that tensors and attributes do is up to the caller.
         """
         of_each_size = {len(targets): (inputs, targets) for inputs, targets in self._pieces}
-        with _undrawn(self._device):
-            _mean(measure, of_each_size.values())
+        with as_it_was():
+            return _mean(measure, of_each_size.values())
 
 
 def _mean(
@@ -67,18 +65,6 @@ def _mean(
     """Return the mean of measures over all examples of some pieces."""
     parts = [len(targets) * measure(*copied_batch(inputs, targets)) for inputs, targets in pieces]
     return torch.stack(parts).sum(0) / sum(len(targets) for _, targets in pieces)
-
-
-@contextmanager
-def _undrawn(device: torch.device) -> Iterator[None]:
-    """Leave the generators of torch, NumPy and Python as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy)
-            random.setstate(python)
 
 
 def measures(task: Task | Stream, output: Any, targets: Tensor) -> Float[Tensor, " measures"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from ..statistics import diverged_at
 from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
-from ._one import Data, One
+from ._one import Data, One, apart
 from ._recipe import Recipe
 from ._trained import Trained
 from ._watch import Interrupted, Watch
@@ -96,7 +97,8 @@ def _step(
         if number == step == 0 and one.recipe.evaluations():
             # Before the training: a bug in a metric must not cost all of it.
             one.probe()
-        losses[step] = one.step(step, factor)
+        with apart(one.original, one.model) if step == 0 else nullcontext():
+            losses[step] = one.step(step, factor)
         if (due := one.data.evaluation.due(step + 1)) is not None:
             trained.write(number, due, one.evaluate())
     except MutransferError:

@@ -18,6 +18,7 @@ from ..tasks import inputs_like
 from ._batches import Batches, called, pieces
 from ._evaluation import Evaluation, Measure, evaluating, measures
 from ._flat import FlatKernels
+from ._held import recomputed
 from ._loss import autocast, training_loss
 from ._members import Member
 from ._optimizers import optimizer_class
@@ -61,7 +62,7 @@ class One:
 
     def __init__(self, member: Member, recipe: Recipe, data: Data, number: int) -> None:
         recipe = member.trained_by(recipe)
-        self.recipe, self.table = recipe, member.table
+        self.recipe, self.table, self.original = recipe, member.table, member.model
         self.model = _placed(copied(member.model), recipe)
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = _optimizers(member, recipe, self.parameters)
@@ -140,12 +141,61 @@ def copied(model: nn.Module) -> nn.Module:
         NotCopiedError: the model cannot be copied.
     """
     try:
-        return copy.deepcopy(model)
+        copy_ = copy.deepcopy(model, _computed(model))
     except Exception as error:
         raise NotCopiedError(
             f"the model cannot be copied to be trained ({type(error).__name__}: {error}): let "
             "copy.deepcopy(model) work"
         ) from error
+    own = dict(copy_.named_parameters())
+    for name, parameter in model.named_parameters():
+        if own[name] is not parameter:
+            _hook(own[name], parameter)
+    return copy_
+
+
+def _computed(model: nn.Module) -> dict[int, Any]:
+    """Return copies of what torch computes of parameters, by identity."""
+    return {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for name in recomputed(module)
+        if isinstance(value := getattr(module, name, None), Tensor) and not value.is_leaf
+    }
+
+
+def _hook(parameter: nn.Parameter, original: nn.Parameter) -> None:
+    """Register the hooks of an original's gradient, which copies lack."""
+    for hook in (original._backward_hooks or {}).values():
+        parameter.register_hook(hook)  # type: ignore[no-untyped-call]
+    for hook in (original._post_accumulate_grad_hooks or {}).values():
+        parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def apart(model: nn.Module, trained: nn.Module) -> Iterator[None]:
+    """Raise where the backward pass of a model's copy reaches the model.
+
+    Raises:
+        MutransferError: naming a parameter that it reaches.
+    """
+    own = set(trained.parameters())
+    named = {name: p for name, p in model.named_parameters() if p not in own}
+    before = {name: parameter.grad for name, parameter in named.items()}
+    for parameter in named.values():
+        parameter.grad = None
+    try:
+        yield
+        reached = next((name for name, p in named.items() if p.grad is not None), None)
+    finally:
+        for name, parameter in named.items():
+            parameter.grad = before[name]
+    if reached is not None:
+        raise MutransferError(
+            f"a function or hook of the model uses {reached} of the model that it was made with, "
+            "and not of the copy that trains: write it as a method of the module, or let it use "
+            "the module that a hook is called with"
+        )
 
 
 def _placed(model: nn.Module, recipe: Recipe) -> nn.Module:

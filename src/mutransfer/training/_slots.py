@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Sequence
 
@@ -43,6 +44,13 @@ class Slots:
         """Count one step of every member."""
         self.steps = [step + (member != self.nobody) for member, step in self._pairs()]
         self.step += self._running
+
+    def ahead(self, steps: int) -> Slots:
+        """Return the same places one step later; the first step comes after the last."""
+        later = copy.copy(self)
+        later.steps = [(step + 1) % steps for step in self.steps]
+        later._place()
+        return later
 
     def free(self, place: int) -> int | None:
         """Free a place for the next member, and return its number, None if nobody waits."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,13 +15,19 @@ from ._batches import Batches
 from ._buckets import Bucket, bucket_names, check_shapes, stacked
 from ._compiled import compiled
 from ._evaluation import Evaluation, Measure, evaluating
+from ._generators import as_it_was
 from ._graphs import Captured
+from ._held import counting, snapshot
 from ._members import Member
 from ._numbers import NumberTable
 from ._one import NotCopiedError, copied
 from ._recipe import Recipe
+from ._recording import Recorder, copies, outcome, same
 from ._slots import Slots
 from ._update import Together
+
+_CHANGED = 2
+"""Arguments of a step that it changes in place: state and buffers."""
 
 
 class Stack:
@@ -89,9 +94,24 @@ class Stack:
         """
         self._compiled = None
         step, arguments = partial(self.together, whole=True), self.arguments()
-        program = compiled(step, self.together.template, arguments)
+        template = self.together.template
+        try:
+            # What recordings leave in a module must not be there when it trains or is evaluated.
+            self.renew()
+            recorder = Recorder(
+                step=step,
+                template=self.together.template,
+                arguments=arguments,
+                other=self._others(),
+                kept=_CHANGED,
+                carries=self.carries,
+            )
+            program = compiled(recorder)
+        finally:
+            self.together.template = template
         # State and buffers stay where they are.
-        self._compiled = Captured(program, arguments, 2) if self.device.type == "cuda" else program
+        on_gpu = self.device.type == "cuda"
+        self._compiled = Captured(program, arguments, _CHANGED) if on_gpu else program
 
     def step(self) -> None:
         """Train the members in the slots one step, and keep their losses before it."""
@@ -102,9 +122,9 @@ class Stack:
         self.losses[self.slots.member, self.slots.step] = losses.double()
         self.slots.advance()
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Return the tensors of the next step: state, batches, numbers."""
-        slots = self.slots
+    def arguments(self, slots: Slots | None = None) -> tuple[Any, ...]:
+        """Return the tensors of the next step, or of these slots: state, batches, numbers."""
+        slots = self.slots if slots is None else slots
         inputs, targets = self.batches.at(slots)
         numbers = self.numbers.at(self._recipes[slots.member], slots.step)
         state = [bucket.tensors for bucket in self.buckets]
@@ -135,18 +155,66 @@ class Stack:
             self.together.template = copied(template)
         except NotCopiedError:
             return
-        parameters = [bucket.tensors["parameter"].clone() for bucket in self.buckets]
-        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        parameters = [bucket.tensors["parameter"] for bucket in self.buckets]
         try:
-            with evaluating(self.together.template):
-                self.evaluation.probe(self._measure(parameters, buffers))
+            self._probed(copies(parameters), copies([self.buffers])[0])
         finally:
             self.together.template = template
+
+    def _probed(
+        self, parameters: Sequence[Tensor], buffers: Mapping[str, Tensor]
+    ) -> Float[Tensor, "slot measures"]:
+        with evaluating(self.together.template):
+            return self.evaluation.probe(self._measure(parameters, buffers))
 
     def _measure(self, parameters: Sequence[Tensor], buffers: Mapping[str, Tensor]) -> Measure:
         """Return the function that measures these tensors of slots."""
         state = [{"parameter": tensor} for tensor in parameters]
         return partial(self.together.measure, state, buffers)
+
+    def renew(self) -> None:
+        """Use a forward pass that has not been called so far."""
+        self.together.template = _template(self.members[0].model, self.device)
+
+    def carries(self, arguments: Sequence[Any] | None = None) -> bool:
+        """Return True if forward passes depend on those before them, but for the tensors.
+
+        Args:
+            arguments: The tensors of the step that is tried, by default of the next one.
+        """
+        arguments = self.arguments() if arguments is None else arguments
+        before = snapshot(self.together.template)
+        used = self._tried(arguments)
+        # A count may matter at any later step, and what diverged at once is equal to all.
+        counts = counting(before, snapshot(self.together.template)) is not None
+        if counts or not used[0].isfinite().all():
+            return True
+        self.renew()
+        return not same(used, self._tried(arguments))
+
+    def _others(self) -> list[Any]:
+        """Return the tensors of another step with the last member's model, as copies."""
+        with as_it_was():
+            arguments = copies(self.arguments(self.slots.ahead(self.recipe.steps)))
+        model = self.members[-1].model
+        parameters = dict(model.named_parameters())
+        for bucket, tensors in zip(self.buckets, arguments[0], strict=True):
+            for place, name in enumerate(bucket.names):
+                tensors["parameter"][place].copy_(parameters[name].detach())
+        for name, buffer in _untrained(model).items():
+            arguments[1][name].copy_(buffer)
+        return arguments
+
+    def _tried(self, arguments: Sequence[Any]) -> list[Any]:
+        """Return all that a step and an evaluation yield, of copies."""
+        measured = []
+        with as_it_was():
+            if self.recipe.evaluations():
+                # First: it may use what the last step has kept.
+                parameters = [tensors["parameter"] for tensors in arguments[0]]
+                measured.append(self._probed(copies(parameters), copies([self.buffers])[0]))
+            step = partial(self.together, count=self.slots.steps[0] + 1)
+            return [*outcome(step, arguments), *measured]
 
     def free(self, slot: int) -> None:
         """End the training of a slot's member; the next one that waits takes its place."""
@@ -197,6 +265,6 @@ def _template(model: nn.Module, device: torch.device) -> nn.Module:
     not see.
     """
     try:
-        return copy.deepcopy(model).to(device)
-    except Exception:
+        return copied(model).to(device)
+    except NotCopiedError:
         return model

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
-import torch
 from torch import nn
 
 from ..statistics import diverged_at
-from ._compiled import NotCompiledError
 from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
-from ._held import different
+from ._generators import generators
+from ._held import changed, snapshot
 from ._judge import Judge
 from ._loop import each, largest_tensor
 from ._members import Member, check_members
@@ -24,6 +24,8 @@ from ._one import NotCopiedError, copied
 from ._optimizers import UPDATES
 from ._program import Program
 from ._recipe import Recipe
+from ._recording import NotCompiledError
+from ._sharing import obstacle, unlike
 from ._stack import Stack
 from ._trained import Trained
 from ._watch import Interrupted, Watch
@@ -64,19 +66,19 @@ def train(
     """
     check_members(members, recipe)
     program = _fitting(program or Program(), recipe)
-    slots, generator = _slots(program, members), torch.get_rng_state()
+    slots, put_back = _slots(program, members), generators()
     if slots == 1 and not program.compiled and _can_be_copied(members[0].model):
         # Torch's own loop is up to four times as quick as a stack of one.
         with surroundings(largest_tensor(members), threads=program.threads, together=False):
             return each(members, recipe, watch, judge)
     try:
-        return _Training(Stack(members, recipe, slots), program, watch, judge).run()
+        return _Training(_stack(members, recipe, slots), program, watch, judge).run()
     except NotStackedError as failure:
         reason, done = failure.reason, failure.done
         full = is_out_of_memory(failure.__cause__)
         only_slower = isinstance(failure.__cause__, NotCompiledError)
     # After the handler, which would keep the stack in memory by the error's frames.
-    torch.set_rng_state(generator)
+    put_back()
     if only_slower:
         return train(members, recipe, watch, program=replace(program, compiled=False), judge=judge)
     if full and slots > 1:
@@ -89,6 +91,21 @@ def train(
         smaller = replace(program, slots=half)
         return train(members, recipe, after(watch, done), program=smaller, judge=judge)
     return one_by_one(members, recipe, watch, reason, done, judge)
+
+
+def _stack(members: Sequence[Member], recipe: Recipe, slots: int) -> Stack:
+    """Stack the members.
+
+    Raises:
+        NotStackedError: their models have different tensors.
+    """
+    if name := unlike(_models(members)):
+        raise NotStackedError(ValueError(f"the members' models differ in {name}"), 0)
+    return Stack(members, recipe, slots)
+
+
+def _models(members: Sequence[Member]) -> list[nn.Module]:
+    return list({id(member.model): member.model for member in members}.values())
 
 
 def _fitting(program: Program, recipe: Recipe) -> Program:
@@ -127,6 +144,7 @@ class _Training:
     ) -> None:
         self.stack, self.program, self.watch, self.judge = stack, program, watch, judge
         self.trained = Trained.empty(len(stack.members), stack.recipe)
+        self.held: Mapping[str, Any] = {}
         self.done = 0
 
     def run(self) -> Trained:
@@ -166,13 +184,13 @@ class _Training:
     def _begin(self) -> None:
         """Check that one forward pass serves all, try an evaluation, and compile."""
         stack = self.stack
-        models = {id(member.model): member.model for member in stack.members}
-        if name := different(list(models.values())):
-            raise ValueError(f"the members' models hold different values of {name}")
+        if reason := obstacle(_models(stack.members)):
+            raise ValueError(reason)
         types = {bucket.tensors["parameter"].dtype for bucket in stack.buckets}
         if half := [dtype for dtype in types if dtype.itemsize < _LEAST_BYTES]:
             # Rates, betas and eps would be rounded to them.
             raise ValueError(f"its parameters are {half[0]}")
+        self.held = snapshot(stack.together.template)
         if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
             stack.probe()
@@ -198,6 +216,8 @@ class _Training:
         stack = self.stack
         with slowness(stack.together.template) if not self.done else nullcontext():
             stack.step()
+        if not self.done:
+            self._check_first_step()
         slots = stack.slots
         numbers = {slot: stack.evaluation.due(slots.steps[slot]) for slot in slots.busy}
         due = {slot: number for slot, number in numbers.items() if number is not None}
@@ -205,6 +225,15 @@ class _Training:
             return
         for (slot, number), measured in zip(due.items(), stack.evaluate([*due]), strict=True):
             self.trained.write(slots.members[slot], number, measured)
+
+    def _check_first_step(self) -> None:
+        """Check that the losses depend on the members' tensors and the batch alone."""
+        stack = self.stack
+        if stack.losses.requires_grad:
+            raise ValueError("its forward pass uses tensors that are none of its parameters")
+        name = changed(self.held, snapshot(stack.together.template))
+        if name and stack.slots.waiting and stack.carries():
+            raise ValueError(f"its forward pass changes {name}, which it holds, for all members")
 
     def _end(self, busy: Sequence[int]) -> None:
         """End members that are through, diverged or not worth going on; let others follow."""
