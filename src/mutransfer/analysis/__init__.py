@@ -11,6 +11,7 @@ from ._heads import attention_logits as attention_logits
 from ._heads import contraction as contraction
 from ._heads import heads_of as heads_of
 from ._heads import looked_up as looked_up
+from ._operations import FACTORS as FACTORS
 from ._signals import Signals as Signals
 from ._stacks import Stack as Stack
 from ._stacks import stack_of as stack_of

@@ -14,6 +14,7 @@ from ._layers import lookup, norm, weight_norm
 from ._operations import (
     COMPARISONS,
     CONVOLUTIONS,
+    FACTORS,
     KEPT,
     LOG_SOFTMAXES,
     LOOKUPS,
@@ -112,7 +113,7 @@ RULES: dict[str, Rule] = _table(
     (REDUCTIONS, reduction),
     (("_fft_c2c", "_fft_r2c", "_fft_c2r"), fourier),
     (("add", "sub", "rsub"), total),
-    (("mul", "div", "true_divide"), product),
+    (FACTORS, product),
     (("pow", "square", "sqrt", "rsqrt", "reciprocal"), power),
     (NONLINEAR | SOFTMAXES | LOG_SOFTMAXES, function),
     (("cat", "stack"), joined),

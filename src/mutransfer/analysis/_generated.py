@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from ..reading import Operation
 from ._movement import sources
-from ._operations import BOUNDED, COPIES, NONLINEAR, POSITIVE, PRODUCTS, VIEWS
+from ._operations import BOUNDED, COPIES, FACTORS, NONLINEAR, POSITIVE, PRODUCTS, VIEWS
 from ._sides import Side, sides_of
 from ._walk import Walk
 
 _FOLLOWED = VIEWS | COPIES | POSITIVE | BOUNDED | NONLINEAR
-_FACTORS = frozenset({"mul", "div", "true_divide"})
 
 Groups = tuple[frozenset[int], ...]
 """Dimensions of a value; those of a group stand for one dimension of what it became."""
@@ -48,7 +47,7 @@ def _runs_along(walk: Walk, value: int, groups: Groups) -> frozenset[str]:
         return _of_product(walk, operation, groups)
     if operation.name in _FOLLOWED:
         return _before(walk, operation, operation.inputs[0], value, groups)
-    if operation.name in _FACTORS:
+    if operation.name in FACTORS:
         found = (_before(walk, operation, each, value, groups) for each in operation.inputs)
         return frozenset[str]().union(*found)
     return frozenset()

@@ -111,6 +111,9 @@ PLACED = words(
 )
 """Operations that put several values into one."""
 
+FACTORS = words("mul div true_divide")
+"""Products and quotients entry by entry."""
+
 PRODUCTS = words("mm bmm mv dot vdot addmm baddbmm addmv addbmm _grouped_mm")
 CONVOLUTIONS = words(
     """

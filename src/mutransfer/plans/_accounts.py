@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..analysis import Use, Walk, fate, is_key_value, is_split_into_output
+from ..analysis import FACTORS, Use, Walk, fate, is_key_value, is_split_into_output
 from ..reading import Axes, Parameter, pattern
 from ._match import Match
 from ._sides import Sides
@@ -235,7 +235,9 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             "right: give each use a tensor of its own, or say what it is with "
             f'roles={{"{glob}": "hidden"}}'
         )
-    if function := next((use.positive for use in summed if use.positive), ""):
+    # A readout of one sign is right: its factor is that of a sum of entries that add up.
+    hidden = [use for use in summed if use.kept or use.others_grow]
+    if function := next((use.positive for use in hidden if use.positive), ""):
         return (
             f"{parameter.name} passes {function} before it is summed with a signal: its entries "
             "then add up, and a factor of the tensor is none of their sum. Learn signed weights, "
@@ -257,6 +259,8 @@ def _unlike_parts(walk: Walk, name: str, uses: Sequence[Use]) -> str:
         use
         for use in uses
         if use.kind != "lookup" and not use.with_constant and (use.fan or use.kept)
+        # A product entry by entry may be summed later, and then counts there.
+        if use.kind != "vector" or walk.program.operations[use.operation].name not in FACTORS
         # Parts of a fixed size, as the keys of one head, are hidden but for those of the output.
         if not (use.fan and not use.kept and "output" not in fate(walk, use.result))
     ]
