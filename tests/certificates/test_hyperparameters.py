@@ -58,6 +58,12 @@ def test_a_linear_scale_has_no_octaves(several: Runs) -> None:
     assert "the best beta2" in str(transfer(several, over="beta2"))
 
 
+def test_intervals_of_several_hold_with_the_others_held(several: Runs) -> None:
+    held = "each interval holds with the others at these values"
+    assert held in str(transfer(several)["default"])
+    assert held not in str(transfer(several, over="lr")["default"])
+
+
 def test_the_advice_is_code_for_the_plan(several: Runs) -> None:
     advice = transfer(several, at={"width": 512})["default"].advice
     assert advice == (

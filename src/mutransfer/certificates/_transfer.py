@@ -108,7 +108,11 @@ class Transfer(Result):
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95% intervals of the hyperparameters that have a scale."""
+        """The 95% intervals of the hyperparameters that have a scale.
+
+        Each holds with the others at their best values: where they depend on each other, the best
+        of all together may lie outside.
+        """
         return {self.over: interval_at(self.place, self.scale), **self.other_intervals}
 
     @property
@@ -135,6 +139,7 @@ class Transfer(Result):
             [
                 f"{self.rule} at {self.at}: {name} {interval_text(self.place, self.scale)}",
                 f"  {self.advice}",
+                *([f"  {_HELD}"] if self.other_intervals else []),
                 f"  expected regret {loss_text(self.regret)} in loss",
                 f"  {self.extra_steps}",
                 *(f"  {sentence}" for sentence in self._drifts()),
@@ -196,6 +201,8 @@ class Transfer(Result):
 def _band(data: Sequence[Sequence[Any]]) -> tuple[tuple[float, Estimate], ...]:
     return tuple((number(value), Estimate.from_json(place)) for value, place in data)
 
+
+_HELD = "each interval holds with the others at these values; mt.surface shows how they depend"
 
 _VERDICTS = {
     "within": "within 0.1, it transfers",
