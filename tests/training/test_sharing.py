@@ -313,5 +313,15 @@ def test_weights_that_torch_computes_are_not_held(how: str, program: Program) ->
     assert_same(trained, train_one_by_one(found, recipe()))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "compiled", [torch.jit.script, lambda layer: torch.jit.trace(layer, torch.randn(2, 5))]
+)
+def test_scripted_layers_hold_no_weights_of_their_own(compiled: Any) -> None:
+    """Their functions belong to the module that was compiled."""
+    model = nn.Sequential(compiled(nn.Linear(5, 4)))
+    assert not [name for name, value in held(model).items() if isinstance(value, Tensor)]
+
+
 def test_recurrent_layers_hold_no_weights_of_their_own() -> None:
     assert not [n for n, value in held(nn.LSTM(5, 4)).items() if isinstance(value, Tensor)]
