@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer import MutransferError
+from mutransfer.pytorch._hooks import Times
 from mutransfer.training import Member, Program, Recipe, StackingWarning, train, train_one_by_one
 from mutransfer.training._held import held
 from mutransfer.training._one import copied
@@ -139,8 +140,6 @@ def locally(scale: float) -> Change:
 
 def factor_of(model: Any) -> None:
     """Put the factor of a plan on a model's output."""
-    from mutransfer.pytorch._hooks import Times
-
     model.readout.register_forward_hook(Times(2.0))
 
 
