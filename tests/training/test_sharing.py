@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer import MutransferError
+from mutransfer.pytorch._hooks import Times
 from mutransfer.training import Member, Program, Recipe, StackingWarning, train, train_one_by_one
 from mutransfer.training._held import held
 from mutransfer.training._one import copied
@@ -139,8 +140,6 @@ def locally(scale: float) -> Change:
 
 def factor_of(model: Any) -> None:
     """Put the factor of a plan on a model's output."""
-    from mutransfer.pytorch._hooks import Times
-
     model.readout.register_forward_hook(Times(2.0))
 
 
@@ -311,6 +310,16 @@ def test_weights_that_torch_computes_are_not_held(how: str, program: Program) ->
         trained = train(found, recipe(), program=program)
     assert not [each for each in caught if "one by one" in str(each.message)]
     assert_same(trained, train_one_by_one(found, recipe()))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "compiled", [torch.jit.script, lambda layer: torch.jit.trace(layer, torch.randn(2, 5))]
+)
+def test_scripted_layers_hold_no_weights_of_their_own(compiled: Any) -> None:
+    """Their functions belong to the module that was compiled."""
+    model = nn.Sequential(compiled(nn.Linear(5, 4)))
+    assert not [name for name, value in held(model).items() if isinstance(value, Tensor)]
 
 
 def test_recurrent_layers_hold_no_weights_of_their_own() -> None:

@@ -18,8 +18,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
-"""Attributes that torch gives every module, such as that of its parameters."""
+_OF_MODULES = frozenset(vars(nn.Module())) - {"training"} | {"_actual_script_module"}
+"""Attributes that torch gives every module or every traced one, such as that of its parameters."""
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Those that hold the hooks of its passes, by numbers that no other model has."""
@@ -153,6 +153,9 @@ class _Leaves:
                 yield name, _kind(value)
             if isinstance(value, FunctionType):
                 function = function or name
+            owner = getattr(value, "__self__", None)
+            if isinstance(owner, nn.Module) and owner in self._own:
+                yield from self._module(name, owner, function)
             for key, part in _parts(value):
                 yield from self.of(f"{name}{key}", part, depth + 1, function)
 
@@ -191,7 +194,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, FunctionType):
         return [*_closure(value), *_parts(value.__defaults__ or ()), *_parts(value.__kwdefaults__)]
     if isinstance(value, MethodType):
-        return [("", value.__func__), (".__self__", value.__self__)]
+        return [("", value.__func__)]
     if isinstance(value, functools.partial):
         return [("", value.func), *_parts(value.args), *_parts(value.keywords)]
     if isinstance(value, type) or not (
