@@ -199,6 +199,7 @@ def test_batches_judge_by_those_before(tmp_path: Path) -> None:
 def test_the_lowest_accuracy_is_not_searched_for(search: Any) -> None:
     with pytest.raises(MutransferError, match=r"val_accuracy is better where it is higher"):
         search(metric="val_accuracy")
+    assert search(metric="val/top1_error").metric == "val/top1_error"
 
 
 @pytest.mark.parametrize(

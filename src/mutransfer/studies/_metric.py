@@ -14,6 +14,9 @@ METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 HIGHER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "bleu", "top1", "top5")
 """Words in the names of metrics whose lowest value is the worst."""
 
+_LOWER_IS_BETTER = frozenset({"error", "err", "loss"})
+"""Words that say the opposite, as in "top1_error"."""
+
 _APART = 0.05
 """Share of the longest run by which another may begin later or end earlier."""
 
@@ -81,6 +84,8 @@ def check_direction(name: str) -> None:
         MutransferError: it is an accuracy or the like.
     """
     words = name.lower().replace("/", "_").replace(".", "_").split("_")
+    if not _LOWER_IS_BETTER.isdisjoint(words):
+        return
     if high := [word for word in words if word in HIGHER_IS_BETTER]:
         raise MutransferError(
             f"{name} is better where it is higher ({high[0]}), and the lowest is looked for: "
