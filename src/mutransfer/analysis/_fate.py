@@ -60,7 +60,7 @@ def fate(walk: Walk, value: int) -> set[str]:
 
 def is_split_into_output(walk: Walk, value: int) -> bool:
     """Return True where a part of a fixed size is cut off a value, and is an output."""
-    for operation in _reached(walk, value, VIEWS - SLICES | COPIES | {"add"}):
+    for operation in _reached(walk, value, VIEWS | COPIES | {"add"}):
         if operation.name not in SLICES:
             continue
         grown = len(walk.growth.growing(operation.inputs[0]))
