@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 import mutransfer as mt
 from mutransfer import MutransferError
+from tests.factors import factors
 from tests.models import Net
 
 Forward = Callable[[Any, Tensor], Tensor]
@@ -75,6 +76,21 @@ def test_parts_of_different_roles_are_refused(
 ) -> None:
     with pytest.raises(MutransferError, match="parts of whole are used in different ways"):
         planned(size, forward)
+
+
+def test_rows_of_a_tied_table_are_looked_up() -> None:
+    """A row for all places, as of a special token, is another look-up."""
+
+    def build(width: int) -> nn.Module:
+        def forward(m: Any, words: Tensor) -> Tensor:
+            h = m.table(words) + m.table.weight[0]
+            return m.norm(h + m.layer(h)) @ m.table.weight.T
+
+        parts = {"layer": nn.Linear(width, width), "norm": nn.LayerNorm(width)}
+        return Net(forward, table=nn.Embedding(12, width), **parts)
+
+    plan = mt.plan(build(64), build(16), example_inputs=torch.randint(12, (2, 5)))
+    assert factors(plan, "table.weight")[:2] == (1, 1)
 
 
 @pytest.mark.parametrize(

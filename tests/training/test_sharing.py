@@ -1,5 +1,6 @@
 """Models that one forward pass does not serve train one by one, and the warning says why."""
 
+import operator
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -95,6 +96,15 @@ def activation(kind: Callable[[], nn.Module]) -> Change:
     return change
 
 
+def choosing(function: Callable[[Tensor], Tensor]) -> Change:
+    """Return a change to a method of a dictionary of its own."""
+
+    def change(model: nn.Module) -> None:
+        held_in("choose", {"relu": function}.get)(model)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -102,6 +112,7 @@ def activation(kind: Callable[[], nn.Module]) -> Change:
         ((held_in("factor", np.float32(1)), held_in("factor", np.float32(3))), "values of factor"),
         ((held_in("act", torch.tanh), held_in("act", torch.sin)), "values of act"),
         ((held_in("act", lambda x: x / 2), held_in("act", lambda x: -x)), "values of act"),
+        ((choosing(torch.tanh), choosing(torch.sin)), r"values of choose\['relu'\]"),
         ((activation(nn.Tanh), activation(nn.Sigmoid)), r"classes of hidden\.1"),
         ((nothing, hooked), r"values of readout\._forward_hooks"),
         ((hooked, nothing), r"values of readout\._forward_hooks"),
@@ -143,11 +154,23 @@ def factor_of(model: Any) -> None:
     model.readout.register_forward_hook(Times(2.0))
 
 
+def staged(model: Any) -> None:
+    """Hold layers a second time, in a container that is not registered."""
+    model.stages = [nn.Sequential(model.input, nn.Tanh())]
+
+
+def picking(model: nn.Module) -> None:
+    """Hold a function that is an object without attributes."""
+    held_in("act", operator.itemgetter(...))(model)
+
+
 @pytest.mark.parametrize(
-    "changes", [(locally(2.0), locally(2.0)), (hooked, hooked), (factor_of, factor_of)]
+    "change",
+    [locally(2.0), hooked, factor_of, staged, picking, choosing(torch.relu)],
+    ids=["local", "hooked", "factor", "staged", "picking", "choosing"],
 )
-def test_what_is_written_the_same_is_shared(changes: Any) -> None:
-    found = changing(*changes)
+def test_what_is_written_the_same_is_shared(change: Change) -> None:
+    found = changing(change, change)
     with warnings.catch_warnings():
         warnings.simplefilter("error", StackingWarning)
         trained = train(found, recipe())

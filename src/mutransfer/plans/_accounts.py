@@ -266,6 +266,9 @@ def _unlike_parts(walk: Walk, name: str, uses: Sequence[Use]) -> str:
     ]
     summed = {bool(use.fan) for use in counted}
     kept = {bool(use.kept or use.others_grow) for use in counted}
+    # Rows that are cut off a table are looked up.
+    if any(use.kind == "lookup" for use in uses):
+        return ""
     if max(len(summed), len(kept)) < 2 or not walk.signals.is_cut(name):
         return ""
     return (

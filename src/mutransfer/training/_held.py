@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
-from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from weakref import ReferenceType
 
@@ -167,9 +167,12 @@ class _Leaves:
                 yield name, Own(function)
         elif module not in self._seen:
             self._seen.update(module.modules())
-            yield from module.named_parameters(name)
-            yield from module.named_buffers(name)
             for path, each in module.named_modules(prefix=name):
+                if each in self._own:
+                    yield from self._module(path, each, function)
+                    continue
+                yield from each.named_parameters(path, recurse=False)
+                yield from each.named_buffers(path, recurse=False)
                 yield from self.attributes(path, each)
 
 
@@ -177,10 +180,20 @@ def _kind(value: Callable[..., Any]) -> Any:
     """Return what two functions, or objects that are called, have in common."""
     if isinstance(value, FunctionType):
         return value.__code__
-    if isinstance(value, BuiltinFunctionType) or not hasattr(value, "__dict__"):
-        return value
+    if isinstance(value, BuiltinFunctionType):
+        return (value.__name__, type(value.__self__)) if _is_bound(value) else value
+    if not hasattr(value, "__dict__"):
+        try:
+            return value.__reduce_ex__(2)
+        except TypeError:
+            return value
     kind = value if isinstance(value, type) else type(value)
     return kind.__module__, kind.__qualname__
+
+
+def _is_bound(function: BuiltinFunctionType) -> bool:
+    """Return True for a method of an object, as that of a dictionary."""
+    return not isinstance(function.__self__, type | ModuleType | None)
 
 
 def _parts(value: Any) -> Iterable[tuple[str, Any]]:
@@ -193,6 +206,8 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
         return ((f"[{number}]", part) for number, part in enumerate(value))
     if isinstance(value, FunctionType):
         return [*_closure(value), *_parts(value.__defaults__ or ()), *_parts(value.__kwdefaults__)]
+    if isinstance(value, BuiltinFunctionType):
+        return _parts(value.__self__) if _is_bound(value) else ()
     if isinstance(value, MethodType):
         return [("", value.__func__)]
     if isinstance(value, functools.partial):

@@ -27,7 +27,7 @@ def obstacle(models: Sequence[nn.Module]) -> str | None:
         _hooked(models),
         _captured(values),
         _shared(models[0], values),
-        _different(models),
+        _different(models, values),
     )
     return next(reasons, None)
 
@@ -70,9 +70,8 @@ def _place(tensor: Tensor) -> int | None:
         return None
 
 
-def _different(models: Sequence[nn.Module]) -> Iterator[str]:
+def _different(models: Sequence[nn.Module], values: Mapping[str, object]) -> Iterator[str]:
     first = dict(models[0].named_modules())
-    values = held(models[0])
     for model in models[1:]:
         second = dict(model.named_modules())
         for path in dict.fromkeys([*first, *second]):
