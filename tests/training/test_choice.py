@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from mutransfer.training import (
     Candidate,
@@ -32,6 +33,11 @@ def members(count: int = 40) -> Any:
     return planned(lambda: Square(12), Square, "adamw", [0.01] * count)
 
 
+def linear() -> Any:
+    """Members of two tensors."""
+    return planned(lambda: nn.Linear(5, 4), lambda: nn.Linear(5, 4), "adamw", [0.01] * 40)
+
+
 def recipe(steps: int = 1000) -> Recipe:
     return Recipe(task=vectors(), steps=steps, batch=16)
 
@@ -43,6 +49,7 @@ def chosen(
     start: float = 10.0,
     threads: int = 1,
     shared: float | dict[int, float] = 1.0,
+    found: Any = None,
     **how: Any,
 ) -> tuple[Program, list[tuple[int, bool]]]:
     """Return the choice among programs of these paces, and which were measured on one thread.
@@ -62,7 +69,7 @@ def chosen(
 
     monkeypatch.setattr(_choice, "measured", pretended)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    return choose(members(), recipe(**how), runs=40).program, tried
+    return choose(found or members(), recipe(**how), runs=40).program, tried
 
 
 def test_what_takes_seconds_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +121,17 @@ def test_the_quickest_eager_program_is_taken_where_compiling_takes_longer(
     paces = {(64, False): 1e-3, (8, False): 5e-4, (1, False): 2e-3}
     program, tried = chosen(monkeypatch, paces)
     assert program == Program(slots=8) and not any(compiled for _, compiled in tried)
+
+
+@pytest.mark.parametrize(("kind", "compiles"), [(linear, True), (members, False)])
+def test_few_tensors_are_compiled_sooner(
+    monkeypatch: pytest.MonkeyPatch, kind: Any, compiles: bool
+) -> None:
+    """Training takes 60 s; two tensors compile in 6 s at most, eight in 24."""
+    short = {(64, False): 1.5e-3, (8, False): 2e-3, (1, False): 3e-3, (40, True): 3e-4}
+    short |= {(8, True): 3e-4, (1, True): 3e-4}
+    _, tried = chosen(monkeypatch, short, found=kind())
+    assert any(compiled for _, compiled in tried) == compiles
 
 
 @pytest.mark.parametrize(("loop", "stack", "best"), [(0.9, 1.0, 1), (1.0, 0.9, 40)])

@@ -38,7 +38,13 @@ _FILLED = 0.8
 """Share of a GPU's free memory that members may take."""
 
 COMPILING = 30.0
-"""Seconds that compiling takes where none was measured: 9 to 70 s cold, 5 to 11 s warm."""
+"""Seconds that compiling takes where none was measured: 4 to 70 s cold, 5 to 11 s warm."""
+
+_OF_TENSOR = 3.0
+"""Most seconds of compiling for each trained tensor, up to `COMPILING`.
+
+A perceptron of 8 tensors took 4 to 9 s, a transformer of 27 took 24 to 70 s.
+"""
 
 WORTH = 2.0
 """Compile where the time that is saved may exceed this many times that of compiling."""
@@ -171,7 +177,7 @@ def choose(
     known = _said(known, members)
     left = min(each.total(runs, recipe) for each in known)
     share = _share(known, members)
-    if left * (1 - share) < WORTH * COMPILING:
+    if left * (1 - share) < WORTH * _compiling(members):
         return chosen(known, f"{left:.0f} s of training, too few to compile for")
     for eager in _promising(known):
         if not _may_pay(eager, known, runs, recipe, share):
@@ -185,6 +191,12 @@ def choose(
         known.append(_shrinking(found))
         share = max(share, _BETTER * found.seconds / eager.seconds)
     return chosen(known, f"{left:.0f} s of training without compiling")
+
+
+def _compiling(members: Sequence[Member]) -> float:
+    """Return the seconds that compiling a step may take, before any was compiled."""
+    trained = [p for p in members[0].model.parameters() if p.requires_grad]
+    return min(COMPILING, _OF_TENSOR * len(trained))
 
 
 def _share(known: Sequence[Candidate], members: Sequence[Member]) -> float:
