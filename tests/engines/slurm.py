@@ -11,7 +11,8 @@ grep -q 'partition=full' "$1" && { echo "sbatch: error: partition is full" >&2; 
 (
   export SLURM_JOB_ID=$number SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0
   unset SLURM_ARRAY_JOB_ID
-  setsid bash "$1" >/dev/null 2>&1 &
+  # The copy, as submitit moves its own file once it has the number.
+  setsid bash "$SLURM_FOLDER/$number.sh" >/dev/null 2>&1 &
   echo $! > "$SLURM_FOLDER/$number.pid"
   wait $!
   echo "$number|$([ $? = 0 ] && echo COMPLETED || echo OUT_OF_MEMORY)|here" \
