@@ -189,19 +189,17 @@ def _of_parameters(
 
 def matrix_product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     """Return the fact of a product of matrices or vectors, with what is added to it."""
-    inputs = list(operation.inputs)
-    name = operation.name
-    added = name in ADDED
+    added = operation.name in ADDED
     one, other = sides_of(operation)
     scale = walk.growth.number(index, "alpha") if added else 1.0
     fact = contract(walk, index, result, one, other, scale=scale)
     if added:
-        bias = walk.fact(inputs[0])
+        bias = walk.fact(operation.inputs[0])
         if bias.is_learned and fact.is_signal:
-            walk.vector_use(index, inputs[0], result)
+            walk.vector_use(index, operation.inputs[0], result)
             fact = _biased(walk, result, fact)
         elif bias.is_signal and not bias.is_even and operation.keywords.get("beta") != 0:
-            walk.check(inputs[0], "a sum with another signal")
+            walk.check(operation.inputs[0], "a sum with another signal")
     return fact
 
 

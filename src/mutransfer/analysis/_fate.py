@@ -16,6 +16,7 @@ from ._operations import (
     SOFTMAXES,
     VIEWS,
 )
+from ._sides import ADDED
 from ._walk import Walk
 
 
@@ -79,7 +80,7 @@ def _is_factor(walk: Walk, value: int, inputs: tuple[int, ...]) -> bool:
 
 
 def _added(name: str, inputs: tuple[int, ...]) -> tuple[int, ...]:
-    return inputs[:1] if name in {"addmm", "baddbmm", "addmv", "addbmm"} else ()
+    return inputs[:1] if name in ADDED else ()
 
 
 def _grown(walk: Walk) -> Callable[[int | None], bool]:

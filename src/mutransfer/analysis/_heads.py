@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from ..reading import Operation
 from ._fate import fate
-from ._operations import CONVOLUTIONS, LOOKUPS, NORMS, PRODUCTS
+from ._operations import LOOKUPS, NORMS, PRODUCTS
+from ._sides import factors_of
 from ._signals import Signals
 from ._walk import Walk
 
@@ -38,14 +39,6 @@ def contraction(signals: Signals, operation: Operation) -> Contraction | None:
     if len(weights) == len(others) == 1:
         return Contraction(operation, weights[0], others[0])
     return None
-
-
-def factors_of(operation: Operation) -> tuple[int, ...]:
-    """Return the two values that an operation multiplies and sums."""
-    if operation.name not in PRODUCTS | CONVOLUTIONS:
-        return ()
-    added = operation.name in {"addmm", "baddbmm", "addmv", "addbmm"}
-    return operation.inputs[1:3] if added else operation.inputs[:2]
 
 
 def heads_of(signals: Signals) -> list[Contraction]:

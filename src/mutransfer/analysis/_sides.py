@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..reading import Operation
+from ._operations import CONVOLUTIONS, PRODUCTS
 
 ADDED = frozenset({"addmm", "baddbmm", "addmv", "addbmm"})
 """Products to which their first input is added."""
@@ -25,11 +26,18 @@ class Side:
     kept: tuple[int | None, ...]
 
 
+def factors_of(operation: Operation) -> tuple[int, ...]:
+    """Return the two values that an operation multiplies and sums."""
+    if operation.name not in PRODUCTS | CONVOLUTIONS:
+        return ()
+    added = operation.name in ADDED
+    return operation.inputs[1:3] if added else operation.inputs[:2]
+
+
 def sides_of(operation: Operation) -> tuple[Side, Side]:
     """Return the two factors of a product of matrices or vectors."""
-    inputs, name = operation.inputs, operation.name
-    x, y = inputs[1:3] if name in ADDED else inputs[:2]
-    match name:
+    x, y = factors_of(operation)
+    match operation.name:
         case "mm" | "addmm":
             return Side(x, (1,), (0, None)), Side(y, (0,), (None, 1))
         case "bmm" | "baddbmm":

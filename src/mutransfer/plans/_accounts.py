@@ -217,7 +217,7 @@ def _ends(walk: Walk, summed: Sequence[Use]) -> frozenset[str]:
 
 
 def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
-    """Return why two uses of a tensor contradict each other; empty where they do not."""
+    """Return why no role follows from the sums over a tensor; empty where one does."""
     ratios, glob = {_fan(use) for use in summed}, pattern(parameter.name)
     if any(use.is_generated for use in summed):
         # Where it is summed twice, no role is right.
@@ -240,8 +240,8 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
     if function := next((use.positive for use in hidden if use.positive), ""):
         return (
             f"{parameter.name} passes {function} before it is summed with a signal: its entries "
-            "then add up, and a factor of the tensor is none of their sum. Learn signed weights, "
-            "or draw it yourself for each width, and say what it is with "
+            "then have one sign and add up, for which no role is known. Learn signed weights, or "
+            "draw it yourself for each width, and say what it is with "
             f'roles={{"{glob}": "vector"}}'
         )
     if any(use.is_joint for use in summed):
