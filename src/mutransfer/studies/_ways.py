@@ -23,7 +23,7 @@ from ._way import Way
 _FEW = 1000
 """Member-steps of a shape below which nothing is measured: any program is quick enough."""
 
-_SHARED = 10.0
+_SHARED = 8.0
 """Seconds of training from which several processes are tried; they take some to begin."""
 
 _LONG = 2.0
