@@ -188,6 +188,20 @@ def transformed(dim: int) -> mt.Plan:
     return mt.plan(build(32), build(16), example_inputs=torch.randn(2, 6, 5))
 
 
+def unit_length(times: Callable[[int], float]) -> mt.Plan:
+    """Plan a model that adds a vector of unit length, times a number, to its features."""
+
+    def build(width: int) -> nn.Module:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            h = m.stem(x)
+            return m.head(h + times(width) * nn.functional.normalize(m.inner(h), dim=-1))
+
+        inner = nn.Linear(width, width)
+        return Net(forward, stem=nn.Linear(5, width), inner=inner, head=nn.Linear(width, 3))
+
+    return mt.plan(build(32), build(16), example_inputs=torch.randn(2, 5))
+
+
 CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "small-width": (lambda: planned(wide=128), lambda: planned(wide=256)),
     "small-depth": (lambda: planned(deep=1, deeper=2), lambda: planned(deep=2, deeper=2)),
@@ -213,6 +227,10 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
     "mixed-fan-in": (lambda: beside(3), lambda: beside(0)),
     "mixed-fan-out": (lambda: cut(1), lambda: cut(0)),
     "fixed-transform": (lambda: transformed(-1), lambda: transformed(-2)),
+    "unit-length": (
+        lambda: unit_length(lambda width: 1.0),
+        lambda: unit_length(lambda width: width**0.5),
+    ),
     "fixed-choice": (lambda: sparse(lambda width: 4), lambda: sparse(lambda width: width // 4)),
     "own-factor-left": (
         lambda: mt.plan(Multiplied(8, 4, {"layers": 1.0}), Multiplied(8, 2, {"layers": 1.0})),
@@ -242,6 +260,23 @@ def test_a_warning_is_given_where_it_is_due_and_not_elsewhere(name: str) -> None
     assert name in warning_ids(faulty) and name not in warning_ids(clean)
     assert f"\nwarning [{name}]: " in str(faulty)
     assert mt.Plan.from_json(faulty.to_json()).warnings == faulty.warnings
+
+
+@pytest.mark.parametrize("trains", [False, None])
+def test_fixed_weights_over_the_width_are_warned_of(trains: bool | None) -> None:
+    """A plan scales a frozen parameter; of a buffer it says that nobody does."""
+
+    def build(width: int) -> nn.Module:
+        net = Net(lambda m, x: m.stem(x) @ m.fixed, stem=nn.Linear(5, width))
+        fixed = torch.randn(width, 3)
+        if trains is None:
+            net.register_buffer("fixed", fixed)
+        else:
+            net.fixed = nn.Parameter(fixed, requires_grad=trains)
+        return net
+
+    plan = mt.plan(build(32), build(16), example_inputs=torch.randn(2, 5))
+    assert ("fixed-transform" in warning_ids(plan)) == (trains is None)
 
 
 def test_alpha_below_1_is_right_for_branches_with_one_matrix() -> None:

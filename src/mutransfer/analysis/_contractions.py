@@ -41,6 +41,10 @@ def contract(
             causes |= {Cause("product", index, fan)}
         return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
     if a.is_signal:
+        if fan:
+            # No rule tells the size of fixed weights: it is left, and said.
+            walk.fixed.append(index)
+            ratio = a.ratio * scale
         return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
     return _of_parameters(walk, index, result, (one, other), (a, b), fan)
 

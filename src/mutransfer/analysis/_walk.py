@@ -86,6 +86,7 @@ class Walk:
         self.unknown: list[tuple[int, str]] = []
         self.fixed: list[int] = []
         self.chosen: list[int] = []
+        self.short: list[int] = []
         self.picked: dict[str, set[int]] = {}
         self.causes: dict[int, frozenset[Cause]] = {}
         self._facts: dict[int, Fact] = {}
@@ -158,11 +159,15 @@ class Walk:
             kept, growing = self.kept(value, leaf, dims), self.growing(value, leaf, dims)
             self.use(name, Use(kind, index, result, kept=kept, growing=growing, stays=stays))
 
-    def check(self, value: int, place: str) -> None:
-        """Note a finding where a signal's entries differ in size, then correct them."""
+    def check(self, value: int, place: str) -> bool:
+        """Note a finding where a signal's entries differ in size, then correct them.
+
+        Returns:
+            True where they differ and nothing can correct them.
+        """
         fact = self.fact(value)
         if fact.kind == Kind.CONSTANT or fact.is_even:
-            return
+            return False
         causes = {cause.kind for cause in fact.causes}
         # As an output, a vector of unit length and weights that sum to one are meant as they are.
         shares = causes <= {"softmax"} and place == "output"
@@ -171,6 +176,7 @@ class Walk:
         if not meant:
             self.findings.append(Finding(place, value, fact.ratio, fact.causes))
         self._facts[value] = even(fact)
+        return meant
 
     def can_scale(self, value: int) -> bool:
         """Return True if parameters could multiply this signal."""

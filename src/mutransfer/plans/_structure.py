@@ -40,8 +40,9 @@ class Structure:
         strange: Growth of the outputs of tensors whose number is no width.
         is_declared: True if the branches were declared and nothing else is known.
         new_numbers: Numbers that only layers which the base lacks multiply by.
-        transforms: The modules of Fourier transforms over a growing dimension.
+        transforms: The modules that sum over a growing dimension with fixed weights.
         choices: The modules that keep as many of a growing number of features at all sizes.
+        short: The modules that add signals of which one is divided by its length.
         tunable: What carries a tuned multiplier of each signal, as far as that is known.
     """
 
@@ -62,6 +63,7 @@ class Structure:
     new_numbers: tuple[float, ...] = ()
     transforms: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
     tunable: Mapping[str, Carriers] = field(default_factory=dict)
 
     @cached_property
@@ -131,6 +133,7 @@ def _read(sides: Sides, accounts: dict[str, Account], alike: Mapping[str, str]) 
         new_numbers=tuple(dict.fromkeys(sides.walk.growth.new_numbers)),
         transforms=tuple(sides.walk.program.operations[i].module for i in sides.walk.fixed),
         choices=tuple(sides.walk.program.operations[i].module for i in sides.walk.chosen),
+        short=tuple(sides.walk.program.operations[i].module for i in sides.walk.short),
     )
 
 

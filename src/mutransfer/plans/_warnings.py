@@ -273,8 +273,8 @@ def _transforms(facts: Facts) -> Warnings:
     if modules := facts.structure.transforms:
         yield PlanWarning(
             "fixed-transform",
-            f"{modules[0] or 'the model'} takes a Fourier transform over the width, a sum with "
-            "fixed weights whose size is left as it is",
+            f"{modules[0] or 'the model'} sums over the width with fixed weights, as a "
+            "Fourier transform does, and their size is left as it is",
         )
 
 
@@ -284,6 +284,15 @@ def _choices(facts: Facts) -> Warnings:
             "fixed-choice",
             f"{modules[0] or 'the model'} keeps the same number of the features at all widths, and "
             "sums over what it keeps are planned as sums over all",
+        )
+
+
+def _short(facts: Facts) -> Warnings:
+    if modules := facts.structure.short:
+        yield PlanWarning(
+            "unit-length",
+            f"{modules[0] or 'the model'} adds a signal that is divided by its length to one that "
+            "is not: beside it, its entries shrink as 1/sqrt(width)",
         )
 
 
@@ -365,6 +374,7 @@ _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
         _unread,
         _mixed,
         _transforms,
+        _short,
         _choices,
         _own_factors,
         _eps_floor,
