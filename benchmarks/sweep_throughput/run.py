@@ -138,10 +138,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         # Compile times are those of an empty cache.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        results = [measured(name, arguments) for name in arguments.case or CASES]
+        results = []
+        for name in arguments.case or CASES:
+            results.append(measured(name, arguments))
+            if arguments.json:
+                arguments.json.write_text(text({"about": about(), "results": results}) + "\n")
     print(about())
-    if arguments.json:
-        arguments.json.write_text(text({"about": about(), "results": results}) + "\n")
 
 
 if __name__ == "__main__":
