@@ -60,6 +60,24 @@ def test_no_difference_is_rarely_shown() -> None:
     assert 0.02 < np.mean(missed) < 0.08
 
 
+def test_rules_that_are_the_same_are_seldom_told_apart() -> None:
+    """Control: tuned by each other, the seeds of a size err together."""
+    random = np.random.default_rng(0)
+    curve = 0.05 * np.arange(-3, 3) ** 2
+    shown, missed = 0, 0
+    for _ in range(200):
+        losses = curve[:, None] + 0.1 * random.standard_normal((2, 6, 8))
+        rows = [
+            {"rule": "ab"[rule], "width": 32, "lr": 2.0**point, "seed": seed, "loss": loss}
+            for (rule, point, seed), loss in np.ndenumerate(losses)
+        ]
+        found = versus(Runs(header={"axes": ["width"]}, rows=rows), "a", "b")
+        assert found is not None and found.tuned.mean is not None
+        shown += found.tuned.is_shown
+        missed += not found.tuned.mean.low <= 0 <= found.tuned.mean.high
+    assert shown <= 18 and missed <= 18
+
+
 def test_a_finer_grid_is_no_advantage() -> None:
     """Chosen by its own noise, the rule of many values would seem better."""
     random = np.random.default_rng(1)

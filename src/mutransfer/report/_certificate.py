@@ -115,6 +115,6 @@ def _sentence(where: str, found: Difference, first: str, second: str) -> str:
         return (
             f"{where}, {lower} has a loss that is lower by {size} than that of {higher} ({chance})."
         )
-    least = 2.0 ** (1 - found.pairs)
-    few = f"; {found.pairs} pairs cannot show less than {least:.2g}" if least >= LEVEL else ""
+    least = f"; {found.pairs} pairs cannot show less than {found.least:.2g}"
+    few = least if found.least >= LEVEL else ""
     return f"{where}, neither is shown to be better: {lower} is lower by {size} ({chance}{few})."

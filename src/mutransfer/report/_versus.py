@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import Estimate, Size, varying
-from ..statistics import Array, student_t
+from ..statistics import Array, student_chance, student_t
 from ..studies import Runs
 
 _EXACT = 16
@@ -36,12 +36,14 @@ class Difference:
     Attributes:
         pairs: Number of pairs; a pair is one seed at one size.
         mean: Their mean with its 95% interval by Student's t; None without pairs.
-        chance: Probability of so large a mean if neither rule were better, by turning signs.
+        chance: Probability of so large a mean if neither rule were better.
+        least: The smallest probability that so many pairs can have.
     """
 
     pairs: int
     mean: Estimate | None
     chance: float
+    least: float = 0.0
 
     @property
     def is_shown(self) -> bool:
@@ -107,30 +109,60 @@ def versus(runs: Runs, first: str, second: str) -> Versus | None:
         first=first,
         second=second,
         sizes=tuple(
-            (size.along(axes), difference(tuned[size]), difference(equal[size])) for size in sizes
+            (size.along(axes), tuned_difference([tuned[size]]), difference(equal[size]))
+            for size in sizes
         ),
-        tuned=difference([each for values in tuned.values() for each in values]),
+        tuned=tuned_difference([*tuned.values()]),
         equal=difference([each for values in equal.values() for each in values]),
         diverged=(int(diverged[0]), int(diverged[1])),
     )
 
 
 def difference(values: Sequence[float]) -> Difference:
-    """Return the mean of differences, its interval, and how likely chance is.
+    """Return the mean of independent differences, and how likely chance is, by turning signs.
 
     >>> found = difference([0.1, 0.2, 0.3])
     >>> round(found.mean.value, 3), found.chance
     (0.2, 0.25)
     """
     each = np.array(values, dtype=np.float64)
+    return Difference(
+        pairs=len(each),
+        mean=_interval(each, 1.0)[0],
+        chance=_chance(each) if len(each) else 1.0,
+        least=2.0 ** (1 - len(each)),
+    )
+
+
+def tuned_difference(by_size: Sequence[Sequence[float]]) -> Difference:
+    """Return the mean of tuned differences, and how likely chance is, by Student's t.
+
+    Seeds of a size choose by nearly the same losses, so that their differences err together: the
+    variance of the mean of n is taken for 1/n + 1/(n - 1) times theirs, as in cross-validation
+    (Nadeau and Bengio, Inference for the Generalization Error, 2003).
+
+    Args:
+        by_size: The differences of each size.
+    """
+    each = np.array([value for values in by_size for value in values], dtype=np.float64)
+    chosen = math.fsum(len(v) ** 2 / max(len(v) - 1, 1) for v in by_size if v)
+    mean, error = _interval(each, 1 + chosen / max(len(each), 1))
+    chance = 1.0
+    if mean is not None and len(each) > 1 and mean.value:
+        ratio = math.inf if not error else mean.value / error
+        chance = student_chance(ratio, len(each) - 1)
+    return Difference(pairs=len(each), mean=mean, chance=chance)
+
+
+def _interval(each: Float[Array, " pairs"], factor: float) -> tuple[Estimate | None, float]:
+    """Return the mean with its interval, and its standard error; variances times a factor."""
     if not len(each):
-        return Difference(pairs=0, mean=None, chance=1.0)
-    mean = float(each.mean())
-    half = math.inf
+        return None, math.inf
+    mean, error, half = float(each.mean()), math.inf, math.inf
     if len(each) > 1:
-        half = student_t(len(each) - 1) * float(each.std(ddof=1)) / math.sqrt(len(each))
-    interval = Estimate(value=mean, low=mean - half, high=mean + half)
-    return Difference(pairs=len(each), mean=interval, chance=_chance(each))
+        error = float(each.std(ddof=1)) * math.sqrt(factor / len(each))
+        half = student_t(len(each) - 1) * error
+    return Estimate(value=mean, low=mean - half, high=mean + half), error
 
 
 def _chance(each: Float[Array, " pairs"]) -> float:

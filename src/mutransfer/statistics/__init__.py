@@ -37,6 +37,7 @@ from ._refine import refinement as refinement
 from ._refine_loop import Refinement as Refinement
 from ._refined import Refined as Refined
 from ._refined import Start as Start
+from ._student import student_chance as student_chance
 from ._student import student_t as student_t
 from ._surface_fit import FEWEST_SURFACE_POINTS as FEWEST_SURFACE_POINTS
 from ._surface_fit import SurfaceFit as SurfaceFit

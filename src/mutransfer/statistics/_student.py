@@ -27,3 +27,29 @@ def student_t(freedom: float) -> float:
     low, high = _QUANTILES[below - 1], (*_QUANTILES, 2.0)[below]
     share = (1 / below - 1 / freedom) / (1 / below - 1 / (below + 1))
     return low + share * (high - low)
+
+
+def student_chance(ratio: float, freedom: int) -> float:
+    """Return the probability that Student's t is at least so large, either sign.
+
+    A finite series: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+
+    Args:
+        ratio: A mean over its standard error.
+        freedom: Degrees of freedom, at least 1.
+
+    >>> round(student_chance(12.706, 1), 4), round(student_chance(2.228, 10), 4)
+    (0.05, 0.05)
+    """
+    if math.isinf(ratio):
+        return 0.0
+    angle = math.atan(abs(ratio) / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for number in range(odd + 1, freedom, 2):
+        total += term
+        term *= cosine**2 * number / (number + 1)
+    if odd:
+        return 1.0 - 2 / math.pi * (angle + sine * total)
+    return 1.0 - sine * total
