@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
@@ -10,10 +11,13 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core import FrozenDict, MutransferError, Result, Size, number, parsed, parsing, plain
-from ..statistics import Array, infinite, resamples
+from ..statistics import Array, infinite, student_chance
 from ..studies import Runs
 from ._advice import advice
 from ._grids import grid
+
+_LEVEL = 0.05
+"""Probability to tell choices apart at any size of a rule that are equal at all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +144,8 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
         MutransferError: a size has one choice alone, or all of them diverged.
     """
     found, warnings = [], []
-    for size in runs.sizes(rule):
+    sizes = runs.sizes(rule)
+    for size in sizes:
         cells = grid(runs, rule, size, over)
         losses = infinite(cells.losses)
         warnings += [cells.note] if cells.note else []
@@ -158,7 +163,7 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
                 size=size,
                 choice=str(cells.values[first]),
                 loss=float(mean[first]),
-                tied=tuple(str(cells.values[i]) for i in _tied(losses, first)),
+                tied=tuple(str(cells.values[i]) for i in _tied(losses, first, len(sizes))),
             )
         )
     if len(cells.seeds) == 1:
@@ -169,13 +174,27 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
     )
 
 
-def _tied(losses: Float[Array, "seeds choices"], first: int) -> list[int]:
-    """Return the choices that a paired bootstrap does not tell from the best."""
-    with np.errstate(invalid="ignore"):
-        worse = losses - losses[:, [first]]
-    means = worse[resamples(len(losses))].mean(1)
-    lowest = np.sort(means, axis=0)[round(0.025 * (len(means) - 1))]
-    return [i for i in range(losses.shape[1]) if i == first or lowest[i] <= 0]
+def _tied(losses: Float[Array, "seeds choices"], first: int, sizes: int) -> list[int]:
+    """Return the choices that a paired test does not tell from the best.
+
+    Student's t in randomised blocks, the noise that of all choices together; as many tests as there
+    are sizes and other choices share the level (Bonferroni).
+    """
+    ended = np.isfinite(losses.mean(0))
+    known = losses[:, ended]
+    seeds, choices = known.shape
+    freedom = (seeds - 1) * (choices - 1)
+    if not freedom:
+        return [int(i) for i in np.flatnonzero(ended)]
+    rest = known - known.mean(0) - known.mean(1, keepdims=True) + known.mean()
+    error = float(np.sqrt(2 * np.square(rest).sum() / freedom / seeds))
+    worse = losses.mean(0) - losses[:, first].mean()
+
+    def is_worse(by: float) -> bool:
+        ratio = by / error if error else math.inf
+        return student_chance(ratio, freedom) / 2 < _LEVEL / (sizes * (choices - 1))
+
+    return [i for i in np.flatnonzero(ended) if worse[i] == 0 or not is_worse(worse[i])]
 
 
 def _best(data: Mapping[str, Any]) -> Best:
