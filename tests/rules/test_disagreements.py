@@ -95,6 +95,28 @@ EFFECTS = [
     ("branch_decay=constant", "depth-mup", "adamw sgd muon", BRANCHES, times(decay=ROOT)),
     ("branch_end_init=sqrt-depth", "completep", "adamw sgd", BRANCH_ENDS, times(init=ONE / ROOT)),
     ("router=hidden", "completep", "adamw muon", ROUTERS, become(init=FAN_IN ** "-1/2")),
+    # A relative update is in proportion to the tensor: a smaller one needs a larger rate.
+    (
+        "branch_end_init=sqrt-depth",
+        "completep",
+        "lamb lars",
+        BRANCH_ENDS,
+        times(init=ONE / ROOT, lr=ROOT, decay=ROOT),
+    ),
+    (
+        "branch_end_init=sqrt-depth",
+        "completep",
+        "adafactor",
+        BRANCH_ENDS,
+        times(init=ONE / ROOT, lr=ROOT, decay=ONE / ROOT),
+    ),
+    (
+        "router=hidden",
+        "mup",
+        "lamb lars",
+        ROUTERS,
+        times(init=FAN_IN ** "1/2", lr=FAN_IN ** "-1/2", decay=FAN_IN ** "-1/2"),
+    ),
     ("alignment=none", "completep", "adamw lion sgdw", READERS, UNALIGNED),
     ("clip=derived", "completep", "adamw", None, None),
 ]

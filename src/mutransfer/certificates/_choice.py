@@ -188,13 +188,15 @@ def _tied(losses: Float[Array, "seeds choices"], first: int, sizes: int) -> list
         return [int(i) for i in np.flatnonzero(ended)]
     rest = known - known.mean(0) - known.mean(1, keepdims=True) + known.mean()
     error = float(np.sqrt(2 * np.square(rest).sum() / freedom / seeds))
+    level = _LEVEL / (sizes * (choices - 1))
     worse = losses.mean(0) - losses[:, first].mean()
 
-    def is_worse(by: float) -> bool:
-        ratio = by / error if error else math.inf
-        return student_chance(ratio, freedom) / 2 < _LEVEL / (sizes * (choices - 1))
+    def is_tied(by: float) -> bool:
+        if not by or not error:
+            return not by
+        return student_chance(by / error, freedom) / 2 >= level
 
-    return [i for i in np.flatnonzero(ended) if worse[i] == 0 or not is_worse(worse[i])]
+    return [int(i) for i in np.flatnonzero(ended) if is_tied(float(worse[i]))]
 
 
 def _best(data: Mapping[str, Any]) -> Best:

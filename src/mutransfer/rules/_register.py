@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..core import MutransferError
 from ._disagreement import Disagreement
 from ._powers import ONE, Powers, powers
+from ._principle import derived
 from ._quantities import Quantities
 from ._roles import Place, Role, Trait
 from ._situation import Situation
@@ -19,6 +20,14 @@ def _faster(q: Quantities, s: Situation, factor: Powers) -> Quantities:
     """Return another rate; decay still shrinks the tensor by the same fraction a step."""
     keeps = s.optimizer.decay == "independent" or s.optimizer.normalises_decay
     return replace(q, lr=q.lr * factor, decay=q.decay if keeps else q.decay / factor)
+
+
+def _started(q: Quantities, s: Situation, factor: Powers) -> Quantities:
+    """Return another initial scale; a relative update, and its decay, follow the tensor's size."""
+    init = s.law.init * factor
+    before, after = derived(s), derived(replace(s, law=replace(s.law, init=init)))
+    lr, decay = after.lr / before.lr, after.decay / before.decay
+    return replace(q, init=q.init * factor, lr=q.lr * lr, decay=q.decay * decay)
 
 
 def _alpha_matters(s: Situation) -> bool:
@@ -235,7 +244,7 @@ def _branch_end_init_matters(s: Situation) -> bool:
 
 
 def _smaller_branch_end(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, init=q.init * powers(depth="-1/2")) if _branch_end_init_matters(s) else q
+    return _started(q, s, powers(depth="-1/2")) if _branch_end_init_matters(s) else q
 
 
 _BRANCH_END_INIT = Disagreement(
@@ -309,7 +318,7 @@ def _router_matters(s: Situation) -> bool:
 
 
 def _hidden_router(q: Quantities, s: Situation) -> Quantities:
-    return replace(q, init=powers(fan_in="-1/2")) if _router_matters(s) else q
+    return _started(q, s, powers(fan_in="-1/2") / s.law.init) if _router_matters(s) else q
 
 
 _ROUTER = Disagreement(
