@@ -192,9 +192,8 @@ def _tied(losses: Float[Array, "seeds choices"], first: int, sizes: int) -> list
     worse = losses.mean(0) - losses[:, first].mean()
 
     def is_tied(by: float) -> bool:
-        if not by or not error:
-            return not by
-        return student_chance(by / error, freedom) / 2 >= level
+        ratio = by / error if error else math.inf
+        return by == 0 or student_chance(ratio, freedom) / 2 >= level
 
     return [int(i) for i in np.flatnonzero(ended) if is_tied(float(worse[i]))]
 
