@@ -97,6 +97,25 @@ class Signals:
                 if operation.name not in LOOKUPS:
                     yield operation
 
+    def views_for(self, parameter: str, operation: Operation) -> list[Operation]:
+        """Return the views of a parameter that nothing but this operation uses."""
+        found = []
+        for view in self._views(self.program.parameters[parameter]):
+            inner = [*self._views(*view.results)]
+            made = [i for each in (view, *inner) for i in each.results if i is not None]
+            users = (user for i in made for user in self.users[i])
+            if all(user is operation or user in inner for user in users):
+                found.append(view)
+        return found
+
+    def _views(self, *values: int | None) -> Iterator[Operation]:
+        """Yield the views and copies of values, and those of these."""
+        for value in values:
+            for user in self.users[value] if value is not None else ():
+                if user.name in VIEWS | COPIES:
+                    yield user
+                    yield from self._views(*user.results)
+
     def is_cut(self, parameter: str) -> bool:
         """Return True for a parameter whose parts are used apart from each other."""
         todo = [self.program.parameters[parameter]]

@@ -183,11 +183,15 @@ def _wanted(rule: Parametrization, want: Want, *, deeper: bool) -> Iterator[_Wan
 
 def _head_input(rule: Parametrization, want: Want) -> _Wanted:
     """Return the input of a tied head."""
+    # What makes the input of the head and is the head carries it twice.
+    is_twice = want.tensor in (want.signal.tensors or ())
+    multiplier = rule.logit_multiplier.substitute(fan_in="head_fan_in")
     carried = Carried(
         kind="tied-head",
-        multiplier=rule.logit_multiplier.substitute(fan_in="head_fan_in"),
+        multiplier=multiplier ** Fraction(1, 2) if is_twice else multiplier,
         ratios={"head_fan_in": want.fan},
-        text=f"feeds the tied head {want.tensor} and carries the logits' multiplier",
+        text=f"feeds the tied head {want.tensor} and carries "
+        f"{'the root of ' if is_twice else ''}the logits' multiplier",
     )
     refusal = (
         f"{want.tensor} is also the head, and its input is not made by learned tensors that could "

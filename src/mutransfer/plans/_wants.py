@@ -79,9 +79,13 @@ def _head_inputs(
     sides: Sides, name: str, account: Account, *, kind: str, ratio: float = 1.0
 ) -> Iterator[Want]:
     """Yield what a tied tensor is summed with."""
+    signals = sides.walk.signals
+    walked = [each for each, names in sides.names.items() if name in names]
     for operand, index in account.operands:
-        users = [sides.walk.program.operations[index]]
-        signal, modules = sides.by_target(sides.walk.signals.of(operand, users))
+        head = sides.walk.program.operations[index]
+        # The head's tensor may make the head's input, too, as in a tied autoencoder.
+        views = [view for each in walked for view in signals.views_for(each, head)]
+        signal, modules = sides.by_target(signals.of(operand, [head, *views]))
         yield Want(
             kind=kind,
             signal=signal,
