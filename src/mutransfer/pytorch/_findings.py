@@ -16,6 +16,7 @@ from ..rules import FAMILIES, Family
 from ._defaults import default_findings
 from ._optimizers import TORCH, recognised
 from ._ratios import SPREAD, few, is_near, ratio_findings
+from ._settings import setting_findings
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ def findings(
         *_memberships(parameters, expectations, groups, optimizers),
         *_strangers(strangers),
         *_wrong_classes(expectations, trained),
+        *setting_findings(planned, trained),
         *_lost(expectations, trained),
         *_factors(expectations, trained),
         *_aliases(groups),

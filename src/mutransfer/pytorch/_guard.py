@@ -16,8 +16,12 @@ from ._audit import bare_optimizers, compare, expected
 from ._findings import Expectation, by
 from ._planned import planned_parameters
 from ._ratios import as_number, is_near, precision
+from ._settings import READ
 
-_KEYS = ("lr_factor", "weight_decay", "eps", "rho", "decoupled_weight_decay", "adjust_lr_fn")
+_KEYS = (
+    *("lr_factor", "weight_decay", "eps", "rho", "decoupled_weight_decay", "adjust_lr_fn"),
+    *READ,
+)
 """Entries of a group that an audit depends on and a schedule leaves alone."""
 
 
