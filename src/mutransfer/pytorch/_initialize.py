@@ -11,13 +11,13 @@ from ..core import MutransferError
 from ..plans import Plan
 from ._fresh import Run, check_fresh, remember
 from ._planned import planned_parameters
-from ._tensors import rms
+from ._tensors import is_code, rms
 
 
 def initialize(plan: Plan, model: nn.Module, *, fresh: bool = False) -> None:
     """Rescale a model's initial draw in place; see `Plan.initialize`."""
     parameters = planned_parameters(plan, model)
-    runs = plan.runs
+    runs = [run for run in plan.runs if not any(map(is_code, _of(run, parameters)))]
     drawn = {run: _drawn_rms(plan, run, parameters) for run in runs}
     wanted = {run: wanted_rms(plan, run) for run in runs}
     due = [run for run in runs if not _is_reached(wanted[run], drawn[run], _of(run, parameters))]
