@@ -342,3 +342,17 @@ def test_quantised_weights_keep_their_values(dtype: torch.dtype, optimizer: str)
         assert after[name].square().mean().sqrt().item() == pytest.approx(wanted, rel=1e-5), name
     cls = {"adamw": torch.optim.AdamW, "adafactor": torch.optim.Adafactor}[optimizer]
     assert plan.audit(model, cls(plan.param_groups(model, 0.1))).ok
+
+
+def test_a_model_made_in_inference_mode_is_refused() -> None:
+    with torch.inference_mode():
+        model = PAIRS["default"]()[0]
+    plan = mt.plan(model, PAIRS["default"]()[1])
+    before = values(model)
+    with pytest.raises(
+        mt.MutransferError, match=r"made under torch\.inference_mode.*build the mod"
+    ):
+        plan.initialize(model)
+    assert_same(model, before)
+    with torch.inference_mode():
+        plan.initialize(model)

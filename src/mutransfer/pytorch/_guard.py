@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..core import MutransferError
 from ..plans import Plan
 from ._audit import bare_optimizers, compare, expected
 from ._findings import Expectation, by
@@ -51,6 +52,12 @@ def guard(
 ) -> Guard:
     """Audit now and before each step; see `Plan.guard`."""
     bare = bare_optimizers(optimizers)
+    for optimizer in bare:
+        if not hasattr(optimizer, "register_step_pre_hook"):
+            raise MutransferError(
+                f"{type(optimizer).__name__} is no torch.optim.Optimizer, and calls nothing before "
+                "a step: call plan.audit(model, optimizer).raise_if_wrong() in the loop"
+            )
     expectations = expected(plan, modules)
     passed: list[Any] = []
     families: dict[str, list[dict[str, Any]]] = {}
