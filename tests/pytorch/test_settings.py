@@ -31,7 +31,9 @@ HOMOGENEOUS: list[Any] = [
 START = {"initial_accumulator_value": 0.1}
 
 
-def trained(cls: Any, options: dict[str, Any], factor: float, eps: float | None) -> Tensor:
+def trained(
+    cls: Any, options: dict[str, Any], factor: float, eps: float | None, steps: int = STEPS
+) -> Tensor:
     """Return the change of a tensor by gradients that are multiplied by a factor."""
     torch.manual_seed(0)
     start = torch.randn(4, 6, dtype=torch.float64)
@@ -39,7 +41,7 @@ def trained(cls: Any, options: dict[str, Any], factor: float, eps: float | None)
     pair = cls is optim.Adafactor
     scaled = {} if eps is None else {"eps": (eps * factor, 1e-3) if pair else eps * factor}
     optimizer = cls([parameter], lr=0.01, weight_decay=0.0, **scaled, **options)
-    for _ in range(STEPS):
+    for _ in range(steps):
         parameter.grad = factor * torch.randn(4, 6, dtype=torch.float64)
         optimizer.step()
     return parameter.detach() - start
@@ -63,6 +65,17 @@ def test_settings_of_torch_keep_the_degree_of_the_update(name: str, cls: Any, op
 def test_sums_that_start_at_a_number_change_the_degree() -> None:
     assert departure("adagrad", optim.Adagrad, {}) < 1e-9
     assert departure("adagrad", optim.Adagrad, START) > 0.5
+
+
+def test_radam_starts_with_five_steps_of_momentum() -> None:
+    """The plan's warning: they have the gradient's degree, and those after them have none."""
+    for steps, degree in ((5, 1), (6, 0)):
+        before, after = (
+            [trained(optim.RAdam, {}, c, 1e-8, steps=n) for c in (1.0, FACTOR)]
+            for n in (steps - 1, steps)
+        )
+        plain, scaled = (b - a for a, b in zip(before, after, strict=True))
+        torch.testing.assert_close(scaled, FACTOR**degree * plain)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,8 @@ def _groups_by_family(
 ) -> dict[str, list[dict[str, Any]]]:
     names = {id(p): name for name, p in planned_parameters(plan, model).items()}
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    scaled = [group for group in groups if "lr_factor" in group and group["params"]]
+    # Groups of other parameters may have factors of another plan.
+    scaled = [g for g in groups if "lr_factor" in g and any(id(p) in names for p in g["params"])]
     return by(lambda group: expectations[names[id(group["params"][0])]].family.name, scaled)
 
 
