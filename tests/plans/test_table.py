@@ -1,7 +1,11 @@
 """The table of a plan: one place from which everything that applies a plan reads."""
 
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -114,3 +118,49 @@ def test_a_frozen_tensor_is_in_the_table_and_in_no_group() -> None:
     model: nn.Module = gpt(width=64)
     names = [name for group in frozen.param_groups(model, 0.1) for name in group["names"]]
     assert "position.weight" in table(frozen) and "position.weight" not in names
+
+
+NAN = float("nan")
+NO_NUMBERS: dict[str, tuple[dict[str, Any], str]] = {
+    "negative rate": ({"lr": -0.1}, r"lr is -0\.1: give a finite number, at least 0$"),
+    "no number": ({"lr": NAN}, "lr is nan: give a finite number"),
+    "infinite": ({"lr": float("inf")}, "lr is inf: give a finite number"),
+    "text": ({"lr": "1e-3"}, r"lr is '1e-3': give .*YAML reads 1e-3 as text and 1\.0e-3 as a num"),
+    "truth": ({"lr": True}, "lr is True: give a finite number"),
+    "none": ({"lr": None}, "lr is None: give a finite number"),
+    "list": ({"lr": [0.1]}, r"lr is \[0\.1\]: give a finite number"),
+    "text of decay": ({"weight_decay": "1e-3"}, "weight_decay is '1e-3': give"),
+    "negative decay": ({"weight_decay": -0.1}, r"weight_decay is -0\.1: give"),
+    "negative eps": ({"eps": -1e-8}, "eps is -1e-08: give"),
+    "negative eps of two": ({"eps": (None, -1e-3)}, r"eps is -0\.001: give"),
+    "negative rho": ({"rho": -0.1}, r"rho is -0\.1: give"),
+    "negative factor": ({"modules": {"*": -1.0}}, r"modules\['\*'\] is -1\.0: give"),
+    "factor of text": ({"modules": {"*": "2"}}, r"modules\['\*'\] is '2': give"),
+}
+
+
+@pytest.mark.parametrize(("given_values", "says"), NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_hyperparameters_are_numbers(given_values: dict[str, Any], says: str) -> None:
+    with pytest.raises(MutransferError, match=says):
+        Hyperparameters(**{"lr": 0.1} | given_values)
+
+
+@pytest.mark.parametrize("number", [np.float64(0.25), np.float32(0.25), Fraction(1, 4), 0.25])
+def test_numbers_of_every_kind_are_plain(number: Any) -> None:
+    values = Hyperparameters(
+        lr=number, eps=[None, number], weight_decay=number, rho=number, modules={"*": number}
+    )
+    found = (values.lr, values.weight_decay, values.rho, values.modules["*"])
+    assert values.eps == (None, 0.25)
+    assert found == (0.25,) * 4 and {type(value) for value in (*found, values.eps[1])} == {float}
+
+
+def test_zero_is_a_rate() -> None:
+    assert Hyperparameters(lr=0, weight_decay=0, eps=0.0, modules={"*": 0}).lr == 0
+
+
+def test_a_state_with_a_rate_of_numpy_is_loaded_by_default(tmp_path: Path) -> None:
+    model = gpt(width=64, depth=4)
+    optimizer = torch.optim.AdamW(PLAN.param_groups(model, np.float64(0.1), weight_decay=0.1))
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    assert torch.load(tmp_path / "state.pt") == optimizer.state_dict()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import mutransfer as mt
+from mutransfer.rules import FAMILIES
 from mutransfer.tasks import gpt
 from tests.factors import warning_ids
 from tests.models import (
@@ -30,6 +31,8 @@ from tests.models import (
 
 PAGE = (Path(__file__).parents[2] / "docs" / "warnings.md").read_text()
 SECTIONS = re.findall(r"^## (\S+)$", PAGE, re.MULTILINE)
+
+MATRIX_FAMILIES = {name for name, each in FAMILIES.items() if each.matrices}
 
 
 def planned(
@@ -251,6 +254,7 @@ CASES: dict[str, tuple[Callable[[], mt.Plan], Callable[[], mt.Plan]]] = {
         lambda: convolved({"b.weight": "adamw", "*": "adamw"}),
     ),
     "relative-to-zero": (lambda: tied("lamb"), lambda: tied("adafactor")),
+    "first-steps": (lambda: planned(optimizer="radam"), lambda: planned(optimizer="nadam")),
 }
 
 
@@ -288,6 +292,20 @@ def test_a_kernel_is_no_width() -> None:
     model, base = (lazy_convolution(width, 2, 2) for width in (16, 8))
     (warning,) = [w for w in mt.plan(model, base).warnings if w.id == "small-width"]
     assert "the base is 8 wide" in warning.text
+
+
+@pytest.mark.parametrize("optimizer", sorted(FAMILIES.keys() - MATRIX_FAMILIES))
+def test_decay_is_warned_of_where_it_can_be_given(optimizer: str) -> None:
+    plan = planned(wide=32, optimizer=optimizer)
+    model = gpt(width=64, depth=4)
+    needed = {"eps": 1e-8} if plan.family().eps is not None and optimizer != "adafactor" else {}
+    needed |= {"rho": 0.1} if optimizer == "sophia" else {}
+    try:
+        groups = plan.param_groups(model, 0.1, weight_decay=0.1, **needed)
+    except mt.MutransferError:
+        groups = []
+    decays = {group["weight_decay"] for group in groups}
+    assert ("decay-mode" in warning_ids(plan)) == (len(decays) > 1)
 
 
 def test_every_warning_has_its_section() -> None:

@@ -124,6 +124,10 @@ def split(t: Training) -> None:
 
 
 def stranger(t: Training) -> None:
+    t.group(HIDDEN)["params"].append(nn.Parameter(torch.zeros(7, 5)))
+
+
+def stranger_apart(t: Training) -> None:
     t.optimizers[0].add_param_group({"params": [nn.Parameter(torch.zeros(7, 5))], "lr_factor": 1.0})
 
 

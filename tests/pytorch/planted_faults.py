@@ -26,6 +26,7 @@ from tests.pytorch.planned_training import (
     share,
     split,
     stranger,
+    stranger_apart,
     thaw,
     thaw_unasked,
     thaw_with_gradient,
@@ -82,7 +83,7 @@ FAULTS: dict[str, Case] = {
     "not the model's": (
         Training,
         stranger,
-        nothing,
+        stranger_apart,
         r"AdamW: planned for this model's parameters, found 1 others \(of shape 7x5\)",
     ),
     "another copy's": (

@@ -435,3 +435,44 @@ def test_per_group() -> None:
         mt.MutransferError, match="a group of AdamW has no lr_factor: make the optimizer's groups"
     ):
         t.plan.per_group(t.optimizers[0], 0.3)
+
+
+class Halved(optim.AdamW):
+    """A class that halves the rate of its default, and none of its groups."""
+
+    def __init__(self, params: Any, lr: float = 1e-3) -> None:
+        super().__init__(params, lr=lr / 2)
+
+
+def test_a_rate_that_a_class_makes_of_its_default_was_not_given() -> None:
+    assert with_class("adamw", Halved)().audit().ok
+    (finding,) = with_class("adamw", Halved, lr=0.02)().audit().findings
+    assert finding.startswith("Halved was given lr=0.01, and its groups train at lr=0.1")
+
+
+def criterions(**values: Any) -> dict[str, Any]:
+    return {"params": [nn.Parameter(torch.ones(()))], "lr": 1e-3, **values}
+
+
+@pytest.mark.parametrize("values", [{}, {"lr_factor": 1.0, "names": ["temperature"]}], ids=str)
+def test_parameters_of_a_criterion_have_groups_of_their_own(values: dict[str, Any]) -> None:
+    t = Training()
+    t.optimizers[0].add_param_group(criterions(**values))
+    audit = t.audit()
+    assert audit.ok, str(audit)
+    (note,) = audit.unknown
+    assert note.startswith("AdamW has 1 parameters (of shape ()) in groups of their own")
+    with t.plan.guard(t.model, *t.optimizers):
+        step(t)
+        set_one(HIDDEN, "lr", lambda lr: 0.5 * lr)(t)
+        with pytest.raises(mt.MutransferError, match="adamw's learning rates"):
+            step(t)
+
+
+def test_parameters_in_the_place_of_planned_ones_are_found() -> None:
+    t = Training()
+    t.optimizers[0].add_param_group(criterions())
+    drop(t)
+    missing, other = t.audit().findings
+    assert f"{HIDDEN}: planned to train, found in no group" in missing
+    assert "found 1 others (of shape ()), such as a copy's" in other and not t.audit().unknown

@@ -240,8 +240,7 @@ def test_the_audit_finds_what_is_wrong_with_membership() -> None:
     assert groups[0]["names"][0] in finding and "planned for one group, found in 2" in finding
 
     strangers = torch.optim.AdamW(plan.param_groups(model, 0.1))
-    other = {"params": [nn.Parameter(torch.zeros(7, 9))], "names": ["other"]}
-    strangers.add_param_group(strangers.param_groups[0] | other)
+    strangers.param_groups[0]["params"].append(nn.Parameter(torch.zeros(7, 9)))
     findings = plan.audit(model, strangers).findings
     assert any("found 1 others (of shape 7x9)" in finding for finding in findings)
 

@@ -101,3 +101,17 @@ def test_a_guard_stays_on_when_a_state_is_loaded() -> None:
         set_all("lr", lambda lr: 0.1)(t)
         with pytest.raises(mt.MutransferError, match=r"planned 0.025 found 0.1"):
             step(t)
+
+
+def test_an_optimizer_without_hooks_is_refused() -> None:
+    """An object with groups can be audited; nothing calls a guard before its step."""
+
+    class Duck:
+        def __init__(self, param_groups: Any) -> None:
+            self.param_groups = param_groups
+
+    t = Training()
+    duck: Any = Duck(t.groups)
+    assert t.plan.audit(t.model, duck).ok
+    with pytest.raises(mt.MutransferError, match=r"Duck is no torch.*plan\.audit"):
+        t.plan.guard(t.model, duck)

@@ -306,3 +306,53 @@ def test_nothing_is_hung_on_the_model() -> None:
     assert [sorted(vars(module)) for module in model.modules()] == before
     assert all(type(p) is nn.Parameter and not vars(p) for p in model.parameters())
     assert not model.token.weight._backward_hooks
+
+
+class Quantised(nn.Module):
+    """A frozen matrix of codes with a scale for each row, and an adapter that is trained."""
+
+    def __init__(self, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        matrix = torch.randn(width, width) / width**0.5
+        scale = matrix.abs().amax(1, keepdim=True) / 100
+        self.codes = nn.Parameter((matrix / scale).to(dtype), requires_grad=False)
+        self.register_buffer("scale", scale)
+        self.down = nn.Parameter(torch.randn(4, width) / width**0.5)
+        self.up = nn.Parameter(torch.zeros(width, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.codes.float() * self.scale).T + x @ self.down.T @ self.up.T
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn], ids=str)
+def test_quantised_weights_keep_their_values(dtype: torch.dtype, optimizer: str) -> None:
+    model, base = (
+        nn.Sequential(nn.Linear(5, width), Quantised(width, dtype), nn.Linear(width, 3))
+        for width in (64, 16)
+    )
+    plan = mt.plan(model, base, optimizer=optimizer)
+    before = values(model)
+    plan.initialize(model)
+    plan.initialize(model)
+    after = values(model)
+    assert torch.equal(after["1.codes"].float(), before["1.codes"].float())
+    for name in ("0.weight", "1.down", "2.weight"):
+        wanted = plan[name].base_rms * plan[name].factor("init")
+        assert after[name].square().mean().sqrt().item() == pytest.approx(wanted, rel=1e-5), name
+    cls = {"adamw": torch.optim.AdamW, "adafactor": torch.optim.Adafactor}[optimizer]
+    assert plan.audit(model, cls(plan.param_groups(model, 0.1))).ok
+
+
+def test_a_model_made_in_inference_mode_is_refused() -> None:
+    with torch.inference_mode():
+        model = PAIRS["default"]()[0]
+    plan = mt.plan(model, PAIRS["default"]()[1])
+    before = values(model)
+    with pytest.raises(
+        mt.MutransferError, match=r"made under torch\.inference_mode.*build the mod"
+    ):
+        plan.initialize(model)
+    assert_same(model, before)
+    with torch.inference_mode():
+        plan.initialize(model)

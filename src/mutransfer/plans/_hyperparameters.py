@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any
 
 from ..core import FrozenDict, MutransferError
@@ -17,7 +19,8 @@ from ._plan import Plan
 class Hyperparameters:
     """The hyperparameters that a plan scales, at base size.
 
-    None leaves a value open, for the default of an implementation (`resolved`).
+    None leaves a value open, for the default of an implementation (`resolved`). Numbers are finite
+    and not negative; scalars of a framework are left as they are.
 
     Attributes:
         lr: The learning rate, a number or a scalar of the framework.
@@ -40,7 +43,18 @@ class Hyperparameters:
             raise MutransferError(
                 f"undecayed is {self.undecayed!r}: give a list, such as [{self.undecayed!r}]"
             )
-        object.__setattr__(self, "modules", FrozenDict(self.modules or {}))
+        eps, modules = self.eps, self.modules or {}
+        values = {
+            "lr": _number("lr", self.lr, is_optional=False),
+            "eps": tuple(_number("eps", each) for each in eps)
+            if isinstance(eps, tuple | list)
+            else _number("eps", eps),
+            "weight_decay": _number("weight_decay", self.weight_decay),
+            "rho": _number("rho", self.rho),
+            "modules": FrozenDict({k: _number(f"modules[{k!r}]", f) for k, f in modules.items()}),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "undecayed", tuple(self.undecayed))
 
     def module_factor(self, name: str) -> float:
@@ -66,6 +80,23 @@ class Hyperparameters:
                 raise MutransferError(
                     f"undecayed has {key!r}, which is no role and matches no parameter"
                 )
+
+
+def _number(name: str, value: Any, *, is_optional: bool = True) -> Any:
+    """Return a hyperparameter, plain where it is a number of Python or NumPy.
+
+    Raises:
+        MutransferError: it is no number, negative or not finite.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        # An optimizer's state with numbers of NumPy is refused by the default torch.load.
+        value = float(value)
+        if 0 <= value < math.inf:
+            return value
+    elif hasattr(value, "dtype") or (value is None and is_optional):  # a scalar of a framework
+        return value
+    hint = ": YAML reads 1e-3 as text and 1.0e-3 as a number" if isinstance(value, str) else ""
+    raise MutransferError(f"{name} is {value!r}: give a finite number, at least 0{hint}")
 
 
 UNITS = Hyperparameters(lr=1.0, eps=1.0, weight_decay=1.0, rho=1.0)

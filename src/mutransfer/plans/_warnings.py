@@ -336,8 +336,13 @@ def _eps_floor(facts: Facts) -> Warnings:
 
 
 def _optimizers(facts: Facts) -> Warnings:
-    decays = {tensor.factor("decay") for tensor in facts.tensors.values()}
-    if decays != {1.0}:
+    # Families whose weight decay is refused have none to scale.
+    decays = {
+        tensor.factor("decay")
+        for tensor in facts.tensors.values()
+        if not facts.optimizers[tensor.optimizer].decays_badly
+    }
+    if decays - {1.0}:
         side = facts.rule.options.get("decay", "fixed-fraction")
         yield PlanWarning(
             "decay-mode",
@@ -364,6 +369,16 @@ def _optimizers(facts: Facts) -> Warnings:
         )
 
 
+def _rectified(facts: Facts) -> Warnings:
+    names = {tensor.optimizer for tensor in facts.tensors.values() if tensor.is_trained}
+    for name in sorted(names & {"radam", "radamw"}):
+        yield PlanWarning(
+            "first-steps",
+            f"the first steps of {name} (5 where beta2 is 0.999) are plain momentum, and as large "
+            "as gradients are: up to then, tensors do not move alike at all sizes",
+        )
+
+
 _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
     *(
         _small_width,
@@ -379,5 +394,5 @@ _WARNINGS: tuple[Callable[[Facts], Warnings], ...] = (
         _own_factors,
         _eps_floor,
     ),
-    *(_optimizers, _without_size),
+    *(_optimizers, _without_size, _rectified),
 )

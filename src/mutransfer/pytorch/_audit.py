@@ -11,7 +11,7 @@ from torch import nn
 
 from ..core import MutransferError, Result, parsed, parsing
 from ..plans import UNITS, Plan, Row, table
-from ._findings import AGAIN, AuditedGroup, Expectation, findings, unknown_classes
+from ._findings import AGAIN, AuditedGroup, Expectation, findings, others, unknown_classes
 from ._planned import planned_parameters
 
 
@@ -22,7 +22,8 @@ class Audit(Result):
     Attributes:
         findings: What is wrong, one sentence each: which parameters, what was planned and found,
             what to do.
-        unknown: What could not be decided, one sentence each; no finding.
+        unknown: What could not be decided, such as the rates of parameters that are not the
+            model's, one sentence each; no finding.
     """
 
     findings: tuple[str, ...]
@@ -97,12 +98,12 @@ def compare(
     """Compare the optimizers of a model with what is expected of each tensor."""
     bare = bare_optimizers(optimizers)
     parameters = planned_parameters(plan, model)
-    groups, strangers = _groups(parameters, bare)
+    groups = _groups(parameters, bare)
     trained = [group.only_trained(expectations) for group in groups]
     trained = [group for group in trained if group.names]
     return Audit(
-        tuple(findings(parameters, expectations, groups, trained, strangers, bare)),
-        tuple(unknown_classes(expectations, trained)),
+        tuple(findings(parameters, expectations, groups, trained, bare)),
+        (*unknown_classes(expectations, trained), *others(parameters, expectations, groups)),
     )
 
 
@@ -136,17 +137,18 @@ def per_group(optimizer: torch.optim.Optimizer, value: float) -> list[float]:
 
 def _groups(
     parameters: Mapping[str, nn.Parameter], optimizers: tuple[torch.optim.Optimizer, ...]
-) -> tuple[list[AuditedGroup], dict[str, list[str]]]:
-    """Return all groups with planned names, and the shapes of unplanned parameters."""
+) -> list[AuditedGroup]:
+    """Return all groups, with planned names and the shapes of other parameters."""
     names = {id(parameter): name for name, parameter in parameters.items()}
-    groups: list[AuditedGroup] = []
-    strangers: dict[str, list[str]] = {}
-    for optimizer in optimizers:
-        for values in optimizer.param_groups:
-            known = [names[id(p)] for p in values["params"] if id(p) in names]
-            groups.append(AuditedGroup(optimizer=optimizer, values=values, names=tuple(known)))
-            for parameter in values["params"]:
-                if id(parameter) not in names:
-                    shape = "x".join(map(str, parameter.shape)) or "()"
-                    strangers.setdefault(type(optimizer).__name__, []).append(shape)
-    return groups, strangers
+    return [
+        AuditedGroup(
+            optimizer=optimizer,
+            values=values,
+            names=tuple(names[id(p)] for p in values["params"] if id(p) in names),
+            strangers=tuple(
+                "x".join(map(str, p.shape)) or "()" for p in values["params"] if id(p) not in names
+            ),
+        )
+        for optimizer in optimizers
+        for values in optimizer.param_groups
+    ]

@@ -40,9 +40,9 @@ def default_findings(
 ) -> Iterator[str]:
     """Yield the values that an optimizer was given and its groups override.
 
-    A value counts as given where it is not the default of the class. Torch trains with the value of
-    a group that has one, so `AdamW(plan.param_groups(model, lr), weight_decay=0.1)` would train at
-    the 0.01 that `param_groups` has by default.
+    A value counts as given where it is not the default of the class, nor made of it. Torch trains
+    with the value of a group that has one, so `AdamW(plan.param_groups(model, lr),
+    weight_decay=0.1)` would train at the 0.01 that `param_groups` has by default.
 
     Args:
         dtypes: The type of each tensor.
@@ -56,7 +56,8 @@ def default_findings(
         for key, given in _given(optimizer, [values for values, _ in own]):
             bases = [*_bases(key, cells_of(dtypes, planned, own))]
             pairs = zip(_numbers(given), zip(*bases, strict=True), strict=False)
-            if not all(_is_one_of(value, values) for value, values in pairs):
+            agrees = all(_is_one_of(value, values) for value, values in pairs)
+            if not agrees and not _is_own(optimizer, key, given):
                 found = " or ".join(dict.fromkeys(_text(base) for base in bases))
                 yield (
                     f"{title} was given {key}={_text(_numbers(given))}, and its groups train at "
@@ -84,6 +85,18 @@ def _given(
         default = parameters[key].default
         if default is inspect.Parameter.empty or _numbers(given) != _numbers(default):
             yield key, given
+
+
+def _is_own(optimizer: torch.optim.Optimizer, key: str, given: Any) -> bool:
+    """Return True where a class that is not torch's makes this value of its default."""
+    cls: Any = type(optimizer)
+    if cls.__module__.startswith("torch."):
+        return False
+    try:
+        plain = cls([torch.nn.Parameter(torch.zeros(1, 1))])
+    except Exception:  # it may need other arguments, and is the user's
+        return False
+    return _numbers(plain.defaults.get(key)) == _numbers(given)
 
 
 def _bases(key: str, cells: Mapping[tuple[str, ...], Any]) -> Iterator[tuple[float, ...]]:

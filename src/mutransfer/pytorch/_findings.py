@@ -16,6 +16,7 @@ from ..rules import FAMILIES, Family
 from ._defaults import default_findings
 from ._optimizers import TORCH, recognised
 from ._ratios import SPREAD, few, is_near, ratio_findings
+from ._settings import setting_findings
 
 T = TypeVar("T")
 
@@ -39,11 +40,12 @@ class Expectation:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedGroup:
-    """One parameter group and the planned tensors in it."""
+    """One parameter group, the planned tensors in it, and the shapes of others."""
 
     optimizer: torch.optim.Optimizer
     values: Mapping[str, Any]
     names: tuple[str, ...]
+    strangers: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -61,7 +63,6 @@ def findings(
     expectations: Mapping[str, Expectation],
     groups: Sequence[AuditedGroup],
     trained: Sequence[AuditedGroup],
-    strangers: Mapping[str, list[str]],
     optimizers: Sequence[torch.optim.Optimizer],
 ) -> list[str]:
     """Return what is wrong, one sentence each.
@@ -71,16 +72,17 @@ def findings(
         expectations: What the plan expects of each.
         groups: All parameter groups.
         trained: The groups without frozen tensors.
-        strangers: Shapes of parameters that are not the model's, by class of optimizer.
         optimizers: All optimizers.
     """
     planned = {name: (each.family, each.row) for name, each in expectations.items()}
     values = [(group.values, group.names) for group in trained]
     dtypes = {name: parameter.dtype for name, parameter in parameters.items()}
+    missing = _missing(parameters, expectations, groups)
     return [
-        *_memberships(parameters, expectations, groups, optimizers),
-        *_strangers(strangers),
+        *_memberships(parameters, expectations, groups, optimizers, missing),
+        *_strangers(groups, missing),
         *_wrong_classes(expectations, trained),
+        *setting_findings(planned, trained),
         *_lost(expectations, trained),
         *_factors(expectations, trained),
         *_aliases(groups),
@@ -89,18 +91,28 @@ def findings(
     ]
 
 
+def _missing(
+    parameters: Mapping[str, nn.Parameter],
+    expectations: Mapping[str, Expectation],
+    groups: Sequence[AuditedGroup],
+) -> list[str]:
+    """Return the tensors that are planned to train and in no group."""
+    found = {name for group in groups for name in group.names}
+    return [
+        name
+        for name, parameter in parameters.items()
+        if parameter.requires_grad and name not in found and expectations[name].trained
+    ]
+
+
 def _memberships(
     parameters: Mapping[str, nn.Parameter],
     expectations: Mapping[str, Expectation],
     groups: Sequence[AuditedGroup],
     optimizers: Sequence[torch.optim.Optimizer],
+    missing: Sequence[str],
 ) -> Iterator[str]:
     times = Counter(name for group in groups for name in group.names)
-    missing = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.requires_grad and name not in times and expectations[name].trained
-    ]
     if missing:
         titles = " and ".join(type(optimizer).__name__ for optimizer in optimizers)
         yield (
@@ -127,13 +139,39 @@ def _memberships(
         )
 
 
-def _strangers(strangers: Mapping[str, list[str]]) -> Iterator[str]:
-    for title, shapes in strangers.items():
+def _strangers(groups: Sequence[AuditedGroup], missing: Sequence[str]) -> Iterator[str]:
+    """Yield the optimizers with others in the place or the groups of planned ones."""
+    wrong = [group for group in groups if group.strangers and (group.names or missing)]
+    for title, shapes in _shapes(wrong).items():
         yield (
             f"{title}: planned for this model's parameters, found {len(shapes)} others (of shape "
             f"{few(shapes)}), such as a copy's, or ones that were replaced since; {AGAIN} of the "
-            "model that is trained"
+            "model that is trained, and give others, such as a criterion's, groups of their own"
         )
+
+
+def others(
+    parameters: Mapping[str, nn.Parameter],
+    expectations: Mapping[str, Expectation],
+    groups: Sequence[AuditedGroup],
+) -> Iterator[str]:
+    """Yield the optimizers that train more than the model, such as a criterion."""
+    if not _missing(parameters, expectations, groups):
+        apart = [group for group in groups if not group.names]
+        for title, shapes in _shapes(apart).items():
+            yield (
+                f"{title} has {len(shapes)} parameters (of shape {few(shapes)}) in groups of their "
+                "own, which are not this model's: the plan knows no rates of theirs"
+            )
+
+
+def _shapes(groups: Sequence[AuditedGroup]) -> dict[str, list[str]]:
+    """Return the shapes of parameters that are not the model's, by class of optimizer."""
+    shapes: dict[str, list[str]] = {}
+    for group in groups:
+        if group.strangers:
+            shapes.setdefault(group.title, []).extend(group.strangers)
+    return shapes
 
 
 def _wrong_classes(

@@ -13,6 +13,7 @@ from torch import nn
 from ..plans import Hyperparameters, Plan, Row, grouped, resolved, table
 from ..rules import Family
 from ._optimizers import torch_class
+from ._tensors import smallest_eps
 
 
 def model_table(
@@ -80,5 +81,5 @@ def torch_defaults(family: Family) -> dict[str, Any]:
 def _with_first_eps(values: Hyperparameters, dtype: torch.dtype) -> Hyperparameters:
     """Return the hyperparameters with Adafactor's first eps for tensors of a type."""
     if isinstance(values.eps, tuple) and values.eps[0] is None:
-        return replace(values, eps=(torch.finfo(dtype).eps, values.eps[1]))
+        return replace(values, eps=(smallest_eps(dtype), values.eps[1]))
     return values

@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..core import MutransferError
 from ..plans import Plan
 from ._audit import bare_optimizers, compare, expected
 from ._findings import Expectation, by
 from ._planned import planned_parameters
 from ._ratios import as_number, is_near, precision
+from ._settings import READ
 
-_KEYS = ("lr_factor", "weight_decay", "eps", "rho", "decoupled_weight_decay", "adjust_lr_fn")
+_KEYS = (
+    *("lr_factor", "weight_decay", "eps", "rho", "decoupled_weight_decay", "adjust_lr_fn"),
+    *READ,
+)
 """Entries of a group that an audit depends on and a schedule leaves alone."""
 
 
@@ -47,6 +52,12 @@ def guard(
 ) -> Guard:
     """Audit now and before each step; see `Plan.guard`."""
     bare = bare_optimizers(optimizers)
+    for optimizer in bare:
+        if not hasattr(optimizer, "register_step_pre_hook"):
+            raise MutransferError(
+                f"{type(optimizer).__name__} is no torch.optim.Optimizer, and calls nothing before "
+                "a step: call plan.audit(model, optimizer).raise_if_wrong() in the loop"
+            )
     expectations = expected(plan, modules)
     passed: list[Any] = []
     families: dict[str, list[dict[str, Any]]] = {}
@@ -74,7 +85,8 @@ def _groups_by_family(
 ) -> dict[str, list[dict[str, Any]]]:
     names = {id(p): name for name, p in planned_parameters(plan, model).items()}
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    scaled = [group for group in groups if "lr_factor" in group and group["params"]]
+    # Groups of other parameters may have factors of another plan.
+    scaled = [g for g in groups if "lr_factor" in g and any(id(p) in names for p in g["params"])]
     return by(lambda group: expectations[names[id(group["params"][0])]].family.name, scaled)
 
 

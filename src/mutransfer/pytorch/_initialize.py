@@ -11,13 +11,13 @@ from ..core import MutransferError
 from ..plans import Plan
 from ._fresh import Run, check_fresh, remember
 from ._planned import planned_parameters
-from ._tensors import rms
+from ._tensors import is_code, rms
 
 
 def initialize(plan: Plan, model: nn.Module, *, fresh: bool = False) -> None:
     """Rescale a model's initial draw in place; see `Plan.initialize`."""
     parameters = planned_parameters(plan, model)
-    runs = plan.runs
+    runs = [run for run in plan.runs if not any(map(is_code, _of(run, parameters)))]
     drawn = {run: _drawn_rms(plan, run, parameters) for run in runs}
     wanted = {run: wanted_rms(plan, run) for run in runs}
     due = [run for run in runs if not _is_reached(wanted[run], drawn[run], _of(run, parameters))]
@@ -25,6 +25,7 @@ def initialize(plan: Plan, model: nn.Module, *, fresh: bool = False) -> None:
         return
     if not fresh:
         check_fresh(plan, model, parameters, drawn)
+    _check_writable(due, parameters)
     factors = {run: _factor(plan, run, wanted[run], drawn[run]) for run in due}
     with torch.no_grad():
         for run in due:
@@ -66,6 +67,15 @@ def _factor(plan: Plan, run: Run, wanted: float, drawn: float) -> float:
             "trained or loaded from a checkpoint"
         )
     return wanted / drawn
+
+
+def _check_writable(due: Sequence[Run], parameters: Mapping[str, nn.Parameter]) -> None:
+    for name in (name for run in due for name in run):
+        if parameters[name].is_inference() and not torch.is_inference_mode_enabled():
+            raise MutransferError(
+                f"{name} was made under torch.inference_mode, so that it cannot be rescaled or "
+                "trained: build the model outside of it, or under torch.no_grad"
+            )
 
 
 def _is_reached(wanted: float, drawn: float, tensors: Sequence[nn.Parameter]) -> bool:

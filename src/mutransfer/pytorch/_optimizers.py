@@ -11,6 +11,7 @@ import torch
 
 from ..core import MutransferError
 from ..rules import Family, families, family
+from ._settings import check_start
 
 TORCH: Mapping[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -60,7 +61,7 @@ def recognised(optimizer: Any) -> Family:
         optimizer: A name, a family, a class of torch, a partial of one, or an optimizer itself.
 
     Raises:
-        MutransferError: no scaling rule is known for it.
+        MutransferError: no scaling rule is known for it, or for what it was given.
     """
     if isinstance(optimizer, str | Family):
         return family(optimizer)
@@ -79,6 +80,7 @@ def recognised(optimizer: Any) -> Family:
             "groups set for each tensor: give the plan the class alone, and these values to "
             "param_groups"
         )
+    check_start(cls.__name__, settings)
     name = _NAMES[cls]
     if name == "muon-original":
         scale = settings.get("adjust_lr_fn")

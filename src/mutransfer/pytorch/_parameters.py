@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..core import MutransferError
 from ..reading import Axes, Parameter, canonical, check_declared, first_match, parent
 from ._axes import RECURRENT, axes_of, is_norm, is_router
+from ._memory import check_apart
 
 
 def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, Parameter]:
@@ -21,7 +22,8 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
         declared: Axes by name pattern, where the user knows better than the layers.
 
     Raises:
-        MutransferError: a declared pattern matches nothing or is malformed.
+        MutransferError: a declared pattern matches nothing or is malformed, or two parameters lie
+            on one memory.
     """
     aliases: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -36,6 +38,7 @@ def parameters_of(model: nn.Module, declared: Mapping[str, Axes]) -> dict[str, P
         raise MutransferError(f"{type(model).__name__} has no parameters: there is nothing to plan")
     modules = dict(model.named_modules(remove_duplicate=False))
     tensors = dict(model.named_parameters())
+    check_apart({canonical(name): tensor for name, tensor in tensors.items()})
     parameters = [_parameter(modules, tensors, names, declared) for names in aliases.values()]
     return {parameter.name: parameter for parameter in parameters}
 

@@ -45,9 +45,9 @@ class Plan(plans.Plan):
 
         Each tensor's RMS becomes the base's times the planned power. Zeros stay zeros and
         distributions keep their shape. Nothing changes under standard parametrization, and at base
-        size nothing but what is tuned. A second call changes nothing. A model that was trained, or
-        loaded from a trained checkpoint, is refused: call this before `load_state_dict`, or not at
-        all.
+        size nothing but what is tuned. A second call changes nothing. Quantised weights (integers,
+        numbers of 8 bits) are left alone. A model that was trained, or loaded from a trained
+        checkpoint, is refused: call this before `load_state_dict`, or not at all.
 
         Args:
             model: The planned model, freshly built.

@@ -8,14 +8,15 @@ from ..core import MutransferError
 from ..plans import Plan
 from ..reading import unwrapped
 from ._hooks import check_attached
+from ._memory import check_apart
 
 
 def planned_parameters(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters by planned name.
 
     Raises:
-        MutransferError: they are not the planned ones, or the forward pass lacks a planned
-            multiplier.
+        MutransferError: they are not the planned ones, two lie on one memory, or the forward pass
+            lacks a planned multiplier.
     """
     parameters = {
         unwrapped(name, plan.tensors): parameter for name, parameter in model.named_parameters()
@@ -30,5 +31,6 @@ def planned_parameters(plan: Plan, model: nn.Module) -> dict[str, nn.Parameter]:
         raise MutransferError(
             f"the model has no {min(missing)}, which the plan has: plan this model"
         )
+    check_apart(parameters)
     check_attached(plan, model)
     return parameters

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..plans import Row
 from ..rules import Family
+from ._tensors import smallest_eps
 
 Cell = tuple[list[str], float, float]
 """Names of tensors, their factor over base size, and the value that they have."""
@@ -102,7 +103,7 @@ def _cells(
         eps = values.get("eps")
         if isinstance(eps, tuple) and isinstance(row.eps, float):
             dtype = dtypes[tensors[0]]
-            first = torch.finfo(dtype).eps if eps[0] is None else eps[0]
+            first = smallest_eps(dtype) if eps[0] is None else eps[0]
             yield ("eps", family.name, "the first, ", str(dtype)), (tensors, row.eps, first)
             yield ("eps", family.name, "the second"), (tensors, row.init, eps[1])
         elif eps is not None and isinstance(row.eps, float):

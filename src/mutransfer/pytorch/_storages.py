@@ -72,7 +72,7 @@ class Tracked:
         if self.version == self.storage.version:
             return
         for version, written, value in self.storage.writes:
-            if version > self.version and not _is_apart(self.region, written):
+            if version > self.version and not is_apart(self.region, written):
                 yield written, value
 
 
@@ -132,7 +132,7 @@ def region(tensor: Tensor) -> Region:
     return tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype
 
 
-def _is_apart(one: Region, other: Region) -> bool:
+def is_apart(one: Region, other: Region) -> bool:
     """Return True if two regions of a storage certainly have no entry in common.
 
     Strides that divide each other are the digits of a position, as of an array with these strides;

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from ..core import MutransferError
 from ._optimizers import VARIANTS, torch_class
 from ._plan import Plan
+from ._settings import check_start
 
 _SCALED = ("eps", "weight_decay", "rho")
 """The hyperparameters that go into groups and not to the optimizer."""
@@ -176,6 +177,7 @@ def _optimizer(
         raise MutransferError(
             f"{name} sets {min(lost)} itself: plan for the optimizer that you use"
         )
+    check_start(name, settings)
     try:
         return make(groups, lr=lr, **variant, **settings)
     except TypeError as error:
