@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..reading import Operation
@@ -130,7 +130,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
         summed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed))
         stays = frozenset[int]().union(*(leaf.dims[d] for d in _rest(side, leaf)))
         joint = [o for o in matrices if frozenset({o, name}) in fact.multiplied]
-        is_gain = bool(joint or _multiplied(fact, name)) and hit[name] and name not in matrices
+        is_gain = hit[name] and name not in matrices and _multiplied(fact, name, hit)
         contracted = bool(summed) and not is_gain
         is_normalised = abs(leaf.degree) < 1e-6
         normalised |= bool(fan) and hit[name] and is_normalised
@@ -154,8 +154,10 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
     return normalised
 
 
-def _multiplied(fact: Fact, name: str) -> bool:
-    return any(name in pair for pair in fact.multiplied)
+def _multiplied(fact: Fact, name: str, hit: Mapping[str, bool]) -> bool:
+    """Return True for a parameter that multiplies another one along the sum."""
+    others = (pair - {name} for pair in fact.multiplied if name in pair)
+    return any(hit.get(other, False) for pair in others for other in pair)
 
 
 def _of_parameters(

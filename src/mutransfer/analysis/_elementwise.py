@@ -45,7 +45,8 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         cause = Cause("number", index, numbers=numbers)
         walk.learn(signals[1], scaled(walk.fact(signals[1]), alpha, cause))
     if len(ratios) == 2 and not is_one(ratios[0] / ratios[1]):
-        if any([walk.check(value, "a sum with another signal") for value in signals]):
+        are_meant = [walk.check(value, "a sum with another signal") for value in signals]
+        if any(are_meant):
             walk.short.append(index)
         return Fact(Kind.SIGNAL, walk.full(result))
     return Fact(

@@ -46,10 +46,13 @@ def weight_norm(walk: Walk, index: int, operation: Operation, result: int) -> Fa
     leaves = {n: Leaf(leaf.dims, 0.0) for n, leaf in walk.fact(direction).leaves.items()}
     if result != operation.results[0]:
         return Fact(Kind.PARAMETERS, full)
-    leaves |= walk.fact(length).leaves
+    lengths = walk.fact(length).leaves
+    # A length by column of the summed dimension is a gain, as where the product is written out.
+    pairs = {frozenset({a, b}) for a in leaves for b in lengths if a != b}
+    leaves |= lengths
     summed = [d for d in range(len(full)) if walk.shape(length)[d] == 1]
     fan = walk.growth.sizes(direction, summed)
-    made = Fact(Kind.PARAMETERS, full, leaves=leaves)
+    made = Fact(Kind.PARAMETERS, full, leaves=leaves, multiplied=frozenset(pairs))
     shrink = (fan[0] / fan[1]) ** 0.5 if fan else 1.0
     return scaled(made, shrink, Cause("normalised weight", index, fan))
 
