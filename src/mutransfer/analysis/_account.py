@@ -25,9 +25,12 @@ from ._operations import (
     PRODUCTS,
     REDUCTIONS,
     SOFTMAXES,
+    SORTED,
+    STEPS,
 )
 from ._reductions import fourier, reduction
 from ._stars import Stars
+from ._steps import WHOLE, compared, in_steps, step
 from ._walk import Walk, scaled
 
 Rule = Callable[[Walk, int, Operation, int], Fact]
@@ -49,6 +52,9 @@ def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     moved = walk.moved(operation, value, result)
     if operation.name in ONE_SIGN and moved.is_learned:
         moved = replace(moved, leaves=positive(moved.leaves, operation.name))
+    values = walk.program.values
+    if moved.is_learned and values[value].is_float and not values[result].is_float:
+        moved = replace(moved, leaves=in_steps(moved.leaves, WHOLE))
     if operation.name == "cumsum" and (fan := walk.growth.sizes(value, (_dim(walk, operation),))):
         moved = scaled(moved, fan[1] / fan[0], Cause("sum", index, fan))
     if operation.name == "constant_pad_nd":
@@ -86,23 +92,10 @@ def _padded(walk: Walk, value: int, result: int) -> dict[int, tuple[Sizes, ...]]
     return found
 
 
-def _compared(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of an index, a mask or fresh values.
-
-    A choice of as many features at all sizes is noted.
-    """
-    kind = dependence(map(walk.fact, operation.inputs))
-    if operation.name == "topk" and result == operation.results[0]:
-        grown = walk.growth.growing(operation.inputs[0])
-        if len(walk.growth.growing(result)) < len(grown):
-            walk.chosen.append(index)
-    fresh = kind != Kind.SIGNAL
-    return walk.constant(result) if fresh else Fact(kind, walk.full(result))
-
-
 RULES: dict[str, Rule] = _table(
     (KEPT, _moved),
-    (COMPARISONS, _compared),
+    (COMPARISONS | SORTED, compared),
+    (STEPS, step),
     (PRODUCTS, matrix_product),
     (CONVOLUTIONS, convolution),
     (("_trilinear",), bilinear),

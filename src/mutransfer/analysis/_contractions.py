@@ -146,6 +146,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
                 stays=stays if contracted else summed | stays,
                 is_normalised=is_normalised,
                 positive=leaf.positive,
+                stepped=leaf.stepped,
                 others_grow=any(kept[other] for other in kept if other != name),
                 is_joint=bool(joint) and name in matrices and not is_normalised,
                 parts=use.parts if hit[name] else (),
@@ -300,6 +301,7 @@ def summed_product(
                 operand=value,
                 is_normalised=abs(leaf.degree) < 1e-6,
                 positive=leaf.positive,
+                stepped=leaf.stepped,
             ),
         )
     made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)

@@ -30,7 +30,8 @@ def _standardised(walk: Walk, operation: Operation, result: int, gain: float) ->
         return Fact(Kind.PARAMETERS, walk.full(result))
     full = walk.full(result)
     channel = 1 if "batch" in operation.name or "group" in operation.name else len(full) - 1
-    leaves = {n: Leaf(leaf.dims, 0.0) for n, leaf in walk.fact(signal).leaves.items()}
+    leaves = walk.fact(signal).leaves
+    leaves = {n: Leaf(leaf.dims, 0.0, stepped=leaf.stepped) for n, leaf in leaves.items()}
     for value in rest[:1]:
         for name, leaf in walk.fact(value).leaves.items():
             every = frozenset[int]().union(*leaf.dims)
@@ -43,7 +44,8 @@ def weight_norm(walk: Walk, index: int, operation: Operation, result: int) -> Fa
     """Return the fact of g * v / |v| (Weight Normalization, 1602.07868)."""
     direction, length = operation.inputs[:2]
     full = walk.full(result)
-    leaves = {n: Leaf(leaf.dims, 0.0) for n, leaf in walk.fact(direction).leaves.items()}
+    leaves = walk.fact(direction).leaves
+    leaves = {n: Leaf(leaf.dims, 0.0, stepped=leaf.stepped) for n, leaf in leaves.items()}
     if result != operation.results[0]:
         return Fact(Kind.PARAMETERS, full)
     lengths = walk.fact(length).leaves

@@ -81,10 +81,15 @@ NORMS = words(
     """
 )
 
+STEPS = words("sign round floor ceil trunc eq ne lt le gt ge")
+"""Functions of steps: they keep nothing of the size of their input, or round it."""
+
+SORTED = words("topk sort")
+
 COMPARISONS = words(
     """
-    eq ne lt le gt ge argmax argmin topk sort arange zeros_like ones_like full_like empty_like
-    new_zeros new_ones nonzero sign floor ceil round trunc isnan isfinite isinf logical_not
+    argmax argmin arange zeros_like ones_like full_like empty_like
+    new_zeros new_ones nonzero isnan isfinite isinf logical_not
     logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or multinomial one_hot
     rand_like randn_like any all isin _local_scalar_dense new_full new_empty empty
     scalar_tensor full zeros ones bernoulli histc unique _unique2 unique_dim bincount
