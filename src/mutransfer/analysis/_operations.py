@@ -22,6 +22,11 @@ VIEWS = words(
 )
 """Operations that move entries, whole."""
 
+RESHAPED = VIEWS - words(
+    "expand expand_as repeat repeat_interleave unfold as_strided im2col col2im movedim"
+)
+"""Views that have every entry once at most."""
+
 SLICES = words("slice select split split_with_sizes chunk narrow unsafe_split unbind")
 """Views of a part of the entries."""
 
