@@ -22,7 +22,7 @@ def contract(
         return walk.constant(result)
     if b.is_signal and not a.is_signal:
         one, other, a, b = other, one, b, a
-    elif not b.is_signal and not a.is_signal:
+    elif a.is_learned and b.is_learned:
         one, other = _by_latents(walk, index, result, one, other)
         a, b = walk.fact(one.value), walk.fact(other.value)
         if _is_latent(walk, one):
@@ -98,7 +98,7 @@ def _weighted(
     parts = next((a.parts[d] for d in one.summed if d in a.parts), ())
     use = Use("contraction", index, result, operand=one.value, parts=parts)
     normalised = _note(walk, other, b, use, fan)
-    ratio, causes = a.ratio * b.ratio, causes_of((a, b))
+    ratio, causes = a.ratio * b.ratio, causes_of((a, replace(b, causes=_of_weight(b))))
     if fan and any(cause.kind == "softmax" for cause in a.causes):
         causes |= {Cause("shares", index, fan)}
     fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
@@ -106,6 +106,14 @@ def _weighted(
         growth = (fan[1] / fan[0]) ** (0.5 if keeps else 1.0)
         return scaled(fact, growth, Cause("normalised", index, fan))
     return fact
+
+
+def _of_weight(weight: Fact) -> frozenset[Cause]:
+    """Return the causes of a weight, whose length is no direction meant as it is."""
+    return frozenset(
+        replace(cause, kind="normalised weight") if cause.kind == "unit length" else cause
+        for cause in weight.causes
+    )
 
 
 def _rest(side: Side, leaf: Leaf) -> list[int]:
@@ -176,13 +184,8 @@ def _of_parameters(
         if fan:
             use = Use("contraction", index, result, with_constant=len(learned) == 1)
             _note(walk, side, fact, use, fan)
-        kept = {
-            name: replace(
-                leaf,
-                dims=tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept),
-            )
-            for name, leaf in fact.leaves.items()
-        }
+        mixes = bool(fan) and len(learned) == 1
+        kept = {n: _kept(walk, result, side, leaf, mixes=mixes) for n, leaf in fact.leaves.items()}
         leaves = merged((leaves, kept))
     ratio = facts[0].ratio * facts[1].ratio
     multiplied = facts[0].multiplied | facts[1].multiplied
@@ -192,6 +195,19 @@ def _of_parameters(
         # A unit vector takes the length of a weight, as in a spectral norm.
         return scaled(made, (fan[1] / fan[0]) ** 0.5, Cause("unit length", index, fan))
     return made
+
+
+def _kept(walk: Walk, result: int, side: Side, leaf: Leaf, *, mixes: bool) -> Leaf:
+    """Return a parameter in a product with constants or with another parameter.
+
+    Constants that mix its entries along a growing dimension put these along their own.
+    """
+    mixed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed)) if mixes else frozenset()
+    dims = (
+        leaf.dims[d] if d is not None else mixed if walk.growth.grows(result, k) else frozenset()
+        for k, d in enumerate(side.kept)
+    )
+    return replace(leaf, dims=tuple(dims))
 
 
 def matrix_product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:

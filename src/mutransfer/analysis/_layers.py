@@ -59,6 +59,19 @@ def weight_norm(walk: Walk, index: int, operation: Operation, result: int) -> Fa
     return scaled(made, shrink, Cause("normalised weight", index, fan))
 
 
+def orthonormal(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a matrix with columns of length one, as an orthogonal map.
+
+    The exponential of a weight that is skew has them, and that of any hidden matrix nearly so.
+    """
+    weight, full = walk.fact(operation.inputs[0]), walk.full(result)
+    leaves = {n: replace(leaf, degree=0.0, positive="") for n, leaf in weight.leaves.items()}
+    fan = walk.growth.sizes(result, (len(full) - 2,))
+    made = Fact(Kind.PARAMETERS, full, leaves=leaves)
+    shrink = (fan[0] / fan[1]) ** 0.5 if fan else 1.0
+    return scaled(made, shrink, Cause("normalised weight", index, fan))
+
+
 def lookup(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     """Return the fact of rows that are picked from a table or a signal."""
     table, *indices = operation.inputs

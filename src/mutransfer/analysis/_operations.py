@@ -105,6 +105,9 @@ COMPARISONS = words(
 )
 """Operations whose result has a size of its own, whatever that of their input."""
 
+ORTHONORMAL = words("linalg_matrix_exp linalg_householder_product linalg_qr")
+"""Functions of a weight whose first result has columns of length one, or of that order."""
+
 LOOKUPS = words(
     """
     embedding index index_select gather take_along_dim embedding_bag _embedding_bag

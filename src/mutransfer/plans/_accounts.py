@@ -101,14 +101,12 @@ def account_of(
         grew: Its dimensions that grew.
         inverted: True if the walked program is the target, and the other one the base.
     """
-    uses = walk.uses.get(name, [])
+    uses = _with_signals(walk.uses.get(name, []))
     if not uses:
         return Account(kind="unused", axes=("finite",) * len(parameter.shape))
     picked = frozenset(walk.picked.get(name, ()))
     axes = _axes(uses, len(parameter.shape), picked & grew, walk)
     summed = [use for use in uses if use.kind == "contraction" and use.fan]
-    # Sums with constants alone, as those of a spectral norm, count where there are no others.
-    summed = [use for use in summed if not use.with_constant] or summed
     kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
     growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
     problem = _contradiction(parameter, summed) or _rounded(parameter, uses)
@@ -140,6 +138,16 @@ def account_of(
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
         operands=tuple((u.operand, u.operation) for u in summed if u.operand is not None),
     )
+
+
+def _with_signals(uses: Sequence[Use]) -> Sequence[Use]:
+    """Return the uses but for sums with constants alone, as those of a spectral norm.
+
+    These count where no other use has a growing dimension.
+    """
+    others = [use for use in uses if not use.with_constant]
+    grow = any(use.kind == "contraction" and (use.fan or use.kept) for use in others)
+    return others if grow else uses
 
 
 def _experts(parameter: Parameter) -> set[int]:
