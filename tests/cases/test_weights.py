@@ -410,7 +410,6 @@ FAMILIES = {
 
 
 FAULTS = {
-    "normed rows, scaled variance": "the fan-in inside the root counts in full",
     "reparametrised, base plus update of finite rank": "a product of weights hides the bottleneck",
 }
 

@@ -102,3 +102,33 @@ def test_parts_of_one_role_are_hidden(
     size: Callable[[int], tuple[int, ...]], forward: Forward
 ) -> None:
     assert planned(size, forward)["whole"].role == "hidden"
+
+
+def functional(cut: Callable[[Any, int], tuple[Tensor, ...]], *sizes: str) -> mt.Plan:
+    """Plan a perceptron whose matrices are views of vectors alone."""
+
+    def build(width: int) -> nn.Module:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            first, hidden, last = cut(m, width)
+            h = torch.relu(torch.relu(x @ first.view(5, width)) @ hidden.view(width, width))
+            return h @ last.view(width, 3)
+
+        model, numbers = Net(forward), (5 * width, width**2, 3 * width)
+        if not sizes:
+            model.whole = nn.Parameter(torch.randn(sum(numbers)))
+        for name, number in zip(sizes, numbers, strict=False):
+            setattr(model, name, nn.Parameter(torch.randn(number)))
+        return model
+
+    return mt.plan(build(64), build(16), example_inputs=torch.randn(8, 5))
+
+
+def test_one_vector_of_all_matrices_is_refused() -> None:
+    with pytest.raises(MutransferError, match="parts of whole are used in different ways"):
+        functional(lambda m, width: m.whole.split([5 * width, width**2, 3 * width]))
+
+
+def test_a_vector_for_each_matrix_is_planned_as_the_matrix() -> None:
+    plan = functional(lambda m, _: (m.first, m.hidden, m.last), "first", "hidden", "last")
+    roles = {name: plan[name].role for name in plan.tensors}
+    assert roles == {"first": "input", "hidden": "hidden", "last": "readout"}

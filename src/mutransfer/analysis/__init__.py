@@ -16,6 +16,7 @@ from ._signals import Signals as Signals
 from ._stacks import Stack as Stack
 from ._stacks import stack_of as stack_of
 from ._stars import Stars as Stars
+from ._steps import WHOLE as WHOLE
 from ._streams import Join as Join
 from ._walk import Finding as Finding
 from ._walk import Use as Use

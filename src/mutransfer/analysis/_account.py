@@ -10,7 +10,7 @@ from ._contractions import bilinear, convolution, distance, matrix_product
 from ._elementwise import function, joined, placed, positive, power, product, total
 from ._facts import Cause, Fact, Kind, dependence
 from ._growth import Growth, Sizes
-from ._layers import lookup, norm, weight_norm
+from ._layers import lookup, norm, orthonormal, weight_norm
 from ._operations import (
     COMPARISONS,
     CONVOLUTIONS,
@@ -21,13 +21,17 @@ from ._operations import (
     NONLINEAR,
     NORMS,
     ONE_SIGN,
+    ORTHONORMAL,
     PLACED,
     PRODUCTS,
     REDUCTIONS,
     SOFTMAXES,
+    SORTED,
+    STEPS,
 )
 from ._reductions import fourier, reduction
 from ._stars import Stars
+from ._steps import WHOLE, compared, in_steps, step
 from ._walk import Walk, scaled
 
 Rule = Callable[[Walk, int, Operation, int], Fact]
@@ -49,6 +53,9 @@ def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     moved = walk.moved(operation, value, result)
     if operation.name in ONE_SIGN and moved.is_learned:
         moved = replace(moved, leaves=positive(moved.leaves, operation.name))
+    values = walk.program.values
+    if moved.is_learned and values[value].is_float and not values[result].is_float:
+        moved = replace(moved, leaves=in_steps(moved.leaves, WHOLE))
     if operation.name == "cumsum" and (fan := walk.growth.sizes(value, (_dim(walk, operation),))):
         moved = scaled(moved, fan[1] / fan[0], Cause("sum", index, fan))
     if operation.name == "constant_pad_nd":
@@ -68,10 +75,13 @@ def _note_pieces(walk: Walk, operation: Operation, value: int, result: int, fact
     """Note the dimension of a weight that is cut into layers: the pieces do not grow."""
     if operation.name not in {"split", "split_with_sizes", "slice", "chunk", "narrow"}:
         return
+    stays = walk.growth.growing(result)
     for d in walk.growth.growing(value):
         if not walk.growth.grows(result, d):
             for name, leaf in fact.leaves.items():
-                walk.picked.setdefault(name, set()).update(leaf.dims[d])
+                # What the piece still runs along counts no layers, as in a skew matrix.
+                rest = frozenset[int]().union(*(leaf.dims[k] for k in stays))
+                walk.picked.setdefault(name, set()).update(leaf.dims[d] - rest)
 
 
 def _padded(walk: Walk, value: int, result: int) -> dict[int, tuple[Sizes, ...]]:
@@ -86,23 +96,18 @@ def _padded(walk: Walk, value: int, result: int) -> dict[int, tuple[Sizes, ...]]
     return found
 
 
-def _compared(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of an index, a mask or fresh values.
-
-    A choice of as many features at all sizes is noted.
-    """
-    kind = dependence(map(walk.fact, operation.inputs))
-    if operation.name == "topk" and result == operation.results[0]:
-        grown = walk.growth.growing(operation.inputs[0])
-        if len(walk.growth.growing(result)) < len(grown):
-            walk.chosen.append(index)
-    fresh = kind != Kind.SIGNAL
-    return walk.constant(result) if fresh else Fact(kind, walk.full(result))
+def _orthonormal(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of an orthogonal map of a weight; that of a signal has no rule."""
+    of_weight = dependence(map(walk.fact, operation.inputs)) == Kind.PARAMETERS
+    first = result == operation.results[0]
+    rule = orthonormal if of_weight and first else _unknown
+    return rule(walk, index, operation, result)
 
 
 RULES: dict[str, Rule] = _table(
     (KEPT, _moved),
-    (COMPARISONS, _compared),
+    (COMPARISONS | SORTED, compared),
+    (STEPS, step),
     (PRODUCTS, matrix_product),
     (CONVOLUTIONS, convolution),
     (("_trilinear",), bilinear),
@@ -110,6 +115,7 @@ RULES: dict[str, Rule] = _table(
     (LOOKUPS, lookup),
     (NORMS, norm),
     (("_weight_norm_interface", "_weight_norm"), weight_norm),
+    (ORTHONORMAL, _orthonormal),
     (REDUCTIONS, reduction),
     (("_fft_c2c", "_fft_r2c", "_fft_c2r"), fourier),
     (("add", "sub", "rsub"), total),

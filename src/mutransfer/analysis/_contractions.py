@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..reading import Operation
@@ -22,7 +22,7 @@ def contract(
         return walk.constant(result)
     if b.is_signal and not a.is_signal:
         one, other, a, b = other, one, b, a
-    elif not b.is_signal and not a.is_signal:
+    elif a.is_learned and b.is_learned:
         one, other = _by_latents(walk, index, result, one, other)
         a, b = walk.fact(one.value), walk.fact(other.value)
         if _is_latent(walk, one):
@@ -98,7 +98,7 @@ def _weighted(
     parts = next((a.parts[d] for d in one.summed if d in a.parts), ())
     use = Use("contraction", index, result, operand=one.value, parts=parts)
     normalised = _note(walk, other, b, use, fan)
-    ratio, causes = a.ratio * b.ratio, causes_of((a, b))
+    ratio, causes = a.ratio * b.ratio, causes_of((a, replace(b, causes=_of_weight(b))))
     if fan and any(cause.kind == "softmax" for cause in a.causes):
         causes |= {Cause("shares", index, fan)}
     fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
@@ -106,6 +106,14 @@ def _weighted(
         growth = (fan[1] / fan[0]) ** (0.5 if keeps else 1.0)
         return scaled(fact, growth, Cause("normalised", index, fan))
     return fact
+
+
+def _of_weight(weight: Fact) -> frozenset[Cause]:
+    """Return the causes of a weight, whose length is no direction meant as it is."""
+    return frozenset(
+        replace(cause, kind="normalised weight") if cause.kind == "unit length" else cause
+        for cause in weight.causes
+    )
 
 
 def _rest(side: Side, leaf: Leaf) -> list[int]:
@@ -130,7 +138,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
         summed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed))
         stays = frozenset[int]().union(*(leaf.dims[d] for d in _rest(side, leaf)))
         joint = [o for o in matrices if frozenset({o, name}) in fact.multiplied]
-        is_gain = bool(joint or _multiplied(fact, name)) and hit[name] and name not in matrices
+        is_gain = hit[name] and name not in matrices and _multiplied(fact, name, hit)
         contracted = bool(summed) and not is_gain
         is_normalised = abs(leaf.degree) < 1e-6
         normalised |= bool(fan) and hit[name] and is_normalised
@@ -146,6 +154,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
                 stays=stays if contracted else summed | stays,
                 is_normalised=is_normalised,
                 positive=leaf.positive,
+                stepped=leaf.stepped,
                 others_grow=any(kept[other] for other in kept if other != name),
                 is_joint=bool(joint) and name in matrices and not is_normalised,
                 parts=use.parts if hit[name] else (),
@@ -154,8 +163,10 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
     return normalised
 
 
-def _multiplied(fact: Fact, name: str) -> bool:
-    return any(name in pair for pair in fact.multiplied)
+def _multiplied(fact: Fact, name: str, hit: Mapping[str, bool]) -> bool:
+    """Return True for a parameter that multiplies another one along the sum."""
+    others = (pair - {name} for pair in fact.multiplied if name in pair)
+    return any(hit.get(other, False) for pair in others for other in pair)
 
 
 def _of_parameters(
@@ -173,13 +184,8 @@ def _of_parameters(
         if fan:
             use = Use("contraction", index, result, with_constant=len(learned) == 1)
             _note(walk, side, fact, use, fan)
-        kept = {
-            name: replace(
-                leaf,
-                dims=tuple(leaf.dims[d] if d is not None else frozenset[int]() for d in side.kept),
-            )
-            for name, leaf in fact.leaves.items()
-        }
+        mixes = bool(fan) and len(learned) == 1
+        kept = {n: _kept(walk, result, side, leaf, mixes=mixes) for n, leaf in fact.leaves.items()}
         leaves = merged((leaves, kept))
     ratio = facts[0].ratio * facts[1].ratio
     multiplied = facts[0].multiplied | facts[1].multiplied
@@ -189,6 +195,19 @@ def _of_parameters(
         # A unit vector takes the length of a weight, as in a spectral norm.
         return scaled(made, (fan[1] / fan[0]) ** 0.5, Cause("unit length", index, fan))
     return made
+
+
+def _kept(walk: Walk, result: int, side: Side, leaf: Leaf, *, mixes: bool) -> Leaf:
+    """Return a parameter in a product with constants or with another parameter.
+
+    Constants that mix its entries along a growing dimension put these along their own.
+    """
+    mixed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed)) if mixes else frozenset()
+    dims = (
+        leaf.dims[d] if d is not None else mixed if walk.growth.grows(result, k) else frozenset()
+        for k, d in enumerate(side.kept)
+    )
+    return replace(leaf, dims=tuple(dims))
 
 
 def matrix_product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
@@ -298,6 +317,7 @@ def summed_product(
                 operand=value,
                 is_normalised=abs(leaf.degree) < 1e-6,
                 positive=leaf.positive,
+                stepped=leaf.stepped,
             ),
         )
     made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)

@@ -18,6 +18,7 @@ from ._facts import (
     merged,
 )
 from ._operations import ONE_SIGN, SOFTMAXES
+from ._terms import only_term
 from ._walk import Walk, even, scaled
 
 _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
@@ -33,6 +34,9 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     signals = [v for v in values if facts[v].is_signal]
     learned = [v for v in values if facts[v].is_learned]
     if not signals:
+        term = only_term(walk.program, operation)
+        if term is not None:
+            return walk.moved(operation, term, result)
         return _added_weights(walk, result, [facts[v] for v in learned])
     for value in learned:
         walk.vector_use(index, value, result)
@@ -45,8 +49,8 @@ def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         cause = Cause("number", index, numbers=numbers)
         walk.learn(signals[1], scaled(walk.fact(signals[1]), alpha, cause))
     if len(ratios) == 2 and not is_one(ratios[0] / ratios[1]):
-        left = [walk.check(value, "a sum with another signal") for value in signals]
-        if any(left):
+        are_meant = [walk.check(value, "a sum with another signal") for value in signals]
+        if any(are_meant):
             walk.short.append(index)
         return Fact(Kind.SIGNAL, walk.full(result))
     return Fact(
@@ -111,11 +115,12 @@ def _multiplied_weights(one: Fact, other: Fact, sign: float, varies: tuple[bool,
     leaves = dict(one.leaves)
     for name, leaf in other.leaves.items():
         known = leaves.get(name)
-        dims, degree = leaf.dims, sign * leaf.degree
+        dims, degree, stepped = leaf.dims, sign * leaf.degree, leaf.stepped
         if known is not None:
             dims = tuple(a | b for a, b in zip(leaf.dims, known.dims, strict=True))
             degree += known.degree
-        leaves[name] = Leaf(dims, degree, leaf.positive)
+            stepped = stepped or known.stepped
+        leaves[name] = Leaf(dims, degree, leaf.positive, stepped)
     if not all(leaf.positive for fact in (one, other) for leaf in fact.leaves.values()):
         leaves = {name: replace(leaf, positive="") for name, leaf in leaves.items()}
     pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b}
@@ -185,6 +190,8 @@ def function(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         fact = _softmax(walk, index, operation, result, fact)
     if kind == Kind.PARAMETERS:
         leaves = _reshaped(walk, result, walk.fact(values[0]).leaves)
+        # Near zero, where entries are as the width grows, most functions are linear.
+        leaves = {n: replace(leaf, degree=1.0) for n, leaf in leaves.items()}
         if operation.name in ONE_SIGN:
             leaves = positive(leaves, operation.name.strip("_"))
         return replace(fact, leaves=leaves)
@@ -211,7 +218,7 @@ def _reshaped(walk: Walk, result: int, leaves: Mapping[str, Leaf]) -> dict[str, 
         every = frozenset[int]().union(*leaf.dims)
         alike = len(leaf.dims) == len(walk.shape(result))
         dims = leaf.dims if alike else (every,) * len(walk.shape(result))
-        found[name] = Leaf(dims)
+        found[name] = replace(leaf, dims=dims, positive="")
     return found
 
 
@@ -276,6 +283,8 @@ def placed(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         source = walk.moved(operation, values[-1], result)
         return replace(source, varies=walk.full(result))
     if kind == Kind.PARAMETERS:
+        # A mask that was made of a weight chooses; what it chooses has the scale.
+        facts = [walk.fact(v) for v in sorted(values, key=lambda v: not _is_float(walk, v))]
         leaves = merged(_reshaped(walk, result, f.leaves) for f in facts)
         most = max(facts, key=lambda f: len(f.leaves))
         return Fact(kind, walk.full(result), most.ratio, leaves, most.causes)
@@ -283,7 +292,7 @@ def placed(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         if fact.is_learned:
             walk.vector_use(index, value, result)
     signals = [f for f in facts if f.is_signal]
-    floats = [v for v in values if walk.fact(v).is_signal and walk.program.values[v].is_float]
+    floats = [v for v in values if walk.fact(v).is_signal and _is_float(walk, v)]
     if operation.name in {"addcmul", "addcdiv"}:
         return _added_product(walk, operation, result)
     if len({round(walk.fact(v).ratio, 6) for v in floats}) > 1:
@@ -292,6 +301,10 @@ def placed(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         return Fact(kind, walk.full(result))
     chosen = walk.fact(floats[0]) if floats else even(signals[0])
     return Fact(kind, walk.full(result), chosen.ratio, causes=chosen.causes)
+
+
+def _is_float(walk: Walk, value: int) -> bool:
+    return walk.program.values[value].is_float
 
 
 def _added_product(walk: Walk, operation: Operation, result: int) -> Fact:

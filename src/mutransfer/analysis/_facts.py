@@ -49,11 +49,13 @@ class Leaf:
         dims: For each dimension of the value, the parameter's dimensions that vary along it.
         degree: Degree of homogeneity; 0 where the parameter is normalised.
         positive: The function that left its entries of one sign, as exp; empty where none did.
+        stepped: The function that rounded it in steps that are not in proportion to it.
     """
 
     dims: tuple[frozenset[int], ...]
     degree: float = 1.0
     positive: str = ""
+    stepped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +134,6 @@ def merged(leaves: Iterable[Mapping[str, Leaf]]) -> dict[str, Leaf]:
             else:
                 dims = tuple(a | b for a, b in zip(known.dims, leaf.dims, strict=True))
                 positive = known.positive if leaf.positive else ""
-                found[name] = Leaf(dims, known.degree, positive)
+                stepped = known.stepped or leaf.stepped
+                found[name] = Leaf(dims, known.degree, positive, stepped)
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core import MutransferError
 from ..reading import Operation, Program, Ref, Value
+from ._operations import RESHAPED
 from ._stars import Stars
 
 Sizes = tuple[int, int]
@@ -23,8 +24,8 @@ _SAME_NUMBER = 1e-6
 class Growth:
     """The base program with the sizes, numbers and constants of another one beside it.
 
-    A dimension grows if its two sizes differ by a ratio that some parameter has, or by a product or
-    quotient of such ratios. Other sizes that differ depend on data.
+    A dimension grows if its two sizes differ by a ratio that some parameter, or a part of one, has,
+    or by a product or quotient of such ratios. Other sizes that differ depend on data.
 
     Args:
         base: The program that is walked.
@@ -44,12 +45,11 @@ class Growth:
         self.first_difference = ""
         self._pair()
         self._parameter_sizes, self._ratios = set[Sizes](), {1.0}
-        for i, value in enumerate(base.values):
-            if value.kind == "parameter":
-                for pair in zip(value.shape, self.shape(i), strict=True):
-                    if pair[0] != pair[1]:
-                        self._parameter_sizes.add(pair)
-                        self._ratios.add(pair[1] / pair[0])
+        for i in self._parts_of_parameters():
+            for pair in zip(base.values[i].shape, self.shape(i), strict=True):
+                if pair[0] != pair[1] and 0 not in pair:
+                    self._parameter_sizes.add(pair)
+                    self._ratios.add(pair[1] / pair[0])
         self._admitted = {a * b for a in self._ratios for b in self._ratios}
         self._admitted |= {a / b for a in self._ratios for b in self._ratios}
 
@@ -121,6 +121,17 @@ class Growth:
         ratios = [b / a for a, b in zip(here, there.magnitude, strict=True)]
         alike = max(ratios) - min(ratios) < _SAME_NUMBER * max(ratios)
         return ratios[0] if alike and there.shape == self.base.values[value].shape else 1.0
+
+    def _parts_of_parameters(self) -> list[int]:
+        """Return the parameters, and the matrices that are cut from them."""
+        found = [i for i, value in enumerate(self.base.values) if value.kind == "parameter"]
+        parts = set(found)
+        for operation in self.base.operations:
+            if operation.name in RESHAPED and operation.inputs[0] in parts:
+                new = [i for i in operation.results if i is not None]
+                parts.update(new)
+                found += new
+        return found
 
     def _other(self, value: int) -> Value | None:
         index = self._value_of.get(value)

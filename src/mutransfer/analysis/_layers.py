@@ -30,7 +30,8 @@ def _standardised(walk: Walk, operation: Operation, result: int, gain: float) ->
         return Fact(Kind.PARAMETERS, walk.full(result))
     full = walk.full(result)
     channel = 1 if "batch" in operation.name or "group" in operation.name else len(full) - 1
-    leaves = {n: Leaf(leaf.dims, 0.0) for n, leaf in walk.fact(signal).leaves.items()}
+    leaves = walk.fact(signal).leaves
+    leaves = {n: Leaf(leaf.dims, 0.0, stepped=leaf.stepped) for n, leaf in leaves.items()}
     for value in rest[:1]:
         for name, leaf in walk.fact(value).leaves.items():
             every = frozenset[int]().union(*leaf.dims)
@@ -43,12 +44,29 @@ def weight_norm(walk: Walk, index: int, operation: Operation, result: int) -> Fa
     """Return the fact of g * v / |v| (Weight Normalization, 1602.07868)."""
     direction, length = operation.inputs[:2]
     full = walk.full(result)
-    leaves = {n: Leaf(leaf.dims, 0.0) for n, leaf in walk.fact(direction).leaves.items()}
+    leaves = walk.fact(direction).leaves
+    leaves = {n: Leaf(leaf.dims, 0.0, stepped=leaf.stepped) for n, leaf in leaves.items()}
     if result != operation.results[0]:
         return Fact(Kind.PARAMETERS, full)
-    leaves |= walk.fact(length).leaves
+    lengths = walk.fact(length).leaves
+    # A length by column of the summed dimension is a gain, as where the product is written out.
+    pairs = {frozenset({a, b}) for a in leaves for b in lengths if a != b}
+    leaves |= lengths
     summed = [d for d in range(len(full)) if walk.shape(length)[d] == 1]
     fan = walk.growth.sizes(direction, summed)
+    made = Fact(Kind.PARAMETERS, full, leaves=leaves, multiplied=frozenset(pairs))
+    shrink = (fan[0] / fan[1]) ** 0.5 if fan else 1.0
+    return scaled(made, shrink, Cause("normalised weight", index, fan))
+
+
+def orthonormal(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a matrix with columns of length one, as an orthogonal map.
+
+    The exponential of a weight that is skew has them, and that of any hidden matrix nearly so.
+    """
+    weight, full = walk.fact(operation.inputs[0]), walk.full(result)
+    leaves = {n: replace(leaf, degree=0.0, positive="") for n, leaf in weight.leaves.items()}
+    fan = walk.growth.sizes(result, (len(full) - 2,))
     made = Fact(Kind.PARAMETERS, full, leaves=leaves)
     shrink = (fan[0] / fan[1]) ** 0.5 if fan else 1.0
     return scaled(made, shrink, Cause("normalised weight", index, fan))

@@ -22,6 +22,11 @@ VIEWS = words(
 )
 """Operations that move entries, whole."""
 
+RESHAPED = VIEWS - words(
+    "expand expand_as repeat repeat_interleave unfold as_strided im2col col2im movedim"
+)
+"""Views that have every entry once at most."""
+
 SLICES = words("slice select split split_with_sizes chunk narrow unsafe_split unbind")
 """Views of a part of the entries."""
 
@@ -81,10 +86,15 @@ NORMS = words(
     """
 )
 
+STEPS = words("sign round floor ceil trunc eq ne lt le gt ge")
+"""Functions of steps: they keep nothing of the size of their input, or round it."""
+
+SORTED = words("topk sort")
+
 COMPARISONS = words(
     """
-    eq ne lt le gt ge argmax argmin topk sort arange zeros_like ones_like full_like empty_like
-    new_zeros new_ones nonzero sign floor ceil round trunc isnan isfinite isinf logical_not
+    argmax argmin arange zeros_like ones_like full_like empty_like
+    new_zeros new_ones nonzero isnan isfinite isinf logical_not
     logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or multinomial one_hot
     rand_like randn_like any all isin _local_scalar_dense new_full new_empty empty
     scalar_tensor full zeros ones bernoulli histc unique _unique2 unique_dim bincount
@@ -94,6 +104,9 @@ COMPARISONS = words(
     """
 )
 """Operations whose result has a size of its own, whatever that of their input."""
+
+ORTHONORMAL = words("linalg_matrix_exp linalg_householder_product linalg_qr")
+"""Functions of a weight whose first result has columns of length one, or of that order."""
 
 LOOKUPS = words(
     """

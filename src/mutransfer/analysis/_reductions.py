@@ -8,7 +8,7 @@ from typing import Any
 
 from ..reading import Operation, Ref
 from ._contractions import summed_product
-from ._facts import Cause, Fact, Kind, Leaf
+from ._facts import Cause, Fact, Kind
 from ._operations import COPIES, VIEWS
 from ._walk import Walk, scaled
 
@@ -32,7 +32,7 @@ def reduction(walk: Walk, index: int, operation: Operation, result: int) -> Fact
         power = 1.0 if order == 1 else 0.0 if order == float("inf") else 0.5
         return scaled(reduced, growth**power, Cause("unit length", index))
     if operation.name in _SQUARES and result == operation.results[0]:
-        leaves = {n: Leaf(leaf.dims, 2 * leaf.degree) for n, leaf in reduced.leaves.items()}
+        leaves = {n: replace(leaf, degree=2 * leaf.degree) for n, leaf in reduced.leaves.items()}
         return replace(reduced, ratio=reduced.ratio**2, leaves=leaves)
     return reduced
 

@@ -29,6 +29,7 @@ class Use:
         operand: The value that it is summed with.
         is_normalised: True where its scale does not matter.
         positive: The function that left its entries of one sign, as in `Leaf`.
+        stepped: The function that rounded it, as in `Leaf`.
         others_grow: True if other parameters of the same weight have growing dimensions that stay.
         is_joint: True if another matrix multiplies it along the summed dimension.
         parts: The pieces of the summed dimension, where it is concatenated.
@@ -47,6 +48,7 @@ class Use:
     operand: int | None = None
     is_normalised: bool = False
     positive: str = ""
+    stepped: str = ""
     others_grow: bool = False
     is_joint: bool = False
     parts: tuple[Sizes, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..analysis import FACTORS, Use, Walk, fate, is_key_value, is_split_into_output
+from ..analysis import FACTORS, WHOLE, Use, Walk, fate, is_key_value, is_split_into_output
 from ..reading import Axes, Parameter, pattern
 from ._match import Match
 from ._sides import Sides
@@ -101,17 +101,16 @@ def account_of(
         grew: Its dimensions that grew.
         inverted: True if the walked program is the target, and the other one the base.
     """
-    uses = walk.uses.get(name, [])
+    uses = _with_signals(walk.uses.get(name, []))
     if not uses:
         return Account(kind="unused", axes=("finite",) * len(parameter.shape))
     picked = frozenset(walk.picked.get(name, ()))
     axes = _axes(uses, len(parameter.shape), picked & grew, walk)
     summed = [use for use in uses if use.kind == "contraction" and use.fan]
-    # Sums with constants alone, as those of a spectral norm, count where there are no others.
-    summed = [use for use in summed if not use.with_constant] or summed
     kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
     growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
-    problem = _contradiction(parameter, summed) or _unlike_parts(walk, name, uses)
+    problem = _contradiction(parameter, summed) or _rounded(parameter, uses)
+    problem = problem or _unlike_parts(walk, name, uses)
     problem = problem or _unexplained(parameter, grew - picked - growing - _experts(parameter))
     fans = [_fan(use) for use in summed]
     looked_up = any(use.kind == "lookup" for use in uses)
@@ -139,6 +138,16 @@ def account_of(
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
         operands=tuple((u.operand, u.operation) for u in summed if u.operand is not None),
     )
+
+
+def _with_signals(uses: Sequence[Use]) -> Sequence[Use]:
+    """Return the uses but for sums with constants alone, as those of a spectral norm.
+
+    These count where no other use has a growing dimension.
+    """
+    others = [use for use in uses if not use.with_constant]
+    grow = any(use.kind == "contraction" and (use.fan or use.kept) for use in others)
+    return others if grow else uses
 
 
 def _experts(parameter: Parameter) -> set[int]:
@@ -249,6 +258,28 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             f"{parameter.name} is multiplied by another matrix entry by entry before it is summed "
             "with a signal, and no rule is known for such a product: plan the model without it, or "
             f'say what it is with roles={{"{glob}": "hidden"}}'
+        )
+    return ""
+
+
+def _rounded(parameter: Parameter, uses: Sequence[Use]) -> str:
+    """Return why a tensor that is rounded has no role; empty where it has one."""
+    weights = [use for use in uses if use.kind == "contraction"]
+    if any(use.stepped == WHOLE for use in weights):
+        return (
+            f"{parameter.name} holds whole numbers that the forward pass reads off it, as of an "
+            "orthogonal map by reflections, and its initial values cannot be rescaled: use another "
+            'parametrization, as orthogonal_map="matrix_exp" of a square weight, or draw a plain '
+            "weight with torch.nn.init.orthogonal_"
+        )
+    stepped = next((use.stepped for use in weights if use.fan and use.stepped), "")
+    if stepped:
+        glob = pattern(parameter.name)
+        return (
+            f"{parameter.name} passes {stepped} before it is summed with a signal, in steps that "
+            "do not shrink as its entries do with width: take steps in proportion to it, as to its "
+            "mean absolute value, or draw it yourself for each width, and say what it is with "
+            f'roles={{"{glob}": "vector"}}'
         )
     return ""
 

@@ -263,8 +263,18 @@ def _undone(want: Want) -> _Wanted:
         text=f"{fact}, undone by {1 / want.ratio:.6g},",
         fact=fact,
     )
-    refusal = f"{fact}, and nothing learned can undo this: multiply by the same number at all sizes"
+    remedy = (
+        "multiply it by a learned gain, or let a norm follow without a bias between"
+        if _is_fixed(want)
+        else "multiply by the same number at all sizes"
+    )
+    refusal = f"{fact}, and nothing learned can undo this: {remedy}"
     return _Wanted(want.signal, want.modules, carried, refusal)
+
+
+def _is_fixed(want: Want) -> bool:
+    """Return True where a weight has a size of its own that no tensor carries."""
+    return want.is_normalised and not want.signal.tensors
 
 
 def _fact(want: Want) -> str:
@@ -276,6 +286,11 @@ def _fact(want: Want) -> str:
         where = f"the output of {module}"
     else:
         where = f"a signal of {want.text}" if want.text else "a signal"
+    if _is_fixed(want):
+        return (
+            f"{where} is {want.ratio:.6g} times the base's size, for the weight that makes it has "
+            "a size of its own, as a sign, an orthogonal map or a weight over its norm has"
+        )
     if want.kind == "sum":
         return f"the model sums {where} over a dimension that grows, {want.ratio:.6g} times as long"
     if want.numbers is not None:

@@ -60,8 +60,9 @@ def make_plan(
     structure = structure_of(matches, target, base) if needs_trace(rule) else Structure()
     matches = _with_axes(matches, structure)
     chosen, why = _rule(rule, structure)
-    carried = multipliers(chosen, matches, structure, hooks=hooks)
+    # A tensor without a role is the cause of what nothing can carry.
     tensor_roles = _roles(chosen, matches, structure, roles or {})
+    carried = multipliers(chosen, matches, structure, hooks=hooks)
     dimensions = {name: len(m.parameter.shape) for name, m in matches.items()}
     trained = assigned(families, {n: (role, dimensions[n]) for n, role in tensor_roles.items()})
     derivations = _Derivations(chosen)

@@ -28,6 +28,7 @@ class Want:
         numbers: The model's own number, base and target, where there is one.
         text: The module where it is.
         tensor: The tied tensor.
+        is_normalised: True if a weight that makes it has a size of its own, as a sign has.
         ends_branch: True if it is a factor on the end of a residual branch.
     """
 
@@ -40,6 +41,7 @@ class Want:
     numbers: tuple[float, float] | None = None
     text: str = ""
     tensor: str = ""
+    is_normalised: bool = False
     ends_branch: bool = False
 
 
@@ -169,6 +171,7 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
         ratio=ratio,
         numbers=_numbers(sides, finding),
         text=_where(sides, value),
+        is_normalised=any(cause.kind.startswith("normalised") for cause in finding.causes),
         ends_branch=any(value == join.end for join in sides.stacks[0].joins),
     )
     walked = found.tensors or found.module or value

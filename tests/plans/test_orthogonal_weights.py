@@ -1,0 +1,106 @@
+"""Weights of a spectral norm of one: orthogonal maps, and weights over their norm."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+import mutransfer as mt
+from mutransfer import MutransferError
+from tests.factors import factors
+from tests.models import Net
+
+Change = Callable[[nn.Module], object]
+
+ORIGINAL = "parametrizations.weight.original"
+
+exponential: Change = partial(parametrizations.orthogonal, orthogonal_map="matrix_exp")
+reflections: Change = partial(parametrizations.orthogonal, orthogonal_map="householder")
+plain: Change = partial(parametrizations.orthogonal, use_trivialization=False)
+
+
+def build(width: int, change: Change, *names: str, norm: bool = False) -> nn.Module:
+    """Build a perceptron whose named layers are changed."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        h = m.stem(x)
+        for name in ("first", "second"):
+            h = getattr(m, name)(torch.relu(F.layer_norm(h, (width,)) if norm else h))
+        return m.readout(torch.relu(h))
+
+    parts = {"stem": nn.Linear(5, width, bias=not norm), "readout": nn.Linear(width, 3)}
+    parts |= {name: nn.Linear(width, width) for name in ("first", "second")}
+    model = Net(forward, **parts)
+    for name in names:
+        change(parts[name])
+    return model
+
+
+def planned(change: Change, *names: str, norm: bool = False) -> mt.Plan:
+    models = (build(width, change, *names, norm=norm) for width in (64, 16))
+    return mt.plan(*models, optimizer="adam", example_inputs=torch.randn(8, 5))
+
+
+@pytest.mark.parametrize("names", [("first",), ("second",), ("first", "second")])
+@pytest.mark.parametrize(
+    "change",
+    [exponential, plain, parametrizations.orthogonal, parametrizations.spectral_norm],
+    ids=["exponential", "plain", "default", "spectral norm"],
+)
+def test_a_square_matrix_is_hidden_and_all_else_as_usual(
+    change: Change, names: tuple[str, ...]
+) -> None:
+    plan, usual = planned(change, *names), planned(change)
+    for name in usual.tensors:
+        layer, _, kind = name.rpartition(".")
+        own = f"{layer}.{ORIGINAL}" if kind == "weight" and layer in names else name
+        assert factors(plan, own) == factors(usual, name)
+
+
+@pytest.mark.parametrize("name", ["stem", "first", "readout"])
+@pytest.mark.parametrize("trivial", [True, False])
+def test_reflections_are_refused_whose_parameter_holds_signs(name: str, trivial: bool) -> None:
+    with pytest.raises(MutransferError, match=rf"{name}\..*whole numbers.*matrix_exp"):
+        planned(partial(reflections, use_trivialization=trivial), name)
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("stem", "0.5"), ("readout", "2")])
+@pytest.mark.parametrize(
+    "change",
+    [exponential, parametrizations.spectral_norm, nn.utils.spectral_norm],
+    ids=["exponential", "spectral norm", "old spectral norm"],
+)
+def test_an_input_or_output_of_spectral_norm_one_is_refused(
+    change: Change, name: str, ratio: str
+) -> None:
+    """Entries of either fall as 1/sqrt(width), as those of no other input or readout do."""
+    with pytest.raises(MutransferError, match=rf"{name} is {ratio} times .*learned gain"):
+        planned(change, name)
+
+
+@pytest.mark.parametrize("change", [exponential, parametrizations.spectral_norm])
+def test_a_norm_undoes_the_size_of_an_input(change: Change) -> None:
+    plan = planned(change, "stem", norm=True)
+    assert plan[f"stem.{ORIGINAL}"].role == "input"
+    assert factors(plan, "first.weight") == factors(planned(change, norm=True), "first.weight")
+
+
+def test_a_fixed_rotation_of_a_matrix_leaves_it_hidden() -> None:
+    """A weight and its rotation have entries of one size."""
+
+    def rotated(width: int) -> nn.Module:
+        rotation, _ = torch.linalg.qr(torch.randn(width, width))
+        parts = {"stem": nn.Linear(5, width), "readout": nn.Linear(width, 3)}
+        model = Net(lambda m, x: m.readout(torch.relu(m.stem(x)) @ (m.w @ m.rotation)), **parts)
+        model.w = nn.Parameter(torch.randn(width, width) * width**-0.5)
+        model.register_buffer("rotation", rotation)
+        return model
+
+    plan = mt.plan(rotated(64), rotated(16), optimizer="adam", example_inputs=torch.randn(8, 5))
+    usual = planned(exponential)
+    assert factors(plan, "w") == factors(usual, "first.weight")
+    assert factors(plan, "stem.weight") == factors(usual, "stem.weight")
