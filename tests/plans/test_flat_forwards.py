@@ -113,7 +113,7 @@ def first_change(width: int, depth: int) -> float:
     return change.square().mean().sqrt().item()
 
 
-def test_the_first_step_changes_a_flat_network_alike_at_any_width_and_depth() -> None:
+def test_the_first_step_changes_the_output_alike_at_all_sizes() -> None:
     changes = [first_change(width, depth) for width, depth in ((32, 2), (128, 4), (256, 8))]
     assert max(changes) < 2 * changes[0] and min(changes) > changes[0] / 4
 

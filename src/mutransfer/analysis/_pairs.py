@@ -30,7 +30,7 @@ def pairs(base: Program, other: Program, stars: Stars) -> list[Pair]:
 
 
 def _aligned(base: Program, other: Program, path: Path, *, from_end: bool) -> Iterator[Pair]:
-    """Yield pairs of equal keys: those of operations on weights first fix what lies between.
+    """Yield pairs of equal keys, first those of operations on weights.
 
     Without modules of its own, each layer has the same few operations as the head, so that names
     of operations alone would pair a layer with a head.
@@ -54,7 +54,7 @@ def _aligned(base: Program, other: Program, path: Path, *, from_end: bool) -> It
 
 
 def _between(a: Sequence[_Key], b: Sequence[_Key]) -> Iterator[Pair]:
-    """Yield pairs of what lies between two pairs; layers that one lacks come before its end."""
+    """Yield pairs of what lies between two pairs; layers of one alone come first."""
     last = 0
     while last < min(len(a), len(b)) and a[len(a) - 1 - last] == b[len(b) - 1 - last]:
         last += 1
@@ -70,7 +70,7 @@ def _matched(a: Sequence[_Key], b: Sequence[_Key]) -> Iterator[Pair]:
 
 
 def _keys(program: Program, path: Path, kind: _Kind) -> Iterator[_Key]:
-    """Yield module and name of each operation, and the kinds of the weights that it takes."""
+    """Yield module, name and kinds of the weights of each operation."""
     is_signal = [value.kind == "input" for value in program.values]
     weights = [
         frozenset([kind(value)] if value.kind == "parameter" else []) for value in program.values
@@ -86,8 +86,9 @@ def _keys(program: Program, path: Path, kind: _Kind) -> Iterator[_Key]:
 
 
 def _kinds(base: Program, other: Program, path: Path) -> tuple[_Kind, _Kind]:
-    """Return the kind of each parameter: its starred name, and its shape among those of the name.
+    """Return the functions that give the kind of a parameter in each program.
 
+    It is the starred name, with the number of its shape among those of the name.
     Shapes are numbered in their order, where a name has equally many in both programs.
     """
     shapes = [_shapes(program, path) for program in (base, other)]

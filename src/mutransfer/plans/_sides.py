@@ -118,7 +118,7 @@ class Sides:
         return tuple(n for n in self.program.modules if self.stars.star(n) == starred)
 
     def _check_counterparts(self, walk: Walk) -> None:
-        """Raise where operations pair a tensor with one that is no counterpart by its name."""
+        """Raise where a tensor is paired with one that its name does not match."""
         for name, index in walk.program.parameters.items():
             found, matches = walk.growth.counterpart(index), self._matches_of(name)
             shapes = {m.base.shape if self.is_inverted else m.parameter.shape for m in matches}
