@@ -16,7 +16,15 @@ from mutransfer.pytorch._record import record_program
 from mutransfer.reading import Operation, Program, Ref, Value
 from mutransfer.tasks import gpt, mlp
 from tests.analysis.walking import of_features, of_weights, stars, walked
-from tests.models import GatedMixture, Net, Residual
+from tests.models import (
+    FlatResidual,
+    FlatStack,
+    FlatTensors,
+    GatedMixture,
+    Net,
+    Residual,
+    numbered,
+)
 
 ROWS = torch.linspace(-1, 1, 10).view(2, 5)
 
@@ -34,6 +42,24 @@ def test_every_operation_of_a_shallow_base_has_a_counterpart(depth: int) -> None
     for i, operation in enumerate(found.base.operations):
         assert found.operation_of[i].name == operation.name
         assert found.stars.star(found.operation_of[i].module) == found.stars.star(operation.module)
+
+
+@pytest.mark.parametrize("make", [FlatResidual, FlatStack, FlatTensors, numbered])
+@pytest.mark.parametrize(
+    ("here", "there"), [((8, 2), (24, 4)), ((24, 2), (8, 5)), ((8, 2), (8, 3))]
+)
+def test_tensors_of_layers_without_modules_are_paired_by_name_and_shape(
+    make: Any, here: tuple[int, int], there: tuple[int, int]
+) -> None:
+    """A head is never paired with a layer, whose operations are the same."""
+    found = growth(make(*here), make(*there), ROWS)
+    grown = dict(zip((here[0], 2 * here[0]), (there[0], 2 * there[0]), strict=True))
+    for index in found.base.parameters.values():
+        value, other = found.base.values[index], found.counterpart(index)
+        assert other is not None and found.stars.star(other.name) == found.stars.star(value.name)
+        rows = there[1] if len(value.shape) == 3 else grown.get(value.shape[0], value.shape[0])
+        assert other.shape == (rows, *(grown.get(size, size) for size in value.shape[1:]))
+    assert found.unpaired == []
 
 
 def test_uses_are_the_same_whatever_the_depth_of_the_other() -> None:

@@ -36,6 +36,12 @@ from .everything import BarePatches as BarePatches
 from .everything import Everything as Everything
 from .features import PerceptronFeatures as PerceptronFeatures
 from .features import ResidualFeatures as ResidualFeatures
+from .flat import FlatBranch as FlatBranch
+from .flat import FlatResidual as FlatResidual
+from .flat import FlatStack as FlatStack
+from .flat import FlatTensors as FlatTensors
+from .flat import normalised as normalised
+from .flat import numbered as numbered
 from .limit_network import LimitNetwork as LimitNetwork
 from .limit_network import LimitSGD as LimitSGD
 from .mixtures import ExpertModules as ExpertModules

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from ..core import MutransferError
 from ..reading import Operation, Program, Ref, Value
 from ._operations import RESHAPED
+from ._pairs import pairs
 from ._stars import Stars
 
 Sizes = tuple[int, int]
@@ -55,7 +55,7 @@ class Growth:
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Return the shape of a value of the base in the other program."""
-        other = self._other(value)
+        other = self.counterpart(value)
         return (other or self.base.values[value]).shape
 
     def sizes(self, value: int, dims: Sequence[int]) -> Sizes | None:
@@ -115,7 +115,7 @@ class Growth:
 
     def magnitude(self, value: int) -> float:
         """Return the ratio of a constant's entries where one factor explains all; else 1."""
-        here, there = self.base.values[value].magnitude, self._other(value)
+        here, there = self.base.values[value].magnitude, self.counterpart(value)
         if here is None or there is None or there.magnitude is None:
             return 1.0
         ratios = [b / a for a, b in zip(here, there.magnitude, strict=True)]
@@ -133,17 +133,25 @@ class Growth:
                 found += new
         return found
 
-    def _other(self, value: int) -> Value | None:
+    def counterpart(self, value: int) -> Value | None:
+        """Return the value of the other program that a value of the base is paired with."""
         index = self._value_of.get(value)
         return None if index is None else self.other.values[index]
 
     def _pair(self) -> None:
-        for (i, here), there in self._paired():
+        for i, j in pairs(self.base, self.other, self.stars):
+            here, there = self.base.operations[i], self.other.operations[j]
             self.operation_of[i] = there
             for a, b in zip(here.results, there.results, strict=False):
                 self._match(a, b)
             for a, b in zip(here.inputs, there.inputs, strict=False):
                 self._match(a, b)
+        operations = self.base.operations
+        self.unpaired = [i for i in range(len(operations)) if i not in self.operation_of]
+        if self.unpaired:
+            operation = operations[self.unpaired[0]]
+            where = f" in {operation.module}" if operation.module else ""
+            self.first_difference = f"{operation.name}{where}"
         names = {v.name: i for i, v in enumerate(self.other.values) if v.kind == "parameter"}
         self.new_numbers = self._new_numbers()
         for i, value in enumerate(self.base.values):
@@ -176,43 +184,6 @@ class Growth:
         if same and self.base.values[a].kind == self.other.values[b].kind:
             self._value_of.setdefault(a, b)
 
-    def _paired(self) -> Iterator[tuple[tuple[int, Operation], Operation]]:
-        """Yield operations of the base, each with its counterpart."""
-        here, there = self.base.operations, self.other.operations
-        blocks = [(0, 0, len(here))]
-        if [op.name for op in here] != [op.name for op in there]:
-            # By kind, or each layer with the one of its number: where less differs.
-            choices = (self._aligned(path) for path in (self.stars.star, str))
-            blocks = min(choices, key=self._differences)
-        covered = set[int]()
-        for i, j, length in blocks:
-            covered |= set(range(i, i + length))
-            for k in range(length):
-                yield (i + k, here[i + k]), there[j + k]
-        self.unpaired = [i for i in range(len(here)) if i not in covered]
-        if self.unpaired:
-            operation = here[self.unpaired[0]]
-            where = f" in {operation.module}" if operation.module else ""
-            self.first_difference = f"{operation.name}{where}"
-
-    def _aligned(self, path: Callable[[str], str]) -> list[tuple[int, int, int]]:
-        """Return the runs that agree in both programs: start here, start there, length."""
-        programs = (self.base, self.other)
-        keys = [[(path(op.module), op.name) for op in p.operations] for p in programs]
-        matcher = SequenceMatcher(a=keys[0], b=keys[1], autojunk=False)
-        return [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
-
-    def _differences(self, blocks: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
-        """Return how many operations have no counterpart, and how many another one."""
-        here, there = self.base, self.other
-        pairs = [
-            (here.operations[i + k], there.operations[j + k])
-            for i, j, length in blocks
-            for k in range(length)
-        ]
-        differ = sum(_signature(here, a) != _signature(there, b) for a, b in pairs)
-        return len(here.operations) - len(pairs), differ
-
 
 def check_same_inputs(base: Program, target: Program) -> None:
     """Raise where the two forward passes took inputs of different shapes.
@@ -240,13 +211,6 @@ def _factors(operation: Operation) -> list[float]:
     if operation.name not in {"mul", "div"} or len(operation.inputs) != 1:
         return []
     return [a for a in operation.arguments if isinstance(a, int | float) and a is not True]
-
-
-def _signature(program: Program, operation: Operation) -> list[Any]:
-    """Return the numbers of an operation and the shapes of its results."""
-    given = [*operation.arguments, *operation.keywords.values()]
-    shapes = [program.values[result].shape for result in operation.results if result is not None]
-    return [each for each in given if isinstance(each, int | float)] + shapes
 
 
 def _argument(operation: Operation, position: int | str) -> Any:

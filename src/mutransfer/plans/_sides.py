@@ -41,6 +41,7 @@ class Sides:
         pair = self._in_order(base_program, program)
         self.stars = Stars(*([*each.parameters] for each in pair))
         self.walk = account(*pair, self.stars, self._counts())
+        self._check_counterparts(self.walk)
         self._check_paired()
 
     def _in_order(self, base: Program, target: Program) -> tuple[Program, Program]:
@@ -68,7 +69,9 @@ class Sides:
         base, target = self.base.training, self.target.training
         if base is None or target is None:
             return None
-        return account(*self._in_order(base, target), self.stars, self._counts())
+        walk = account(*self._in_order(base, target), self.stars, self._counts())
+        self._check_counterparts(walk)
+        return walk
 
     def _counts(self) -> set[tuple[int, int]]:
         """Return the numbers of experts, walked and other, where they differ."""
@@ -113,6 +116,23 @@ class Sides:
             return ()
         starred = self.stars.star(module)
         return tuple(n for n in self.program.modules if self.stars.star(n) == starred)
+
+    def _check_counterparts(self, walk: Walk) -> None:
+        """Raise where a tensor is paired with one that its name does not match."""
+        for name, index in walk.program.parameters.items():
+            found, matches = walk.growth.counterpart(index), self._matches_of(name)
+            shapes = {m.base.shape if self.is_inverted else m.parameter.shape for m in matches}
+            if found is not None and shapes and found.shape not in shapes:
+                here, there = ("model", "base") if self.is_inverted else ("base", "model")
+                raise MutransferError(
+                    f"where the {here} uses {name}, the forward pass of the {there} uses "
+                    f"{found.name} of shape {found.shape}, so that the two cannot be compared: "
+                    "build both from one architecture that uses its tensors in the same order, "
+                    "with the operations of each layer in the forward of a module of its own"
+                )
+
+    def _matches_of(self, walked: str) -> list[Match]:
+        return [self.matches[name] for name in self.names.get(walked, ())]
 
     def _check_paired(self) -> None:
         growth, signals = self.walk.growth, self.walk.signals
