@@ -119,7 +119,7 @@ def versus(runs: Runs, first: str, second: str) -> Versus | None:
 
 
 def difference(values: Sequence[float]) -> Difference:
-    """Return the mean of independent differences, and how likely chance is, by turning signs.
+    """Return the mean of differences, and how likely chance is, by turning signs.
 
     >>> found = difference([0.1, 0.2, 0.3])
     >>> round(found.mean.value, 3), found.chance
@@ -155,7 +155,12 @@ def tuned_difference(by_size: Sequence[Sequence[float]]) -> Difference:
 
 
 def _interval(each: Float[Array, " pairs"], factor: float) -> tuple[Estimate | None, float]:
-    """Return the mean with its interval, and its standard error; variances times a factor."""
+    """Return the mean with its interval, and its standard error.
+
+    Args:
+        each: The differences.
+        factor: Factor of the variance of their mean.
+    """
     if not len(each):
         return None, math.inf
     mean, error, half = float(each.mean()), math.inf, math.inf

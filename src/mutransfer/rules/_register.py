@@ -23,7 +23,7 @@ def _faster(q: Quantities, s: Situation, factor: Powers) -> Quantities:
 
 
 def _started(q: Quantities, s: Situation, factor: Powers) -> Quantities:
-    """Return another initial scale; a relative update, and its decay, follow the tensor's size."""
+    """Return another initial scale, which a relative update and its decay follow."""
     init = s.law.init * factor
     before, after = derived(s), derived(replace(s, law=replace(s.law, init=init)))
     lr, decay = after.lr / before.lr, after.decay / before.decay
