@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import MutransferError, OnProgress, Size
-from ..pytorch import Plan, build_model, plan, read, seeded
+from ..pytorch import Plan, build_model, read, seeded
 from ..rules import Parametrization, is_default, parametrization
 from ..tasks import Stream, Task
 from ..tasks import task as task_named
@@ -259,7 +259,7 @@ def _result(
     controls = [network for other, network in trained.measured if other is not setup]
     sizes = {network.rows[0].size for network in networks}
     axes = {axis: tuple(sorted({size[axis] for size in sizes})) for axis in axes}
-    named = _spots(setup, base, networks[0].plan)
+    named = _spots(setup, base, networks[0].rows[0].size)
     layouts = {network.rows[0].size: network.layout for network in networks}
     labels = labelled(layouts, named)
     rows, others = _rows(networks, labels), _rows(controls, labels)
@@ -292,10 +292,12 @@ def _rows(networks: Sequence[Network], labels: Labels) -> list[Row]:
     return relabelled((row for network in networks for row in network.rows), labels)
 
 
-def _spots(setup: Setup, base: nn.Module, base_plan: Plan) -> dict[str, Spot]:
+def _spots(setup: Setup, base: nn.Module, base_size: Size) -> dict[str, Spot]:
     """Return the spots of the base's modules and tensors, by name."""
-    # Standard parametrization has one rate for all roles: the default rule's plan gives them.
-    roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
+    # A role is what a tensor does as width grows, so the base alone has none: the widest network
+    # of the base's depth has the same tensors, and knows.
+    alike = [size for size in setup.plans if size["depth"] == base_size["depth"]]
+    roles = setup.plans[max(alike, key=lambda size: size["width"])].intact
     evaluate(base)
 
     def run() -> Pass:

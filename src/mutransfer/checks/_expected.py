@@ -19,7 +19,7 @@ class Expectations:
     """The table of quantities, read for one model.
 
     Attributes:
-        spots: The spot of each module and bare tensor, by its label.
+        spots: The spot of each module and bare tensor, by label; also of some calls.
         alpha: The residual exponent: branches are multiplied by depth^-alpha.
     """
 
@@ -66,7 +66,8 @@ class Expectations:
         """Return the spot of the measured module or tensor."""
         if slope.kind not in {"module", "tensor"}:
             return Spot.UNKNOWN
-        return self.spots.get(slope.name.partition("#")[0], Spot.UNKNOWN)
+        module = slope.name.partition("#")[0]
+        return self.spots.get(slope.name) or self.spots.get(module, Spot.UNKNOWN)
 
     def _entry(self, slope: Slope) -> Expected | None:
         return slope.measured.expected.get(slope.axis, {}).get(self.spot(slope))

@@ -23,11 +23,13 @@ class Planned(NamedTuple):
 
     Attributes:
         plan: The plan that networks are trained with, ablations included.
+        intact: The plan of the rule without ablations, or of the default rule for "sp".
         values: The planned values of each tensor without ablations, over the base.
         carried: The multipliers of other signals that each tensor carries.
     """
 
     plan: Plan
+    intact: Plan
     values: Mapping[str, list[tuple[Quantity, float]]]
     carried: Mapping[str, float]
 
@@ -92,9 +94,11 @@ def planned(setup: Setup, size: Size, model: nn.Module) -> Planned:
     if size not in setup.plans:
         size_plan = setup.plan(model, setup.rule)
         rule = size_plan.parametrization
+        intact = _intact(setup, model, size_plan)
         setup.plans[size] = Planned(
             plan=size_plan,
-            values=_values(_intact(setup, model, size_plan)),
+            intact=intact,
+            values=_values(intact),
             carried={
                 name: _carried(tensor, rule) if size_plan.rescales else 1.0
                 for name, tensor in size_plan.tensors.items()

@@ -67,12 +67,29 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
             spot_of[name] = Spot.END
         else:
             spot_of[name] = _spot(inside, branches) if inside else Spot.UNKNOWN
+    spot_of |= _activated(seen, spot_of)
     # A module may hand on the output of a readout inside it.
     for call, first in seen.same.items():
         if spot_of.get(first) == Spot.READOUT and first.startswith(f"{call}."):
             spot_of[call] = Spot.READOUT
     used = Counter(name for branch in branches for name in branch.tensors)
     return spot_of | {name: _spot_of_tensor(name, used[name], spot_of) for name in plan.tensors}
+
+
+def _activated(seen: Pass, spot_of: Mapping[str, Spot]) -> dict[str, Spot]:
+    """Return the spots of activations by call, where readouts are among what they are fed.
+
+    A module without tensors that takes in the output of a readout, such as a softmax, puts out what
+    may shrink likewise. It may be called elsewhere, too.
+    """
+    by_call: dict[str, Spot] = {}
+    for call in seen.outputs:
+        source = seen.fed.get(call, "")
+        spot = by_call.get(source) or spot_of.get(source.partition("#")[0])
+        if spot_of.get(call.partition("#")[0]) == Spot.UNKNOWN:
+            by_call[call] = Spot.READOUT if source and spot == Spot.READOUT else Spot.UNKNOWN
+    read = {call.partition("#")[0] for call, spot in by_call.items() if spot == Spot.READOUT}
+    return {call: spot for call, spot in by_call.items() if call.partition("#")[0] in read}
 
 
 def joins_of(reading: Reading) -> tuple[Join, ...]:
