@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..pytorch import AttentionCall, AttentionMode, is_norm, whole
 from ..reading import canonical
 from ..tasks import main_tensor
+from ._owners import puts_out_weight
 
 
 @dataclass
@@ -61,7 +62,11 @@ def recording(model: nn.Module, *, attention: bool = True, copies: bool = False)
     """
     recorder = _Recorder(model, copies=copies)
     modules = [(module_name(name), m) for name, m in model.named_modules() if not _wraps(m)]
-    handles = [module.register_forward_hook(partial(recorder, name)) for name, module in modules]
+    handles = [
+        module.register_forward_hook(partial(recorder, name))
+        for name, module in modules
+        if not puts_out_weight(name)
+    ]
     try:
         with _Logits(recorder.seen) if attention else nullcontext():
             yield recorder.seen

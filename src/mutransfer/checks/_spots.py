@@ -15,6 +15,7 @@ from ..analysis import Join, Stack, Stars, stack_of
 from ..plans import Plan
 from ..reading import Reading, canonical, parent
 from ..rules import Role
+from ._owners import holder, module_of, owner
 from ._record import Pass
 
 
@@ -51,7 +52,7 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
         run: Runs the base, and returns the record.
     """
     tensors = plan.tensors.values()
-    heads = {parent(tensor.name) for tensor in tensors if tensor.role in SCORES}
+    heads = {holder(tensor.name) for tensor in tensors if tensor.role in SCORES}
     tied = {tensor.name for tensor in tensors if tensor.role == Role.TIED}
     names = {id(parameter): canonical(name) for name, parameter in model.named_parameters()}
     branches = joins_of(reading)
@@ -73,7 +74,12 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
         if spot_of.get(first) == Spot.READOUT and first.startswith(f"{call}."):
             spot_of[call] = Spot.READOUT
     used = Counter(name for branch in branches for name in branch.tensors)
-    return spot_of | {name: _spot_of_tensor(name, used[name], spot_of) for name in plan.tensors}
+    called = {module_of(call) for call in seen.outputs}
+    owners = {name: owner(name, called) for name in plan.tensors}
+    return spot_of | {
+        name: _spot_of_tensor(used[name], spot_of.get(around) if around else Spot.STREAM)
+        for name, around in owners.items()
+    }
 
 
 def _activated(seen: Pass, spot_of: Mapping[str, Spot]) -> dict[str, Spot]:
@@ -85,11 +91,11 @@ def _activated(seen: Pass, spot_of: Mapping[str, Spot]) -> dict[str, Spot]:
     by_call: dict[str, Spot] = {}
     for call in seen.outputs:
         source = seen.fed.get(call, "")
-        spot = by_call.get(source) or spot_of.get(source.partition("#")[0])
-        if spot_of.get(call.partition("#")[0]) == Spot.UNKNOWN:
+        spot = by_call.get(source) or spot_of.get(module_of(source))
+        if spot_of.get(module_of(call)) == Spot.UNKNOWN:
             by_call[call] = Spot.READOUT if source and spot == Spot.READOUT else Spot.UNKNOWN
-    read = {call.partition("#")[0] for call, spot in by_call.items() if spot == Spot.READOUT}
-    return {call: spot for call, spot in by_call.items() if call.partition("#")[0] in read}
+    read = {module_of(call) for call, spot in by_call.items() if spot == Spot.READOUT}
+    return {call: spot for call, spot in by_call.items() if module_of(call) in read}
 
 
 def joins_of(reading: Reading) -> tuple[Join, ...]:
@@ -110,10 +116,8 @@ def _stack(reading: Reading) -> Stack | None:
     return stack_of(reading.program, Stars(reading.parameters, reading.parameters))
 
 
-def _spot_of_tensor(name: str, branches: int, spot_of: Mapping[str, Spot]) -> Spot:
-    """Return the spot of a tensor that so many branches use."""
-    owner = parent(name)
-    around = spot_of.get(owner) if owner else Spot.STREAM
+def _spot_of_tensor(branches: int, around: Spot | None) -> Spot:
+    """Return the spot of a tensor that so many branches use, by that of the module around it."""
     # A tensor of all layers acts on the stream through all of their branches at once.
     if not branches or (branches > 1 and around not in {Spot.INSIDE, Spot.END}):
         return Spot.STREAM
