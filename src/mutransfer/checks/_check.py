@@ -18,6 +18,7 @@ from ._batch import batches, called
 from ._diagnosis import RANGE, blind, doubts, everything_wrong
 from ._expected import Expectations
 from ._labels import Labels, labelled
+from ._members import members
 from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
 from ._record import Pass, recording
@@ -265,7 +266,8 @@ def _result(
     rows, others = _rows(networks, labels), _rows(controls, labels)
     expectations = _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size))
     exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
-    wrong = everything_wrong(setup, networks, exponents, rows, labels, expectations.spots)
+    single = members(rows, axes, expectations, setup.steps, joint=joint)
+    wrong = everything_wrong(setup, networks, exponents, rows, labels, expectations.spots, single)
     reasons: list[str] = []
     if not wrong:
         reasons += doubts(exponents, axes, rows)

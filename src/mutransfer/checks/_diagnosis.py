@@ -10,6 +10,7 @@ from ..rules import Role
 from ._expected import Expectations
 from ._findings import Finding, deviants, failures
 from ._labels import Labels
+from ._members import Members, lone_findings
 from ._network import Network
 from ._quantities import LOSS, QUANTITIES, REACH, TENSOR_SIZE, UPDATE
 from ._rows import Row, order_of
@@ -32,6 +33,7 @@ def everything_wrong(
     rows: Sequence[Row],
     labels: Labels,
     spot_of: Mapping[str, Spot],
+    single: Members,
 ) -> list[Finding]:
     """Return all findings, of exponents, tensors, optimizers and the model itself.
 
@@ -42,6 +44,7 @@ def everything_wrong(
         rows: Their measured numbers.
         labels: The labels of modules and tensors.
         spot_of: The spot of each module, by label.
+        single: The exponents of single layers.
     """
     last, size = networks[-1].plan, networks[-1].rows[0].size
     weights = {
@@ -55,6 +58,9 @@ def everything_wrong(
     wrong = [*_diverged(rows), *named]
     if last.rescales:
         wrong += deviants(exponents, [finding.name for finding in wrong])
+    names = {m: w for n in networks for m, w in n.layout.weights.items() if parent(w) == m}
+    found = [finding.name for finding in wrong]
+    wrong += lone_findings(single, found, names, planned=last.rescales)
     tensors = last.tensors.values()
     frozen = {labels.of(size, tensor.name) for tensor in tensors if tensor.role == Role.FROZEN}
     wrong += [finding for finding in _still(setup, rows, labels) if finding.name not in frozen]
