@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..core import Size
+from ..pytorch import build_model
 from ..reading import parent
 from ..rules import Role
 from ._expected import Expectations
@@ -16,7 +18,7 @@ from ._quantities import LOSS, QUANTITIES, REACH, TENSOR_SIZE, UPDATE
 from ._rows import Row, order_of
 from ._setup import Setup
 from ._slopes import Slope, slopes
-from ._spots import Spot, is_post_norm
+from ._spots import Spot, post_norms
 from ._verdict import judged
 
 RANGE = 4
@@ -65,12 +67,21 @@ def everything_wrong(
     frozen = {labels.of(size, tensor.name) for tensor in tensors if tensor.role == Role.FROZEN}
     wrong += [finding for finding in _still(setup, rows, labels) if finding.name not in frozen]
     wrong += _badly_trained(networks)
-    if "depth" in setup.axes and is_post_norm(setup.base):
+    if "depth" in setup.axes and _is_post_norm(setup, rows[0].size, size):
         text = (
             "a normalisation follows the residual joins (post-norm): no rule is known for its depth"
         )
         wrong.append(Finding(name="", text=text))
     return wrong
+
+
+def _is_post_norm(setup: Setup, base: Size, deepest: Size) -> bool:
+    """Return True where more residual joins follow a normalisation in a deeper network."""
+    known = post_norms(setup.base)
+    if not known or deepest["depth"] == base["depth"]:
+        return known > 0
+    model = build_model(setup.build, {axis: deepest[axis] for axis in setup.axes})
+    return post_norms(setup.read(model)) > known
 
 
 def _diverged(rows: Sequence[Row]) -> list[Finding]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..core import Size
 from ..plans import Row, TensorPlan, table
-from ..pytorch import Plan, plan, recognised_families
+from ..pytorch import Plan, plan, read, recognised_families
 from ..reading import Reading
 from ..rules import ONE, Parametrization, Place
 from ._batch import Batches
@@ -83,6 +83,11 @@ class Setup:
         replaced = self.train is not None or any(family.matrices for family in families)
         optimizer = "adamw" if replaced else self.optimizer
         return replace(self, rule="sp", train=None, optimizer=optimizer, plans={})
+
+    def read(self, model: nn.Module) -> Reading:
+        """Read a model as its base was read."""
+        known = {"example_inputs", "axes", "branches"}
+        return read(model, **{name: self.options[name] for name in known & self.options.keys()})
 
     def plan(self, model: nn.Module, rule: str | Parametrization | None) -> Plan:
         """Plan a model under a rule."""

@@ -36,7 +36,13 @@ Run = Callable[[], Pass]
 """A forward pass of the base."""
 
 
-def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str, Spot]:
+def spots(
+    model: nn.Module,
+    plan: Plan,
+    reading: Reading,
+    run: Run,
+    one_off: frozenset[str] = frozenset(),
+) -> dict[str, Spot]:
     """Return the spot of each module and tensor by its name.
 
     A module whose tensors all belong to one branch stands inside it. With the tensors that end the
@@ -50,12 +56,13 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
         plan: A plan that knows the roles of its tensors.
         reading: Its reading.
         run: Runs the base, and returns the record.
+        one_off: Tensors of branches that do not grow in number; these belong to the stream.
     """
     tensors = plan.tensors.values()
     heads = {holder(tensor.name) for tensor in tensors if tensor.role in SCORES}
     tied = {tensor.name for tensor in tensors if tensor.role == Role.TIED}
     names = {id(parameter): canonical(name) for name, parameter in model.named_parameters()}
-    branches = joins_of(reading)
+    branches = tuple(join for join in joins_of(reading) if not join.tensors <= one_off)
     seen = run()
     ends = _vanishing(model, branches, seen, run) if branches else frozenset()
     spot_of: dict[str, Spot] = {}
@@ -104,10 +111,10 @@ def joins_of(reading: Reading) -> tuple[Join, ...]:
     return () if stack is None else stack.joins
 
 
-def is_post_norm(reading: Reading) -> bool:
-    """Return True where a normalisation follows the residual joins."""
+def post_norms(reading: Reading) -> int:
+    """Return the number of residual joins that a normalisation follows."""
     stack = _stack(reading)
-    return stack is not None and stack.normalised > 0
+    return 0 if stack is None else stack.normalised
 
 
 def _stack(reading: Reading) -> Stack | None:
