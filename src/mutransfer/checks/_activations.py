@@ -10,10 +10,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..pytorch import whole
-from ..reading import parent, pattern
+from ..reading import pattern
 from ..rules import Role
 from ..statistics import diversity_exponent
 from ._nonlinear import Arguments, alone, nonlinearity
+from ._owners import holder, module_of
 from ._quantities import (
     ALIGNMENT,
     BARE_CARRIED,
@@ -33,7 +34,7 @@ from ._quantities import (
     Measured,
 )
 from ._record import Pass, fan_in, linear_part, rms
-from ._subject import Subject, module_of
+from ._subject import Subject
 
 FEWEST_LAYERS = 4
 """Fewest layers for which a diversity exponent is measured."""
@@ -103,9 +104,11 @@ def carried(subject: Subject, seen: Pass) -> Iterator[Measured]:
             others = hook.multiplier.substitute(depth=None, own_factor=None)
             factor *= others.evaluate(hook.ratios)
         yield CARRIED, call, factor * _inner_factor(subject, module, seen)
-    for name in subject.bare:
-        factor = subject.planned.carried[name] * _inner_factor(subject, parent(name), seen)
-        yield BARE_CARRIED, name, factor
+    for name, owner in subject.bare.items():
+        # Further out the multiplier has already met the signal that it is carried for.
+        direct = owner == holder(name)
+        factor = subject.planned.carried[name] if direct else 1.0
+        yield BARE_CARRIED, name, factor * _inner_factor(subject, owner, seen)
 
 
 def _inner_factor(subject: Subject, name: str, seen: Pass) -> float:
@@ -220,8 +223,7 @@ def bare_parts(subject: Subject, given: Mapping[str, Arguments]) -> Iterator[Mea
         given: The arguments of the modules of bare tensors in the last forward pass.
     """
     outputs: dict[str, Tensor | None] = {}
-    for name in subject.bare:
-        owner = parent(name)
+    for name, owner in subject.bare.items():
         if owner not in given:
             continue
         module, tensor = subject.modules[owner], subject.parameters[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ..core import MutransferError, OnProgress, Size
-from ..pytorch import Plan, build_model, plan, read, seeded
-from ..rules import Parametrization, is_default, parametrization
+from ..pytorch import Plan, build_model, read, seeded
+from ..rules import Parametrization, Place, is_default, parametrization
 from ..tasks import Stream, Task
 from ..tasks import task as task_named
 from ._batch import batches, called
 from ._diagnosis import RANGE, blind, doubts, everything_wrong
 from ._expected import Expectations
+from ._fixed import fixed_layers
 from ._labels import Labels, labelled
+from ._members import members
 from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
 from ._record import Pass, recording
@@ -259,13 +262,17 @@ def _result(
     controls = [network for other, network in trained.measured if other is not setup]
     sizes = {network.rows[0].size for network in networks}
     axes = {axis: tuple(sorted({size[axis] for size in sizes})) for axis in axes}
-    named = _spots(setup, base, networks[0].plan)
+    named = _spots(setup, base, networks[0].rows[0].size)
     layouts = {network.rows[0].size: network.layout for network in networks}
     labels = labelled(layouts, named)
     rows, others = _rows(networks, labels), _rows(controls, labels)
-    expectations = _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size))
+    expectations = replace(
+        _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size)),
+        fixed=fixed_layers(layouts, labels, {s: p.intact for s, p in setup.plans.items()}),
+    )
     exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
-    wrong = everything_wrong(setup, networks, exponents, rows, labels, expectations.spots)
+    single = members(rows, axes, expectations, setup.steps, joint=joint)
+    wrong = everything_wrong(setup, networks, exponents, rows, labels, expectations.spots, single)
     reasons: list[str] = []
     if not wrong:
         reasons += doubts(exponents, axes, rows)
@@ -292,10 +299,12 @@ def _rows(networks: Sequence[Network], labels: Labels) -> list[Row]:
     return relabelled((row for network in networks for row in network.rows), labels)
 
 
-def _spots(setup: Setup, base: nn.Module, base_plan: Plan) -> dict[str, Spot]:
+def _spots(setup: Setup, base: nn.Module, base_size: Size) -> dict[str, Spot]:
     """Return the spots of the base's modules and tensors, by name."""
-    # Standard parametrization has one rate for all roles: the default rule's plan gives them.
-    roles = base_plan if base_plan.rescales else plan(base, setup.base, **setup.options)
+    # A role is what a tensor does as width grows, so the base alone has none: the widest network
+    # of the base's depth has the same tensors, and knows.
+    alike = [size for size in setup.plans if size["depth"] == base_size["depth"]]
+    roles = setup.plans[max(alike, key=lambda size: size["width"])].intact
     evaluate(base)
 
     def run() -> Pass:
@@ -303,7 +312,22 @@ def _spots(setup: Setup, base: nn.Module, base_plan: Plan) -> dict[str, Spot]:
             setup.batches.training(0, 0).run(base)
         return seen
 
-    return spots(base, roles, setup.base, run)
+    return spots(base, roles, setup.base, run, _one_off(setup, base_size))
+
+
+def _one_off(setup: Setup, base_size: Size) -> frozenset[str]:
+    """Return the tensors of branches that do not grow in number with depth.
+
+    They have the same multiplier at every depth, as those around a stack of layers.
+    """
+    size = max(setup.plans, key=lambda size: size["depth"])
+    if size["depth"] == base_size["depth"]:
+        return frozenset()
+    return frozenset(
+        tensor.name
+        for tensor in setup.plans[size].intact.tensors.values()
+        if tensor.place != Place.OUTSIDE and tensor.ratios.get("depth") == 1
+    )
 
 
 def _by_label(named: Mapping[str, Spot], labels: Labels, base: Size) -> dict[str, Spot]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..core import Size
+from ..pytorch import build_model
 from ..reading import parent
 from ..rules import Role
 from ._expected import Expectations
 from ._findings import Finding, deviants, failures
 from ._labels import Labels
+from ._members import Members, lone_findings
 from ._network import Network
 from ._quantities import LOSS, QUANTITIES, REACH, TENSOR_SIZE, UPDATE
 from ._rows import Row, order_of
 from ._setup import Setup
 from ._slopes import Slope, slopes
-from ._spots import Spot, is_post_norm
+from ._spots import Spot, post_norms
 from ._verdict import judged
 
 RANGE = 4
@@ -32,6 +35,7 @@ def everything_wrong(
     rows: Sequence[Row],
     labels: Labels,
     spot_of: Mapping[str, Spot],
+    single: Members,
 ) -> list[Finding]:
     """Return all findings, of exponents, tensors, optimizers and the model itself.
 
@@ -42,6 +46,7 @@ def everything_wrong(
         rows: Their measured numbers.
         labels: The labels of modules and tensors.
         spot_of: The spot of each module, by label.
+        single: The exponents of single layers.
     """
     last, size = networks[-1].plan, networks[-1].rows[0].size
     weights = {
@@ -55,16 +60,28 @@ def everything_wrong(
     wrong = [*_diverged(rows), *named]
     if last.rescales:
         wrong += deviants(exponents, [finding.name for finding in wrong])
+    names = {m: w for n in networks for m, w in n.layout.weights.items() if parent(w) == m}
+    found = [finding.name for finding in wrong]
+    wrong += lone_findings(single, found, names, planned=last.rescales)
     tensors = last.tensors.values()
     frozen = {labels.of(size, tensor.name) for tensor in tensors if tensor.role == Role.FROZEN}
     wrong += [finding for finding in _still(setup, rows, labels) if finding.name not in frozen]
     wrong += _badly_trained(networks)
-    if "depth" in setup.axes and is_post_norm(setup.base):
+    if "depth" in setup.axes and _is_post_norm(setup, rows[0].size, size):
         text = (
             "a normalisation follows the residual joins (post-norm): no rule is known for its depth"
         )
         wrong.append(Finding(name="", text=text))
     return wrong
+
+
+def _is_post_norm(setup: Setup, base: Size, deepest: Size) -> bool:
+    """Return True where more residual joins follow a normalisation in a deeper network."""
+    known = post_norms(setup.base)
+    if not known or deepest["depth"] == base["depth"]:
+        return known > 0
+    model = build_model(setup.build, {axis: deepest[axis] for axis in setup.axes})
+    return post_norms(setup.read(model)) > known
 
 
 def _diverged(rows: Sequence[Row]) -> list[Finding]:

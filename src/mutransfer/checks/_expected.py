@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ._quantities import Expected, When
+from ._owners import module_of
+from ._quantities import CHANGE, CHANGE_OF_INPUT, SHRINKS_FAR, Expected, When
 from ._slopes import Slope
 from ._spots import Spot
 
@@ -19,12 +20,14 @@ class Expectations:
     """The table of quantities, read for one model.
 
     Attributes:
-        spots: The spot of each module and bare tensor, by its label.
+        spots: The spot of each module and bare tensor, by label; also of some calls.
         alpha: The residual exponent: branches are multiplied by depth^-alpha.
+        fixed: Labels of modules in a growing stack that keep their index in deeper networks.
     """
 
     spots: Mapping[str, Spot]
     alpha: Fraction
+    fixed: frozenset[str] = frozenset()
 
     def exponent(self, slope: Slope, known: Known) -> float | None:
         """Return the expected exponent; None where nothing is expected.
@@ -47,7 +50,15 @@ class Expectations:
     def shrinks(self, slope: Slope) -> float:
         """Return the distance that the exponent may lie below the expected one."""
         expected = self._entry(slope)
-        return 0.0 if expected is None else expected.shrinks.at(float(self.alpha))
+        if expected is None:
+            return 0.0
+        shrinks = expected.shrinks.at(float(self.alpha))
+        # So many branches as in the base have acted before such a layer, each 1/depth in its
+        # change, where all of them together change the stream by a constant.
+        from_stream = slope.measures(CHANGE) or slope.measures(CHANGE_OF_INPUT)
+        if slope.axis == "depth" and from_stream and module_of(slope.name) in self.fixed:
+            shrinks = max(shrinks, 1 + SHRINKS_FAR)
+        return shrinks
 
     def is_judged(self, slope: Slope, steps: int) -> bool:
         """Return True if an expectation holds at the moment that was measured."""
@@ -66,7 +77,8 @@ class Expectations:
         """Return the spot of the measured module or tensor."""
         if slope.kind not in {"module", "tensor"}:
             return Spot.UNKNOWN
-        return self.spots.get(slope.name.partition("#")[0], Spot.UNKNOWN)
+        module = module_of(slope.name)
+        return self.spots.get(slope.name) or self.spots.get(module, Spot.UNKNOWN)
 
     def _entry(self, slope: Slope) -> Expected | None:
         return slope.measured.expected.get(slope.axis, {}).get(self.spot(slope))

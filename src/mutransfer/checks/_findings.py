@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..reading import parent
-from ._quantities import AXES, Quantity
+from ._quantities import AXES, TENSOR_SIZE, Quantity
 from ._slopes import Slope
 
 _NOTABLE = 0.15
@@ -81,14 +81,20 @@ def failures(
     return list(dict.fromkeys(fault.finding() for fault in faults))
 
 
-def deviants(slopes: Sequence[Slope], named: Iterable[str]) -> list[Finding]:
-    """Return a finding for each unnamed tensor that deviates from its plan."""
+def deviants(slopes: Sequence[Slope], named: Iterable[str], *, sure: bool = False) -> list[Finding]:
+    """Return a finding for each unnamed tensor that deviates from its plan.
+
+    Args:
+        slopes: The measured exponents.
+        named: Names of tensors that were found already.
+        sure: True if an initial scale has to deviate by more than its interval, too.
+    """
     names = dict.fromkeys(slope.name for slope in slopes if slope.kind == "tensor")
     known = set(named)
     texts_of: dict[str, list[str]] = {}
     for axis in AXES:
         for name in names:
-            deviations = _deviations(slopes, axis, name)
+            deviations = _deviations(slopes, axis, name, sure=sure)
             texts = [text for quantity, text in deviations if quantity.alone]
             texts_of.setdefault(name, []).extend(texts)
     return [
@@ -113,13 +119,21 @@ def _is_at_fault(slope: Slope, weights: Mapping[str, str]) -> bool:
     return blames == "module" or (blames == "weight" and slope.name in weights)
 
 
-def _deviations(slopes: Sequence[Slope], axis: str, name: str) -> Iterator[tuple[Quantity, str]]:
+def _deviations(
+    slopes: Sequence[Slope], axis: str, name: str, *, sure: bool = False
+) -> Iterator[tuple[Quantity, str]]:
     """Yield each quantity of a tensor that does not scale as planned, with a sentence."""
     of_tensor = [s for s in slopes if (s.kind, s.name, s.axis) == ("tensor", name, axis)]
     planned = {slope.measured.plans: slope.slope for slope in of_tensor if slope.measured.plans}
     for quantity, exponent in planned.items():
         measured = [slope for slope in of_tensor if slope.quantity == quantity]
-        off = [slope for slope in measured if abs(slope.slope - exponent) > _NOTABLE]
+        # Rates are exact, and random numbers are not.
+        drawn = sure and quantity == TENSOR_SIZE.name
+        off = [
+            slope
+            for slope in measured
+            if abs(slope.slope - exponent) - (slope.high - slope.slope if drawn else 0) > _NOTABLE
+        ]
         if off:
             since = f" from step {off[0].step}" if off[0].step else ""
             yield (

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..core import MutransferError, Size
 from ..pytorch import Plan, build_model, seed_generators
-from ..reading import canonical, parent
+from ..reading import canonical
 from ._activations import (
     bare_parts,
     carried,
@@ -33,7 +33,7 @@ from ._quantities import LOSS, Measured
 from ._record import Pass, recording
 from ._rows import Row, as_rows
 from ._setup import Planned, Setup, planned
-from ._subject import Subject, subject_of
+from ._subject import Subject, subject_of, with_bare
 from ._tensors import initial, spectral_updates, training, updates
 
 _BUILDING = Lock()
@@ -126,7 +126,7 @@ def _forward(
     batch = setup.batches.training(subject.seed, step)
     # A prepared model may not run its blocks alone, as a sharded one does not.
     blocks: AbstractContextManager[dict[str, Arguments]] = nullcontext({})
-    owners = set(map(parent, subject.bare))
+    owners = set(subject.bare.values())
     wanted = {0: subject.blocks, 1: owners, setup.steps: owners}.get(step)
     if wanted and setup.prepare is None:
         blocks = arguments_of(model, wanted)
@@ -199,7 +199,8 @@ class _Measuring:
 
     def forward(self, step: int, seen: Pass, loss: float) -> None:
         """Measure a forward pass."""
-        self._first = self._first or seen
+        if self._first is None:
+            self._first, self.subject = seen, with_bare(self.subject, seen)
         self._add(step, self._of_forward(step, seen, self._first, loss))
         self._before = seen.outputs
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..pytorch import AttentionCall, AttentionMode, is_norm, whole
 from ..reading import canonical
 from ..tasks import main_tensor
+from ._owners import puts_out_weight
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Pass:
         inputs: The input of each call of a layer that is linear in its weight.
         streams: The input of each call of a norm: before a branch, the residual stream.
         same: Calls whose output is just that of an earlier call, with the name of the latter.
+        fed: Calls whose first argument is the output of an earlier call, with its name.
         head_dims: Size of a head of each attention; 0 where it is unknown.
         logits: Logits of each attention, 0 where masked, and their mean entropy in nats.
         skipped: Calls that put out no tensor.
@@ -39,6 +41,7 @@ class Pass:
     inputs: dict[str, Tensor] = field(default_factory=dict)
     streams: dict[str, Tensor] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
+    fed: dict[str, str] = field(default_factory=dict)
     head_dims: list[int] = field(default_factory=list)
     logits: list[tuple[Tensor, float]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -59,7 +62,11 @@ def recording(model: nn.Module, *, attention: bool = True, copies: bool = False)
     """
     recorder = _Recorder(model, copies=copies)
     modules = [(module_name(name), m) for name, m in model.named_modules() if not _wraps(m)]
-    handles = [module.register_forward_hook(partial(recorder, name)) for name, module in modules]
+    handles = [
+        module.register_forward_hook(partial(recorder, name))
+        for name, module in modules
+        if not puts_out_weight(name)
+    ]
     try:
         with _Logits(recorder.seen) if attention else nullcontext():
             yield recorder.seen
@@ -98,11 +105,12 @@ class _Recorder:
         kept = self._kept(tensor)
         self.seen.outputs[call] = kept
         self._versions[call] = kept, kept._version
-        place = whole(tensor.detach()).data_ptr(), tensor.numel(), tensor._version
-        first = self._alive.setdefault(place, (call, tensor))[0]
+        first = self._alive.setdefault(_place(tensor), (call, tensor))[0]
         if first != call:
             self.seen.same[call] = first
         if arguments and isinstance(arguments[0], Tensor):
+            if (source := self._alive.get(_place(arguments[0]))) is not None and source[0] != call:
+                self.seen.fed[call] = source[0]
             if is_norm(module):
                 self.seen.streams[call] = self._kept(arguments[0])
             if linear_part(module) is not None:
@@ -118,6 +126,11 @@ class _Recorder:
                 del self.seen.outputs[call]
                 self.seen.skipped.append(f"{call} (overwritten in place)")
                 self.seen.overwritten = True
+
+
+def _place(tensor: Tensor) -> tuple[int, int, int]:
+    """Return what two views of the same numbers share."""
+    return whole(tensor.detach()).data_ptr(), tensor.numel(), tensor._version
 
 
 def module_name(name: str) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..core import Size
 from ..plans import Row, TensorPlan, table
-from ..pytorch import Plan, plan, recognised_families
+from ..pytorch import Plan, plan, read, recognised_families
 from ..reading import Reading
 from ..rules import ONE, Parametrization, Place
 from ._batch import Batches
@@ -23,11 +23,13 @@ class Planned(NamedTuple):
 
     Attributes:
         plan: The plan that networks are trained with, ablations included.
+        intact: The plan of the rule without ablations, or of the default rule for "sp".
         values: The planned values of each tensor without ablations, over the base.
         carried: The multipliers of other signals that each tensor carries.
     """
 
     plan: Plan
+    intact: Plan
     values: Mapping[str, list[tuple[Quantity, float]]]
     carried: Mapping[str, float]
 
@@ -82,6 +84,11 @@ class Setup:
         optimizer = "adamw" if replaced else self.optimizer
         return replace(self, rule="sp", train=None, optimizer=optimizer, plans={})
 
+    def read(self, model: nn.Module) -> Reading:
+        """Read a model as its base was read."""
+        known = {"example_inputs", "axes", "branches"}
+        return read(model, **{name: self.options[name] for name in known & self.options.keys()})
+
     def plan(self, model: nn.Module, rule: str | Parametrization | None) -> Plan:
         """Plan a model under a rule."""
         return plan(model, self.base, rule=rule, optimizer=self.optimizer, **self.options)
@@ -92,9 +99,11 @@ def planned(setup: Setup, size: Size, model: nn.Module) -> Planned:
     if size not in setup.plans:
         size_plan = setup.plan(model, setup.rule)
         rule = size_plan.parametrization
+        intact = _intact(setup, model, size_plan)
         setup.plans[size] = Planned(
             plan=size_plan,
-            values=_values(_intact(setup, model, size_plan)),
+            intact=intact,
+            values=_values(intact),
             carried={
                 name: _carried(tensor, rule) if size_plan.rescales else 1.0
                 for name, tensor in size_plan.tensors.items()

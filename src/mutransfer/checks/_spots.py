@@ -15,6 +15,7 @@ from ..analysis import Join, Stack, Stars, stack_of
 from ..plans import Plan
 from ..reading import Reading, canonical, parent
 from ..rules import Role
+from ._owners import holder, module_of, owner
 from ._record import Pass
 
 
@@ -35,7 +36,13 @@ Run = Callable[[], Pass]
 """A forward pass of the base."""
 
 
-def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str, Spot]:
+def spots(
+    model: nn.Module,
+    plan: Plan,
+    reading: Reading,
+    run: Run,
+    one_off: frozenset[str] = frozenset(),
+) -> dict[str, Spot]:
     """Return the spot of each module and tensor by its name.
 
     A module whose tensors all belong to one branch stands inside it. With the tensors that end the
@@ -49,12 +56,13 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
         plan: A plan that knows the roles of its tensors.
         reading: Its reading.
         run: Runs the base, and returns the record.
+        one_off: Tensors of branches that do not grow in number; these belong to the stream.
     """
     tensors = plan.tensors.values()
-    heads = {parent(tensor.name) for tensor in tensors if tensor.role in SCORES}
+    heads = {holder(tensor.name) for tensor in tensors if tensor.role in SCORES}
     tied = {tensor.name for tensor in tensors if tensor.role == Role.TIED}
     names = {id(parameter): canonical(name) for name, parameter in model.named_parameters()}
-    branches = joins_of(reading)
+    branches = tuple(join for join in joins_of(reading) if not join.tensors <= one_off)
     seen = run()
     ends = _vanishing(model, branches, seen, run) if branches else frozenset()
     spot_of: dict[str, Spot] = {}
@@ -67,12 +75,34 @@ def spots(model: nn.Module, plan: Plan, reading: Reading, run: Run) -> dict[str,
             spot_of[name] = Spot.END
         else:
             spot_of[name] = _spot(inside, branches) if inside else Spot.UNKNOWN
+    spot_of |= _activated(seen, spot_of)
     # A module may hand on the output of a readout inside it.
     for call, first in seen.same.items():
         if spot_of.get(first) == Spot.READOUT and first.startswith(f"{call}."):
             spot_of[call] = Spot.READOUT
     used = Counter(name for branch in branches for name in branch.tensors)
-    return spot_of | {name: _spot_of_tensor(name, used[name], spot_of) for name in plan.tensors}
+    called = {module_of(call) for call in seen.outputs}
+    owners = {name: owner(name, called) for name in plan.tensors}
+    return spot_of | {
+        name: _spot_of_tensor(used[name], spot_of.get(around) if around else Spot.STREAM)
+        for name, around in owners.items()
+    }
+
+
+def _activated(seen: Pass, spot_of: Mapping[str, Spot]) -> dict[str, Spot]:
+    """Return the spots of activations by call, where readouts are among what they are fed.
+
+    A module without tensors that takes in the output of a readout, such as a softmax, puts out what
+    may shrink likewise. It may be called elsewhere, too.
+    """
+    by_call: dict[str, Spot] = {}
+    for call in seen.outputs:
+        source = seen.fed.get(call, "")
+        spot = by_call.get(source) or spot_of.get(module_of(source))
+        if spot_of.get(module_of(call)) == Spot.UNKNOWN:
+            by_call[call] = Spot.READOUT if source and spot == Spot.READOUT else Spot.UNKNOWN
+    read = {module_of(call) for call, spot in by_call.items() if spot == Spot.READOUT}
+    return {call: spot for call, spot in by_call.items() if module_of(call) in read}
 
 
 def joins_of(reading: Reading) -> tuple[Join, ...]:
@@ -81,10 +111,10 @@ def joins_of(reading: Reading) -> tuple[Join, ...]:
     return () if stack is None else stack.joins
 
 
-def is_post_norm(reading: Reading) -> bool:
-    """Return True where a normalisation follows the residual joins."""
+def post_norms(reading: Reading) -> int:
+    """Return the number of residual joins that a normalisation follows."""
     stack = _stack(reading)
-    return stack is not None and stack.normalised > 0
+    return 0 if stack is None else stack.normalised
 
 
 def _stack(reading: Reading) -> Stack | None:
@@ -93,10 +123,8 @@ def _stack(reading: Reading) -> Stack | None:
     return stack_of(reading.program, Stars(reading.parameters, reading.parameters))
 
 
-def _spot_of_tensor(name: str, branches: int, spot_of: Mapping[str, Spot]) -> Spot:
-    """Return the spot of a tensor that so many branches use."""
-    owner = parent(name)
-    around = spot_of.get(owner) if owner else Spot.STREAM
+def _spot_of_tensor(branches: int, around: Spot | None) -> Spot:
+    """Return the spot of a tensor that so many branches use, by that of the module around it."""
     # A tensor of all layers acts on the stream through all of their branches at once.
     if not branches or (branches > 1 and around not in {Spot.INSIDE, Spot.END}):
         return Spot.STREAM

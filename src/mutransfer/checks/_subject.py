@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -12,7 +12,8 @@ from ..pytorch import is_norm, planned_parameters, whole
 from ..reading import parent
 from ..rules import Place
 from ._labels import Layout
-from ._record import linear_part, module_name
+from ._owners import module_of, owner
+from ._record import Pass, module_name
 from ._setup import Planned
 
 
@@ -30,7 +31,8 @@ class Subject:
         weights: Planned name of the weight of each module that has one; modules that share a weight
             have the same.
         start: Its parameters at initialisation.
-        bare: Names of the parameters that no linear layer or norm explains.
+        bare: Parameters that no linear layer or norm explains, each with the module in whose output
+            its effect shows; empty before the first forward pass.
         frozen: Names of the parameters that the builder froze.
     """
 
@@ -42,7 +44,7 @@ class Subject:
     parameters: Mapping[str, nn.Parameter]
     weights: Mapping[str, str]
     start: Mapping[str, Tensor]
-    bare: tuple[str, ...]
+    bare: Mapping[str, str]
     frozen: frozenset[str]
 
     @property
@@ -98,17 +100,26 @@ def subject_of(
         parameters=parameters,
         weights=weights,
         start={name: whole(p.detach()).clone() for name, p in parameters.items()},
-        bare=tuple(n for n in parameters if n not in frozen and _is_bare(modules, n)),
+        bare={},
         frozen=frozen,
     )
 
 
-def _is_bare(modules: Mapping[str, nn.Module], name: str) -> bool:
-    """Return True for a parameter of a module that is no linear layer and no norm."""
-    module = modules.get(parent(name))
-    return module is not None and linear_part(module) is None and not is_norm(module)
+def with_bare(subject: Subject, seen: Pass) -> Subject:
+    """Return the subject with its bare tensors, which its first forward pass tells.
 
-
-def module_of(call: str) -> str:
-    """Return the name of the module of a call."""
-    return call.partition("#")[0]
+    A linear layer that is not called does not explain its weight: a function uses that.
+    """
+    called = {module_of(call) for call in seen.outputs}
+    linear = {module_of(call) for call in seen.inputs} & subject.modules.keys()
+    norms = {name for name in called & subject.modules.keys() if is_norm(subject.modules[name])}
+    explained = {subject.weights[module] for module in linear & subject.weights.keys()}
+    explained |= {f"{module}.bias" for module in linear}
+    return replace(
+        subject,
+        bare={
+            name: owner(name, called)
+            for name in subject.parameters
+            if not (name in subject.frozen or name in explained or parent(name) in norms)
+        },
+    )

@@ -51,7 +51,7 @@ def _comes_later(slope: Slope, steps: int) -> bool:
 
 def _verdict(slope: Slope, expectations: Expectations, reach: Reach) -> str:
     shrinks = expectations.shrinks(slope)
-    verdict = _of(slope, shrinks)
+    verdict = verdict_of(slope, shrinks)
     if verdict == "pass" or not _may_follow_reach(slope, expectations):
         return verdict
     # Alignment and inputs shrink and scatter in small networks, at no fault of the layer: its own
@@ -61,10 +61,11 @@ def _verdict(slope: Slope, expectations: Expectations, reach: Reach) -> str:
         for (axis, name), layer in reach.items()
         if axis == slope.axis and (name == slope.name or name.startswith(f"{slope.name}."))
     ]
-    return "pass" if any(_of(layer, shrinks) == "pass" for layer in inner) else verdict
+    return "pass" if any(verdict_of(layer, shrinks) == "pass" for layer in inner) else verdict
 
 
-def _of(slope: Slope, shrinks: float) -> str:
+def verdict_of(slope: Slope, shrinks: float) -> str:
+    """Return the verdict on an exponent that may lie so far below the expected one."""
     excess, half = slope.excess, slope.high - slope.slope
     limit = shrinks if excess < 0 else GROWS
     # A fault has to be large and sure: at the near end of its interval, too, the exponent is off
