@@ -71,6 +71,31 @@ def test_a_second_column_that_may_be_the_loss_is_said(write: Write) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("setting", "logged"),
+    [
+        ("params.learning_rate", "metrics.lr"),
+        ("config.learning_rate", "lr"),
+        ("config.lr", "summary.lr"),
+        ("learning_rate", "metrics.lr"),
+    ],
+)
+def test_the_rate_is_the_one_that_was_set(write: Write, setting: str, logged: str) -> None:
+    """A schedule ends at a tenth of it, which trackers log under the first of its names."""
+    text = f"width,{logged},{setting},loss\n64,0.025,0.25,2\n64,0.05,0.5,1\n"
+    runs = Runs.from_table(write(text))
+    assert values(runs, "lr") == [(0.25,), (0.5,)]
+    note = f"column {logged} may be meant by lr as well: columns={{'lr': '{logged}'}} takes it"
+    assert note in runs.notes
+    named = Runs.from_table(write(text), {"lr": logged})
+    assert values(named, "lr") == [(0.025,), (0.05,)]
+
+
+def test_a_setting_that_never_varies_is_not_the_swept_rate(write: Write) -> None:
+    text = "width,config.init_lr,lr,loss\n64,1e-7,0.25,2\n64,1e-7,0.5,1\n"
+    assert values(Runs.from_table(write(text)), "lr") == [(0.25,), (0.5,)]
+
+
 def test_columns_axes_and_metrics_are_those_that_are_named(write: Write) -> None:
     text = "N,D,eta,run,a,b,top1\n1e9,2e10,0.5,7,3.5,3.25,0.5\n1e9,4e10,0.5,7,3,2.75,0.75\n"
     columns = {"params": "N", "tokens": "D", "lr": "eta", "seed": "run", "loss": "a"}

@@ -60,7 +60,7 @@ def choose(
     Raises:
         MutransferError: a column is missing, or several may be meant.
     """
-    found_swept = {name: needed(table, name, columns) for name in swept}
+    found_swept = {name: needed(table, name, columns, is_setting=True) for name in swept}
     names = _axes(axes)
     if names is None:
         known = [column for role in ("seed", "rule") if (column := find(table, role, columns))]
@@ -90,11 +90,12 @@ def choose(
     notes = [_sentence(parts | roles)]
     if axes is None and (further := [axis for axis in found_axes if axis not in AXES]):
         notes.append(f"the axes are {', '.join(found_axes)}: {_reason(further, at)}")
-    if loss not in columns and (more := others(table, loss, used)):
-        notes.append(
-            f"{', '.join(more)} may be meant by {loss} as well: columns={{{loss!r}: {more[0]!r}}} "
-            "takes it"
-        )
+    for role in (loss, *swept):
+        if role not in columns and (more := others(table, role, used)):
+            notes.append(
+                f"column {', '.join(more)} may be meant by {role} as well: "
+                f"columns={{{role!r}: {more[0]!r}}} takes it"
+            )
     return Choice(
         axes=found_axes, swept=found_swept, metrics=found_metrics, roles=roles, notes=tuple(notes)
     )
