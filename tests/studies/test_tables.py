@@ -96,6 +96,16 @@ def test_a_setting_that_never_varies_is_not_the_swept_rate(write: Write) -> None
     assert values(Runs.from_table(write(text)), "lr") == [(0.25,), (0.5,)]
 
 
+@pytest.mark.parametrize("cell", [repr(float(np.float32(0.001))), "1e-3", "0.00100000000000000002"])
+def test_a_rate_that_is_written_in_two_ways_is_one(write: Write, cell: str) -> None:
+    text = f"width,lr,seed,loss\n64,0.001,0,2\n64,0.00101,0,3\n64,{cell},1,2\n64,0.00101,1,3\n"
+    runs = Runs.from_table(write(text))
+    rates, losses = runs.losses("default", SMALL)
+    assert rates == [0.001, 0.00101] and losses.tolist() == [[2, 3], [2, 3]]
+    said = "values of lr that differ by rounding alone are one" in runs.notes
+    assert said == (float(cell) != 0.001)
+
+
 def test_columns_axes_and_metrics_are_those_that_are_named(write: Write) -> None:
     text = "N,D,eta,run,a,b,top1\n1e9,2e10,0.5,7,3.5,3.25,0.5\n1e9,4e10,0.5,7,3,2.75,0.75\n"
     columns = {"params": "N", "tokens": "D", "lr": "eta", "seed": "run", "loss": "a"}

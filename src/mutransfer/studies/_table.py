@@ -15,7 +15,7 @@ from ..rules import DEFAULT
 from ._hyperparameters import HYPERPARAMETERS, scale_of
 from ._run import SWEPT
 from ._store import Row
-from ._table_cells import NotANumber, Numbers, choices, numbers, status
+from ._table_cells import NotANumber, Numbers, choices, merged, numbers, status
 from ._table_choice import Choice, choose
 from ._table_names import Column, check_kind
 from ._table_rows import Keys, distinct, last_steps
@@ -145,11 +145,15 @@ class _Reading:
 
     def _swept(self, name: str, column: Column) -> Sequence[Any]:
         try:
-            return self._shared(column)
+            values = self._shared(column)
         except NotANumber:
             if name == "lr" or column.unit:
                 raise
             return choices(self.cells[column.name])
+        rounded = merged(values)
+        if rounded is not values:
+            self.notes.append(f"values of {name} that differ by rounding alone are one")
+        return rounded
 
     def _shared(self, column: Column) -> Numbers:
         """Return a column of few different numbers, where equal ones share one object."""
