@@ -139,7 +139,7 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
     Raises:
         MutransferError: a size has one choice alone, or all of them diverged.
     """
-    found, warnings = [], []
+    found, warnings = [], [*runs.warnings]
     for size in runs.sizes(rule):
         cells = grid(runs, rule, size, over)
         losses = infinite(cells.losses)

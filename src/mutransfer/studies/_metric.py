@@ -17,7 +17,7 @@ HIGHER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "bleu", "top1", "top5")
 _LOWER_IS_BETTER = frozenset({"error", "err", "loss"})
 """Words that say the opposite, as in "top1_error"."""
 
-_APART = 0.05
+APART = 0.05
 """Share of the longest run by which another may begin later or end earlier."""
 
 EARLY = ("diverged", "stopped", "failed")
@@ -112,7 +112,7 @@ def check_lengths(rows: Sequence[Row], size_of: Callable[[Row], Size]) -> None:
             spans.setdefault(size_of(row), []).append((first, last))
     for size, ends in spans.items():
         first, last = min(start for start, _ in ends), max(end for _, end in ends)
-        apart = _APART * (last - first)
+        apart = APART * (last - first)
         uneven = [(a, b) for a, b in ends if a > first + apart or b < last - apart]
         # A single loss is no mean over a part.
         if uneven and any(a < b for a, b in ends):
