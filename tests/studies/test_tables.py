@@ -287,3 +287,21 @@ def test_a_table_of_language_models_reads() -> None:
     axes = ["params", "tokens", "batch_sequences"]
     runs = Runs.from_table(LANGUAGE_MODELS, {"lr": "learning_rate", "loss": "loss"}, axes)
     assert len(runs.rows) == 1404 and len(runs.sizes("default")) == 120
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Test Accuracy (%)", "val/acc@1", "valacc", "mean_reward", "eval.top5", "testAccuracy", "acc1"],
+)
+def test_metrics_that_are_better_higher_are_refused(write: Write, name: str) -> None:
+    runs = Runs.from_table(write(f"width,lr,{name}\n64,0.25,2\n"), {"loss": name})
+    with pytest.raises(MutransferError, match="is better where it is higher"):
+        runs.check_comparable()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1 - accuracy", "-reward", "neg_reward", "top1_error", "acc loss", "accumulated", "mapping"],
+)
+def test_metrics_that_are_better_lower_are_compared(write: Write, name: str) -> None:
+    Runs.from_table(write(f"width,lr,{name}\n64,0.25,2\n"), {"loss": name}).check_comparable()
