@@ -61,6 +61,27 @@ def test_gaps_everywhere_at_the_best_rate_are_refused(record: Record) -> None:
     assert "'mup' at width 64, depth 2 lacks runs: no seed" in str(transfer(runs)["mup"])
 
 
+@pytest.mark.parametrize("best", [1, 2, 3])
+def test_the_best_rates_may_be_run_again_with_more_seeds(record: Record, best: int) -> None:
+    """Runs are added to one seed at every rate, so that the optimum is no less known."""
+    whole = record(lambda *_: -5.2, noise=0.2)
+    first = without(whole, lambda row: row["seed"] > 0)
+    nearest = [2**-5, 2**-6, 2**-4][:best]
+    again = without(whole, lambda row: row["seed"] > 0 and row["lr"] not in nearest)
+    found, expected = only(again), only(first)
+    for mended, known in zip(found.optima, expected.optima, strict=True):
+        assert mended.low < -5.2 < mended.high
+        assert mended.high - mended.low < 1.1 * (known.high - known.low)
+    (warning,) = [each for each in found.warnings if each.startswith("width 32, depth 2 lacks")]
+    assert warning.endswith("; seed 1, 2 counts where it was run") and "left out" not in warning
+
+
+def test_one_size_may_have_more_seeds_than_the_others(record: Record) -> None:
+    whole = record(drifting, noise=0.1)
+    runs = without(whole, lambda row: row["seed"] > 0 and (row["width"], row["lr"]) != (64, 2**-6))
+    assert [best.size["width"] for best in only(runs).optima] == [32, 64, 128, 256]
+
+
 # Few seeds
 
 

@@ -71,6 +71,41 @@ def test_a_second_column_that_may_be_the_loss_is_said(write: Write) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("setting", "logged"),
+    [
+        ("params.learning_rate", "metrics.lr"),
+        ("config.learning_rate", "lr"),
+        ("config.lr", "summary.lr"),
+        ("learning_rate", "metrics.lr"),
+    ],
+)
+def test_the_rate_is_the_one_that_was_set(write: Write, setting: str, logged: str) -> None:
+    """A schedule ends at a tenth of it, which trackers log under the first of its names."""
+    text = f"width,{logged},{setting},loss\n64,0.025,0.25,2\n64,0.05,0.5,1\n"
+    runs = Runs.from_table(write(text))
+    assert values(runs, "lr") == [(0.25,), (0.5,)]
+    note = f"column {logged} may be meant by lr as well: columns={{'lr': '{logged}'}} takes it"
+    assert note in runs.notes
+    named = Runs.from_table(write(text), {"lr": logged})
+    assert values(named, "lr") == [(0.025,), (0.05,)]
+
+
+def test_a_setting_that_never_varies_is_not_the_swept_rate(write: Write) -> None:
+    text = "width,config.init_lr,lr,loss\n64,1e-7,0.25,2\n64,1e-7,0.5,1\n"
+    assert values(Runs.from_table(write(text)), "lr") == [(0.25,), (0.5,)]
+
+
+@pytest.mark.parametrize("cell", [repr(float(np.float32(0.001))), "1e-3", "0.00100000000000000002"])
+def test_a_rate_that_is_written_in_two_ways_is_one(write: Write, cell: str) -> None:
+    text = f"width,lr,seed,loss\n64,0.001,0,2\n64,0.00101,0,3\n64,{cell},1,2\n64,0.00101,1,3\n"
+    runs = Runs.from_table(write(text))
+    rates, losses = runs.losses("default", SMALL)
+    assert rates == [0.001, 0.00101] and losses.tolist() == [[2, 3], [2, 3]]
+    said = "values of lr that differ by rounding alone are one" in runs.notes
+    assert said == (float(cell) != 0.001)
+
+
 def test_columns_axes_and_metrics_are_those_that_are_named(write: Write) -> None:
     text = "N,D,eta,run,a,b,top1\n1e9,2e10,0.5,7,3.5,3.25,0.5\n1e9,4e10,0.5,7,3,2.75,0.75\n"
     columns = {"params": "N", "tokens": "D", "lr": "eta", "seed": "run", "loss": "a"}
@@ -252,3 +287,29 @@ def test_a_table_of_language_models_reads() -> None:
     axes = ["params", "tokens", "batch_sequences"]
     runs = Runs.from_table(LANGUAGE_MODELS, {"lr": "learning_rate", "loss": "loss"}, axes)
     assert len(runs.rows) == 1404 and len(runs.sizes("default")) == 120
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Test Accuracy (%)",
+        "val/acc@1",
+        "valacc",
+        "mean_reward",
+        "eval.top5",
+        "testAccuracy",
+        "acc1",
+    ],
+)
+def test_metrics_that_are_better_higher_are_refused(write: Write, name: str) -> None:
+    runs = Runs.from_table(write(f"width,lr,{name}\n64,0.25,2\n"), {"loss": name})
+    with pytest.raises(MutransferError, match="is better where it is higher"):
+        runs.check_comparable()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1 - accuracy", "-reward", "neg_reward", "top1_error", "acc loss", "accumulated", "mapping"],
+)
+def test_metrics_that_are_better_lower_are_compared(write: Write, name: str) -> None:
+    Runs.from_table(write(f"width,lr,{name}\n64,0.25,2\n"), {"loss": name}).check_comparable()

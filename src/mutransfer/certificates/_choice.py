@@ -143,7 +143,7 @@ def choice(runs: Runs, rule: str, over: str, target: Mapping[str, int]) -> Choic
     Raises:
         MutransferError: a size has one choice alone, or all of them diverged.
     """
-    found, warnings = [], []
+    found, warnings = [], [*runs.warnings]
     sizes = runs.sizes(rule)
     for size in sizes:
         cells = grid(runs, rule, size, over)

@@ -97,6 +97,7 @@ def gather(record: Record) -> Evidence:
         optima=optima,
         posteriors=posteriors,
         warnings=(
+            *record.runs.warnings,
             *_versions(record.runs),
             *_unit(record),
             *_left_out(failures),

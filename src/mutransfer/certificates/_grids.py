@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from ..core import MutransferError, Size
 from ..statistics import Array, filled
 from ..studies import Runs
 
+FEW = 0.5
+"""Share of the values below which a seed was not meant for all of them."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grid:
@@ -20,7 +24,7 @@ class Grid:
     Attributes:
         size: The size.
         values: The values, ascending where they are numbers.
-        seeds: The seeds, which were run at every value.
+        seeds: The seeds.
         losses: Infinite where a run diverged; from the other seeds where it was not made.
         ran: The runs that were made: a search runs seeds where they count.
         note: What was left out; empty if nothing was.
@@ -48,7 +52,8 @@ class Grid:
 def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
     """Return the grid of one size, without the values that lack seeds by accident.
 
-    Where the best loss is among those values, the seeds that lack runs are left out instead.
+    Where the best loss is among those values, the seeds that lack runs are left out instead. Seeds
+    that were run at few values, as the best ones are run again, count at these.
 
     Raises:
         MutransferError: there are no runs, or no seed was run at every value either.
@@ -65,15 +70,18 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
     )
     if not missing.any() or "search" in runs.header:
         return everything
-    whole = np.asarray(~missing.any(0))
+    again = _again(missing)
+    whole = np.asarray(~missing[~again].any(0))
     counts = (~missing).sum(0)
     means = np.where(missing, 0.0, losses).sum(0) / np.maximum(counts, 1)
+    rerun = f"; seed {_listed(seeds, again)} counts where it was run" if again.any() else ""
     if whole.any() and means[whole].min() <= means.min():
-        lost = ", ".join(_text(values[i]) for i in np.flatnonzero(~whole))
+        lost = _listed(values, missing.any(0) if whole.all() else ~whole)
+        left_out = "" if whole.all() else ", which is left out"
         return everything.part(
             np.ones(len(seeds), dtype=bool),
             whole,
-            f"{size} lacks seeds at {over} {lost}, which is left out",
+            f"{size} lacks seeds at {over} {lost}{left_out}{rerun}",
         )
     complete = np.asarray(~missing.any(1))
     if not complete.any():
@@ -81,12 +89,21 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
             f"rule {rule!r} at {size} lacks runs: no seed was run at every value of {over}, and "
             "the best one lacks seeds; run what is missing"
         )
-    gone = ", ".join(str(seeds[i]) for i in np.flatnonzero(~complete))
     return everything.part(
-        complete,
+        complete | again,
         np.ones(len(values), dtype=bool),
-        f"{size} lacks runs of seed {gone}, which is left out",
+        f"{size} lacks runs of seed {_listed(seeds, ~complete & ~again)}, which is left out{rerun}",
     )
+
+
+def _again(missing: Bool[Any, "seeds values"]) -> Bool[Any, " seeds"]:
+    """Return the seeds that were run at few values, while others were run at most."""
+    few = np.asarray((~missing).mean(1) < FEW)
+    return np.zeros_like(few) if few.all() else few
+
+
+def _listed(values: Sequence[Any], which: Bool[Any, " values"]) -> str:
+    return ", ".join(_text(value) for value, is_one in zip(values, which, strict=True) if is_one)
 
 
 def _text(value: Any) -> str:

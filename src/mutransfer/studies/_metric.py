@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from ..core import MutransferError, MutransferWarning, Size, number
@@ -11,13 +12,19 @@ from ._store import Row
 METRICS = {"mean": "loss", "final": "final", "validation": "validation"}
 """The columns of the metrics that every record can have; others are named as their column."""
 
-HIGHER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "bleu", "top1", "top5")
-"""Words in the names of metrics whose lowest value is the worst."""
+_HIGHER_IS_BETTER = re.compile(
+    r"(val|valid|validation|test|train|eval|dev|mean|avg|best|final|top)?"
+    r"(accuracy|acc|auc|auroc|f1|bleu|rouge|psnr|ssim|iou|miou|recall|rewards?|top[15])\d*"
+)
+"""A word in the names of metrics whose lowest value is the worst."""
 
-_LOWER_IS_BETTER = frozenset({"error", "err", "loss"})
-"""Words that say the opposite, as in "top1_error"."""
+_LOWER_IS_BETTER = re.compile(r"\w*(error|err|loss)|neg|negative|minus|nll")
+"""A word that says the opposite, as in "top1_error"."""
 
-_APART = 0.05
+_TURNED = re.compile(r"\s*1?\s*[-\u2212]")
+"""The beginning of a name such as "1 - accuracy"."""
+
+APART = 0.05
 """Share of the longest run by which another may begin later or end earlier."""
 
 EARLY = ("diverged", "stopped", "failed")
@@ -83,13 +90,13 @@ def check_direction(name: str) -> None:
     Raises:
         MutransferError: it is an accuracy or the like.
     """
-    words = name.lower().replace("/", "_").replace(".", "_").split("_")
-    if not _LOWER_IS_BETTER.isdisjoint(words):
+    words = re.findall(r"[^\W_]+", name.lower())
+    if _TURNED.match(name) or any(map(_LOWER_IS_BETTER.fullmatch, words)):
         return
-    if high := [word for word in words if word in HIGHER_IS_BETTER]:
+    if high := [word for word in words if _HIGHER_IS_BETTER.fullmatch(word)]:
         raise MutransferError(
             f"{name} is better where it is higher ({high[0]}), and the lowest is looked for: "
-            "choose a loss, or an error such as 1 - accuracy"
+            "choose a loss, an error such as 1 - accuracy, or its negative under such a name"
         )
 
 
@@ -112,7 +119,7 @@ def check_lengths(rows: Sequence[Row], size_of: Callable[[Row], Size]) -> None:
             spans.setdefault(size_of(row), []).append((first, last))
     for size, ends in spans.items():
         first, last = min(start for start, _ in ends), max(end for _, end in ends)
-        apart = _APART * (last - first)
+        apart = APART * (last - first)
         uneven = [(a, b) for a, b in ends if a > first + apart or b < last - apart]
         # A single loss is no mean over a part.
         if uneven and any(a < b for a, b in ends):

@@ -155,6 +155,11 @@ class Runs(Result, Drawn):
         return tuple(self.header.get("notes", ()))
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons why runs of a foreign table may not compare."""
+        return tuple(self.header.get("warnings", ()))
+
+    @property
     def rules(self) -> list[str]:
         """The rules in the record, in the order of their first run."""
         return list(dict.fromkeys(rule for rule, _ in self._groups))

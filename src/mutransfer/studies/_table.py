@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core import MutransferError
+from ..core import MutransferError, Size
 from ..rules import DEFAULT
 from ._hyperparameters import HYPERPARAMETERS, scale_of
 from ._run import SWEPT
 from ._store import Row
-from ._table_cells import NotANumber, Numbers, choices, numbers, status
+from ._table_cells import NotANumber, Numbers, choices, merged, numbers, status
 from ._table_choice import Choice, choose
 from ._table_names import Column, check_kind
-from ._table_rows import Keys, distinct, last_steps
+from ._table_rows import Keys, distinct, last_steps, learned
 from ._table_source import Table, open_table
+from ._table_unlike import Compared, unequal_ends
 
 _FEWEST_OCTAVES = 2.0
 """Octaves that positive values must span for a logarithmic scale."""
@@ -57,7 +58,8 @@ def read_table(
         check_kind(table)
         swept = tuple(SWEPT if hyperparameters is None else hyperparameters)
         choice = choose(table, dict(columns or {}), axes, swept, loss, at)
-        cells = table.columns(column.name for column in choice.all.values())
+        read = [*choice.all.values(), *choice.beside.values()]
+        cells = table.columns(column.name for column in read)
         if not cells[choice.metrics[loss].name]:
             raise MutransferError(f"{table.title} has column names and no rows")
         return _Reading(table=table, choice=choice, cells=cells, loss=loss, rule=rule).record()
@@ -89,6 +91,7 @@ class _Reading:
         loss: Name of the metric that is compared.
         rule: The rule of all runs, if the user gave it.
         notes: Remarks on what was found.
+        ends: The step at which runs end that learned, by their row.
     """
 
     table: Table
@@ -97,6 +100,7 @@ class _Reading:
     loss: str
     rule: str | None
     notes: list[str] = field(default_factory=list)
+    ends: dict[int, float] = field(default_factory=dict)
 
     def record(self) -> tuple[dict[str, Any], list[Row]]:
         """Return header and rows."""
@@ -115,9 +119,10 @@ class _Reading:
         rows = self._runs(parts, metrics[self.loss], states, rows)
         metrics = {name: list(map(_finite, values)) for name, values in metrics.items()}
         fields = {**parts, "status": states, **metrics}
+        header = self._header(swept, rows) | {"warnings": self._unlike(axes, states, rows)}
         picked = [[values[row] for row in rows] for values in fields.values()]
         records = [dict(zip(fields, values, strict=True)) for values in zip(*picked, strict=True)]
-        return self._header(swept, rows), records
+        return header, records
 
     def _header(self, swept: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> dict[str, Any]:
         columns = {role: str(column) for role, column in self.choice.all.items()}
@@ -136,6 +141,29 @@ class _Reading:
             "notes": self.notes,
         }
 
+    def _unlike(
+        self, axes: Mapping[str, Numbers], states: Sequence[str], rows: Sequence[int]
+    ) -> list[str]:
+        """Return warnings where runs that are compared differ beyond their size."""
+        rows = [row for row in rows if states[row] == "finished"]
+        cells = zip(*([values[row] for row in rows] for values in axes.values()), strict=True)
+        sizes = [Size(zip(axes, each, strict=True)) for each in cells]
+        beside = {}
+        for axis, column in self.choice.beside.items():
+            try:
+                values = numbers(self.table, column, self.cells[column.name])
+            except NotANumber:
+                continue
+            beside[axis] = (column.name, [values[row] for row in rows])
+        compared = Compared(axes=tuple(axes), sizes=sizes, beside=beside)
+        if not self.ends:
+            return compared.warnings()
+        ends = [self.ends.get(row) for row in rows]
+        return [
+            *unequal_ends(self.choice.roles["step"].name, sizes, ends),
+            *compared.warnings(),
+        ]
+
     def _column(self, role: str) -> Sequence[Any] | None:
         column = self.choice.roles.get(role)
         return None if column is None else self.cells[column.name]
@@ -145,11 +173,15 @@ class _Reading:
 
     def _swept(self, name: str, column: Column) -> Sequence[Any]:
         try:
-            return self._shared(column)
+            values = self._shared(column)
         except NotANumber:
             if name == "lr" or column.unit:
                 raise
             return choices(self.cells[column.name])
+        rounded = merged(values)
+        if rounded is not values:
+            self.notes.append(f"values of {name} that differ by rounding alone are one")
+        return rounded
 
     def _shared(self, column: Column) -> Numbers:
         """Return a column of few different numbers, where equal ones share one object."""
@@ -271,13 +303,13 @@ class _Reading:
                         f"or seed at row {self.table.first + row}, as a logged schedule does: give "
                         "columns that are the same over a run, such as the peak learning rate"
                     )
-        elif len({keys[row] for row in rows}) == len(rows):
-            self.notes.append(f"every row counts as a run, although there is a column {step}")
-            return rows
         curves = keys if names is None else list(zip(keys, names, strict=True))
         steps = numbers(self.table, step, self.cells[step.name])
         last = last_steps(curves, steps, losses, rows)
-        if len(last) < len(rows):
+        self.ends.update(learned(curves, steps, losses, rows, last))
+        if names is None and len(last) == len(rows):
+            self.notes.append(f"every row counts as a run, although there is a column {step}")
+        elif len(last) < len(rows):
             self.notes.append(
                 f"the table has curves: of every run the last {step} with a loss counts, "
                 f"{len(last)} of {len(rows)} rows"

@@ -58,7 +58,7 @@ def _needed(
 ) -> list[str]:
     """Return the further axes that differ between runs which are one without them."""
     names = [column.name for column in taken]
-    candidates = {axis: _single(table, axis, columns) for axis in (*AXES, *FURTHER)}
+    candidates = {axis: single(table, axis, columns) for axis in (*AXES, *FURTHER)}
     free = {
         axis: column.name
         for axis, column in candidates.items()
@@ -76,7 +76,7 @@ def _needed(
     return needed
 
 
-def _single(table: Table, axis: str, columns: Mapping[str, str]) -> Column | None:
+def single(table: Table, axis: str, columns: Mapping[str, str]) -> Column | None:
     """Return the column of an axis; none where several may be meant."""
     try:
         return find(table, axis, columns)

@@ -21,6 +21,9 @@ _POWERS: dict[str, Callable[[float], float]] = {
 _FINISHED = frozenset({"finished", "complete", "completed", "success", "succeeded", "done", "ok"})
 _DIVERGED = frozenset({"diverged", "nan"})
 
+_SAME = 1e-6
+"""Relative difference up to which two values are one: rounding to float32 makes 6e-8 of it."""
+
 Numbers = list[float | None]
 """Numbers of a column; None where the cell is empty."""
 
@@ -44,6 +47,27 @@ def numbers(table: Table, column: Column, cells: Sequence[Any]) -> Numbers:
         raise MutransferError(
             f"{table.title}: {column} is larger than any number: see its unit"
         ) from None
+
+
+def merged(values: Numbers) -> Numbers:
+    """Return numbers with the shortest in place of those that differ by rounding.
+
+    >>> merged([0.0010000000474974513, 0.001, 0.002, None])
+    [0.001, 0.001, 0.002, None]
+    """
+    known = sorted({value for value in values if value is not None and value == value})
+    groups: list[list[float]] = []
+    for value in known:
+        if groups and math.isclose(value, groups[-1][0], rel_tol=_SAME):
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    if len(groups) == len(known):
+        return values
+    one = {
+        value: min(group, key=lambda each: len(repr(each))) for group in groups for value in group
+    }
+    return [value if value is None else one.get(value, value) for value in values]
 
 
 def is_missing(cell: Any) -> bool:

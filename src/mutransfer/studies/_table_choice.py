@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core import MutransferError
 from ._run import AXES
-from ._table_axes import known_axes
+from ._table_axes import known_axes, single
 from ._table_names import Column, find, needed, others
 from ._table_source import Table
+from ._table_unlike import BESIDE
 
 ROLES = ("seed", "rule", "status", "name", "step")
 """What a table may say of a run beside its size, its hyperparameters and its losses."""
@@ -24,6 +25,7 @@ class Choice:
         swept: The column of each hyperparameter.
         metrics: The column of the loss, then of other metrics that were named.
         roles: The columns of seed, rule, status, name and step, where there are any.
+        beside: Columns in which runs may differ beyond their size, by axis.
         notes: Remarks on how they were chosen.
     """
 
@@ -31,6 +33,7 @@ class Choice:
     swept: dict[str, Column]
     metrics: dict[str, Column]
     roles: dict[str, Column]
+    beside: dict[str, Column]
     notes: tuple[str, ...]
 
     @property
@@ -60,7 +63,7 @@ def choose(
     Raises:
         MutransferError: a column is missing, or several may be meant.
     """
-    found_swept = {name: needed(table, name, columns) for name in swept}
+    found_swept = {name: needed(table, name, columns, is_setting=True) for name in swept}
     names = _axes(axes)
     if names is None:
         known = [column for role in ("seed", "rule") if (column := find(table, role, columns))]
@@ -90,14 +93,38 @@ def choose(
     notes = [_sentence(parts | roles)]
     if axes is None and (further := [axis for axis in found_axes if axis not in AXES]):
         notes.append(f"the axes are {', '.join(found_axes)}: {_reason(further, at)}")
-    if loss not in columns and (more := others(table, loss, used)):
-        notes.append(
-            f"{', '.join(more)} may be meant by {loss} as well: columns={{{loss!r}: {more[0]!r}}} "
-            "takes it"
-        )
+    notes += _others(table, columns, (loss, *swept), used)
+    used |= {column.name for column in roles.values()}
     return Choice(
-        axes=found_axes, swept=found_swept, metrics=found_metrics, roles=roles, notes=tuple(notes)
+        axes=found_axes,
+        swept=found_swept,
+        metrics=found_metrics,
+        roles=roles,
+        beside=dict(_beside(table, columns, used)),
+        notes=tuple(notes),
     )
+
+
+def _others(
+    table: Table, columns: Mapping[str, str], roles: Sequence[str], used: Collection[str]
+) -> Iterator[str]:
+    """Yield a note of each role that further columns may be meant by."""
+    for role in roles:
+        if role not in columns and (more := others(table, role, used)):
+            yield (
+                f"column {', '.join(more)} may be meant by {role} as well: "
+                f"columns={{{role!r}: {more[0]!r}}} takes it"
+            )
+
+
+def _beside(
+    table: Table, columns: Mapping[str, str], used: Collection[str]
+) -> Iterator[tuple[str, Column]]:
+    """Yield the columns in which runs may differ beyond their size, by axis."""
+    for axis in BESIDE:
+        column = single(table, axis, columns)
+        if column is not None and column.name not in used:
+            yield axis, column
 
 
 def _axes(axes: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -15,6 +15,12 @@ _PREFIX = re.compile(
 )
 """Prefixes that trackers put before names."""
 
+_SETTING = re.compile(r"^(config|params?|hparams?|hyperparameters|args)[./_]", re.IGNORECASE)
+"""Prefixes of what was set before a run."""
+
+_LOGGED = re.compile(r"^(summary|metrics?)[./_]", re.IGNORECASE)
+"""Prefixes of what was logged during a run."""
+
 _UNIT = re.compile(r"^(log2|log10|ln):(.+)$")
 
 _ALIASES: dict[str, tuple[str, ...]] = {
@@ -112,9 +118,43 @@ def find(table: Table, role: str, columns: Mapping[str, str]) -> Column | None:
         return _named(table, role, columns[role])
     if role in table.names:
         return Column(name=role)
-    free = [name for name in table.names if name not in columns.values()]
-    for alias in _ALIASES.get(role, (plain_name(role),)):
-        matches = [name for name in free if plain_name(name) == alias]
+    return _first(table, role, [name for name in table.names if name not in columns.values()])
+
+
+def find_setting(table: Table, role: str, columns: Mapping[str, str]) -> Column | None:
+    """Return the column of a hyperparameter, None if there is none.
+
+    Of several columns, those of a tracker's configuration come before those that it logged: the
+    rate that a schedule has left at the end is not the one that was chosen.
+
+    Args:
+        table: The table.
+        role: The hyperparameter.
+        columns: The columns that the user named.
+
+    Raises:
+        MutransferError: as `find`.
+    """
+    names = [name for name in _known(table, role) if name not in columns.values()]
+    if role in columns or len(names) < 2:
+        return find(table, role, columns)
+    # A setting that is the same in all runs, such as the rate that a warm-up begins with, was not
+    # swept.
+    settings = [name for name in names if _SETTING.match(name) and _varies(table, name)]
+    unlogged = [name for name in names if not _LOGGED.match(name)]
+    if not settings and role in unlogged:
+        return Column(name=role)
+    return _first(table, role, settings or unlogged or names)
+
+
+def _first(table: Table, role: str, names: Sequence[str]) -> Column | None:
+    """Return the column with the first of the names of a role.
+
+    Raises:
+        MutransferError: several columns have that name.
+    """
+    for alias in _aliases(role):
+        matches = [name for name in names if plain_name(name) == alias]
         if len(matches) > 1:
             raise MutransferError(
                 f"{table.title} has {_listed(matches)}, each of which may be {role}: "
@@ -125,13 +165,27 @@ def find(table: Table, role: str, columns: Mapping[str, str]) -> Column | None:
     return None
 
 
-def needed(table: Table, role: str, columns: Mapping[str, str]) -> Column:
-    """Return the column of a role.
+def _varies(table: Table, name: str) -> bool:
+    return len(set(map(str, table.columns([name])[name]))) > 1
+
+
+def _aliases(role: str) -> tuple[str, ...]:
+    return _ALIASES.get(role, (plain_name(role),))
+
+
+def _known(table: Table, role: str) -> list[str]:
+    """Return every column that may be meant by a role."""
+    aliases = _aliases(role)
+    return [name for name in table.names if plain_name(name) in aliases]
+
+
+def needed(table: Table, role: str, columns: Mapping[str, str], is_setting: bool = False) -> Column:
+    """Return the column of a role, or of a hyperparameter.
 
     Raises:
         MutransferError: there is none, or as `find`.
     """
-    column = find(table, role, columns)
+    column = (find_setting if is_setting else find)(table, role, columns)
     if column is not None:
         return column
     logs = [name for name in table.names if plain_name(name) in _LOGARITHMS.get(role, ())]
@@ -145,11 +199,7 @@ def needed(table: Table, role: str, columns: Mapping[str, str]) -> Column:
 def others(table: Table, role: str, used: Iterable[str]) -> list[str]:
     """Return further columns that could have been meant by a role."""
     taken = set(used)
-    return [
-        name
-        for name in table.names
-        if name not in taken and plain_name(name) in _ALIASES.get(role, ())
-    ]
+    return [name for name in _known(table, role) if name not in taken]
 
 
 def check_kind(table: Table) -> None:

@@ -51,6 +51,38 @@ def last_steps(
     return sorted(last.values())
 
 
+def learned(
+    keys: Sequence[Hashable],
+    steps: Numbers,
+    losses: Numbers,
+    rows: Sequence[int],
+    last: Sequence[int],
+) -> dict[int, float]:
+    """Return the last steps of runs that ended below the loss they began with, by row.
+
+    The others were given up, and say nothing of training for longer.
+    """
+    first: dict[Hashable, tuple[float, float]] = {}
+    for row in rows:
+        step, loss = steps[row], losses[row]
+        if step is not None and loss is not None:
+            key = keys[row]
+            first[key] = min(first.get(key, (step, loss)), (step, loss))
+    ends: dict[int, float] = {}
+    for row in last:
+        step, loss = steps[row], losses[row]
+        begun = first.get(keys[row])
+        # A run of one row is no curve that could have risen.
+        if (
+            step is not None
+            and loss is not None
+            and begun
+            and (step == begun[0] or loss < begun[1])
+        ):
+            ends[row] = step
+    return ends
+
+
 def distinct(
     table: Table, keys: Keys, losses: Sequence[float], rows: Sequence[int], used: Sequence[str]
 ) -> list[int]:
