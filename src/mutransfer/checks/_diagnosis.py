@@ -76,7 +76,7 @@ def everything_wrong(
 
 
 def _is_post_norm(setup: Setup, base: Size, deepest: Size) -> bool:
-    """Return True where more residual joins follow a normalisation in a deeper network."""
+    """Return True where more joins follow a normalisation in a deeper network."""
     known = post_norms(setup.base)
     if not known or deepest["depth"] == base["depth"]:
         return known > 0

@@ -15,7 +15,7 @@ from ._labels import Labels, Layout
 def fixed_layers(
     layouts: Mapping[Size, Layout], labels: Labels, plans: Mapping[Size, Plan]
 ) -> frozenset[str]:
-    """Return the labels of modules in a growing stack that have no more members in a deeper one.
+    """Return the labels of modules in a growing stack whose number stays.
 
     A first block that differs from the others is one, as that of T5, which alone has a table of
     positions.

@@ -59,7 +59,7 @@ def members(
     *,
     joint: bool,
 ) -> Members:
-    """Fit and judge the exponents of the single layers of all labels that have several.
+    """Fit and judge the exponents of single layers of labels that have several.
 
     Args:
         rows: The measured numbers, those of the base first.
@@ -158,7 +158,7 @@ def _confirmed(
 
 
 def _differs(relative: Slope, grows: bool, shrinks: float) -> bool:
-    """Return True if a layer surely grows, or shrinks, more than the others of its label."""
+    """Return True if a layer surely grows or shrinks more than its label's others."""
     same = (relative.slope > 0) == grows
     return same and verdict_of(replace(relative, expected=0.0), shrinks) == "fail"
 
@@ -166,7 +166,7 @@ def _differs(relative: Slope, grows: bool, shrinks: float) -> bool:
 def lone_findings(
     found: Members, named: Sequence[str], weights: Mapping[str, str], *, planned: bool
 ) -> list[Finding]:
-    """Return a finding for each single layer at fault whose label is not found already.
+    """Return a finding for each single layer at fault whose label has none.
 
     Args:
         found: The exponents of single layers.

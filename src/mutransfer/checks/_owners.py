@@ -15,13 +15,13 @@ def puts_out_weight(module: str) -> bool:
 
 
 def holder(name: str) -> str:
-    """Return the module that a tensor belongs to; of a parametrization, the one that has it."""
+    """Return the module of a tensor; of a parametrization, the one that has it."""
     module, mark, _ = f".{name}".partition(_PARAMETRIZED)
     return module.removeprefix(".") if mark else parent(name)
 
 
 def owner(name: str, called: Container[str]) -> str:
-    """Return the innermost module around a tensor that is called, and puts out features.
+    """Return the innermost module of a tensor that is called for features.
 
     A layer whose weight is used by a function is never called itself, as the output projection of
     `nn.MultiheadAttention`.

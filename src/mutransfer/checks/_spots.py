@@ -90,7 +90,7 @@ def spots(
 
 
 def _activated(seen: Pass, spot_of: Mapping[str, Spot]) -> dict[str, Spot]:
-    """Return the spots of activations by call, where readouts are among what they are fed.
+    """Return the spots of activations by call, where a readout feeds them.
 
     A module without tensors that takes in the output of a readout, such as a softmax, puts out what
     may shrink likewise. It may be called elsewhere, too.
@@ -124,7 +124,7 @@ def _stack(reading: Reading) -> Stack | None:
 
 
 def _spot_of_tensor(branches: int, around: Spot | None) -> Spot:
-    """Return the spot of a tensor that so many branches use, by that of the module around it."""
+    """Return the spot of a tensor that so many branches use, by its module's."""
     # A tensor of all layers acts on the stream through all of their branches at once.
     if not branches or (branches > 1 and around not in {Spot.INSIDE, Spot.END}):
         return Spot.STREAM
