@@ -141,6 +141,29 @@ def test_what_lies_beyond_divergence_is_not_compared() -> None:
     assert abs(posterior(PLACES, losses).position - CENTRE) < 0.4
 
 
+OCTAVES = np.arange(-4.0, 5.0)
+DENSE = {
+    "near the best": np.sort([*OCTAVES, -0.02, -0.01, 0.01, 0.02]),
+    "tenths of an octave": np.linspace(-4, 4, 81),
+    "a searcher's": np.sort([-3.6, -2.3, 1.4, 3.1, *np.linspace(-0.9, 0.9, 26) ** 3]),
+}
+"""Rates much closer to each other than an octave."""
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("places", DENSE)
+def test_close_rates_do_not_widen_the_interval(places: str, seeds: int) -> None:
+    """It is about as wide as that of octaves, and the vertex of a parabola fits both."""
+    rng = np.random.default_rng(0)
+    widths = []
+    for x in (OCTAVES, DENSE[places]):
+        losses = 3 + 0.02 * (x - 0.2) ** 2 + 0.003 * rng.standard_normal((5, seeds, len(x)))
+        found = [posterior(x, one) for one in losses]
+        assert all(p.status == "inside" and abs(p.position - 0.2) < 0.3 for p in found)
+        widths.append(np.median([p.high - p.low for p in found]))
+    assert widths[1] < 1.2 * widths[0]
+
+
 STATUSES = {
     "inside": 2 + 0.1 * (PLACES - CENTRE) ** 2,
     "edge": 2 - 0.2 * PLACES,
