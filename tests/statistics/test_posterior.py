@@ -164,6 +164,35 @@ def test_close_rates_do_not_widen_the_interval(places: str, seeds: int) -> None:
     assert widths[1] < 1.2 * widths[0]
 
 
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+@pytest.mark.parametrize("single", [False, True])
+def test_rounded_losses_of_seeds_that_agree_are_not_exact(seeds: int, single: bool) -> None:
+    """Coarse rounding, a parabola of .02: seeds agree, and only the rounding is their error."""
+    rng = np.random.default_rng(seeds)
+    covered = []
+    for optimum in rng.uniform(-0.5, 0.5, 40):
+        losses = np.round(rng.uniform(2, 3) + 0.02 * (OCTAVES - optimum) ** 2, 1)
+        losses = np.tile(losses.astype(np.float32) if single else losses, (seeds, 1))
+        found = posterior(OCTAVES, losses)
+        covered.append(found.low <= optimum <= found.high)
+    assert np.mean(covered) >= 0.9
+
+
+def test_a_tie_of_rounded_losses_lies_inside_the_interval() -> None:
+    losses = np.tile([2.7, 2.5, 2.5, 2.4, 2.4, 2.4, 2.5, 2.6, 2.8], (3, 1))
+    found = posterior(OCTAVES, losses)
+    assert -1 <= found.position <= 1
+    assert found.low < 0 < found.high
+
+
+def test_losses_with_all_their_digits_are_as_sharp_as_ever() -> None:
+    losses = np.tile(2 + 0.02 * (OCTAVES - np.pi / 10) ** 2, (3, 1))
+    exact = posterior(OCTAVES, losses)
+    five, two = (posterior(OCTAVES, np.round(losses, digits)) for digits in (5, 2))
+    assert five.high - five.low == pytest.approx(exact.high - exact.low, rel=0.02)
+    assert two.high - two.low > 1.1 * (exact.high - exact.low)
+
+
 STATUSES = {
     "inside": 2 + 0.1 * (PLACES - CENTRE) ** 2,
     "edge": 2 - 0.2 * PLACES,

@@ -90,7 +90,9 @@ def noise(x: Float[Array, " values"], data: Paired, scale: float, shift: float) 
         kept = np.argsort(-logs, kind="stable")[:SETTINGS]
         kept = kept[logs[kept] > logs.max() - UNLIKELY]
         sds, slopes, logs = sds[kept], slopes[kept], logs[kept]
-    seed_noise = np.maximum(sds[:, None] ** 2 / data.counts, FLOOR**2)
+    # Rounded losses of several seeds may agree and be wrong together.
+    least = max(FLOOR, data.rounding / scale)
+    seed_noise = np.maximum(sds[:, None] ** 2 / data.counts, least**2)
     return Noise(
         precisions=np.where(usable, 1 / (seed_noise + misfit(excess) ** 2), 0.0),
         # Runs of few seeds tilt the curve by their own shift.
