@@ -141,6 +141,58 @@ def test_what_lies_beyond_divergence_is_not_compared() -> None:
     assert abs(posterior(PLACES, losses).position - CENTRE) < 0.4
 
 
+OCTAVES = np.arange(-4.0, 5.0)
+DENSE = {
+    "near the best": np.sort([*OCTAVES, -0.02, -0.01, 0.01, 0.02]),
+    "tenths of an octave": np.linspace(-4, 4, 81),
+    "a searcher's": np.sort([-3.6, -2.3, 1.4, 3.1, *np.linspace(-0.9, 0.9, 26) ** 3]),
+}
+"""Rates much closer to each other than an octave."""
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("places", DENSE)
+def test_close_rates_do_not_widen_the_interval(places: str, seeds: int) -> None:
+    """It is about as wide as that of octaves, and the vertex of a parabola fits both."""
+    rng = np.random.default_rng(0)
+    widths = []
+    for x in (OCTAVES, DENSE[places]):
+        losses = 3 + 0.02 * (x - 0.2) ** 2 + 0.003 * rng.standard_normal((5, seeds, len(x)))
+        found = [posterior(x, one) for one in losses]
+        assert all(p.status == "inside" and abs(p.position - 0.2) < 0.3 for p in found)
+        widths.append(np.median([p.high - p.low for p in found]))
+    assert widths[1] < 1.2 * widths[0]
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+@pytest.mark.parametrize("single", [False, True])
+def test_rounded_losses_of_seeds_that_agree_are_not_exact(seeds: int, single: bool) -> None:
+    """Coarse rounding, a parabola of .02: seeds agree, and only the rounding is their error."""
+    rng = np.random.default_rng(seeds)
+    covered = []
+    for optimum in rng.uniform(-0.5, 0.5, 40):
+        losses = np.round(rng.uniform(2, 3) + 0.02 * (OCTAVES - optimum) ** 2, 1)
+        losses = np.tile(losses.astype(np.float32) if single else losses, (seeds, 1))
+        found = posterior(OCTAVES, losses)
+        covered.append(found.low <= optimum <= found.high)
+    assert np.mean(covered) >= 0.9
+
+
+def test_a_tie_of_rounded_losses_lies_inside_the_interval() -> None:
+    losses = np.tile([2.7, 2.5, 2.5, 2.4, 2.4, 2.4, 2.5, 2.6, 2.8], (3, 1))
+    found = posterior(OCTAVES, losses)
+    assert -1 <= found.position <= 1
+    assert found.low < 0 < found.high
+
+
+def test_losses_with_all_their_digits_are_as_sharp_as_ever() -> None:
+    losses = np.tile(2 + 0.02 * (OCTAVES - np.pi / 10) ** 2, (3, 1))
+    exact = posterior(OCTAVES, losses)
+    five, two = (posterior(OCTAVES, np.round(losses, digits)) for digits in (5, 2))
+    assert five.high - five.low == pytest.approx(exact.high - exact.low, rel=0.02)
+    assert two.high - two.low > 1.1 * (exact.high - exact.low)
+
+
 STATUSES = {
     "inside": 2 + 0.1 * (PLACES - CENTRE) ** 2,
     "edge": 2 - 0.2 * PLACES,

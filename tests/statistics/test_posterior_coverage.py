@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.transfer.families import FAMILIES, draw
+from benchmarks.transfer.families import FAMILIES, Family, draw
 from mutransfer.statistics import Array, interval, posterior, resamples, vertex
 
 DRAWS = 40
@@ -46,6 +46,30 @@ def test_one_seed_covers_with_its_stated_shift(family: str) -> None:
 @pytest.mark.parametrize("family", ["steep right", "cliff"])
 def test_the_bootstrap_of_the_vertex_fails_the_same_check(family: str) -> None:
     assert coverage(bootstrap, family, 3, 1.0) < FEWEST
+
+
+DIPS = {
+    "gaussian": lambda d: 0.3 * (1 - np.exp(-(d**2) / 2)),
+    "lorentzian": lambda d: 0.3 * d**2 / (1 + d**2),
+    "truncated": lambda d: np.minimum(0.03 * d**2, 0.25),
+}
+"""Curves that level off on both sides: no training at low rates, chance at high ones."""
+
+
+@pytest.mark.parametrize("step", [1.0, 2.0, 3.32])
+@pytest.mark.parametrize("dip", DIPS)
+def test_curves_that_level_off_on_both_sides_are_covered(dip: str, step: float) -> None:
+    """They are symmetric, and so is the error of the optimum."""
+    family = Family(DIPS[dip], tilts=False, span=9.9, within=(0.4, 0.6))
+    rng = np.random.default_rng(0)
+    hits, errors = [], []
+    for _ in range(DRAWS):
+        places, losses, truth = draw(family, 3, step, 0.005, rng)
+        found = posterior(places, losses)
+        hits.append(found.low <= truth <= found.high)
+        errors.append(found.position - truth)
+    assert np.mean(hits) >= FEWEST
+    assert abs(np.mean(errors)) < 0.4 * step
 
 
 def test_a_cliff_is_located_to_about_a_step() -> None:

@@ -22,6 +22,9 @@ NEAR = 1.5
 WORST = 0.4
 """Largest share."""
 
+CLOSE = 0.45
+"""Distance below which two values tell noise apart, not slopes, in units of the scale."""
+
 SHIFTS = (0.1, 0.2, 0.3)
 """Sds of one seed's own optimum, in units of the scale."""
 
@@ -87,7 +90,9 @@ def noise(x: Float[Array, " values"], data: Paired, scale: float, shift: float) 
         kept = np.argsort(-logs, kind="stable")[:SETTINGS]
         kept = kept[logs[kept] > logs.max() - UNLIKELY]
         sds, slopes, logs = sds[kept], slopes[kept], logs[kept]
-    seed_noise = np.maximum(sds[:, None] ** 2 / data.counts, FLOOR**2)
+    # Rounded losses of several seeds may agree and be wrong together.
+    least = max(FLOOR, data.rounding / scale)
+    seed_noise = np.maximum(sds[:, None] ** 2 / data.counts, least**2)
     return Noise(
         precisions=np.where(usable, 1 / (seed_noise + misfit(excess) ** 2), 0.0),
         # Runs of few seeds tilt the curve by their own shift.
@@ -134,12 +139,17 @@ def _from_seeds(
 
 def _slope(x: Float[Array, " usable"], excess: Float[Array, " usable"]) -> float:
     """Return the change of the curve's slope per unit, around the lowest value."""
-    best = int(np.argmin(excess))
-    near = np.argsort(np.abs(x - x[best]), kind="stable")[1:5]
-    if not len(near):
+    away = np.abs(x - x[np.argmin(excess)])
+    if not away.any():
         return 0.0
+    close = away < min(CLOSE, away.max())
+    # The fourth nearest and any as near: noise averages out where values are many.
+    reach = max(np.sort(away[~close])[:4].max(), 2 * CLOSE)
+    near = ~close & (away <= reach)
+    # The lowest of many close values is lower than the curve.
+    rises = excess[near] - np.median(excess[close])
     # On a plateau the nearest values do not rise, but the typical excess, the unit, does.
-    rise = float(np.median(2 * excess[near] / (x[near] - x[best]) ** 2))
+    rise = float(np.median(2 * rises / away[near] ** 2))
     return max(rise, 1 / NEAR**2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,12 @@ from jaxtyping import Bool, Float
 
 from ._arrays import Array
 from ._divergence import infinite
+
+DIGITS = 5
+"""Most digits of a rounded loss: of single precision, more are digits of any loss."""
+
+FEWEST_ROUNDED = 3
+"""Fewest values from which it is read that losses are rounded."""
 
 FEWEST_WHOLE = 3
 """Fewest values with all seeds from which the seeds' own noise is taken."""
@@ -27,6 +34,7 @@ class Paired:
         total: Sd over seeds of a run's loss at the value of lowest mean; NaN for one seed.
         counts: Seeds in the mean of every value; one where not usable.
         whole: Usable values that all seeds were run at, which alone show how seeds differ.
+        rounding: Sd of the error of losses that are rounded to a decimal; zero for others.
     """
 
     usable: Bool[Any, " values"]
@@ -37,6 +45,7 @@ class Paired:
     total: float
     counts: Float[Array, " values"]
     whole: Bool[Any, " values"]
+    rounding: float
 
     @property
     def is_lone(self) -> bool:
@@ -85,7 +94,20 @@ def paired(
         total=total,
         counts=counts,
         whole=whole,
+        rounding=_rounding(losses[finite & usable]) if usable.sum() >= FEWEST_ROUNDED else 0.0,
     )
+
+
+def _rounding(losses: Float[Array, " runs"]) -> float:
+    """Return the sd of rounding to the coarsest decimal that divides all losses."""
+    most = np.abs(losses).max(initial=0.0)
+    if most == 0:
+        return 0.0
+    units = 10.0 ** (np.floor(np.log10(most)) - np.arange(DIGITS))
+    errors = losses - units[:, None] * np.round(losses / units[:, None])
+    # Tables hold losses in single precision, too.
+    divides = (np.abs(errors) <= 2 * np.finfo(np.float32).eps * most).all(1)
+    return float(units[divides].max(initial=0.0)) / math.sqrt(12)
 
 
 def _bounded(

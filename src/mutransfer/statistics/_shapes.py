@@ -28,18 +28,19 @@ HALFWIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Halves of the widths of plateaus, in units of the scale."""
 
 REACHES = (0.7, 1.4, 2.8)
-"""Distances on the left over which saturating curves rise by half, in units of the scale.
+"""Distances over which saturating curves rise by half, in units of the scale.
 
-The loss of rates that hardly train is that of no training, whatever the rate.
+The loss of rates that hardly train is that of no training, whatever the rate. Rates that are too
+large often reach the loss of chance, so that a curve levels off on the right, too.
 """
 
 RIGHTS = (0.25, 1.0, 4.0, 16.0, 64.0)
-"""Curvatures of their right side over that of their left one."""
+"""Curvatures of a right side that does not level off, over that of the left one."""
 
 BEFORE = (0.0, 0.5, 1.0)
 """Distances of a jump before the place where its saturating left side would be lowest."""
 
-SHARES = {"power": 0.2, "exponential": 0.54, "plateau": 0.08, "saturating": 0.04, "jump": 0.14}
+SHARES = {"power": 0.2, "exponential": 0.53, "plateau": 0.08, "saturating": 0.05, "jump": 0.14}
 """Prior probabilities of the kinds."""
 
 KINDS = tuple(SHARES)
@@ -53,10 +54,11 @@ class Shapes:
     Attributes:
         kind: Index into KINDS.
         numbers: (p left, p right, r) of exp(-r/2) |d|^p and exp(r/2) d^p; (k, m, -) of
-            (k e^(m d) + m e^(-k d)) / (k + m) - 1; (w, -, -) of max(|d| - w, 0)^2; (w, c, -) of
-            s(d) = d^2 / (1 + (d / w)^2) on the left and c d^2 on the right; (p, b, 0) of |d|^p on
-            the left and b on the right, jumps whose height b is found from the losses; (a, b, w) of
-            jumps with s(|d| + a) - s(a) on the left.
+            (k e^(m d) + m e^(-k d)) / (k + m) - 1; (w, -, -) of max(|d| - w, 0)^2; (w, c, v) of
+            s(d) = d^2 / (1 + (d / w)^2) on the left and c d^2 on the right, which levels off with v
+            for w unless v is zero; (p, b, 0) of |d|^p on the left and b on the right, jumps whose
+            height b is found from the losses; (a, b, w) of jumps with s(|d| + a) - s(a) on the
+            left.
         prior: Probabilities.
     """
 
@@ -108,8 +110,9 @@ def _plateau(numbers: Array, distances: Array) -> Array:
 
 
 def _saturating(numbers: Array, distances: Array) -> Array:
-    reach, right, _ = numbers
-    return np.asarray(np.where(distances > 0, right * distances**2, _bent(distances, reach)))
+    left, right, reach = numbers
+    rising = np.where(reach > 0, _bent(distances, reach), distances**2)
+    return np.asarray(np.where(distances > 0, right * rising, _bent(distances, left)))
 
 
 def _jump(numbers: Array, distances: Array) -> Array:
@@ -139,11 +142,16 @@ def shapes() -> Shapes:
         "power": [(p, q, r) for p in POWERS for q in POWERS for r in steepnesses],
         "exponential": [(k, m, 0.0) for k in RATES for m in RATES],
         "plateau": [(w, 0.0, 0.0) for w in HALFWIDTHS],
-        "saturating": [(w, c, 0.0) for w in REACHES for c in RIGHTS],
+        "saturating": [
+            *((w, c, 0.0) for w in REACHES for c in RIGHTS),
+            *((w, 1.0, w) for w in REACHES),
+        ],
         "jump": [*((p, 1.0, 0.0) for p in POWERS), *((b, 1.0, w) for b in BEFORE for w in REACHES)],
     }
     weights = {name: np.ones(len(rows)) for name, rows in lists.items()}
     weights["power"] = (chances[:, None, None] * chances[:, None] * normal).ravel()
+    one_sided, both = len(REACHES) * len(RIGHTS), len(REACHES)
+    weights["saturating"] = np.repeat([0.8 / one_sided, 0.2 / both], [one_sided, both])
     bent = np.full(len(BEFORE) * len(REACHES), 1 / len(BEFORE) / len(REACHES))
     weights["jump"] = np.concatenate([0.5 * chances, 0.5 * bent])
     return Shapes(
