@@ -87,20 +87,3 @@ def test_a_norm_undoes_the_size_of_an_input(change: Change) -> None:
     plan = planned(change, "stem", norm=True)
     assert plan[f"stem.{ORIGINAL}"].role == "input"
     assert factors(plan, "first.weight") == factors(planned(change, norm=True), "first.weight")
-
-
-def test_a_fixed_rotation_of_a_matrix_leaves_it_hidden() -> None:
-    """A weight and its rotation have entries of one size."""
-
-    def rotated(width: int) -> nn.Module:
-        rotation, _ = torch.linalg.qr(torch.randn(width, width))
-        parts = {"stem": nn.Linear(5, width), "readout": nn.Linear(width, 3)}
-        model = Net(lambda m, x: m.readout(torch.relu(m.stem(x)) @ (m.w @ m.rotation)), **parts)
-        model.w = nn.Parameter(torch.randn(width, width) * width**-0.5)
-        model.register_buffer("rotation", rotation)
-        return model
-
-    plan = mt.plan(rotated(64), rotated(16), optimizer="adam", example_inputs=torch.randn(8, 5))
-    usual = planned(exponential)
-    assert factors(plan, "w") == factors(usual, "first.weight")
-    assert factors(plan, "stem.weight") == factors(usual, "stem.weight")

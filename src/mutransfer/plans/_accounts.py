@@ -107,6 +107,8 @@ def account_of(
     picked = frozenset(walk.picked.get(name, ()))
     axes = _axes(uses, len(parameter.shape), picked & grew, walk)
     summed = [use for use in uses if use.kind == "contraction" and use.fan]
+    # Sums with constants alone count where there are no others.
+    summed = [use for use in summed if not use.with_constant] or summed
     kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
     growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
     problem = _contradiction(parameter, summed) or _rounded(parameter, uses)
@@ -141,13 +143,18 @@ def account_of(
 
 
 def _with_signals(uses: Sequence[Use]) -> Sequence[Use]:
-    """Return the uses but for sums with constants alone, as those of a spectral norm.
+    """Return the uses but for sums with constants over what signals meet, too.
 
-    These count where no other use has a growing dimension.
+    Those of a spectral norm, and of a fixed rotation, are such; positions that a matrix takes in
+    are none.
     """
-    others = [use for use in uses if not use.with_constant]
-    grow = any(use.kind == "contraction" and (use.fan or use.kept) for use in others)
-    return others if grow else uses
+    others = [use for use in uses if use.kind == "contraction" and not use.with_constant]
+    known = frozenset[int]().union(*(use.growing for use in others))
+    return [
+        use
+        for use in uses
+        if not use.with_constant or use.kind != "contraction" or use.summed & use.growing - known
+    ]
 
 
 def _experts(parameter: Parameter) -> set[int]:
