@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +30,7 @@ from ._batch import batches, called
 from ._diagnosis import blind, doubts, everything_wrong
 from ._expected import Expectations
 from ._fixed import fixed_layers
-from ._labels import Labels, labelled
+from ._labels import Labels, Layout, labelled
 from ._members import members
 from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
@@ -214,6 +215,7 @@ def _result(
     rows, others = _rows(networks, labels), _rows(controls, labels)
     expectations = replace(
         _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size)),
+        single=_single(layouts, labels),
         fixed=fixed_layers(layouts, labels, {s: p.intact for s, p in setup.plans.items()}),
     )
     exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
@@ -283,6 +285,16 @@ def _by_label(named: Mapping[str, Spot], labels: Labels, base: Size) -> dict[str
         label = labels.of(base, name)
         by_label[label] = spot if by_label.get(label, spot) == spot else Spot.UNKNOWN
     return by_label
+
+
+def _single(layouts: Mapping[Size, Layout], labels: Labels) -> frozenset[str]:
+    """Return the labels of tensors that have one entry at every size."""
+    counts: dict[str, int] = {}
+    for size, layout in layouts.items():
+        for name, (_, shape) in layout.tensors.items():
+            label = labels.of(size, name)
+            counts[label] = max(counts.get(label, 0), math.prod(shape))
+    return frozenset(label for label, count in counts.items() if count == 1)
 
 
 def _expectations(setup: Setup, base_plan: Plan, by_label: Mapping[str, Spot]) -> Expectations:
