@@ -1,11 +1,13 @@
 """Wrong input is refused in a sentence that names it; a size that fails is left out with a note."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,7 +73,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "repeated": ({"width": [16, 16, 64]}, r"width is \[16, 16, 64\]: .* different"),
     "a width that cannot be": ({"width": [-16, 16]}, r"width is \[-16, 16\]: give a list of sizes"),
     "no steps": ({"steps": 0}, r"steps is 0"),
-    "no seeds": ({"seeds": 0}, r"seeds 0"),
+    "no seeds": ({"seeds": 0}, r"seeds is 0"),
+    "a rate below 0": ({"lr": -1e-3}, r"lr is -0\.001: give the learning rate"),
+    "a rate in words": ({"lr": "0.1"}, r"lr is '0\.1': give the learning rate"),
+    "a rate that is not a number": ({"lr": float("nan")}, r"lr is nan"),
+    "a builder without its width": (
+        {"build": lambda width: small(16)},
+        r"model of width \d+ has the same shapes as that of width 16: does the builder use",
+    ),
+    "a truth for a size": ({"width": [True, 4, 16]}, r"width is \[True, 4, 16\]"),
+    "few steps of RAdam": (
+        {"optimizer": "radam", "steps": 4},
+        r"steps is 4, and RAdam's first 5 are of momentum alone.*: give at least 8",
+    ),
     "unknown rule": ({"rule": "mupp"}, r"unknown rule 'mupp'"),
     "unknown task": ({"task": "digitz"}, r"unknown task 'digitz'.* digits"),
     "unknown optimizer": ({"optimizer": "adamm"}, r"unknown optimizer 'adamm'"),
@@ -149,6 +163,13 @@ def test_refused(settings: dict[str, Any], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_sizes_of_numpy_are_sizes() -> None:
+    numbers = np.array(WIDTHS)
+    given = check(width=[*numbers], seeds=numbers[0] // numbers[0], steps=np.int64(2))
+    assert given.rows == check().rows
+    assert json.dumps(given.to_json()) == json.dumps(check().to_json())
+
+
 def test_several_losses_are_refused_in_one_line() -> None:
     with pytest.raises(mt.MutransferError, match="has to be a tensor with one entry") as error:
         check(loss=lambda output, batch: output)
@@ -215,11 +236,10 @@ def test_training_that_diverges_fails_with_the_step(control: bool) -> None:
         r"training diverges at width 16, depth 1: the loss is (nan|inf) after \d steps",
         str(result.findings[0]),
     )
-    assert not [
-        text
-        for text in [*map(str, result.findings), *result.notes]
-        if "take a larger learning rate" in text
-    ]
+    texts = [*map(str, result.findings), *result.notes]
+    assert not [text for text in texts if "take a larger learning rate" in text]
+    # Its tensors are no numbers, which is not the same as not to move.
+    assert not [text for text in texts if "does not train" in text]
 
 
 def test_an_unknown_slope_is_refused_with_the_known_names() -> None:

@@ -168,6 +168,22 @@ def test_every_optimizer_passes(optimizer: str) -> None:
     check(gpt, optimizer=optimizer).raise_if_wrong()
 
 
+def test_radam_is_judged_after_its_first_steps() -> None:
+    result = mt.coordinate_check(gpt, width=WIDTHS, optimizer="radam", seeds=2, control=False)
+    assert result.verdict == "pass" and result.steps == 12, result
+
+
+def test_a_decoder_that_makes_its_tokens_of_the_labels_is_read() -> None:
+    sizes: dict[str, Any] = {"d_model": width, "num_layers": depth, "num_heads": heads}
+    sizes |= {"d_kv": 8, "d_ff": 64, "vocab_size": 64, "decoder_start_token_id": 0}
+    build = hugging_face("T5ForConditionalGeneration", **sizes)
+    words = torch.randint(64, (4, 8), generator=torch.Generator().manual_seed(0))
+    batch = {"input_ids": words, "labels": words}
+    settings = {"width": WIDTHS, "batch": batch, "seeds": 1, "steps": 1}
+    result = mt.coordinate_check(build, control=False, **settings)
+    assert {row.width for row in result.rows} == set(WIDTHS)
+
+
 def one(plan: mt.Plan, model: nn.Module) -> Any:
     return torch.optim.AdamW(plan.param_groups(model, 2**-6))
 

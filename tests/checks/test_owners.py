@@ -1,6 +1,7 @@
 """Tensors whose own module is not called, or puts out a weight, are measured further out."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -98,3 +99,27 @@ def test_a_rate_that_grows_with_width_is_named(name: str) -> None:
     pattern = tensor[:-1] + "*" if tensor[-1].isdecimal() else tensor
     texts = [finding.text for finding in check.findings if finding.name in {tensor, pattern}]
     assert any("its own part of the change" in text for text in texts), check.findings
+
+
+def tempered(width: int) -> nn.Module:
+    """A network with a learned temperature."""
+    model = nn.Sequential(
+        nn.Linear(10, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 4)
+    )
+    number = nn.Parameter(torch.zeros(()))
+    return Net(lambda net, x: net.model(x) * net.number.exp(), model=model, number=number)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_learned_number_is_judged_by_its_first_step(seed: int) -> None:
+    batch = torch.randn(8, 10, generator=torch.Generator().manual_seed(seed))
+    check = mt.coordinate_check(tempered, batch=batch, **SETTINGS)
+    assert check.verdict == "pass", check
+    edit = training(lambda plan, model, groups: grown(model, groups["number"]))
+    check = mt.coordinate_check(tempered, batch=batch, train=edit, **SETTINGS)
+    assert "number" in {finding.name for finding in check.findings}
+
+
+def grown(model: nn.Module, group: dict[str, Any]) -> None:
+    """Multiply a rate by the width over that of the base."""
+    group["lr"] *= model.get_parameter("model.0.weight").shape[0] / 64

@@ -99,3 +99,29 @@ def test_a_readout_with_the_rate_of_a_vector_fails_before_a_nonlinearity() -> No
     build = functional(lambda x: x.softmax(-1))
     check = mt.coordinate_check(build, loss=squared, roles={"out.weight": "vector"}, **SETTINGS)
     assert "out.weight" in {finding.name for finding in check.findings}
+
+
+class _WideAndDeep(nn.Module):
+    """A linear map beside a deep one, whose last matrix is taken for the end of a branch."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.wide, self.out = nn.Linear(10, 4), nn.Linear(width, 4)
+        self.deep = nn.Sequential(
+            nn.Linear(10, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.wide(x) + self.out(self.deep(x))
+
+
+@pytest.mark.parametrize(("role", "verdict"), [("hidden", "fail"), ("readout", "pass")])
+def test_the_first_change_of_a_readout_that_starts_too_large_is_seen(
+    role: str, verdict: str
+) -> None:
+    settings = SETTINGS | {"width": [64, 128, 256, 512, 1024], "loss": squared}
+    check = mt.coordinate_check(_WideAndDeep, roles={"out.weight": role}, **settings)
+    assert check.verdict == verdict, check
+    first, last = (check.slope("", "change", "width", step) for step in (1, 4))
+    assert first.verdict == ("fail" if verdict == "fail" else "")
+    assert last.verdict == "pass"

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import mutransfer as mt
+from mutransfer.checks._findings import failures
+from mutransfer.checks._slopes import Slope
 from tests.models.parts import Net, Skip
 
 DEPTHS = [2, 4, 8, 16]
@@ -76,3 +78,22 @@ def test_a_first_block_that_grows_is_named() -> None:
 
     check = mt.coordinate_check(first_apart, depth=DEPTHS, prepare=prepare, **SETTINGS)
     assert "0.0.3.weight" in {finding.name for finding in check.findings}
+
+
+def test_a_stream_that_grows_blames_the_ends_and_says_where_it_was_measured() -> None:
+    stream = Slope(
+        axis="depth",
+        kind="module",
+        name="norm",
+        quantity="change",
+        step=4,
+        slope=0.8,
+        low=0.7,
+        high=0.9,
+        expected=0.0,
+        verdict="fail",
+    )
+    (finding,) = failures([stream], ["norm"], {"norm": "norm.weight"}, ["blocks.*.3.weight"])
+    assert finding.name == "blocks.*.3.weight"
+    assert finding.text.startswith("measured at norm: the change of its output grows as depth^0.80")
+    assert finding.text.endswith("the residual stream grows: branches lack a factor depth^-0.8")

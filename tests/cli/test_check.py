@@ -42,3 +42,16 @@ def test_json_and_files(command: Any, tmp_path: Path) -> None:
 def test_bad_sizes_are_one_sentence(command: Any, sizes: tuple[object, ...], message: str) -> None:
     answer = command("check", "mutransfer.tasks:mlp", *sizes)
     assert answer.code == 2 and message in answer.err and answer.err.count("\n") == 1
+
+
+def test_advice_that_needs_python_says_how(command: Any, tmp_path: Path) -> None:
+    """Digits have 64 features, and the model takes 3."""
+    file = tmp_path / "narrow.py"
+    file.write_text(
+        "from torch import nn\n"
+        "def build(width):\n"
+        "    return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 10))\n"
+    )
+    answer = command("check", f"{file}:build", "--width", 16, 64, "--task", "digits")
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert "example_inputs=" in answer.err and "name a partial of it" in answer.err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,16 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import MutransferError, OnProgress, Size
+from ..core import OnProgress, Size
 from ..pytorch import Plan, build_model, read, seeded
 from ..rules import Parametrization, Place, is_default, parametrization
 from ..tasks import Stream, Task
 from ..tasks import task as task_named
+from ._arguments import (
+    Axes,
+    axes_of,
+    check_arguments,
+    check_width,
+    count_of,
+    rate_of,
+    steps_of,
+)
 from ._batch import batches, called
-from ._diagnosis import RANGE, blind, doubts, everything_wrong
+from ._diagnosis import blind, doubts, everything_wrong
 from ._expected import Expectations
 from ._fixed import fixed_layers
-from ._labels import Labels, labelled
+from ._labels import Labels, Layout, labelled
 from ._members import members
 from ._network import Network, evaluate
 from ._networks import Job, Networks, measured_networks
@@ -31,19 +42,8 @@ from ._slopes import slopes
 from ._spots import Spot, joins_of, spots
 from ._verdict import judged
 
-RATE, SGD_RATE = 2**-7, 0.1
-"""Learning rates at base size where none is given."""
-
-CONTROL = parametrization("sp")
-"""The rule of the negative control, whose rows are known by its name."""
-
 CONTROL_SEEDS = 3
 """Most networks of each size that the negative control has."""
-
-OPTIONS = frozenset({"axes", "roles", "example_inputs", "hooks", "branches"})
-"""Arguments that are passed on to `plan`."""
-
-Axes = dict[str, tuple[int, ...]]
 
 
 def coordinate_check(
@@ -56,7 +56,7 @@ def coordinate_check(
     lr: float | None = None,
     eps: float | None = None,
     weight_decay: float | None = None,
-    steps: int = 4,
+    steps: int | None = None,
     seeds: int = 3,
     task: Task | Stream | str | None = None,
     batch: Any = None,
@@ -90,7 +90,8 @@ def coordinate_check(
         lr: The learning rate at base size; 2^-7 by default, for SGD 0.1.
         eps: The optimizer's eps at base size; torch's by default.
         weight_decay: The weight decay at base size; torch's by default.
-        steps: Number of steps, at least 1. Faults in later layers show from the second step.
+        steps: Number of steps, at least 1; 4 by default, and 12 for RAdam, whose first five are of
+            momentum alone. Faults in later layers show from the second step.
         seeds: Number of networks of each size.
         task: Data and loss, or the name of a task.
         batch: The inputs of a forward pass (a tensor, tuple or mapping), or a function of seed and
@@ -113,14 +114,17 @@ def coordinate_check(
         MutransferError: there are fewer than two sizes, or sizes too close; or the base cannot be
             built, planned or trained.
     """
-    axes = _axes(width, depth)
-    _check_arguments(rule, steps, seeds, task, options)
+    axes = axes_of(width, depth)
+    check_arguments(rule, task, options)
+    lr, steps = rate_of(lr, optimizer), steps_of(steps, optimizer)
+    seeds = count_of("seeds", seeds)
     with seeded(0):
         base = build_model(build, {axis: values[0] for axis, values in axes.items()})
+    check_width(build, base, axes)
     task = task_named(task) if isinstance(task, str) else task
     data = batches(base, task, batch, loss, fresh=fresh, steps=steps)
     if batch is not None:
-        options = {"example_inputs": _traceable(batch), **options}
+        options = {"example_inputs": _traceable(base, batch), **options}
     elif task is not None:
         options = {"example_inputs": task.example, **options}
     known = {"example_inputs", "axes", "branches"}
@@ -130,7 +134,7 @@ def coordinate_check(
         base=read(base, **{name: value for name, value in options.items() if name in known}),
         rule=rule,
         optimizer=optimizer,
-        lr=_default_rate(optimizer) if lr is None else lr,
+        lr=lr,
         eps=eps,
         weight_decay=weight_decay,
         options=options,
@@ -149,77 +153,20 @@ def coordinate_check(
         return _result(setup, base, axes, trained, more, seeds=seeds, joint=joint)
 
 
-def _axes(width: Sequence[int] | None, depth: Sequence[int] | None) -> Axes:
-    """Return the sizes along each axis that was given.
-
-    Raises:
-        MutransferError: they are no sizes, too few, or too close.
-    """
-    given = {"width": width, "depth": depth}
-    for axis, values in given.items():
-        if values is not None and (
-            not isinstance(values, Sequence)
-            or not all(isinstance(size, int) and size > 0 for size in values)
-        ):
-            raise MutransferError(
-                f"{axis} is {values!r}: give a list of sizes, whole numbers above 0"
-            )
-    axes = {axis: tuple(values) for axis, values in given.items() if values is not None}
-    if not axes:
-        raise MutransferError(
-            "give widths, depths or both: coordinate_check(build, width=[64, 128, 256])"
-        )
-    for axis, values in axes.items():
-        if len(values) < 2 or sorted(set(values)) != list(values):
-            raise MutransferError(
-                f"{axis} is {list(values)}: give at least two different sizes, ascending"
-            )
-        if axis == "depth" and values[0] < 2:
-            raise MutransferError(
-                f"depth starts at {values[0]}: one layer has no others to compare with, "
-                "take 2 or more"
-            )
-        if values[-1] < RANGE * values[0]:
-            raise MutransferError(
-                f"{axis} goes from {values[0]} to {values[-1]}, less than {RANGE} times: "
-                "too little for an exponent; spread them"
-            )
-    return axes
-
-
-def _check_arguments(
-    rule: object, steps: int, seeds: int, task: object, options: Mapping[str, Any]
-) -> None:
-    if not (isinstance(steps, int) and isinstance(seeds, int)) or steps < 1 or seeds < 1:
-        raise MutransferError(
-            f"steps is {steps} and seeds {seeds}: give a whole number of at least 1 for each"
-        )
-    if task is not None and not isinstance(task, str | Task | Stream):
-        raise MutransferError(
-            f"task is a {type(task).__name__}: give a mutransfer.Task or the name of one"
-        )
-    if isinstance(rule, Parametrization) and rule.name == CONTROL.name and rule != CONTROL:
-        raise MutransferError(
-            f"the rule is named {CONTROL.name!r}, as the negative control of checks: "
-            "rename it, as by dataclasses.replace(rule, name=...)"
-        )
-    if unknown := sorted(options.keys() - OPTIONS):
-        raise MutransferError(
-            f"coordinate_check has no argument {unknown[0]!r}, and neither has plan"
-        )
-
-
-def _traceable(batch: Any) -> Any:
+def _traceable(model: nn.Module, batch: Any) -> Any:
     """Return inputs to read with; labels would bring the loss into the graph."""
     inputs = called(batch, 0, 0) if callable(batch) else batch
     if not isinstance(inputs, Mapping):
         return inputs
-    return {name: value for name, value in inputs.items() if "label" not in name}
-
-
-def _default_rate(optimizer: Any) -> float:
-    name = str(getattr(optimizer, "__name__", optimizer)).lower()
-    return SGD_RATE if name == "sgd" else RATE
+    traceable = {name: value for name, value in inputs.items() if "label" not in name}
+    # Without its own tokens a decoder of Hugging Face's makes them of the labels.
+    shifted = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    has_tokens = any(name.startswith("decoder_input") for name in traceable)
+    if shifted is not None and "labels" in inputs and not has_tokens:
+        # Where it cannot, as without a token to start from, the forward pass says so better.
+        with suppress(Exception):
+            traceable["decoder_input_ids"] = shifted(labels=inputs["labels"])
+    return traceable
 
 
 def _control_jobs(setup: Setup, sizes: Sequence[Size], axes: Axes) -> tuple[list[Job], list[Job]]:
@@ -268,6 +215,7 @@ def _result(
     rows, others = _rows(networks, labels), _rows(controls, labels)
     expectations = replace(
         _expectations(setup, networks[0].plan, _by_label(named, labels, rows[0].size)),
+        single=_single(layouts, labels),
         fixed=fixed_layers(layouts, labels, {s: p.intact for s, p in setup.plans.items()}),
     )
     exponents = judged(slopes(rows, axes, joint=joint), expectations, setup.steps)
@@ -337,6 +285,16 @@ def _by_label(named: Mapping[str, Spot], labels: Labels, base: Size) -> dict[str
         label = labels.of(base, name)
         by_label[label] = spot if by_label.get(label, spot) == spot else Spot.UNKNOWN
     return by_label
+
+
+def _single(layouts: Mapping[Size, Layout], labels: Labels) -> frozenset[str]:
+    """Return the labels of tensors that have one entry at every size."""
+    counts: dict[str, int] = {}
+    for size, layout in layouts.items():
+        for name, (_, shape) in layout.tensors.items():
+            label = labels.of(size, name)
+            counts[label] = max(counts.get(label, 0), math.prod(shape))
+    return frozenset(label for label, count in counts.items() if count == 1)
 
 
 def _expectations(setup: Setup, base_plan: Plan, by_label: Mapping[str, Spot]) -> Expectations:

@@ -102,12 +102,13 @@ def _still(setup: Setup, rows: Sequence[Row], labels: Labels) -> list[Finding]:
     program = setup.base.program
     known = () if program is None else program.parameters
     used = {labels.of(base, name) for name in known}
-    moved: dict[tuple[str, str, int, int], float] = {}
+    moved: dict[tuple[str, str, int, int], bool] = {}
     for row in rows:
         if row.measures(UPDATE) and row.label in used:
             key = row.label, row.name, row.width, row.depth
-            moved[key] = max(moved.get(key, 0.0), row.value)
-    still = dict.fromkeys(label for (label, *_), value in moved.items() if value == 0)
+            # Not a number is no update of 0: a run that diverged has moved.
+            moved[key] = moved.get(key, False) or row.value != 0
+    still = dict.fromkeys(label for (label, *_), has_moved in moved.items() if not has_moved)
     text = "it does not train: its update is 0, or that of a layer like it"
     return [Finding(name=name, text=text) for name in still]
 

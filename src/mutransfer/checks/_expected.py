@@ -22,11 +22,13 @@ class Expectations:
     Attributes:
         spots: The spot of each module and bare tensor, by label; also of some calls.
         alpha: The residual exponent: branches are multiplied by depth^-alpha.
+        single: Labels of tensors of one number at every size.
         fixed: Labels of modules in a growing stack that keep their index in deeper networks.
     """
 
     spots: Mapping[str, Spot]
     alpha: Fraction
+    single: frozenset[str] = frozenset()
     fixed: frozenset[str] = frozenset()
 
     def exponent(self, slope: Slope, known: Known) -> float | None:
@@ -68,10 +70,19 @@ class Expectations:
             case When.START:
                 return slope.step == 0
             case When.END:
-                return slope.step == steps
+                return slope.step == steps or self.is_first_of_scores(slope)
             case When.ENDS:
-                return slope.step in {1, steps}
+                # The steps of one number go to and fro, and their sum is chance after the first.
+                last = 1 if slope.name in self.single else steps
+                return slope.step in {1, last}
         return False
+
+    def is_first_of_scores(self, slope: Slope) -> bool:
+        """Return True for the change of a readout in the first step.
+
+        Where a readout starts too large, it grows with width. Later steps undo what was too much.
+        """
+        return slope.measures(CHANGE) and slope.step == 1 and self.spot(slope) == Spot.READOUT
 
     def spot(self, slope: Slope) -> Spot:
         """Return the spot of the measured module or tensor."""

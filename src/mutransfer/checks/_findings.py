@@ -32,15 +32,22 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class _Failure:
-    """An exponent that fails, the weight to blame, and its deviations from the plan."""
+    """An exponent that fails, the weight to blame, and its deviations from the plan.
+
+    The exponent may be measured elsewhere than at the weight's own module.
+    """
 
     slope: Slope
     weight: str | None
     deviations: tuple[str, ...]
+    elsewhere: bool = False
 
     def finding(self) -> Finding:
         name = "attention" if self.slope.kind == "attention" else self.slope.name or "output"
-        return Finding(name=self.weight or name, text=_sentence(self.slope, self.deviations))
+        text = _sentence(self.slope, self.deviations)
+        # The number is another module's: it has to be found in the table by that name.
+        place = f"measured at {name}: " if self.elsewhere else ""
+        return Finding(name=self.weight or name, text=place + text)
 
 
 def failures(
@@ -70,7 +77,9 @@ def failures(
         attention = [slope for slope in failed if slope.kind == "attention"]
         others = [slope for slope in failed if slope.kind != "attention"]
         if not (at_fault or attention) and axis == "depth" and _grows(others[:1]):
-            faults += [_Failure(slope=others[0], weight=end, deviations=()) for end in ends]
+            faults += [
+                _Failure(slope=others[0], weight=end, deviations=(), elsewhere=True) for end in ends
+            ]
             others = others if not ends else []
         for slope in at_fault or attention or others[:1]:
             weight = slope.name if slope.kind == "tensor" else weights.get(slope.name)

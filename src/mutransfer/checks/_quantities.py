@@ -145,8 +145,8 @@ def _entered(quantity: Quantity) -> Quantity:
 # Likely causes
 
 
-def _lacks(axis: str, excess: float) -> str:
-    return f"lacks a factor {axis}^{-excess:.2g}"
+def _lacks(axis: str, excess: float, verb: str = "lacks") -> str:
+    return f"{verb} a factor {axis}^{-excess:.2g}"
 
 
 def _initial_scale(axis: str, excess: float) -> str:
@@ -167,7 +167,7 @@ def _attention_scale(axis: str, excess: float) -> str:
 
 def _input_of_module(axis: str, excess: float) -> str:
     if axis == "depth":
-        grows = f"the residual stream grows: branches {_lacks(axis, excess)}"
+        grows = f"the residual stream grows: branches {_lacks(axis, excess, 'lack')}"
         return grows if excess > 0 else "branches become too weak as depth grows"
     if excess > 0:
         return "what comes through its input grows"

@@ -35,18 +35,21 @@ def judged(slopes: Iterable[Slope], expectations: Expectations, steps: int) -> l
     for slope in measured:
         slope = replace(slope, expected=expectations.exponent(slope, known))
         if expectations.is_judged(slope, steps) and not _comes_later(slope, steps):
-            slope = replace(slope, verdict=_verdict(slope, expectations, reach))
+            verdict = _verdict(slope, expectations, reach)
+            early = slope.step < steps and expectations.is_first_of_scores(slope)
+            slope = replace(slope, verdict="" if early and verdict != "fail" else verdict)
         result.append(slope)
     return result
 
 
 def _comes_later(slope: Slope, steps: int) -> bool:
-    """Return True for an effect of a bare tensor that is too small at first.
+    """Return True for an effect that is too small at first, of a bare tensor or on a readout.
 
-    Where its gradient comes through a few random directions, as that of a factor of low rank, it
-    shrinks with width until those have aligned: only the last step tells if its rate is at fault.
+    Where a gradient comes through a few random directions, as that of a factor of low rank, it
+    shrinks with width until those have aligned: only the last step tells if a rate is at fault.
     """
-    return slope.measures(BARE_OWN) and slope.excess < 0 and slope.step < steps
+    of_either = slope.measures(BARE_OWN) or slope.measures(CHANGE)
+    return of_either and slope.excess < 0 and slope.step < steps
 
 
 def _verdict(slope: Slope, expectations: Expectations, reach: Reach) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 from rich.console import Console
 from tyro.conf import Positional
 
+from ..core import MutransferError
 from ._live import Counting
 from ._load import load
 from ._show import show
+
+_IN_PYTHON = ("axes", "batch", "branches", "example_inputs", "hooks", "loss", "roles", "train")
+"""Arguments that errors advise and the command has no flags for."""
 
 
 def check(
@@ -74,7 +79,10 @@ def check(
     }
     given = {name: value for name, value in settings.items() if value not in (None, ())}
     with Counting(Console(stderr=json), "check") as progress:
-        result = run(**given, progress=progress)
+        try:
+            result = run(**given, progress=progress)
+        except MutransferError as error:
+            raise _at_hand(error) from error
     # Written before it is printed: a reader of the text, such as `head`, may go away early.
     if out is not None:
         result.save(out)
@@ -84,3 +92,13 @@ def check(
         print(f"\nTable, figure, JSON and CSV are in {out}", file=stream)
     if not result.ok:
         raise SystemExit(1 if result.verdict == "fail" else 3)
+
+
+def _at_hand(error: MutransferError) -> MutransferError:
+    """Return an error that says how the command takes the arguments that it advises."""
+    if not re.search(rf"\b({'|'.join(_IN_PYTHON)})=", str(error)):
+        return error
+    return MutransferError(
+        f"{error} (arguments that are no flags of this command: name a partial of it, such as "
+        "check = functools.partial(coordinate_check, build, width=[64, 256], batch=...))"
+    )
