@@ -291,7 +291,15 @@ def test_a_table_of_language_models_reads() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Test Accuracy (%)", "val/acc@1", "valacc", "mean_reward", "eval.top5", "testAccuracy", "acc1"],
+    [
+        "Test Accuracy (%)",
+        "val/acc@1",
+        "valacc",
+        "mean_reward",
+        "eval.top5",
+        "testAccuracy",
+        "acc1",
+    ],
 )
 def test_metrics_that_are_better_higher_are_refused(write: Write, name: str) -> None:
     runs = Runs.from_table(write(f"width,lr,{name}\n64,0.25,2\n"), {"loss": name})

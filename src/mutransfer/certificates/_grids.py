@@ -13,7 +13,6 @@ from ..core import MutransferError, Size
 from ..statistics import Array, filled
 from ..studies import Runs
 
-
 FEW = 0.5
 """Share of the values below which a seed was not meant for all of them."""
 
