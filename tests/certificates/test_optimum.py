@@ -96,3 +96,22 @@ def test_a_rate_without_effect_has_no_optimum(noise: float) -> None:
 def test_an_effect_of_a_thousandth_is_one() -> None:
     losses = 2.3 + 1e-3 * (np.log2(RATES) + 2) ** 2
     assert optimum("sp", SIZE, RATES, losses[None])[0].log2_lr == pytest.approx(-2, abs=0.1)
+
+
+@pytest.mark.parametrize("offset", [-1e5, 1e5, 1e6])
+def test_an_offset_of_the_loss_hides_no_optimum(offset: float) -> None:
+    losses = offset + (np.log2(RATES) + 2) ** 2
+    assert optimum("sp", SIZE, RATES, losses[None])[0].log2_lr == pytest.approx(-2, abs=0.1)
+    with pytest.raises(MutransferError, match="is the same at every rate, so the rate has no"):
+        optimum("sp", SIZE, RATES, np.float32(offset) * (1 + 6e-8 * np.array([[1, 0, 0, 1, 0]])))
+
+
+def test_rates_that_hardly_differ_have_no_optimum() -> None:
+    """As where rates are read as their logarithms."""
+    rates = [2.0**rate for rate in (0.001, 0.01, 0.02, 0.06)]
+    with pytest.raises(
+        MutransferError, match=r"all rates lie within 0\.059 octaves, .* logarithms"
+    ):
+        optimum("sp", SIZE, rates, np.array([[3.0, 2.0, 1.0, 2.0]]))
+    close = [2.0**power for power in (-2.2, -2.1, -2.0, -1.9)]
+    assert optimum("sp", SIZE, close, np.array([[3.0, 2.0, 1.0, 2.0]]))[0].status == "edge"

@@ -64,6 +64,43 @@ def test_a_column_of_steps_may_be_an_axis(tmp_path: Path) -> None:
     assert len(read(tmp_path, text, axes=["step"]).rows) == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# my runs\n# on two machines, in May\nwidth,lr,loss\n64,1,3\n64,x,2\n",
+        'sep=;\n"sep=;"\nwidth;lr;loss\n64;1;3\n64;x;2\n',
+        "# of May\n# more\nwidth\tlr\tloss\n64\t1\t3\n64\tx\t2\n",
+    ],
+)
+def test_lines_before_the_names_are_left_out(tmp_path: Path, text: str) -> None:
+    right = "\n".join(text.splitlines()[:-1])
+    (row,) = read(tmp_path, right).rows
+    assert (row["width"], row["lr"], row["loss"]) == (64, 1, 3)
+    with pytest.raises(MutransferError, match="'x' in column lr, row 5, is no number"):
+        read(tmp_path, text)
+
+
+def test_a_comment_may_hold_the_names(tmp_path: Path) -> None:
+    """As NumPy writes them."""
+    (row,) = read(tmp_path, "# of May\n# width,lr,loss\n64,1,3\n").rows
+    assert (row["width"], row["lr"], row["loss"]) == (64, 1, 3)
+    assert read(tmp_path, "#params,lr,loss\n64,1,3\n", axes=["params"]).rows[0]["params"] == 64
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_of_utf_16_reads(tmp_path: Path, encoding: str) -> None:
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{mark}width,lr,loss\n64,1,3\n", encoding=encoding)
+    (row,) = Runs.from_table(path).rows
+    assert (row["width"], row["lr"], row["loss"]) == (64, 1, 3)
+
+
+def test_losses_beyond_float32_have_diverged(tmp_path: Path) -> None:
+    rows = read(tmp_path, "width,lr,loss\n64,1,3\n64,2,1e300\n64,4,1e30\n").rows
+    assert [row["status"] for row in rows] == ["finished", "diverged", "finished"]
+
+
 def test_a_trailing_comma_is_no_further_cell(tmp_path: Path) -> None:
     rows = read(tmp_path, "width,lr,loss\n64,1,3,\n64,2,2,, \n").rows
     assert [row["loss"] for row in rows] == [3, 2]

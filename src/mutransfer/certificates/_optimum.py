@@ -19,6 +19,12 @@ FEWEST_VALUES = 3
 NO_EFFECT = 1e-4
 """Losses that differ by less, relatively, over all values are the same."""
 
+_ORDINARY = 100.0
+"""Losses above are sums over examples, or have an offset that says nothing of the differences."""
+
+_ROUNDING = 1e-7
+"""Relative difference up to which losses of float32 are the same, however large."""
+
 EXTEND = " (`mutransfer sweep ... --extend 4` does)"
 """How to add rates to a sweep of one's own."""
 
@@ -111,6 +117,7 @@ def optimum(
         raise MutransferError(f"{where} was run at {count}: an optimum needs at least 3")
     grid = positions(values, scale)
     mean = losses.mean(0)
+    _check_span(where, grid, name, scale)
     _check_effect(where, losses, name)
     unit = octave(grid, scale)
     found = posterior(grid, losses, shift=shift(scale), unit=unit, run=ran)
@@ -145,12 +152,24 @@ def range_text(best: Optimum) -> str:
     return " to ".join(ends)
 
 
+def _check_span(where: str, grid: Float[Array, " values"], name: str, scale: str) -> None:
+    """Raise if all values are nearer to each other than the optima of two seeds."""
+    span = float(np.ptp(grid))
+    if scale == "log2" and span < SEED_OCTAVES:
+        raise MutransferError(
+            f"{where}: all {_plural(name)} lie within {span:.2g} octaves, less than an optimum "
+            f"moves from seed to seed: give {_plural(name)} over an octave or more; of a table, see "
+            "that the column has no other unit, such as logarithms"
+        )
+
+
 def _check_effect(where: str, losses: Float[Array, "seeds values"], name: str) -> None:
     """Raise if no seed's loss depends on the value."""
     if not np.isfinite(losses).all():
         return
     ranges = losses.max(1) - losses.min(1)
-    if (ranges <= NO_EFFECT * np.abs(losses).max(1)).all():
+    largest = np.abs(losses).max(1)
+    if (ranges <= NO_EFFECT * np.minimum(largest, _ORDINARY) + _ROUNDING * largest).all():
         raise MutransferError(
             f"{where}: the loss is the same at every {name}, so the {name} has no effect: see that "
             "the output depends on parameters that train (no detach, no no_grad), or give larger "

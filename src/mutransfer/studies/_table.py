@@ -25,6 +25,9 @@ from ._table_unlike import Compared, unequal_ends
 _FEWEST_OCTAVES = 2.0
 """Octaves that positive values must span for a logarithmic scale."""
 
+_LARGEST_LOSS = 3.4e38
+"""Losses above the largest number of float32 are marks of runs that diverged."""
+
 _NAMED = 5
 """Most rows that a note names."""
 
@@ -352,6 +355,6 @@ def _finite(value: float | None) -> float | None:
 
 def _end(loss: float | None, state: str) -> float:
     """Return the loss of a run; infinite where it diverged or has none."""
-    if state == "diverged" or loss is None or not math.isfinite(loss):
+    if state == "diverged" or loss is None or not math.isfinite(loss) or loss > _LARGEST_LOSS:
         return math.inf
     return loss

@@ -5,16 +5,20 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..core import MutransferError, needs
 
 _DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r'"?sep=(.)"?')
+"""The line before the column names by which Excel knows the delimiter."""
+
 _PACKED = ("config", "summary")
 """Columns of dictionaries that the API of Weights & Biases gives."""
 
@@ -66,10 +70,12 @@ def open_table(source: Any) -> Table:
 
 
 def _from_csv(path: Path) -> Table:
-    with _damage(path), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        line = file.readline()
-        delimiter = max(_DELIMITERS, key=line.count)
-        file.seek(0)
+    with _damage(path), path.open("rb") as raw:
+        # Excel and PowerShell write UTF-16, with a mark that says so.
+        encoding = "utf-16" if raw.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    with _damage(path), path.open(newline="", encoding=encoding, errors="replace") as file:
+        before, delimiter = _head(file)
+        _skip(file, before)
         names = tuple(name.strip() for name in next(csv.reader(file, delimiter=delimiter), []))
     if not names:
         raise MutransferError(f"{path} is empty: a table needs a row of column names")
@@ -77,7 +83,8 @@ def _from_csv(path: Path) -> Table:
     def read(wanted: Sequence[str]) -> list[Sequence[Any]]:
         # One more column than asked for, so that itemgetter always returns a tuple.
         pick = itemgetter(*(names.index(name) for name in wanted), 0)
-        with _damage(path), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        with _damage(path), path.open(newline="", encoding=encoding, errors="replace") as file:
+            _skip(file, before)
             lines = csv.reader(file, delimiter=delimiter)
             next(lines)
             try:
@@ -86,21 +93,57 @@ def _from_csv(path: Path) -> Table:
                     # Empty cells at the end are those of a trailing comma.
                     if len(row) > len(names) and any(map(str.strip, row[len(names) :])):
                         raise MutransferError(
-                            f"{path}, line {lines.line_num} has more cells than the {len(names)} "
-                            f"columns: a cell that holds {delimiter!r} itself, such as a decimal "
-                            "comma, needs quotes"
+                            f"{path}, line {before + lines.line_num} has more cells than "
+                            f"the {len(names)} columns: a cell that holds {delimiter!r} itself, "
+                            "such as a decimal comma, needs quotes"
                         )
                     if row:
                         rows.append(pick(row))
             except IndexError:
                 raise MutransferError(
-                    f"{path}, line {lines.line_num} has fewer cells than the {len(names)} columns: "
-                    "the file is cut off there, or a cell lacks its quotes"
+                    f"{path}, line {before + lines.line_num} has fewer cells than the "
+                    f"{len(names)} columns: the file is cut off there, or a cell lacks its quotes"
                 ) from None
         columns: list[Sequence[Any]] = list(map(tuple, zip(*rows, strict=True)))
         return columns[:-1] or [() for _ in wanted]
 
-    return Table(title=str(path), names=names, first=2, read=read)
+    return Table(title=str(path), names=names, first=2 + before, read=read)
+
+
+def _head(file: TextIO) -> tuple[int, str]:
+    """Return the number of lines before the column names, and the delimiter.
+
+    They are comments, or the delimiter as Excel reads it.
+    """
+    before, delimiter, comment = 0, "", ""
+    for line in file:
+        if match := _SEPARATOR.fullmatch(line.strip()):
+            delimiter = match[1]
+        elif line.startswith("#"):
+            comment = line
+        else:
+            delimiter = delimiter or max(_DELIMITERS, key=line.count)
+            # A comment of as many cells, just above numbers, holds their names.
+            is_row = any(map(_is_number, line.split(delimiter)))
+            names = comment.count(delimiter) == line.count(delimiter)
+            return before - (is_row and names), delimiter
+        before += 1
+    return max(before - 1, 0), delimiter or max(_DELIMITERS, key=comment.count)
+
+
+def _skip(file: TextIO, before: int) -> None:
+    """Move to the line of a file after so many."""
+    file.seek(0)
+    for _ in range(before):
+        file.readline()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_json(path: Path) -> Table:
