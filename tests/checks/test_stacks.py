@@ -80,7 +80,7 @@ def test_a_first_block_that_grows_is_named() -> None:
     assert "0.0.3.weight" in {finding.name for finding in check.findings}
 
 
-def test_a_stream_that_grows_blames_the_ends_and_says_where_it_was_measured() -> None:
+def test_a_stream_that_grows_blames_the_ends_and_names_its_place() -> None:
     stream = Slope(
         axis="depth",
         kind="module",

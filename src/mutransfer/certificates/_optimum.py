@@ -158,8 +158,8 @@ def _check_span(where: str, grid: Float[Array, " values"], name: str, scale: str
     if scale == "log2" and span < SEED_OCTAVES:
         raise MutransferError(
             f"{where}: all {_plural(name)} lie within {span:.2g} octaves, less than an optimum "
-            f"moves from seed to seed: give {_plural(name)} over an octave or more; of a table, see "
-            "that the column has no other unit, such as logarithms"
+            f"moves from seed to seed: give {_plural(name)} over an octave or more; of a table, "
+            "see that the column has no other unit, such as logarithms"
         )
 
 

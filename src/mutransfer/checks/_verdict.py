@@ -43,7 +43,7 @@ def judged(slopes: Iterable[Slope], expectations: Expectations, steps: int) -> l
 
 
 def _comes_later(slope: Slope, steps: int) -> bool:
-    """Return True for an effect that is too small at first, of a bare tensor or on a readout.
+    """Return True for an effect too small at first, of a bare tensor or on a readout.
 
     Where a gradient comes through a few random directions, as that of a factor of low rank, it
     shrinks with width until those have aligned: only the last step tells if a rate is at fault.
