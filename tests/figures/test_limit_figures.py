@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from mutransfer import MutransferError
 from mutransfer.core import Estimate
 from mutransfer.figures import INK, landscape_figure
-from mutransfer.limits import Curve, FiniteSize, Landscape, Law, Problem
+from mutransfer.limits import Curve, FiniteSize, Landscape, Law, Points, Problem
 from mutransfer.statistics import edge, vertex
 
 RATES = np.array([2.0**power for power in range(-6, 1)])
@@ -43,12 +43,15 @@ def planted(
     def curve(width: float, depth: float, octave: float) -> Curve:
         losses = height * (0.1 + 0.05 * (grid - octave) ** 2)
         losses[-1] = math.inf
+        best = optimum(values, losses, logarithmic=over == "lr")
+        solved = {} if best is None or best in values else {best: (height * 0.1, errors)}
         return Curve(
             width=width,
             depth=depth,
             losses=losses,
             errors=np.full(len(grid), errors),
-            optimum=optimum(values, losses, logarithmic=over == "lr"),
+            optimum=best,
+            further=Points.of(solved),
         )
 
     optima = list(zip(depths, best, strict=True))
@@ -257,7 +260,8 @@ def test_one_depth_has_no_path() -> None:
 def diverged(landscape: Landscape) -> Landscape:
     """The same landscape, with every value diverged."""
     losses = np.full(len(RATES), math.inf)
-    curves = [replace(curve, losses=losses, optimum=None) for curve in landscape.curves]
+    gone = {"losses": losses, "optimum": None, "further": Points()}
+    curves = [replace(curve, **gone) for curve in landscape.curves]
     return replace(landscape, curves=tuple(curves))
 
 

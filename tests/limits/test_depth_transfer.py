@@ -103,7 +103,9 @@ def test_files_hold_all_landscapes(tmp_path: Path) -> None:
     written = json.loads((folder / "limit.json").read_text(), parse_constant=pytest.fail)
     assert written == found.to_json()
     rows = (folder / "limit.csv").read_text().splitlines()
-    assert rows[0].startswith("scaling,width,depth,lr,loss") and len(rows) == 1 + 2 * 2 * 3
+    further = sum(len(curve.further.values) for each in found for curve in each.curves)
+    assert rows[0].startswith("scaling,width,depth,lr,loss")
+    assert further and len(rows) == 1 + 2 * 2 * 3 + further
 
 
 @pytest.mark.parametrize(

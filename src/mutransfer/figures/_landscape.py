@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from jaxtyping import Float
 
 from ..core import MutransferError
 from ..limits import Curve, Landscape, Landscapes, scaling
-from ..statistics import Array
 from ._canvas import (
     DOT,
     DRIFT,
@@ -63,17 +61,13 @@ _DARKEST = 0.8
 _NORMAL = 1.96
 """Errors in half a 95% interval."""
 
-_LOWEST_SHARE = 0.5
-"""A parabola that falls below this share of the lowest loss does not describe it."""
-
 
 def landscape_figure(landscapes: Sequence[Landscape]) -> Figure:
     """Draw loss over a hyperparameter, a panel for each landscape, on common scales.
 
     Lines are the limit of infinite width, darker with depth, infinite depth in black, with 95%
-    intervals where it is sampled. They pass through their optima, which are dots, with their
-    intervals as bars; crosses mark values that did not reach the accuracy. Open marks are finite
-    networks.
+    intervals where it is sampled. Dots are optima, with their intervals as bars; crosses mark
+    values that did not reach the accuracy. Open marks are finite networks.
 
     Raises:
         MutransferError: there are none, every loss is zero or infinite, or matplotlib is missing.
@@ -135,9 +129,10 @@ class _Style:
 def _loss_limits(landscapes: Sequence[Landscape]) -> tuple[float, float]:
     """Return limits that hold the losses, but for those far above the first ones."""
     curves = [
-        curve.losses[np.isfinite(curve.losses)]
+        losses[np.isfinite(losses)]
         for landscape in landscapes
         for curve in landscape.curves
+        for losses in [landscape.points(curve).losses]
     ]
     losses = np.concatenate(curves)
     if not len(losses):
@@ -173,14 +168,15 @@ def _draw_landscape(
 
 def _draw_curve(axes: Axes, landscape: Landscape, curve: Curve, style: _Style) -> None:
     """Draw the limit as a line with its 95% intervals, finite networks as marks."""
-    x, colour = landscape.values, style.colours[curve.depth]
-    losses = np.where(np.isfinite(curve.losses), curve.losses, np.nan)
+    points, colour = landscape.points(curve), style.colours[curve.depth]
+    x, errors = points.values, points.errors
+    losses = np.where(np.isfinite(points.losses), points.losses, np.nan)
     if not math.isinf(curve.width):
         mark: dict[str, Any] = {"marker": style.markers[curve.width], "zorder": 3, **_FINITE}
-        axes.errorbar(x, losses, curve.errors, color=colour, **mark)
+        axes.errorbar(x, losses, errors, color=colour, **mark)
         return
-    axes.plot(*_through_optimum(landscape, curve, losses), color=colour, zorder=2)
-    half = _NORMAL * curve.errors
+    axes.plot(x, losses, color=colour, zorder=2)
+    half = _NORMAL * errors
     axes.fill_between(x, losses - half, losses + half, color=colour, alpha=0.2, linewidth=0)
     if landscape.accuracy is not None:
         axes.vlines(x, losses - half, losses + half, color=colour, linewidth=0.9, zorder=2)
@@ -189,24 +185,12 @@ def _draw_curve(axes: Axes, landscape: Landscape, curve: Curve, style: _Style) -
         axes.plot(x[missed], losses[missed], color=colour, zorder=3, **_UNSETTLED)
 
 
-def _through_optimum(
-    landscape: Landscape, curve: Curve, losses: Float[Array, " values"]
-) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
-    """Return the points of a line, the optimum among them."""
-    x = landscape.values
-    if curve.optimum is None or curve.optimum in x:
-        return x, losses
-    place = int(np.searchsorted(x, curve.optimum))
-    height = _height(landscape, curve)
-    return np.insert(x, place, curve.optimum), np.insert(losses, place, height)
-
-
 def _draw_optima(axes: Axes, landscape: Landscape, style: _Style) -> None:
     """Draw the limit's optima as dots with their intervals, joined by the drift."""
     path = []
     for curve in _infinite(landscape):
         if curve.optimum is not None:
-            path.append((curve.optimum, _height(landscape, curve)))
+            path.append((curve.optimum, float(np.nanmin(landscape.points(curve).losses))))
             colour = style.colours[curve.depth]
             axes.plot(*path[-1], color=colour, zorder=5, **_OPTIMUM)
             if curve.interval is not None:
@@ -231,27 +215,6 @@ def _moved(landscape: Landscape) -> str:
     unit = " octaves" if landscape.logarithmic else ""
     depths = f"depth {_name(infinite[0].depth)} to {_name(infinite[-1].depth)}"
     return f"optimum moves {drift:+.2f}{unit}, {depths}"
-
-
-def _height(landscape: Landscape, curve: Curve) -> float:
-    """Return the loss at the optimum.
-
-    It is the vertex of the parabola through the lowest losses. Next to a value that diverged there
-    is no parabola, and the line between values is taken.
-    """
-    assert curve.optimum is not None
-    values = np.log2(landscape.values) if landscape.logarithmic else landscape.values
-    at = math.log2(curve.optimum) if landscape.logarithmic else curve.optimum
-    known = ~np.isnan(curve.losses)
-    values, losses = values[known], curve.losses[known]
-    best = int(np.argmin(losses))
-    around = slice(best - 1, best + 2)
-    if np.isfinite(losses[around]).all():
-        height = float(np.polyval(np.polyfit(values[around], losses[around], 2), at))
-        if height > _LOWEST_SHARE * losses[best]:
-            return height
-    finite = np.isfinite(losses)
-    return float(np.exp(np.interp(at, values[finite], np.log(losses[finite]))))
 
 
 def _name(size: float) -> str:

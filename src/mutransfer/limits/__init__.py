@@ -20,6 +20,7 @@ from ._finite_size import finite_size as finite_size
 from ._landscape import Curve as Curve
 from ._landscape import Landscape as Landscape
 from ._landscape import Landscapes as Landscapes
+from ._landscape import Points as Points
 from ._laws import FiniteSize as FiniteSize
 from ._laws import Law as Law
 from ._laws import Proxy as Proxy

@@ -13,13 +13,14 @@ from jaxtyping import Float
 
 from ..core import MutransferError, OnProgress, Progress
 from ..statistics import Array, hopeless
-from ._landscape import Curve, Landscape, Landscapes, Metric
+from ._landscape import Curve, Landscape, Landscapes, Metric, Points
 from ._limit import Diverged
 from ._linear import linear
 from ._nonlinear import check_budget, check_infinite
-from ._optimum import best_between, best_value
+from ._optimum import MOST, Scale, best_value, unsettled
 from ._problem import Depth, Problem
-from ._schedule import SampledCurve, Schedule, Value
+from ._sampled_curve import SampledCurve, Value
+from ._schedule import Schedule
 from ._simulate import simulate
 from ._tasks import problem_of, settings_in
 
@@ -60,8 +61,8 @@ def depth_transfer(
     >>> print(depth_transfer("digits, steps=3, examples=2", depth=[1, math.inf], compare=False))
     branches × 1/√depth: best lr by mean loss
       width  depth      optimum  lowest loss
-        inf      1      2^-1.39        0.125
-        inf    inf      2^-2.32       0.1304
+        inf      1         2^-1        0.125
+        inf    inf      2^-1.70        0.125
 
     Args:
         problem: A problem, or the name of a task with the settings that differ from
@@ -127,6 +128,8 @@ def landscape(
     """Return the loss of infinitely wide networks as a function of a hyperparameter.
 
     Nothing is trained for the limit; it takes the place of a sweep of infinitely many networks.
+    Between the neighbours of the lowest loss further values are solved, until the optimum is
+    settled to 1/64 of the distance of values, or known as well as the time allows.
     With branches of scale 1 / sqrt(depth) the optimum converges (2309.16620, Figure 1 for finite
     networks); without, it runs away.
 
@@ -135,14 +138,14 @@ def landscape(
         values: The hyperparameter's values, ascending.
         depth: Depths of the limit, ascending; math.inf among them.
         over: The hyperparameter: "lr", "momentum", "weight_decay", "gamma0" or "beta0", or a name
-            and a function that sets it, such as ("half time", lambda problem, value:
-            replace(problem, schedule=lambda step: 0.5 ** (step / value))).
+            and a function that sets it to those values or any between, such as ("half time",
+            lambda problem, value: replace(problem, schedule=lambda step: 0.5 ** (step / value))).
         metric: The "mean" loss over all times, or the "final" one.
         width: Widths of finite networks to train as well, at every finite depth.
         seeds: Finite networks of each size.
         accuracy: Accuracy of sampled limits: half the 95% interval of the metric, as a share of the
-            initial loss. Values that may be the best are sampled until the optimum's interval is a
-            quarter of their distance, too.
+            initial loss. Values are added, and those that may be the best sampled, until the
+            optimum's interval is a quarter of the distance of values, too.
         seconds: Time that sampled limits may take; None for no end but the accuracy. Every value is
             sampled with few samples first, then those that may be the best. What is not reached is
             in the curves' errors and `unsettled`. Linear limits and finite networks do not count.
@@ -161,7 +164,7 @@ def landscape(
 class _Job:
     """One call of `landscape`, by its arguments; they are checked when it is made."""
 
-    problem: Problem
+    given: Problem
     over: str | tuple[str, Vary]
     values: Sequence[float]
     depth: Sequence[Depth]
@@ -180,8 +183,8 @@ class _Job:
         if not self.accuracy > 0:
             raise MutransferError(f"accuracy is {self.accuracy}: give a positive one")
         for size in self.depth:
-            self.problem.check_depth(size)
-        for size, problem in product(self.depth, () if self.problem.is_linear else self.problems):
+            self.given.check_depth(size)
+        for size, problem in product(self.depth, () if self.given.is_linear else self.problems):
             check_infinite(problem, size)
         if len(self.width) and all(math.isinf(size) for size in self.depth):
             raise MutransferError(
@@ -200,50 +203,64 @@ class _Job:
         """The values."""
         return np.array(self.values, dtype=np.float64)
 
+    def problem(self, value: float) -> Problem:
+        """Return the problem at a value."""
+        return _varied(self.over)[1](self.given, value)
+
     @cached_property
     def problems(self) -> list[Problem]:
-        """The problem at every value."""
-        vary = _varied(self.over)[1]
-        return [vary(self.problem, float(value)) for value in self.grid]
+        """The problem at every given value."""
+        return [self.problem(value) for value in self.grid.tolist()]
 
     @cached_property
     def sampled(self) -> list[SampledCurve]:
         """The curves that have to be sampled."""
         if all(problem.is_linear for problem in self.problems):
             return []
-        return [
-            SampledCurve(
-                self.grid,
-                [Value(each, depth, self.metric, self.accuracy) for each in self.problems],
-            )
-            for depth in self.depth
-        ]
+        return [self._sampled(depth) for depth in self.depth]
+
+    def _sampled(self, depth: Depth) -> SampledCurve:
+        def value(at: float) -> Value:
+            return Value(self.problem(at), depth, self.metric, self.accuracy)
+
+        return SampledCurve(self.grid, [value(at) for at in self.grid.tolist()], value)
 
     @property
     def solved(self) -> list[tuple[float, Depth]]:
         """Widths and depths that are not sampled."""
         return [size for size in self.sizes if not (self.sampled and math.isinf(size[0]))]
 
-    def exact(self, report: Callable[[str], None]) -> list[Curve]:
-        """Return the curves that are not sampled; report every solution."""
-        curves = []
-        for width, depth in self.solved:
-            losses, errors = np.zeros((2, len(self.grid)))
-            for i, problem in enumerate(self.problems):
-                losses[i], errors[i] = self._loss(problem, width, depth)
-                report(f"width {width:g}, depth {depth:g}")
-            best = best_value(self.grid, losses)
-            curves.append(
-                Curve(width=width, depth=depth, losses=losses, errors=errors, optimum=best)
-            )
-        return curves
+    @property
+    def reserved(self) -> int:
+        """Most further points of a curve that is not sampled."""
+        return MOST if len(self.grid) > 2 else 0
+
+    def exact(self, count: _Count) -> list[Curve]:
+        """Return the curves that are not sampled; count every solution."""
+        return [self._exact(width, depth, count) for width, depth in self.solved]
+
+    def _exact(self, width: float, depth: Depth, count: _Count) -> Curve:
+        """Solve at the given values, then between them until the optimum is settled."""
+        scale, solved = Scale(self.grid), dict[float, tuple[float, float]]()
+        remaining = iter(self.grid.tolist())
+        value = next(remaining, None)
+        while value is not None:
+            solved[value] = self._loss(self.problem(value), width, depth)
+            points, further = Points.of(solved), len(solved) - len(self.grid)
+            value = next(remaining, None)
+            if value is None:
+                value = unsettled(scale, points.values, points.losses)
+            spared = self.reserved - further if value is None else 0
+            count(f"width {width:g}, depth {depth:g}", spared)
+        best = best_value(points.values, points.losses)
+        return Curve.of(self.grid, points, width=width, depth=depth, optimum=best)
 
     def landscape(self, exact: Sequence[Curve]) -> Landscape:
         """Return all curves, once the sampled ones are drawn."""
         pairs = zip(self.depth, self.sampled, strict=False)
         sampled = [self._curve(depth, curve) for depth, curve in pairs]
         return Landscape(
-            problem=self.problem,
+            problem=self.given,
             over=_varied(self.over)[0],
             values=self.grid,
             metric=self.metric,
@@ -253,16 +270,15 @@ class _Job:
 
     def _curve(self, depth: Depth, sampled: SampledCurve) -> Curve:
         losses, errors = sampled.losses, sampled.errors
-        settled = [value.settled for value in sampled.values]
-        pairs = zip(self.grid, settled, strict=True)
-        return Curve(
+        pairs = zip(sampled.grid.tolist(), sampled.values, strict=True)
+        return Curve.of(
+            self.grid,
+            Points(values=sampled.grid, losses=losses, errors=errors),
             width=math.inf,
             depth=depth,
-            losses=losses,
-            errors=errors,
-            optimum=best_value(self.grid, losses),
-            interval=best_between(self.grid, losses, errors),
-            unsettled=tuple(float(value) for value, reached in pairs if not reached),
+            optimum=best_value(sampled.grid, losses),
+            interval=sampled.interval,
+            unsettled=tuple(at for at, value in pairs if not value.settled),
         )
 
     def _loss(self, problem: Problem, width: float, depth: Depth) -> tuple[float, float]:
@@ -293,18 +309,33 @@ def _solved(
 ) -> list[Landscape]:
     """Return the landscapes of jobs that share one budget."""
     check_budget(seconds)
-    total = sum(len(job.solved) * len(job.grid) for job in jobs)
-    count = iter(range(1, total + 1))
-
-    def report(what: str) -> None:
-        done = next(count)
-        if progress is not None:
-            progress(Progress(what=what, done=done, total=total))
-
-    exact = [job.exact(report) for job in jobs]
+    total = sum(len(job.solved) * (len(job.grid) + job.reserved) for job in jobs)
+    count = _Count(total, progress)
+    exact = [job.exact(count) for job in jobs]
     if sampled := [curve for job in jobs for curve in job.sampled]:
         Schedule(sampled, seconds, progress).run()
     return [job.landscape(curves) for job, curves in zip(jobs, exact, strict=True)]
+
+
+@dataclass
+class _Count:
+    """The number of solutions, reported after each.
+
+    Attributes:
+        total: Most that there may be.
+        progress: Called with the progress.
+        done: Those that are there.
+    """
+
+    total: int
+    progress: OnProgress | None
+    done: int = 0
+
+    def __call__(self, what: str, spared: int) -> None:
+        """Count one more; so many of those expected are not needed."""
+        self.done, self.total = self.done + 1, self.total - spared
+        if self.progress is not None:
+            self.progress(Progress(what=what, done=self.done, total=self.total))
 
 
 def _varied(over: str | tuple[str, Vary]) -> tuple[str, Vary]:

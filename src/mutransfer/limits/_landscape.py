@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..core import (
     Drawn,
@@ -33,21 +33,75 @@ Metric = Literal["final", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Losses at values of a hyperparameter.
+
+    Attributes:
+        values: Values, ascending, (points,).
+        losses: Their losses, as of `Curve`, (points,).
+        errors: Their errors, as of `Curve`, (points,).
+    """
+
+    values: Float[Array, " points"] = field(default_factory=lambda: np.zeros(0))
+    losses: Float[Array, " points"] = field(default_factory=lambda: np.zeros(0))
+    errors: Float[Array, " points"] = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def of(cls, solved: Mapping[float, tuple[float, float]]) -> Self:
+        """Return the points of losses and errors by value."""
+        values = sorted(solved)
+        pairs = np.array([solved[value] for value in values]).reshape(-1, 2)
+        return cls(values=np.array(values), losses=pairs[:, 0], errors=pairs[:, 1])
+
+    def joined(self, other: Points) -> Points:
+        """Return the points of both, ascending."""
+        values = np.concatenate([self.values, other.values])
+        order = np.argsort(values)
+        return Points(
+            values=values[order],
+            losses=np.concatenate([self.losses, other.losses])[order],
+            errors=np.concatenate([self.errors, other.errors])[order],
+        )
+
+    def at(self, chosen: Bool[Any, " points"]) -> Points:
+        """Return some of the points."""
+        return Points(
+            values=self.values[chosen], losses=self.losses[chosen], errors=self.errors[chosen]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the points as plain data."""
+        data: dict[str, Any] = plain(
+            {"values": self.values, "losses": self.losses, "standard_errors": self.errors}
+        )
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Points:
+        """Return the points that `to_json` wrote."""
+        names = ("values", "losses", "standard_errors")
+        values, losses, errors = (array(data.get(name, ())) for name in names)
+        return cls(values=values, losses=losses, errors=errors)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
     """The loss of one size as a function of the hyperparameter.
 
     Attributes:
         width: Width; infinite for the limit.
         depth: Depth, or math.inf.
-        losses: Loss at every value, (values,); infinite where training diverges. At finite width
-            the mean over networks. NaN where a budget ended before anything was known.
+        losses: Loss at every given value, (values,); infinite where training diverges, NaN where a
+            budget ended before anything was known. At finite width the mean over networks.
         errors: Errors of the losses, (values,), of which 1.96 are half the 95% interval; zero where
             nothing is sampled. At finite width the standard error.
-        optimum: Value of lowest loss, by a parabola through three points; None where the lowest
-            lies at the edge of the values.
-        interval: 95% interval of the optimum by the errors of sampled losses; None where nothing
-            is sampled.
+        optimum: Value of lowest loss, among the further points as well; None where the lowest lies
+            at the edge of the values. Where nothing is sampled it is settled to 1/64 of the
+            distance of the given values.
+        interval: 95% interval of the optimum where it is sampled: between the neighbours of all
+            values whose losses cannot be told from the lowest.
         unsettled: Values whose sampled loss did not reach the accuracy.
+        further: Points between the given values, solved to settle the optimum.
     """
 
     width: float
@@ -57,6 +111,14 @@ class Curve:
     optimum: float | None
     interval: tuple[float, float] | None = None
     unsettled: tuple[float, ...] = ()
+    further: Points = field(default_factory=Points)
+
+    @classmethod
+    def of(cls, grid: Float[Array, " values"], points: Points, **rest: Any) -> Self:
+        """Return the curve of points at the given values, and between them."""
+        given = np.isin(points.values, grid)
+        losses, errors = points.losses[given], points.errors[given]
+        return cls(losses=losses, errors=errors, further=points.at(~given), **rest)
 
     @property
     def size(self) -> dict[str, Any]:
@@ -72,6 +134,7 @@ class Curve:
             "optimum": self.optimum,
             "interval": self.interval,
             "unsettled": self.unsettled,
+            "further": self.further.to_json(),
         }
         data: dict[str, Any] = self.size | plain(values)
         return data
@@ -88,6 +151,7 @@ class Curve:
             optimum=None if optimum is None else number(optimum),
             interval=None if ends is None else (number(ends[0]), number(ends[1])),
             unsettled=tuple(map(number, data.get("unsettled", ()))),
+            further=Points.from_json(data.get("further", {})),
         )
 
 
@@ -119,6 +183,11 @@ class Landscape(Result, Drawn):
         """True if the values are more even on a logarithmic scale than on a linear one."""
         return is_logarithmic(self.values)
 
+    def points(self, curve: Curve) -> Points:
+        """Return all points of a curve: at the given values, and those between them."""
+        given = Points(values=self.values, losses=curve.losses, errors=curve.errors)
+        return given.joined(curve.further)
+
     def __str__(self) -> str:
         title = f"{scaling(self.problem)}: best {self.over} by {self.metric} loss"
         header = f"{'width':>7} {'depth':>6} {'optimum':>12} {'lowest loss':>12}"
@@ -127,28 +196,30 @@ class Landscape(Result, Drawn):
         return "\n".join([title, header, *map(self._line, self.curves), *self._remarks()])
 
     def _line(self, curve: Curve) -> str:
-        known = ~np.isnan(curve.losses)
+        points = self.points(curve)
+        known = ~np.isnan(points.losses)
         if not known.any():
             optimum, loss = "", "unknown"
-        elif math.isinf(curve.losses[known].min()):
+        elif math.isinf(lowest := points.losses[known].min()):
             optimum, loss = "", "diverges"
         else:
-            optimum, loss = self._optimum(curve), f"{curve.losses[known].min():.4g}"
+            optimum, loss = self._optimum(curve), f"{lowest:.4g}"
         line = f"{curve.width:>7g} {curve.depth:>6g} {optimum:>12} {loss:>12}"
-        if self.accuracy is None or not known.any() or math.isinf(curve.losses[known].min()):
+        if self.accuracy is None or not optimum:
             return line
         ends = "" if curve.interval is None else " to ".join(map(self._value, curve.interval))
-        return f"{line} {ends:>14}  {1.96 * curve.errors[np.nanargmin(curve.losses)]:>8.2g}"
+        return f"{line} {ends:>14}  {1.96 * points.errors[np.nanargmin(points.losses)]:>8.2g}"
 
     def _remarks(self) -> Iterator[str]:
         """Yield which values did not reach the accuracy, a line for each depth."""
         for curve in self.curves:
             if not curve.unsettled:
                 continue
-            chosen = np.isin(self.values, curve.unsettled)
-            errors = 1.96 * curve.errors[chosen & ~np.isnan(curve.losses)]
+            points = self.points(curve)
+            chosen = np.isin(points.values, curve.unsettled)
+            errors = 1.96 * points.errors[chosen & ~np.isnan(points.losses)]
             known = f"errors up to {errors.max():.2g}" if len(errors) else "nothing known"
-            if unknown := int((chosen & np.isnan(curve.losses)).sum()):
+            if unknown := int((chosen & np.isnan(points.losses)).sum()):
                 known = f"{known}, {unknown} without any estimate" if len(errors) else known
             named = ", ".join(map(self._value, curve.unsettled))
             yield (
@@ -195,9 +266,11 @@ class Landscape(Result, Drawn):
                 "standard_error": float(error),
                 "optimum": curve.optimum,
                 "settled": float(value) not in curve.unsettled,
+                "further": value in curve.further.values,
             }
             for curve in self.curves
-            for value, loss, error in zip(self.values, curve.losses, curve.errors, strict=True)
+            for points in [self.points(curve)]
+            for value, loss, error in zip(points.values, points.losses, points.errors, strict=True)
         ]
 
     def to_json(self) -> dict[str, Any]:

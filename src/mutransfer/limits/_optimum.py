@@ -1,4 +1,8 @@
-"""The best value of a hyperparameter, and its interval.
+"""The best value of a hyperparameter, searched for between the values given.
+
+A parabola through losses an octave apart does not place the optimum: near the rate at which
+training diverges losses rise a hundredfold, and the vertex lies half-way to the other neighbour
+whatever they are. So the distances about the lowest loss are halved, and solved at each half.
 
 Axes: values of the hyperparameter.
 """
@@ -8,15 +12,21 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from ..statistics import Array, edge, interval, vertex
+from ..statistics import Array, edge
 from ._landscape import is_logarithmic
 
-# Landscapes drawn from the errors of their losses.
-_DRAWN = 400
+FINEST = 64
+"""Parts of the distance of given values to which an exact optimum is settled."""
+
+MOST = 12
+"""Most values that settle an exact optimum: six halvings to both sides."""
+
+ROUNDING = 1 + 1e-6
+"""Factor of distances, which are compared up to the rounding of their places."""
 
 
 def best_value(values: Float[Array, " values"], losses: Float[Array, " values"]) -> float | None:
-    """Return the value of lowest loss, by a parabola; None at the edge of the values.
+    """Return the value of lowest loss; None at the edge of the values.
 
     Args:
         values: Values, ascending.
@@ -26,58 +36,54 @@ def best_value(values: Float[Array, " values"], losses: Float[Array, " values"])
     values, losses = values[known], losses[known]
     if len(values) < 3 or edge(losses):
         return None
-    scale = _Scale(values)
-    return scale.value(float(vertex(scale.places, losses)))
+    return float(values[np.argmin(losses)])
 
 
-def best_between(
-    values: Float[Array, " values"],
-    losses: Float[Array, " values"],
-    errors: Float[Array, " values"],
-) -> tuple[float, float] | None:
-    """Return the 95% interval of the best value, None where `best_value` has none.
+def unsettled(
+    scale: Scale, values: Float[Array, " values"], losses: Float[Array, " values"]
+) -> float | None:
+    """Return the value to solve next; None if the optimum is settled or at the edge.
 
-    Losses are drawn anew from their errors. Errors of neighbouring values are mostly common to
-    both, so the interval is rather too wide. Next to a value that diverged there is no parabola,
-    and the optimum may lie anywhere between the neighbours of the lowest loss.
+    Both distances about the lowest loss are halved in turn, so that a second minimum between the
+    same neighbours is seen before the first is settled.
+
+    Args:
+        scale: The scale of the values that were given.
+        values: All values so far, ascending.
+        losses: Their losses.
     """
-    places = drawn_between(values, losses, errors)
-    if places is None:
-        return None
-    known = ~np.isnan(losses)
-    scale, losses = _Scale(values[known]), losses[known]
-    best = int(np.argmin(losses))
-    around = scale.places[best - 1 : best + 2]
-    if not np.isfinite(losses[best - 1 : best + 2]).all():
-        places = min(places[0], around[0]), max(places[1], around[-1])
-    return scale.value(places[0]), scale.value(places[1])
-
-
-def drawn_between(
-    values: Float[Array, " values"],
-    losses: Float[Array, " values"],
-    errors: Float[Array, " values"],
-) -> tuple[float, float] | None:
-    """Return the interval of the best place on the scale, by drawn errors alone."""
     if best_value(values, losses) is None:
         return None
-    known = ~np.isnan(losses)
-    noise = np.random.default_rng(0).standard_normal((_DRAWN, int(known.sum())))
-    places = _Scale(values[known]).places
-    return interval(vertex(places, losses[known] + errors[known] * noise))
+    best = int(np.argmin(losses))
+    left, right = np.diff(scale.places(values[best - 1 : best + 2]))
+    if max(left, right) <= ROUNDING * scale.spacing(values[best]) / FINEST:
+        return None
+    first = best - 1 if left > ROUNDING * right else best
+    return scale.middle(values[first], values[first + 1])
 
 
-def spacing(values: Float[Array, " values"], place: float) -> float:
-    """Return the distance of the values about a place, on their scale."""
-    places = _Scale(values).places
-    right = int(np.clip(np.searchsorted(places, place), 1, len(places) - 1))
-    return float(places[right] - places[right - 1])
+class Scale:
+    """The scale of a hyperparameter, on which distances of its values are compared.
 
+    Args:
+        grid: The values that were given, ascending.
+    """
 
-class _Scale:
-    def __init__(self, values: Float[Array, " values"]) -> None:
-        self.logarithmic = is_logarithmic(values)
-        self.places = np.log2(values) if self.logarithmic else values
+    def __init__(self, grid: Float[Array, " values"]) -> None:
+        self.logarithmic = is_logarithmic(grid)
+        self.grid = self.places(grid)
 
-    def value(self, place: float) -> float:
+    def places(self, values: Float[Array, "*values"] | float) -> Float[Array, "*values"]:
+        """Return values on the scale."""
+        return np.asarray(np.log2(values) if self.logarithmic else values)
+
+    def middle(self, low: float, high: float) -> float:
+        """Return the value half-way between two."""
+        place = float(self.places(low) + self.places(high)) / 2
         return 2.0**place if self.logarithmic else place
+
+    def spacing(self, value: float) -> float:
+        """Return the distance of the given values about this one."""
+        right = int(np.searchsorted(self.grid, self.places(value)))
+        right = min(max(right, 1), len(self.grid) - 1)
+        return float(self.grid[right] - self.grid[right - 1])

@@ -9,6 +9,7 @@ Axes: T times; P examples; layers of one stack; repetitions.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,9 +46,13 @@ class Repetition:
     losses: Array
     kernels: dict[str, Array]
 
+    def less(self, other: Repetition) -> Repetition:
+        """Return the difference of outputs and losses."""
+        return Repetition(self.outputs - other.outputs, self.losses - other.losses, {})
+
 
 Of = Callable[[Repetition], Array]
-"""The part of a repetition that is averaged."""
+"""The part of a repetition that is averaged, linear in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +163,21 @@ class Stack:
         more = ratio / (ratio - 1)
         # A pilot with a small spread asks for few samples; its spread is too small on average.
         return [Group(weight * more, many), Group(weight * (1 - more), few, many, ratio)]
+
+    def less(self, other: Stack) -> Stack | None:
+        """Return differences of repetitions of the same draws; None if too few."""
+        drawn = {
+            samples: [one.less(two) for one, two in zip(known, others, strict=False)]
+            for samples, known in self.drawn.items()
+            if (others := other.drawn.get(samples))
+        }
+        alike = (self.branches, self.few) == (other.branches, other.few)
+        if not alike or len(drawn.get(self.few, ())) < 2:
+            return None
+        complete = [more for more in drawn if self.few < more <= min(self.many, other.many)]
+        result = copy.copy(self)
+        result.drawn, result.many = drawn, max(complete, default=0)
+        return result
 
     def _repetition(self, samples: int, index: int) -> Repetition:
         seed = (self.seed, index, self.branches, samples)
@@ -311,6 +331,14 @@ class Sampling:
             if len(stack.drawn.get(factor * stack.few, [])) < self.repetitions
         )
 
+    def spent(self) -> float:
+        """Return the seconds that all its present repetitions took."""
+        return sum(
+            len(stack.drawn[samples]) * stack.seconds[samples]
+            for stack in self.stacks
+            for samples in {stack.few, stack.many} & stack.seconds.keys()
+        )
+
     def mean(self, of: Of) -> Mean:
         """Return the mean of a quantity, to the highest order in depth."""
         return mean_of(self._groups(len(self.stacks)), of)
@@ -321,6 +349,16 @@ class Sampling:
             return np.zeros(())
         lower = mean_of(self._groups(len(self.stacks) - 1), of)
         return np.asarray(self.mean(of).value - lower.value)
+
+    def less(self, other: Sampling) -> Sampling | None:
+        """Return differences of repetitions of the same draws; None if too few."""
+        stacks = [one.less(two) for one, two in zip(self.stacks, other.stacks, strict=True)]
+        known = [stack for stack in stacks if stack is not None]
+        if len(known) < len(stacks):
+            return None
+        result = copy.copy(self)
+        result.stacks, result.factor = known, min(stack.many // stack.few for stack in known)
+        return result
 
     def scatter(self, of: Of) -> Array:
         """Return the error of one repetition: that of the pilot's mean, with its bias.
