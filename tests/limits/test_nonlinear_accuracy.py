@@ -346,6 +346,19 @@ def test_without_a_first_loss_the_accuracy_is_that_of_the_largest() -> None:
 # Samples
 
 
+@pytest.mark.parametrize("gamma0", [1.0, 1e-6])
+@pytest.mark.parametrize("depth", [2, math.inf])
+def test_targets_of_zero_are_solved_and_nothing_is_learned(depth: float, gamma0: float) -> None:
+    """Their only losses are rounding, which no number of samples makes small beside itself."""
+    p = problem(activation="tanh", targets=np.zeros(2), gamma0=gamma0)
+    limit = nonlinear(p, depth)
+    np.testing.assert_allclose(limit.outputs, 0, atol=1e-14 / gamma0)
+    assert limit.reached < 0.01
+    tiny = nonlinear(problem(activation="tanh", targets=[1e-9, -1e-9]), 2)
+    large = nonlinear(problem(activation="tanh", targets=[1e-3, -1e-3]), 2)
+    np.testing.assert_allclose(tiny.losses * 1e12, large.losses, rtol=1e-4)
+
+
 def test_draws_apart_from_other_fields_make_small_gamma0_possible() -> None:
     """Draws are orthogonal to the fields on the other side.
 

@@ -19,6 +19,10 @@ from ._json import array, fields_of, size
 from ._problem import Depth, Problem
 
 
+# Means of numbers of order 1 that are smaller than this are rounding.
+_ROUNDED = 1e-12
+
+
 class Diverged(MutransferError):
     """The learning rate is too large for the limit.
 
@@ -34,10 +38,17 @@ class Diverged(MutransferError):
         )
 
 
-def loss_scale(losses: Float[Array, " times"]) -> float:
-    """Return the size of the initial loss; of the largest where it is 0, to rounding."""
+def loss_scale(problem: Problem, losses: Float[Array, " times"]) -> float:
+    """Return the size of the initial loss; of the largest where it is 0, to rounding.
+
+    Where all are 0 to rounding, as with targets of 0, it is what rounding cannot reach: noise has
+    no scale that its errors could be a share of.
+    """
     first = float(abs(losses[0]))
-    return first if first > ZERO else float(np.abs(losses).max())
+    if first > ZERO:
+        return first
+    # Outputs are means over neurons of w h / gamma0, and losses their squares.
+    return max(float(np.abs(losses).max()), (_ROUNDED / problem.gamma0) ** 2)
 
 
 def diagonal(
@@ -132,7 +143,7 @@ class Limit(Result):
     @property
     def reached(self) -> float:
         """Half width of the loss's 95% interval, at the worst step, over the first loss."""
-        return float(1.96 * np.max(self.losses_error) / loss_scale(self.losses))
+        return float(1.96 * np.max(self.losses_error) / loss_scale(self.problem, self.losses))
 
     @property
     def covariance(self) -> Float[Array, "times examples examples"]:

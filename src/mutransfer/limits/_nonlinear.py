@@ -187,7 +187,8 @@ class _Search:
 
     @property
     def _scale(self) -> float:
-        return self.accuracy * loss_scale(self.sampling.mean(losses_of).value)
+        losses = self.sampling.mean(losses_of).value
+        return self.accuracy * loss_scale(self.sampling.problem, losses)
 
     def _share(self) -> float:
         """Return the wanted error over the reached one, at the worst step."""

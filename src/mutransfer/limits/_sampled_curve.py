@@ -83,7 +83,8 @@ class Value:
     @property
     def first(self) -> float:
         """Size of the initial loss."""
-        return loss_scale(self.sampling.mean(lambda repetition: repetition.losses).value)
+        sampling = self.sampling
+        return loss_scale(sampling.problem, sampling.mean(lambda each: each.losses).value)
 
     @property
     def settled(self) -> bool:
