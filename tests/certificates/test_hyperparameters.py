@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,43 @@ def test_zero_makes_a_scale_linear() -> None:
     runs = Runs(header={"hyperparameters": ["wd"], "scales": {"wd": "log2"}}, rows=rows)
     found = transfer(runs)["sp"]
     assert found.hyperparameters == {"wd": pytest.approx(0.2, abs=0.05)}
+
+
+# Possible values
+
+
+def swept_over(
+    name: str, values: list[float], loss: Callable[[float], float], noise: float = 0.002
+) -> Runs:
+    """Return a record over one hyperparameter at several widths."""
+    random = np.random.default_rng(4)
+    rows = [
+        {"rule": "mup", "width": width, "lr": 1e-3, name: value, "seed": seed}
+        | {"loss": loss(value) + noise * random.standard_normal()}
+        for width in (64, 128, 256, 512)
+        for value in values
+        for seed in range(3)
+    ]
+    return Runs(header={"axes": ["width"], "hyperparameters": [name]}, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("momentum", [0.0, 0.5, 0.9, 0.95, 0.99]), ("beta2", [0.9, 0.95, 0.99, 0.999])],
+)
+def test_intervals_hold_possible_values_alone(name: str, values: list[float]) -> None:
+    runs = swept_over(name, values, lambda value: 3 + 0.02 * math.log2((1 - value) / 0.03) ** 2)
+    found = transfer(runs, at={"width": 2048}, over=name)["mup"]
+    assert isinstance(found, Transfer)
+    intervals = [*found.intervals.values(), *((best.low, best.high) for best in found.optima)]
+    assert all(0 <= low < high <= 1 for low, high in intervals)
+
+
+def test_a_wide_interval_is_given_in_the_values_own_units() -> None:
+    """A size half way to the target would know its optimum no better than those that were run."""
+    values = [0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
+    runs = swept_over("beta2", values, lambda value: 0.02 * math.log2((1 - value) / 0.02) ** 2)
+    refusal = transfer(runs, at={"width": 2048}, over="beta2")["mup"]
+    assert isinstance(refusal, Refusal) and "octave" not in refusal.reason
+    assert "steps of its values) on either side only" in refusal.reason
+    assert refusal.reason.endswith("values between those that were run, at width 512")

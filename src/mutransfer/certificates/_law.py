@@ -17,6 +17,7 @@ from ._evidence import Evidence
 from ._line import are_separate, logs, reaches
 from ._priors import is_known, law_prior
 from ._promises import without_promises
+from ._scales import clipped
 
 DRAWS = 512
 """Draws of the optimum at the target."""
@@ -115,7 +116,8 @@ class Law:
         assert self.average is not None, "a target that was not measured lies along an axis"
         found, step = self.average.predict(logs(sizes, self.axes)), self.evidence.octave
         rows = zip(found.mean, found.low, found.high, strict=True)
-        ends = ([step * float(end) for end in row] for row in rows)
+        over, scale = self.evidence.record.over, self.evidence.record.scale
+        ends = ([clipped(step * float(end), over, scale) for end in row] for row in rows)
         return [Estimate(value=v, low=min(low, v), high=max(high, v)) for v, low, high in ends]
 
     @cached_property

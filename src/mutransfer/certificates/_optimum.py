@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from ..core import MutransferError, Size, number
 from ..statistics import SEED_OCTAVES, Array, Posterior, edge, infinite, posterior
-from ._scales import positions, value_at, value_text
+from ._scales import clipped, positions, value_at, value_text
 
 FEWEST_VALUES = 3
 """An optimum inside the grid needs a value on either side."""
@@ -125,9 +125,9 @@ def optimum(
         _check_bracketed(where, values, mean, name, scale, extend)
     best = Optimum(
         size=size,
-        position=float(found.position),
-        low=float(found.low),
-        high=float(found.high),
+        position=clipped(found.position, over, scale),
+        low=clipped(found.low, over, scale),
+        high=clipped(found.high, over, scale),
         loss=float(mean.min()),
         diverged=float(np.isinf(losses).mean()),
         scale=scale,
@@ -158,8 +158,8 @@ def _check_span(where: str, grid: Float[Array, " values"], name: str, scale: str
     if scale == "log2" and span < SEED_OCTAVES:
         raise MutransferError(
             f"{where}: all {_plural(name)} lie within {span:.2g} octaves, less than an optimum "
-            f"moves from seed to seed: give {_plural(name)} over an octave or more; of a table, "
-            "see that the column has no other unit, such as logarithms"
+            f"moves from seed to seed: give {_plural(name)} over an octave or more; see that the "
+            "column of a table has no other unit, such as logarithms"
         )
 
 

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator
 
 from ..core import Estimate, MutransferError
+from ..studies import range_of
 from ._evidence import Evidence
 from ._law import Law
 from ._line import are_separate
 from ._priors import is_known
-from ._scales import distance_text, unit
+from ._scales import distance_text, span_text, unit
 
 LARGEST_DRIFT = 0.25
 """Octaves per doubling up to which a significant drift gives no warning."""
@@ -45,12 +46,16 @@ def check(law: Law) -> None:
             continue
         if (reason := _out_of_reach(law, axis, far)) is not None:
             raise MutransferError(f"rule {law.evidence.record.rule!r}: {reason}; {_next(law)}")
-    half = _half(law)
+    half, record = _half(law), law.evidence.record
+    best = f"rule {record.rule!r}: the best {record.over} at {law.at}"
     if half > WIDEST and not _is_known(law):
         raise MutransferError(
-            f"rule {law.evidence.record.rule!r}: the best {law.evidence.record.over} at {law.at} "
-            f"is known to {half:.1f} octaves on either side only, and more than {WIDEST:g} are of "
+            f"{best} is known to {_span(law)} on either side only, and more than {WIDEST:g} are of "
             f"no use; {_next(law)}"
+        )
+    if record.scale == "linear" and law.place.value >= range_of(record.over)[1]:
+        raise MutransferError(
+            f"{best} comes out at {range_of(record.over)[1]:g}, which it cannot be; {_next(law)}"
         )
 
 
@@ -84,7 +89,7 @@ def warnings(law: Law) -> list[str]:
     moving = [axis for axis in law.axes if law.spans[axis] > 0]
     together = not are_separate(law.evidence.sizes, moving)
     half = _half(law)
-    wide = f"the interval is {half:.1f} octaves on either side: run a size nearer to the target"
+    wide = f"the interval is {_span(law)} on either side: run a size nearer to the target"
     confused = f"{' and '.join(moving)} only vary together: one drift is not known"
     return [
         *([wide] if half > WIDEST else []),
@@ -146,6 +151,10 @@ def _half(law: Law) -> float:
     return max(place.high - place.value, place.value - place.low) / law.evidence.octave
 
 
+def _span(law: Law) -> str:
+    return span_text(_half(law), law.evidence.octave, law.evidence.record.scale)
+
+
 def _is_known(law: Law) -> bool:
     """Return True if priors hold the drift along all axes that lead to the target."""
     beyond = [axis for axis, far in law.doublings.items() if far > 0]
@@ -153,8 +162,12 @@ def _is_known(law: Law) -> bool:
 
 
 def _next(law: Law) -> str:
-    """Return the size to run next, about half way to the target."""
-    largest = law.evidence.sizes[-1]
+    """Return the runs to make next: a size about half way to the target, or values."""
+    largest, best = law.evidence.sizes[-1], law.evidence.optima[law.nearest]
+    own = max(best.high - best.position, best.position - best.low) / law.evidence.octave
+    # Where the nearest optimum itself is that uncertain, a further size would be, too.
+    if own > WIDEST:
+        return f"run more seeds, or values between those that were run, at {best.size}"
     if law.measured is not None:
         return f"run more seeds, or values between those that were run, at {law.at}"
     halfway = {

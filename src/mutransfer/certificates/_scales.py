@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from ..core import Estimate
 from ..statistics import Array
-from ..studies import Runs, scale_of
+from ..studies import Runs, range_of, scale_of
 
 
 def scale_along(runs: Runs, over: str) -> str:
@@ -30,6 +31,16 @@ def positions(values: Sequence[Any], scale: str) -> Float[Array, " values"]:
     """Return values as places on their scale: log2 of them, or themselves."""
     array = np.array(values, dtype=np.float64)
     return np.log2(array) if scale == "log2" else array
+
+
+def clipped(position: float, over: str, scale: str) -> float:
+    """Return the place of the nearest value that a hyperparameter can have.
+
+    >>> clipped(1.16, "momentum", "linear"), clipped(-9.0, "lr", "log2")
+    (1.0, -9.0)
+    """
+    low, high = range_of(over) if scale == "linear" else (-math.inf, math.inf)
+    return float(min(max(position, low), high))
 
 
 def value_at(position: float, scale: str) -> float:
@@ -99,6 +110,17 @@ def loss_text(estimate: Estimate) -> str:
     least = 1e-3 * max(abs(estimate.value), abs(estimate.high))
     low = 0.0 if abs(estimate.low) < least else estimate.low
     return f"{estimate.value:.2g} [{low:.2g}, {estimate.high:.2g}]"
+
+
+def span_text(steps: float, step: float, scale: str) -> str:
+    """Return a distance that is given in octaves, or in steps of a linear grid.
+
+    >>> span_text(2.5, 1.0, "log2"), span_text(2.5, 0.01, "linear")
+    ('2.5 octaves', '0.025 (2.5 steps of its values)')
+    """
+    if scale == "log2":
+        return f"{steps:.1f} {unit(scale)}"
+    return f"{steps * step:.2g} ({steps:.1f} steps of its values)"
 
 
 def unit(scale: str) -> str:

@@ -17,6 +17,7 @@ from ._explain import Explanation as Explanation
 from ._explain import explain as explain
 from ._faults import RecordWarning as RecordWarning
 from ._hyperparameters import HYPERPARAMETERS as HYPERPARAMETERS
+from ._hyperparameters import range_of as range_of
 from ._hyperparameters import scale_of as scale_of
 from ._metric import LengthWarning as LengthWarning
 from ._metric import loss_of as loss_of

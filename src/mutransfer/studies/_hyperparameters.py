@@ -88,6 +88,17 @@ def scale_of(name: str, values: Sequence[Any]) -> Scale:
     return "linear" if scale == "log2" and min(values) <= 0 else scale
 
 
+def range_of(name: str) -> tuple[float, float]:
+    """Return the least and the largest number that a hyperparameter can have or come near.
+
+    >>> range_of("beta2"), range_of("warmup"), range_of("dropout")
+    ((0.0, 1.0), (0.0, inf), (-inf, inf))
+    """
+    if not is_pattern(name) and name not in HYPERPARAMETERS:
+        return -math.inf, math.inf
+    return 0.0, 1.0 if name in _BELOW_ONE else math.inf
+
+
 def is_rate(name: str) -> bool:
     """Return True for positive floats, whatever type they are given in."""
     return name in {"lr", "clip"} or sets(name) == "multiplier"
