@@ -20,6 +20,16 @@ def test_the_list_names_all_with_what_they_found(command: Any) -> None:
     assert {each["status"] for each in data} <= {"as the paper", "in part", "differs", "not run"}
 
 
+def test_names_are_whole_on_a_narrow_terminal(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are what `experiment run` takes."""
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = command("experiment", "list").out.splitlines()
+    first = [row.split()[0] for row in rows[1:] if not row.startswith(" ")]
+    assert first == names() and all(len(row) <= 80 for row in rows)
+
+
 def test_a_run_writes_result_and_picture_and_goes_on(command: Any, tmp_path: Path) -> None:
     arguments = ("experiment", "run", "width_mlp", "--scale", "tiny")
     first = command(*arguments)

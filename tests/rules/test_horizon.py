@@ -201,6 +201,14 @@ def test_two_changes_after_one_another_are_their_product(data: st.DataObject) ->
     assert betas is None or twice.betas == pytest.approx(whole.betas, rel=1e-12)
 
 
+@pytest.mark.parametrize("batch", [1 / 4, 1, 4])
+def test_without_momentum_there_is_none_at_other_batches(batch: float) -> None:
+    """The half-life of beta = 0 is 0 steps, which is 0 steps of any length."""
+    change = horizon("sde", batch=batch, betas=(0.0, 0.99))
+    assert change.betas == pytest.approx((0.0, 1 - 0.01 * batch))
+    assert horizon("none", betas=(0.0, 0.95)).betas == (0.0, 0.95)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_nothing_changes_at_the_base(name: str) -> None:
     same = horizon(name, betas=(0.9, 0.95))

@@ -164,6 +164,14 @@ def test_unit_scaling_is_the_plain_scheme_at_one_half() -> None:
     assert rules.branch_multipliers(4) == Residual((1.0,) * 4, (0.25,) * 4)
 
 
+def test_depths_may_be_whole_floats_and_weights_arrays() -> None:
+    """Depths are often quotients, and weights the result of a computation."""
+    assert rules.tau(8 / 2) == rules.tau(4) and rules.running_mean(3.0) == rules.running_mean(3)
+    weights = np.array([0.5, 2.0])
+    assert rules.weighted(weights, weights) == rules.weighted([0.5, 2.0], [0.5, 2.0])
+    assert rules.tau(2, ratio=0.0).branch[0] == 0
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -184,6 +192,14 @@ def test_unit_scaling_is_the_plain_scheme_at_one_half() -> None:
         ),
         (lambda: rules.weighted([-1.0], [1.0]), "the stream is weighted by -1.0"),
         (lambda: rules.weighted([math.nan], [1.0]), "the stream is weighted by nan"),
+        (lambda: rules.weighted([math.inf], [1.0]), "the stream is weighted by inf"),
+        (lambda: rules.weighted([1.0], [math.nan]), "a branch is weighted by nan: its weights"),
+        (lambda: rules.weighted("ab", [1.0, 1.0]), "stream weights are 'ab': give a number"),
+        (lambda: rules.branch_multipliers(2.5), "depth is 2.5: give a positive number"),
+        (lambda: rules.running_mean("3"), "depth is '3': give a positive number"),
+        (lambda: rules.tau(math.inf), "depth is inf: give a positive number"),
+        (lambda: rules.tau(4, ratio=-1), "ratio is -1: give a finite number, not negative"),
+        (lambda: rules.tau(4, multiplier=math.nan), "multiplier is nan: give a finite number"),
     ],
 )
 def test_schemes_that_are_refused(make: Callable[[], Residual], message: str) -> None:

@@ -91,8 +91,10 @@ def _list(*, json: bool) -> None:
         print(text(rows))
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "shows", "source", "min", "status"):
-        table.add_column(column)
+    # Names are what `experiment run` takes, so they are never cut.
+    table.add_column("name", no_wrap=True, min_width=max(map(len, found)))
+    for column in ("shows", "source", "min", "status"):
+        table.add_column(column, overflow="fold")
     for name, (one, outcome) in found.items():
         status = outcome.status if outcome else "not run"
         table.add_row(name, one.title, one.source, f"{one.minutes:g}", status)

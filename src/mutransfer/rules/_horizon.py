@@ -172,6 +172,9 @@ def _new_betas(rule: HorizonRule, betas: tuple[float, float], factor: float) -> 
     new_betas = 1 - (1 - beta1) * factor, 1 - (1 - beta2) * factor
     if rule.half_life:
         new_betas = beta1, beta2**factor
+    if beta1 == 0:
+        # Without momentum there is no memory whose length could be kept.
+        new_betas = beta1, new_betas[1]
     check_new_betas(rule, betas, new_betas)
     return new_betas
 

@@ -129,7 +129,7 @@ def check_steps(rule: HorizonRule, factor: float, steps: int | None) -> None:
 
 
 def check_betas(betas: tuple[float, float]) -> None:
-    """Raise unless these are two numbers between 0 and 1.
+    """Raise unless these are two numbers between 0 and 1; beta1 may be 0.
 
     Raises:
         MutransferError: they are not.
@@ -139,7 +139,8 @@ def check_betas(betas: tuple[float, float]) -> None:
             f"betas is {betas!r}: give both betas of the base run, such as (0.9, 0.95)"
         )
     for name, beta in zip(("beta1", "beta2"), betas, strict=True):
-        if not isinstance(beta, Real) or not 0 < beta < 1:
+        none = name == "beta1" and beta == 0
+        if not none and (not isinstance(beta, Real) or not 0 < beta < 1):
             raise MutransferError(
                 f"{name} is {beta!r}, not a number between 0 and 1: give both betas of the base run"
             )

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from numbers import Real
 from operator import mul
 
 from ..core import MutransferError
@@ -54,7 +55,7 @@ def branch_multipliers(depth: int, alpha: float = 1.0, constant: float = 1.0) ->
     Raises:
         MutransferError: depth is not positive.
     """
-    _check(depth)
+    depth = _checked(depth)
     return Residual((1.0,) * depth, (constant * depth**-alpha,) * depth)
 
 
@@ -72,14 +73,18 @@ def tau(depth: int, *, multiplier: float = 1.0, ratio: float = 1.0) -> Residual:
         ratio: Attention branches over MLP branches.
 
     Raises:
-        MutransferError: depth is no positive even number.
+        MutransferError: depth is no positive even number, or the multiplier or the ratio is
+            negative or not finite.
     """
-    _check(depth)
+    depth = _checked(depth)
     if depth % 2:
         raise MutransferError(
             f"depth is {depth}: the scheme pairs an attention with an MLP branch, so give an even "
             "number of branches"
         )
+    for name, value in (("multiplier", multiplier), ("ratio", ratio)):
+        if not (isinstance(value, Real) and math.isfinite(value) and value >= 0):
+            raise MutransferError(f"{name} is {value!r}: give a finite number, not negative")
     mlp = multiplier * math.sqrt(2 / (1 + ratio**2))
     sizes = [ratio * mlp, mlp] * (depth // 2)
     before = accumulate((size**2 for size in sizes), initial=depth / 2)
@@ -101,7 +106,7 @@ def running_mean(depth: int) -> Residual:
     Raises:
         MutransferError: depth is not positive.
     """
-    _check(depth)
+    depth = _checked(depth)
     counts = range(1, depth + 1)
     return Residual(
         tuple(math.sqrt(n / (n + 1)) for n in counts), tuple(math.sqrt(1 / (n + 1)) for n in counts)
@@ -116,18 +121,36 @@ def weighted(skip: Sequence[float], branch: Sequence[float]) -> Residual:
         branch: Weight of each branch.
 
     Raises:
-        MutransferError: the two differ in length, or a stream weight is not positive.
+        MutransferError: the two differ in length, a weight is not finite, or a stream weight not
+            positive.
     """
+    skip, branch = _weights("stream", skip), _weights("branch", branch)
     if len(skip) != len(branch) or not skip:
         raise MutransferError(
             f"{len(skip)} stream weights but {len(branch)} branch weights: give one of each for "
             "every branch"
         )
-    if bad := [weight for weight in skip if not weight > 0]:
-        raise MutransferError(f"the stream is weighted by {bad[0]}: its weights must be positive")
-    return Residual(tuple(skip), tuple(branch))
+    if bad := [weight for weight in skip if not 0 < weight < math.inf]:
+        raise MutransferError(
+            f"the stream is weighted by {bad[0]}: its weights must be positive and finite"
+        )
+    if bad := [weight for weight in branch if not math.isfinite(weight)]:
+        raise MutransferError(f"a branch is weighted by {bad[0]}: its weights must be finite")
+    return Residual(skip, branch)
 
 
-def _check(depth: int) -> None:
-    if depth < 1:
-        raise MutransferError(f"depth is {depth}: give a positive number of branches")
+def _weights(name: str, weights: Sequence[float]) -> tuple[float, ...]:
+    """Return weights as floats, be they a list or an array."""
+    try:
+        return tuple(float(weight) for weight in weights)
+    except (TypeError, ValueError):
+        raise MutransferError(f"{name} weights are {weights!r}: give a number a branch") from None
+
+
+def _checked(depth: object) -> int:
+    # A whole float counts as such, as in depths elsewhere.
+    if not isinstance(depth, Real) or float(depth) % 1 != 0 or depth < 1:
+        raise MutransferError(
+            f"depth is {depth!r}: give a positive number of branches, a whole one"
+        )
+    return int(float(depth))
