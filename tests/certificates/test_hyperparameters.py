@@ -269,3 +269,58 @@ def test_a_wide_interval_is_given_in_the_values_own_units() -> None:
     assert isinstance(refusal, Refusal) and "octave" not in refusal.reason
     assert "steps of its values) on either side only" in refusal.reason
     assert refusal.reason.endswith("values between those that were run, at width 512")
+
+
+# 0 on a logarithmic scale
+
+DECAYS = [0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+
+
+def decay_loss(best: float, at_zero: float) -> Callable[[float], float]:
+    """Return a parabola in the logarithm, with a value of its own at 0."""
+    return lambda value: 3 + (0.01 * math.log2(value / best) ** 2 if value else at_zero)
+
+
+def test_a_weight_decay_of_0_is_set_aside() -> None:
+    """On a linear scale four of the six values would be one."""
+    whole = swept_over("weight_decay", DECAYS, decay_loss(0.02, 0.5))
+    found = transfer(whole, over="weight_decay")["mup"]
+    assert isinstance(found, Transfer) and found.scale == "log2"
+    for best in found.optima:
+        assert 2**best.low < 0.02 < 2**best.high
+        assert best.high - best.low < 4
+    note = "weight_decay 0 has no place on a logarithmic scale and is best at no size"
+    assert note in found.warnings
+    positive = replace(whole, rows=[row for row in whole.rows if row["weight_decay"]])
+    alone = transfer(positive, over="weight_decay")["mup"]
+    assert isinstance(alone, Transfer) and alone.optima == found.optima
+
+
+def test_a_weight_decay_of_0_that_is_the_best_is_said() -> None:
+    runs = swept_over("weight_decay", DECAYS, decay_loss(0.02, -0.5))
+    found = transfer(runs, over="weight_decay")["mup"]
+    assert isinstance(found, Transfer)
+    (warning,) = [each for each in found.warnings if "weight_decay 0" in each]
+    assert warning.startswith("weight_decay 0 is better than every other value at width 64; width")
+    low = swept_over("weight_decay", DECAYS, decay_loss(1e-6, -0.5))
+    refusal = transfer(low, over="weight_decay")["mup"]
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason.endswith("; weight_decay 0 is better than all of them")
+
+
+def test_too_few_values_beside_0_stay_on_a_linear_scale() -> None:
+    runs = swept_over("weight_decay", [0.0, 0.1, 0.2], lambda value: 3 + (value - 0.1) ** 2)
+    found = transfer(runs, over="weight_decay")["mup"]
+    assert isinstance(found, Transfer) and found.scale == "linear"
+    assert all(best.low >= 0 for best in found.optima)
+
+
+def test_figures_have_no_place_for_0() -> None:
+    pytest.importorskip("matplotlib")
+    from mutransfer.figures import Section, panels
+
+    runs = swept_over("weight_decay", DECAYS, decay_loss(0.02, 0.5))
+    (panel,) = panels([Section.of(transfer(runs, over="weight_decay"))])
+    for line in panel.lines:
+        assert line.places.tolist() == pytest.approx([math.log2(v) for v in DECAYS[1:]])
+        assert line.losses.shape == (3, len(DECAYS) - 1)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from ..core import MutransferError, Size, varying
 from ..statistics import Posterior
 from ..studies import Runs
-from ._grids import Grid, grid
+from ._grids import Grid, grid, without_zero
 from ._line import are_separate
-from ._optimum import EXTEND, FEWEST_VALUES, Optimum, octave, optimum, range_text, shift
-from ._scales import positions, unit
+from ._optimum import EXTEND, Optimum, octave, optimum, range_text, shift
+from ._scales import FEWEST_VALUES, positions, unit
 
 _LARGEST_RATE = 100.0
 """Rates that all are as large have another unit."""
@@ -81,12 +81,18 @@ def gather(record: Record) -> Evidence:
     """
     found: list[tuple[Grid, Optimum, Posterior]] = []
     failures: dict[Size, MutransferError] = {}
+    zeros: dict[Size, bool] = {}
     for size in record.runs.sizes(record.rule):
         try:
-            cells = grid(record.runs, record.rule, size, record.over)
+            cells, is_best = without_zero(
+                grid(record.runs, record.rule, size, record.over), record.scale
+            )
+            if is_best is not None:
+                zeros[size] = is_best
             found.append((cells, *_optimum(record, cells)))
         except MutransferError as error:
-            failures[size] = error
+            better = f"; {record.over} 0 is better than all of them" if zeros.get(size) else ""
+            failures[size] = MutransferError(f"{error}{better}")
     if not found:
         raise next(iter(failures.values()))
     grids, optima, posteriors = zip(*found, strict=True)
@@ -102,6 +108,7 @@ def gather(record: Record) -> Evidence:
             *_unit(record),
             *_left_out(failures),
             *_shortened(notes),
+            *_zero(record, zeros),
             *_flat(record, optima),
             *_edges(optima),
             *_one_seed(record, grids),
@@ -190,6 +197,20 @@ def _unit(record: Record) -> list[str]:
     return [
         f"every rate is at least {min(rates):g}, which no optimizer takes: is the column in "
         "another unit, or a logarithm (log10:COLUMN)?"
+    ]
+
+
+def _zero(record: Record, zeros: Mapping[Size, bool]) -> list[str]:
+    """Return a warning where 0 was run beside a logarithmic scale."""
+    if not zeros:
+        return []
+    best = [str(size) for size, is_best in zeros.items() if is_best]
+    if not best:
+        return [f"{record.over} 0 has no place on a logarithmic scale and is best at no size"]
+    more = f" and {len(best) - _NAMED} more" if len(best) > _NAMED else ""
+    return [
+        f"{record.over} 0 is better than every other value at {'; '.join(best[:_NAMED])}{more}: "
+        "what is certified is the best of the others"
     ]
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from ..core import MutransferError, Size
 from ..statistics import Array, filled
 from ..studies import Runs
+from ._scales import on_scale
 
 FEW = 0.5
 """Share of the values below which a seed was not meant for all of them."""
@@ -94,6 +95,19 @@ def grid(runs: Runs, rule: str, size: Size, over: str) -> Grid:
         np.ones(len(values), dtype=bool),
         f"{size} lacks runs of seed {_listed(seeds, ~complete & ~again)}, which is left out{rerun}",
     )
+
+
+def without_zero(cells: Grid, scale: str) -> tuple[Grid, bool | None]:
+    """Return the part of a grid that has places on its scale, and if 0 is the best.
+
+    The second is None where all values have places.
+    """
+    placed = on_scale(cells.values, scale)
+    if placed.all():
+        return cells, None
+    means = np.nan_to_num(cells.losses.mean(0), nan=np.inf, posinf=np.inf)
+    is_best = bool(means[~placed].min() < means[placed].min(initial=np.inf))
+    return cells.part(np.ones(len(cells.seeds), dtype=bool), placed, cells.note), is_best
 
 
 def _again(missing: Bool[Any, "seeds values"]) -> Bool[Any, " seeds"]:

@@ -11,10 +11,7 @@ from jaxtyping import Bool, Float
 
 from ..core import MutransferError, Size, number
 from ..statistics import SEED_OCTAVES, Array, Posterior, edge, infinite, posterior
-from ._scales import clipped, positions, value_at, value_text
-
-FEWEST_VALUES = 3
-"""An optimum inside the grid needs a value on either side."""
+from ._scales import FEWEST_VALUES, clipped, positions, value_at, value_text
 
 NO_EFFECT = 1e-4
 """Losses that differ by less, relatively, over all values are the same."""

@@ -7,24 +7,40 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..core import Estimate
 from ..statistics import Array
 from ..studies import Runs, range_of, scale_of
 
+FEWEST_VALUES = 3
+"""An optimum inside the grid needs a value on either side."""
+
 
 def scale_along(runs: Runs, over: str) -> str:
     """Return the scale of a hyperparameter: "log2", "linear" or "choice".
 
-    A logarithmic scale that the record names is a linear one where a value is not positive.
+    A logarithmic scale that the record names is a linear one where a value is not positive. Of a
+    hyperparameter that has a logarithmic scale, such as weight decay, 0 alone is set aside: on a
+    linear scale all but the largest values would be one.
     """
     values = list({row[over] for row in runs.rows if row.get(over) is not None})
     default = scale_of(over, values) if values else "log2"
     named: str = runs.header.get("scales", {}).get(over, default)
-    if default == "choice" or named != "log2":
-        return "choice" if default == "choice" else named
-    return "linear" if min(values, default=1.0) <= 0 else "log2"
+    if default == "choice":
+        return "choice"
+    least = min(values, default=1.0)
+    positive = [value for value in values if value > 0]
+    if least == 0 and len(positive) >= FEWEST_VALUES:
+        return scale_of(over, positive)
+    return "linear" if named == "log2" and least <= 0 else named
+
+
+def on_scale(values: Sequence[Any], scale: str) -> Bool[Any, " values"]:
+    """Return which values have a place on their scale; 0 has no logarithm."""
+    if scale != "log2":
+        return np.ones(len(values), dtype=bool)
+    return np.array([value > 0 for value in values], dtype=bool)
 
 
 def positions(values: Sequence[Any], scale: str) -> Float[Array, " values"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from ..core import MutransferError, Size
 from ..statistics import FEWEST_SURFACE_POINTS, Array, SurfacePoints
 from ..studies import Runs
-from ._scales import positions, scale_along
+from ._scales import on_scale, positions, scale_along
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +53,9 @@ def surface_runs(runs: Runs, rule: str, size: Size, over: tuple[str, str]) -> Su
         if is_here and held and row.get("status") != "failed":
             point = (float(row[over[0]]), float(row[over[1]]))
             cells.setdefault(point, {})[row["seed"]] = runs.loss_of(row)
-    points = sorted(cells)
+    axes = list(zip(*cells, strict=True))
+    placed = np.all([on_scale(axes[i], scales[i]) for i in (0, 1)], axis=0) if axes else []
+    points = sorted(point for point, is_placed in zip(cells, placed, strict=True) if is_placed)
     places = np.column_stack([positions([point[i] for point in points], scales[i]) for i in (0, 1)])
     losses, note = _complete(cells, points)
     found = SurfaceRuns(

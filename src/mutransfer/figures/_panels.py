@@ -16,6 +16,7 @@ from ..certificates import (
     Transfer,
     Transfers,
     metric_name,
+    on_scale,
     positions,
     scale_along,
 )
@@ -228,7 +229,11 @@ def _line(
         )
     optima = outcome.optima if isinstance(outcome, Transfer | Refusal) else ()
     best = next((best for best in optima if best.size == size), None)
-    return Line(size=size, places=positions(values, kind), losses=losses, optimum=best)
+    placed = on_scale(values, kind)
+    places = positions(
+        [value for value, is_placed in zip(values, placed, strict=True) if is_placed], kind
+    )
+    return Line(size=size, places=places, losses=losses[:, placed], optimum=best)
 
 
 def _chosen(

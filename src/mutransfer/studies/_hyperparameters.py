@@ -89,7 +89,7 @@ def scale_of(name: str, values: Sequence[Any]) -> Scale:
 
 
 def range_of(name: str) -> tuple[float, float]:
-    """Return the least and the largest number that a hyperparameter can have or come near.
+    """Return the least and the largest number that a hyperparameter can come near.
 
     >>> range_of("beta2"), range_of("warmup"), range_of("dropout")
     ((0.0, 1.0), (0.0, inf), (-inf, inf))

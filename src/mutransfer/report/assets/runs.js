@@ -84,9 +84,10 @@ function isShown(record, choice, rule, size) {
 
 /** Returns a line with its points in order, their means, and its optimum. */
 function finished(record, choice, hyperparameter, line) {
-  const points = [...line.points].map(([value, runs]) =>
-    pointOf(record, choice, value, placeOf(hyperparameter, value), runs),
-  );
+  // 0 has no place on a logarithmic scale.
+  const points = [...line.points]
+    .map(([value, runs]) => pointOf(record, choice, value, placeOf(hyperparameter, value), runs))
+    .filter((each) => Number.isFinite(each.place));
   points.sort((a, b) => a.place - b.place);
   const best = record.optima.find(
     (each) =>
