@@ -49,8 +49,8 @@ says so. Networks are small: what is shown here ran in minutes on two CPU cores.
 does not show what a paper says, the experiment says so.
 
 All ran on 30 November 2026 in 14 minutes on two cores, beside light other work, one experiment a
-core; one ran once more, with more seeds. Grids and settings of some were changed after a first
-look.
+core; one ran once more, with more seeds, and those with optima of infinite width on 1 December,
+beside much other work. Grids and settings of some were changed after a first look.
 """
 
 

@@ -303,6 +303,7 @@ GOOD: dict[str, Any] = {"values": [0.1, 0.2], "depth": [1, 2]}
             {}, {"metric": "best"}, "metric is 'best': give 'final' or 'mean'", id="metric"
         ),
         pytest.param({}, {"width": [0]}, "give a positive width", id="width of zero"),
+        pytest.param({}, {"width": [10**6]}, "depth 1 takes .* GB, more than 8", id="memory"),
         pytest.param({}, {"width": [4], "seeds": 0}, "at least one seed", id="no seeds"),
     ],
 )
@@ -311,6 +312,13 @@ def test_wrong_arguments_are_refused(
 ) -> None:
     with pytest.raises(MutransferError, match=message):
         landscape(problem(**changes), **{**GOOD, **options})
+
+
+def test_networks_too_large_are_refused_before_anything_is_solved() -> None:
+    reports: list[Progress] = []
+    with pytest.raises(MutransferError, match="width 1000000 and depth 1 takes"):
+        landscape(problem(), values=[0.1], depth=[1], width=[10**6], progress=reports.append)
+    assert reports == []
 
 
 # Files

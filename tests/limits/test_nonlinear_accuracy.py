@@ -286,6 +286,13 @@ def test_an_accuracy_that_takes_too_much_memory_is_refused() -> None:
         nonlinear(problem(activation="tanh"), 1, accuracy=1e-6, memory=1 / 256)
 
 
+@pytest.mark.parametrize("accuracy", [0.01, 100.0])
+def test_the_fewest_samples_do_not_depend_on_the_accuracy(accuracy: float) -> None:
+    with pytest.raises(MutransferError) as caught:
+        nonlinear(problem(activation="tanh"), 1, accuracy=accuracy, memory=1e-6)
+    assert str(caught.value).endswith("give fewer steps or examples, or a smaller depth")
+
+
 # Losses without a scale
 
 

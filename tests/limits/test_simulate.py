@@ -1,13 +1,14 @@
 """Networks of finite width: the training of torch, with explicit weights and autograd."""
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mutransfer import MutransferError
-from mutransfer.limits import Loss, Problem, network_stream, simulate
+from mutransfer.limits import Loss, Problem, _simulate, network_stream, simulate
 from tests.limits.by_torch import by_torch
 
 BLOCKS = [("pre", 1), ("pre", 2), ("post", 1), ("post", 2)]
@@ -165,3 +166,30 @@ def test_sizes_that_are_not_counts_are_refused(
 ) -> None:
     with pytest.raises(MutransferError, match=message):
         simulate(problem(), width, depth, seeds)
+
+
+def test_networks_that_do_not_fit_into_memory_are_refused_before_they_are_drawn() -> None:
+    with pytest.raises(MutransferError, match="width 1000000 and depth 2 takes 22353 GB, more"):
+        simulate(problem(), 1_000_000, 2)
+    with pytest.raises(MutransferError, match=r"width 64 and depth 2 takes 0 GB, more than 1e-06"):
+        simulate(problem(), 64, 2, memory=1e-6)
+
+
+def test_a_network_without_free_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(_simulate, "train", full)
+    with pytest.raises(MutransferError, match="2 networks of width 8 and depth 2 at a time do not"):
+        simulate(problem(), 8, 2, 2)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(64, 4), (256, 1)])
+def test_the_memory_of_a_network_is_what_it_takes(width: int, depth: int) -> None:
+    p = problem(steps=40)
+    simulate(p, width, depth)
+    tracemalloc.start()
+    simulate(p, width, depth)
+    peak = tracemalloc.get_traced_memory()[1] / 8
+    tracemalloc.stop()
+    assert 0.8 < _simulate._numbers(p, width, depth) / peak < 1.25

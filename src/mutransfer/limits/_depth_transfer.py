@@ -21,7 +21,7 @@ from ._optimum import MOST, Scale, best_value, unsettled
 from ._problem import Depth, Problem
 from ._sampled_curve import SampledCurve, Value
 from ._schedule import Schedule
-from ._simulate import simulate
+from ._simulate import check_networks, simulate
 from ._tasks import problem_of, settings_in
 
 Vary = Callable[[Problem, float], Problem]
@@ -186,6 +186,10 @@ class _Job:
             self.given.check_depth(size)
         for size, problem in product(self.depth, () if self.given.is_linear else self.problems):
             check_infinite(problem, size)
+        # Before anything is solved: what cannot be trained would be found out at the end.
+        for width, size in self.sizes:
+            if not math.isinf(width):
+                check_networks(self.given, int(width), int(size), range(self.seeds))
         if len(self.width) and all(math.isinf(size) for size in self.depth):
             raise MutransferError(
                 f"width {list(self.width)} has no finite depth to be trained at: "

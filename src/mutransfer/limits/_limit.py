@@ -18,7 +18,6 @@ from ..statistics import HOPELESS, ZERO, Array, hopeless
 from ._json import array, fields_of, size
 from ._problem import Depth, Problem
 
-
 # Means of numbers of order 1 that are smaller than this are rounding.
 _ROUNDED = 1e-12
 

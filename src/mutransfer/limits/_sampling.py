@@ -132,7 +132,9 @@ class Stack:
         Raises:
             Diverged: the loss of a repetition is hopeless.
         """
-        check_memory(self.problem, self.branches, samples, self.remedy, self.memory, self.apart)
+        # The first repetitions have the fewest samples that there may be, whatever the accuracy.
+        remedy = self.remedy if samples > self.few else "or a smaller depth"
+        check_memory(self.problem, self.branches, samples, remedy, self.memory, self.apart)
         known = self.drawn.setdefault(samples, [])
         while len(known) < count:
             start = time.perf_counter()

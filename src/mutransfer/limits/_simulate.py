@@ -15,7 +15,9 @@ from jaxtyping import Float
 from ..core import MutransferError
 from ..statistics import Array
 from ._network import Field, Trained, train
-from ._problem import Problem
+from ._problem import MEMORY, Problem
+
+_SMALLER = "give a smaller width or depth, or fewer steps or examples"
 
 # Numbers held by the networks that are trained together: one gigabyte of double precision.
 _LARGEST = 1 << 27
@@ -87,6 +89,7 @@ def simulate(
     seeds: Sequence[int] | int = 1,
     *,
     together: int | None = None,
+    memory: float = MEMORY,
 ) -> Float[Array, "seeds times examples"]:
     """Return the outputs of networks of finite width in training.
 
@@ -100,12 +103,17 @@ def simulate(
         depth: Number of branches.
         seeds: Seeds, or their number: 0, 1, ...
         together: Networks that are trained at a time; by default as many as a gigabyte holds.
+        memory: Memory that one network may take, in gigabytes.
 
     Raises:
         MutransferError: the width is not positive, the depth is not a finite whole number, there
-            are no seeds.
+            are no seeds, or a network takes more memory.
     """
-    return simulate_each(problem, width, depth, seeds, lambda run: run.outputs, together=together)
+
+    def outputs(run: Trained) -> Array:
+        return run.outputs
+
+    return simulate_each(problem, width, depth, seeds, outputs, together=together, memory=memory)
 
 
 def simulate_each(
@@ -116,6 +124,7 @@ def simulate_each(
     of: Callable[[Trained], Array],
     *,
     together: int | None = None,
+    memory: float = MEMORY,
 ) -> Float[Array, " seeds *any"]:
     """Return a quantity of networks of finite width.
 
@@ -128,13 +137,12 @@ def simulate_each(
         seeds: Seeds, or their number: 0, 1, ...
         of: The quantity of networks that are trained together, networks first.
         together: Networks that are trained at a time.
+        memory: Memory that one network may take, in gigabytes.
     """
     chosen = seeds if isinstance(seeds, Sequence) else range(int(seeds))
-    _check(problem, width, depth, chosen)
+    check_networks(problem, width, depth, chosen, memory)
     if together is None:
-        weights = width**2 * max(1, depth * problem.block_depth)
-        fields = 2 * width * problem.steps * len(problem.targets)
-        together = int(_LARGEST // (weights + fields))
+        together = _LARGEST // _numbers(problem, width, depth)
     step = max(1, together)
     groups = [chosen[i : i + step] for i in range(0, len(chosen), step)]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -147,14 +155,49 @@ def trained(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> T
     Raises:
         MutransferError: as of `simulate`.
     """
-    _check(problem, width, depth, seeds)
-    return train(problem, int(depth), FiniteDraw.of(problem, int(width), int(depth), seeds))
+    check_networks(problem, width, depth, seeds)
+    try:
+        return train(problem, int(depth), FiniteDraw.of(problem, int(width), int(depth), seeds))
+    except MemoryError:
+        raise MutransferError(
+            f"{len(seeds)} networks of width {width} and depth {depth} at a time do not fit into "
+            f"the memory that is free: {_SMALLER}"
+        ) from None
 
 
-def _check(problem: Problem, width: int, depth: int, seeds: Sequence[int]) -> None:
+def check_networks(
+    problem: Problem, width: int, depth: int, seeds: Sequence[int], memory: float = MEMORY
+) -> None:
+    """Raise unless there are such networks, and one of them fits into memory.
+
+    Args:
+        problem: Network, data and training.
+        width: Width N.
+        depth: Number of branches.
+        seeds: Seeds.
+        memory: Memory that one network may take, in gigabytes.
+
+    Raises:
+        MutransferError: as of `simulate`.
+    """
     problem.check_depth(depth)
     if math.isinf(depth) or width < 1 or not len(seeds) or min(seeds) < 0:
         raise MutransferError(
             f"width {width}, depth {depth}, {len(seeds)} seeds: give a positive width, "
             "a finite depth, at least one seed, none negative"
         )
+    size = 8 * _numbers(problem, int(width), int(depth)) / 2**30
+    if size > memory:
+        raise MutransferError(
+            f"a network of width {width} and depth {depth} takes {size:.0f} GB, more than "
+            f"{memory:g}: {_SMALLER}"
+        )
+
+
+def _numbers(problem: Problem, width: int, depth: int) -> int:
+    """Return the numbers that one network holds at its peak."""
+    matrices = depth * problem.block_depth
+    # One matrix is copied while it is drawn; each layer and matrix keeps both of its fields.
+    weights = width**2 * (matrices + 1)
+    fields = 2 * (depth + 1 + matrices) * width * (problem.steps + 1) * len(problem.targets)
+    return weights + fields

@@ -169,6 +169,9 @@ EXPERIMENT = Experiment(
     remark=(
         "Without depth scaling, training diverges at depth 16 at every momentum and every gamma0; "
         "these two drifts are from depth 4 to 8. Of the decaying schedule, the half time (-0.18) "
-        "and the first rate in whole octaves (-0.22) were swept first, and did not stay within 0.1."
+        "and the first rate in whole octaves (-0.22) were swept first, and did not stay within "
+        "0.1. "
+        "The best richness is 2^1.17, 2^0.98 and 2^0.89 at depth 4, 8 and 16: its steps halve with "
+        "depth, so it converges, but moves by more than 0.1 between such shallow networks."
     ),
 )
