@@ -168,7 +168,7 @@ def test_sizes_that_are_not_counts_are_refused(
         simulate(problem(), width, depth, seeds)
 
 
-def test_networks_that_do_not_fit_into_memory_are_refused_before_they_are_drawn() -> None:
+def test_networks_beyond_memory_are_refused_before_they_are_drawn() -> None:
     with pytest.raises(MutransferError, match="width 1000000 and depth 2 takes 22353 GB, more"):
         simulate(problem(), 1_000_000, 2)
     with pytest.raises(MutransferError, match=r"width 64 and depth 2 takes 0 GB, more than 1e-06"):
