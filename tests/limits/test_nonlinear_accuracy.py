@@ -269,7 +269,7 @@ def test_a_rate_that_is_too_large_names_the_step() -> None:
             {"steps": 500},
             100,
             {},
-            "GB, more than 8: give fewer steps or examples, a smaller depth",
+            "GB, more than 8: give fewer steps or examples, or a smaller depth",
             id="memory",
         ),
     ],
