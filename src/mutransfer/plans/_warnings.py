@@ -291,8 +291,8 @@ def _short(facts: Facts) -> Warnings:
     if modules := facts.structure.short:
         yield PlanWarning(
             "unit-length",
-            f"{modules[0] or 'the model'} adds a signal of unit length, or times a softmax over the "
-            "width, to one that is neither: beside it, its entries shrink with the width",
+            f"{modules[0] or 'the model'} adds a signal of unit length, or times a softmax over "
+            "the width, to one that is neither: its entries shrink beside it as the width grows",
         )
 
 
