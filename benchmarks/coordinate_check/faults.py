@@ -10,6 +10,7 @@ from models import HEAD, Model
 from torch import nn
 
 import mutransfer as mt
+from mutransfer.checks._spots import post_norms
 from mutransfer.reading import pattern
 from mutransfer.rules import Place, Role
 
@@ -72,7 +73,7 @@ def faults_of(model: Model) -> Iterator[Fault]:
             "rate of a branch's end lost", ends[-1], train=training(rate(ends[-1], "fan_in", 1))
         )
     # No rule is known for the depth of post-norm.
-    if ends and not mt.read(build(64), example_inputs=options["example_inputs"]).trace.post_norm:
+    if ends and not post_norms(mt.read(build(64), example_inputs=options["example_inputs"])):
         every = [name for end in ends for name in end]
         yield fault("branch multiplier lost", every, "depth", rule="completep, without branch")
         yield fault(

@@ -207,6 +207,10 @@ def test_runs_do_not_depend_on_what_trains_beside_them(tmp_path: Path) -> None:
             {"optimizer": "adam", "weight_decay": [0.0, 0.1]},
             "Adam adds weight decay to the gradient, which no width rule makes right",
         ),
+        (
+            {"optimizer": "adagrad", "options": {"initial_accumulator_value": 0.1}},
+            "adagrad was given initial_accumulator_value=0.1, so that sums of squared gradients",
+        ),
         ({"hyperparameters": {"dropout": [0.1]}}, "the builder takes no keyword of this name"),
         ({"hyperparameters": {"readuot": 2.0}}, "'readuot' is no hyperparameter"),
         ({"hyperparameters": {"readout": 2.0}}, "which is an argument: give readout=..."),

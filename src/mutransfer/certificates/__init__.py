@@ -16,7 +16,7 @@ from ._rows import optima_rows as optima_rows
 from ._rows import summary_rows as summary_rows
 from ._scales import decimal as decimal
 from ._scales import distance_text as distance_text
-from ._scales import on_scale as on_scale
+from ._scales import placed as placed
 from ._scales import positions as positions
 from ._scales import scale_along as scale_along
 from ._scales import unit as unit

@@ -43,6 +43,14 @@ def on_scale(values: Sequence[Any], scale: str) -> Bool[Any, " values"]:
     return np.array([value > 0 for value in values], dtype=bool)
 
 
+def placed(
+    values: Sequence[Any], losses: Float[Array, "seeds values"], scale: str
+) -> tuple[list[Any], Float[Array, "seeds placed"]]:
+    """Return the values that have a place on their scale, and their losses."""
+    chosen = on_scale(values, scale)
+    return [value for value, is_on in zip(values, chosen, strict=True) if is_on], losses[:, chosen]
+
+
 def positions(values: Sequence[Any], scale: str) -> Float[Array, " values"]:
     """Return values as places on their scale: log2 of them, or themselves."""
     array = np.array(values, dtype=np.float64)

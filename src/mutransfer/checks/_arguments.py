@@ -75,6 +75,11 @@ def axes_of(width: Sequence[int] | None, depth: Sequence[int] | None) -> Axes:
 
 
 def check_arguments(rule: object, task: object, options: Mapping[str, Any]) -> None:
+    """Raise unless rule, task and further arguments are those of a check.
+
+    Raises:
+        MutransferError: naming the argument.
+    """
     if task is not None and not isinstance(task, str | Task | Stream):
         raise MutransferError(
             f"task is a {type(task).__name__}: give a mutransfer.Task or the name of one"

@@ -16,7 +16,7 @@ from ..certificates import (
     Transfer,
     Transfers,
     metric_name,
-    on_scale,
+    placed,
     positions,
     scale_along,
 )
@@ -229,11 +229,8 @@ def _line(
         )
     optima = outcome.optima if isinstance(outcome, Transfer | Refusal) else ()
     best = next((best for best in optima if best.size == size), None)
-    placed = on_scale(values, kind)
-    places = positions(
-        [value for value, is_placed in zip(values, placed, strict=True) if is_placed], kind
-    )
-    return Line(size=size, places=places, losses=losses[:, placed], optimum=best)
+    values, losses = placed(values, losses, kind)
+    return Line(size=size, places=positions(values, kind), losses=losses, optimum=best)
 
 
 def _chosen(

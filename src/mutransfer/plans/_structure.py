@@ -42,7 +42,7 @@ class Structure:
         new_numbers: Numbers that only layers which the base lacks multiply by.
         transforms: The modules that sum over a growing dimension with fixed weights.
         choices: The modules that keep as many of a growing number of features at all sizes.
-        short: The modules that add signals of which one is divided by its length.
+        short: The modules that add a signal of unit length, or times a softmax over the width.
         tunable: What carries a tuned multiplier of each signal, as far as that is known.
     """
 

@@ -21,6 +21,7 @@ from ._read import read as read
 from ._record import record_program as record_program
 from ._seeded import seed_generators as seed_generators
 from ._seeded import seeded as seeded
+from ._settings import check_start as check_start
 from ._snippet import snippet as snippet
 from ._tensors import rms as rms
 from ._tensors import whole as whole

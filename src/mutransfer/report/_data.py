@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..certificates import Optimum, Refusal, Transfer, metric_name, on_scale, optimum, scale_along
+from ..certificates import Optimum, Refusal, Transfer, metric_name, optimum, placed, scale_along
 from ..core import MutransferError, Size, varying
 from ..figures import Section
 from ..statistics import Array, Indices
@@ -192,12 +192,7 @@ def _best(section: Section, runs: Runs, rule: str) -> Iterator[dict[str, Any]]:
 def _found(runs: Runs, rule: str, over: str, scale: str) -> Iterator[Optimum]:
     for size in runs.sizes(rule):
         try:
-            values, losses = runs.losses(rule, size, over)
-            placed = on_scale(values, scale)
-            values, losses = (
-                [v for v, is_on in zip(values, placed, strict=True) if is_on],
-                losses[:, placed],
-            )
+            values, losses = placed(*runs.losses(rule, size, over), scale)
             yield optimum(rule, size, values, losses, over=over, scale=scale)[0]
         except MutransferError:
             continue

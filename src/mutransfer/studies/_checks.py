@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core import FrozenDict, MutransferError
+from ..pytorch import check_start
 from ..rules import family
 from ..training import check_optimizer
 from ._command import Command
@@ -45,7 +46,9 @@ def check_study(study: Fields) -> None:
             f"{name} adds weight decay to the gradient, which no width rule makes right; "
             "give optimizer='adamw'"
         )
-    options(study, {name: 0.5 for name in names if sets(name) == "option"})
+    taken = options(study, {name: 0.5 for name in names if sets(name) == "option"})
+    for name in study.families:
+        check_start(name, taken if len(study.families) == 1 else taken[name])
     # Points that differ in rates and multipliers alone train by one recipe.
     recipes = {
         FrozenDict({n: v for n, v in point.items() if sets(n) in {"recipe", "option"}}): point
