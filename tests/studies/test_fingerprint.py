@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 import mutransfer as mt
 from mutransfer.studies import Store
-from mutransfer.tasks import mlp
+from mutransfer.tasks import Task, mlp
 from tests.models import Net
 from tests.studies.small_study import data, double, short
 
@@ -79,8 +80,62 @@ def test_data_that_changed_under_their_name_are_refused(tmp_path: Path) -> None:
     task = data()
     mt.sweep(short(task=task), tmp_path)
     other = replace(task, inputs=task.inputs + 1)
-    with pytest.raises(mt.MutransferError, match="the data or the loss changed since"):
+    with pytest.raises(mt.MutransferError, match="the data, the loss or a metric changed since"):
         mt.sweep(short(task=other), tmp_path)
+
+
+def share_right(output: Tensor, targets: Tensor) -> Tensor:
+    return (output.argmax(-1) == targets).double().mean()
+
+
+def percent_right(output: Tensor, targets: Tensor) -> Tensor:
+    return 100 * share_right(output, targets)
+
+
+def evaluated() -> Task:
+    """Return data whose last examples are kept apart, with a metric."""
+    task = data()
+    kept = task.inputs[-40:], task.targets[-40:]
+    return replace(task, validation=kept, metrics={"share": share_right})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda task: {"validation": (task.validation[0], task.validation[1].flip(0))},
+        lambda task: {"validation": (1.1 * task.validation[0], task.validation[1])},
+        lambda task: {"metrics": {"share": percent_right}},
+    ],
+    ids=["labels", "inputs", "metric"],
+)
+def test_an_evaluation_that_changed_is_refused(
+    change: Callable[[Task], dict[str, Any]], tmp_path: Path
+) -> None:
+    task = evaluated()
+    rows = mt.sweep(short(task=task, width=[8]), tmp_path).rows
+    assert mt.sweep(short(task=evaluated(), width=[8]), tmp_path).rows == rows
+    with pytest.raises(mt.MutransferError, match="what is evaluated after them"):
+        mt.sweep(short(task=replace(task, **change(task))), tmp_path)
+
+
+def test_a_forward_pass_that_changed_in_evaluation_is_refused(tmp_path: Path) -> None:
+    def doubled(model: nn.Module) -> None:
+        model.register_forward_hook(lambda module, x, y: y if module.training else 2 * y)
+
+    mt.sweep(short(build=build, task=evaluated(), width=[8]), tmp_path)
+    CHANGE["new"] = doubled
+    with pytest.raises(mt.MutransferError, match="what is evaluated after them"):
+        mt.sweep(short(build=build, task=evaluated()), tmp_path)
+
+
+def test_a_record_with_first_losses_alone_is_continued(tmp_path: Path) -> None:
+    mt.sweep(short(task=evaluated(), width=[8]), tmp_path)
+    header = json.loads((tmp_path / "study.json").read_text())
+    assert len(header["first_losses"]) == 4
+    header["first_losses"] = header["first_losses"][:2]
+    header["models"] = {name: losses[:2] for name, losses in header["models"].items()}
+    (tmp_path / "study.json").write_text(json.dumps(header))
+    assert len(mt.sweep(short(task=evaluated()), tmp_path).rows) == 24
 
 
 def test_grids_and_rules_are_no_change(tmp_path: Path) -> None:

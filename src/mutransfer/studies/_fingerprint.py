@@ -2,7 +2,8 @@
 
 The name of a builder stays when its code changes. A hash of its source misses the classes and
 functions that it calls, and changes with every comment. Initial values do not see an activation.
-The first losses of training see model, gradients, data and loss alike.
+The first losses of training see model, gradients, data and loss alike, and an evaluation after them
+sees the validation data and the metrics.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ import hashlib
 import json
 import math
 
+import torch
+
 from ..pytorch import seeded
 from ..training import Recipe, train
 from ._hyperparameters import neutral, sets
 from ._models import Models
 from ._rules import rule_name
 from ._run import Run
-from ._same import Fingerprint
+from ._same import LOSSES, Fingerprint
 from ._sizes import batch_at
 from ._study import Study
-
-STEPS = 2
-"""The first loss is that of the model as it is drawn, the second sees its gradients."""
 
 _RATE = 2.0**-5
 """Large, so that a change of the gradients shows in the second loss."""
@@ -31,7 +31,9 @@ _OF_MODEL = ("build", "base", "task", "optimizer", "options", "batch", "context"
 
 
 def fingerprint(models: Models) -> Fingerprint | None:
-    """Return the first losses at base size and seed 0, which no grid or rule changes.
+    """Return the first losses at base size and seed 0, and an evaluation after them.
+
+    No grid or rule changes them.
 
     None if the builder does not draw the same twice, as where it has a generator of its own, if a
     loss is not finite, or if the study trains in a loop of its own.
@@ -47,14 +49,18 @@ def fingerprint(models: Models) -> Fingerprint | None:
         return None
     recipe = Recipe(
         task=study.task_of(runs[0]),
-        steps=STEPS,
+        steps=LOSSES,
         batch=study.batch_of(runs[0]),
         optimizer=study.optimizer,
         options=study.options,
     )
     with seeded(0):
-        losses = train([member], recipe).losses[0].tolist()
-    return losses if all(map(math.isfinite, losses)) else None
+        trained = train([member], recipe)
+    losses = trained.losses[0].tolist()
+    if not all(map(math.isfinite, losses)):
+        return None
+    evaluated = [values[0, -1:] for values in (trained.validation, *trained.metrics.values())]
+    return [*losses, *torch.cat(evaluated).nan_to_num(0.0, 0.0, 0.0).tolist()]
 
 
 def model_name(study: Study) -> str:

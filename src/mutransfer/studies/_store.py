@@ -165,8 +165,9 @@ class Store:
             then, now = (", ".join(f"{loss:.4g}" for loss in each) for each in (written, losses))
             raise MutransferError(
                 f"{self.folder} was written with another model: at base size and seed 0 the first "
-                f"losses were {then}, and are {now} now, so the code of the builder, the data or "
-                "the loss changed since; give another folder with out="
+                f"losses, and what is evaluated after them, were {then}, and are {now} now, so the "
+                "code of the builder, the data, the loss or a metric changed since; give another "
+                "folder with out="
             )
         return False
 
