@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core import Size
-from ..statistics import diverged_at
 from ..training import Judge, Member, Program, Recipe, Trained, Watch, even, fitting, train
 from ._models import Models
 from ._recipes import recipe
@@ -79,12 +78,11 @@ class Chunk:
             self.models.trim()
         # Runs that train together share the time.
         seconds = (time.monotonic() - start) / len(self.runs)
-        ends = diverged_at(trained.losses.numpy())
         return [
             {
                 "id": self.study.run_id(run),
                 **named_row(self.study, run),
-                **_ended(trained, number, ends[number]),
+                **_ended(trained, number),
                 "seconds": seconds,
             }
             for number, run in enumerate(self.runs)
@@ -178,11 +176,12 @@ def outcome(losses: Float[Tensor, " steps"], end: int | None) -> Row:
     }
 
 
-def _ended(trained: Trained, number: int, end: int | None) -> Row:
+def _ended(trained: Trained, number: int) -> Row:
     """Return status, losses and metrics of a run."""
     stopped = trained.stopped[number]
     if stopped is None:
-        return {**outcome(trained.losses[number], end), **_evaluated(trained, number)}
+        losses, end = trained.losses[number], trained.diverged[number]
+        return {**outcome(losses, end), **_evaluated(trained, number)}
     # The losses of a part of a run are not comparable with those of whole ones.
     row = outcome(trained.losses[number, :stopped], None)
     return row | {"status": "stopped", "stopped_at": stopped, "loss": None, "final": None}

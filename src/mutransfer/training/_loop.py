@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from torch import Tensor
 
 from ..core import MutransferError
-from ..statistics import diverged_at
+from ._divergence import Divergence, divergences_of
 from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
@@ -55,9 +55,13 @@ def each(
 ) -> Trained:
     """Train members one after the other, threads and attention as they are."""
     trained, data = Trained.empty(len(members), recipe), Data(members, recipe)
+    divergences = divergences_of(members, recipe, data.batches)
     for number, member in enumerate(members):
+        one, divergence = One(member, recipe, data, number), divergences[number]
         try:
-            _train(number, One(member, recipe, data, number), trained, watch, judge)
+            _train(number, one, trained, divergence, watch, judge)
+            if trained.stopped[number] is None:
+                trained.diverged[number] = divergence.at(trained.losses[number].numpy())
         except Interrupted:
             first = number + bool(trained.so_far()[1][number] == recipe.steps)
             trained.unfinished.update(range(first, len(members)))
@@ -66,7 +70,12 @@ def each(
 
 
 def _train(
-    number: int, one: One, trained: Trained, watch: Watch | None, judge: Judge | None
+    number: int,
+    one: One,
+    trained: Trained,
+    divergence: Divergence,
+    watch: Watch | None,
+    judge: Judge | None,
 ) -> None:
     """Train one member, and write its losses and evaluations."""
     losses = trained.losses[number]
@@ -80,7 +89,7 @@ def _train(
             if (step + 1) % CHECK_EVERY or step + 1 == one.recipe.steps:
                 continue
             losses.copy_(kept)
-            if diverged_at(losses[None, : step + 1].numpy())[0] is not None:
+            if divergence.at(losses[: step + 1].numpy()) is not None:
                 return
             if judge is not None and number in judge(*trained.so_far()):
                 trained.stopped[number] = step + 1

@@ -63,7 +63,7 @@ class One:
     def __init__(self, member: Member, recipe: Recipe, data: Data, number: int) -> None:
         recipe = member.trained_by(recipe)
         self.recipe, self.table, self.original = recipe, member.table, member.model
-        self.model = _placed(copied(member.model), recipe)
+        self.model = placed_model(copied(member.model), recipe)
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = _optimizers(member, recipe, self.parameters)
         self.device = next(iter(self.parameters.values())).device
@@ -198,7 +198,7 @@ def apart(model: nn.Module, trained: nn.Module) -> Iterator[None]:
         )
 
 
-def _placed(model: nn.Module, recipe: Recipe) -> nn.Module:
+def placed_model(model: nn.Module, recipe: Recipe) -> nn.Module:
     """Return a model on the recipe's device, real numbers in its type."""
     for parameter in model.parameters():
         # Those of a scripted module are copied by an operation with a gradient.

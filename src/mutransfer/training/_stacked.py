@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from ..statistics import diverged_at
+from ._divergence import divergences_of
 from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
 from ._generators import generators
@@ -144,6 +144,7 @@ class _Training:
     ) -> None:
         self.stack, self.program, self.watch, self.judge = stack, program, watch, judge
         self.trained = Trained.empty(len(stack.members), stack.recipe)
+        self.divergences = divergences_of(stack.members, stack.recipe, stack.batches)
         self.held: Mapping[str, Any] = {}
         self.done = 0
 
@@ -167,6 +168,10 @@ class _Training:
             except Interrupted:
                 self._interrupt()
         self.trained.losses.copy_(stack.losses[:-1])
+        for number, divergence in enumerate(self.divergences):
+            if self.trained.stopped[number] is None and number not in self.trained.unfinished:
+                losses = self.trained.losses[number].numpy()
+                self.trained.diverged[number] = divergence.at(losses)
         return self.trained
 
     def _interrupt(self) -> None:
@@ -253,8 +258,11 @@ class _Training:
         slots = self.stack.slots
         most = max(slots.steps[slot] for slot in checked)
         losses = self.stack.losses[[slots.members[s] for s in checked], :most].cpu().numpy()
-        rows = zip(checked, losses, strict=True)
-        return [s for s, row in rows if diverged_at(row[None, : slots.steps[s]])[0] is not None]
+        return [
+            slot
+            for slot, row in zip(checked, losses, strict=True)
+            if self.divergences[slots.members[slot]].at(row[: slots.steps[slot]]) is not None
+        ]
 
     def _stopped(self, checked: Sequence[int]) -> list[int]:
         if not checked or self.judge is None:

@@ -17,7 +17,7 @@ class Trained:
     """The losses of members that were trained.
 
     Numbers are float64 on the CPU. They are not a number for the steps and evaluations that a
-    diverged member was not trained for any more (see `statistics.diverged_at`).
+    diverged member was not trained for any more.
 
     Attributes:
         losses: The loss of every step before its update, label smoothing included.
@@ -25,6 +25,7 @@ class Trained:
             data.
         validation: The loss of the validation data, without label smoothing.
         metrics: The task's metrics of the validation data.
+        diverged: The step at which each member diverged, None where it did not.
         stopped: The number of steps after which a judge stopped each member, None where it did
             not.
         unfinished: The members that were not trained to their end, as a watch raised `Interrupted`.
@@ -34,6 +35,7 @@ class Trained:
     evaluations: tuple[int, ...]
     validation: Float[Tensor, "member evaluation"]
     metrics: Mapping[str, Float[Tensor, "member evaluation"]]
+    diverged: list[int | None]
     stopped: list[int | None]
     unfinished: set[int] = field(default_factory=set)
 
@@ -50,6 +52,7 @@ class Trained:
             evaluations=evaluations,
             validation=missing(len(evaluations)),
             metrics={name: missing(len(evaluations)) for name in recipe.task.metrics},
+            diverged=[None] * members,
             stopped=[None] * members,
         )
 
