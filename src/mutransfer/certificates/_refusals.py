@@ -66,11 +66,11 @@ def _out_of_reach(law: Law, axis: str, far: float) -> str | None:
         return f"{place}, and beyond {2**FARTHEST:g} times nothing is certified"
     drift = law.drift.get(axis)
     if axis in _SHAPE and drift and far > FARTHEST_DRIFTING and _is_large(law.evidence, drift):
-        scale = law.evidence.record.scale
+        record = law.evidence.record
+        moved = f"{distance_text(drift, record.scale)} {unit(record.scale, record.over)}"
         return (
-            f"the optimum drifts {distance_text(drift, scale)} {unit(scale)} per doubling of "
-            f"{axis}, and {place}: a drift is followed up to {2**FARTHEST_DRIFTING:g} times; use a "
-            "rule under which the optimum stays"
+            f"the optimum drifts {moved} per doubling of {axis}, and {place}: a drift is followed "
+            f"up to {2**FARTHEST_DRIFTING:g} times; use a rule under which the optimum stays"
         )
     values = {size[axis] for size in law.evidence.sizes}
     known = is_known(law.evidence.record.over, axis)
@@ -108,7 +108,7 @@ def _axis(law: Law, axis: str) -> Iterator[str]:
         )
         return
     if _is_large(law.evidence, drift):
-        moved = f"{distance_text(drift, scale)} {unit(scale)}"
+        moved = f"{distance_text(drift, scale)} {unit(scale, law.evidence.record.over)}"
         promised = ": it does not transfer" if axis in _SHAPE else ""
         yield f"the optimum drifts {moved} per doubling of {axis}{promised}"
     elif far > 0 and law.verdicts[axis] != "within":
@@ -152,7 +152,8 @@ def _half(law: Law) -> float:
 
 
 def _span(law: Law) -> str:
-    return span_text(_half(law), law.evidence.octave, law.evidence.record.scale)
+    record = law.evidence.record
+    return span_text(_half(law), law.evidence.octave, record.scale, record.over)
 
 
 def _is_known(law: Law) -> bool:
