@@ -48,5 +48,5 @@ class Lion(torch.optim.Optimizer):
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """Return a complex tensor as its real and imaginary parts, as torch's optimizers do."""
+    """Return a complex tensor as real and imaginary parts, as torch does."""
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
