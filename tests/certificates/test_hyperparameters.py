@@ -299,6 +299,23 @@ def test_a_weight_decay_of_0_is_set_aside() -> None:
     assert isinstance(alone, Transfer) and alone.optima == found.optima
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.002])
+def test_decays_in_steps_of_ten_are_refused_until_there_are_more(noise: float) -> None:
+    """Three values leave the optimum open by more than two octaves, even without any noise."""
+    loss = decay_loss(0.07, 0.3)
+    refusal = transfer(swept_over("weight_decay", [0, 0.01, 0.1, 1], loss, noise))["mup"]
+    assert isinstance(refusal, Refusal) and "of no use" in refusal.reason
+    assert refusal.reason.endswith(
+        "run values between those that were run at width 512, which are 3.3 octaves apart; more "
+        "seeds alone would not narrow it"
+    )
+    between = swept_over("weight_decay", [0, 0.01, 0.03, 0.1, 0.3, 1], loss, noise)
+    found = transfer(between)["mup"]
+    assert isinstance(found, Transfer)
+    low, high = found.intervals["weight_decay"]
+    assert low < 0.07 < high < 4 * low
+
+
 def test_a_weight_decay_of_0_that_is_the_best_is_said() -> None:
     runs = swept_over("weight_decay", DECAYS, decay_loss(0.02, -0.5))
     found = transfer(runs, over="weight_decay")["mup"]
