@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mutransfer.certificates import Transfers, transfer
+from mutransfer.core import MEMORY
 from mutransfer.figures import Section
 from mutransfer.studies import Runs
 
@@ -120,9 +121,10 @@ def several() -> Runs:
         away = math.log2(point["lr"]) - (-6 - 0.6 * moved)
         readout = math.log2(point["readout"]) - (1 - 0.6 * moved)
         loss = 2 - 0.1 * rank + 0.02 * away**2 + 0.005 * readout**2 + 0.01 * seed
-        loss += 2 * (point["beta2"] - 0.93) ** 2 + excess[point["schedule"]]
+        memory = math.log2((1 - 0.93) / (1 - point["beta2"]))
+        loss += 0.005 * memory**2 + excess[point["schedule"]]
         row = {"rule": rule, "width": width, "depth": 2, **point, "seed": seed}
         rows.append({**row, "loss": None if away > 3.5 else loss})
-    scales = {"lr": "log2", "readout": "log2", "beta2": "linear", "schedule": "choice"}
+    scales = {"lr": "log2", "readout": "log2", "beta2": MEMORY, "schedule": "choice"}
     header = {"hyperparameters": list(centre), "centre": centre, "scales": scales}
     return Runs(header=header, rows=rows)

@@ -13,6 +13,7 @@ import pytest
 
 from mutransfer import MutransferError, Runs, Transfer, transfer
 from mutransfer.certificates import Choice, Refusal, Transfers
+from mutransfer.core import value_at
 from tests.records import several as several
 
 WIDTHS = (32, 64, 128)
@@ -51,12 +52,13 @@ def test_a_hyperparameter_that_drifts_is_warned_of_where_it_is_used(several: Run
     assert "it does not transfer" in warning
 
 
-def test_a_linear_scale_has_no_octaves(several: Runs) -> None:
-    beta = transfer(several, over="beta2")["default"]
-    assert isinstance(beta, Transfer) and beta.scale == "linear"
-    assert [best.position for best in beta.optima] == pytest.approx([0.93] * 3, abs=0.01)
-    assert beta.value == beta.place.value and "octave" not in str(beta)
-    assert "the best beta2" in str(transfer(several, over="beta2"))
+def test_a_linear_scale_has_no_octaves() -> None:
+    runs = swept_over("keep", [0.8, 0.85, 0.9, 0.95, 0.99], lambda keep: 2 * (keep - 0.93) ** 2, 0)
+    keep = transfer(runs)["mup"]
+    assert isinstance(keep, Transfer) and keep.scale == "linear"
+    assert [best.position for best in keep.optima] == pytest.approx([0.93] * 4, abs=0.01)
+    assert keep.value == keep.place.value and "octave" not in str(keep)
+    assert "the best keep" in str(transfer(runs))
 
 
 def test_intervals_of_several_hold_with_the_others_held(several: Runs) -> None:
@@ -68,7 +70,7 @@ def test_intervals_of_several_hold_with_the_others_held(several: Runs) -> None:
 def test_the_advice_is_code_for_the_plan(several: Runs) -> None:
     advice = transfer(several, at={"width": 512})["default"].advice
     assert advice == (
-        "train at width 512, depth 2 with lr=0.016, readout=2, beta2=0.93, schedule='cosine': "
+        "train at width 512, depth 2 with lr=0.016, readout=2, beta2=0.933, schedule='cosine': "
         "plan.tuned(readout=2).param_groups(model, lr=0.016)"
     )
 
@@ -257,15 +259,16 @@ def test_intervals_hold_possible_values_alone(name: str, values: list[float]) ->
     runs = swept_over(name, values, lambda value: 3 + 0.02 * math.log2((1 - value) / 0.03) ** 2)
     found = transfer(runs, at={"width": 2048}, over=name)["mup"]
     assert isinstance(found, Transfer)
-    intervals = [*found.intervals.values(), *((best.low, best.high) for best in found.optima)]
-    assert all(0 <= low < high <= 1 for low, high in intervals)
+    places = [(value_at(b.low, b.scale), value_at(b.high, b.scale)) for b in found.optima]
+    intervals = [*found.intervals.values(), *places]
+    assert all(0 <= low < 0.97 < high < 1 for low, high in intervals)
 
 
 def test_a_wide_interval_is_given_in_the_values_own_units() -> None:
     """A size half way to the target would know its optimum no better than those that were run."""
     values = [0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
-    runs = swept_over("beta2", values, lambda value: 0.02 * math.log2((1 - value) / 0.02) ** 2)
-    refusal = transfer(runs, at={"width": 2048}, over="beta2")["mup"]
+    runs = swept_over("keep", values, lambda value: 0.02 * math.log2((1 - value) / 0.02) ** 2)
+    refusal = transfer(runs, at={"width": 2048}, over="keep")["mup"]
     assert isinstance(refusal, Refusal) and "octave" not in refusal.reason
     assert "steps of its values) on either side only" in refusal.reason
     assert refusal.reason.endswith("values between those that were run, at width 512")
@@ -294,6 +297,23 @@ def test_a_weight_decay_of_0_is_set_aside() -> None:
     positive = replace(whole, rows=[row for row in whole.rows if row["weight_decay"]])
     alone = transfer(positive, over="weight_decay")["mup"]
     assert isinstance(alone, Transfer) and alone.optima == found.optima
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.002])
+def test_decays_in_steps_of_ten_are_refused_until_there_are_more(noise: float) -> None:
+    """Three values leave the optimum open by more than two octaves, even without any noise."""
+    loss = decay_loss(0.07, 0.3)
+    refusal = transfer(swept_over("weight_decay", [0, 0.01, 0.1, 1], loss, noise))["mup"]
+    assert isinstance(refusal, Refusal) and "of no use" in refusal.reason
+    assert refusal.reason.endswith(
+        "run values between those that were run at width 512, which are 3.3 octaves apart; more "
+        "seeds alone would not narrow it"
+    )
+    between = swept_over("weight_decay", [0, 0.01, 0.03, 0.1, 0.3, 1], loss, noise)
+    found = transfer(between)["mup"]
+    assert isinstance(found, Transfer)
+    low, high = found.intervals["weight_decay"]
+    assert low < 0.07 < high < 4 * low
 
 
 def test_a_weight_decay_of_0_that_is_the_best_is_said() -> None:

@@ -176,12 +176,12 @@ def test_a_linear_scale_is_taken_in_steps() -> None:
     for (lr, step), seed in product(GRID, range(3)):
         loss = float(losses_at(np.array([[lr, step]]), np.array([-6.3, -4.2]), "parabola")[0])
         row = {"rule": "mup", **SIZE, "seed": seed, "lr": 2.0**lr, "loss": loss + 1e-3 * seed}
-        rows.append(row | {"beta2": 0.95 + 0.005 * step})
-    runs = Runs(header={"hyperparameters": ["lr", "beta2"]}, rows=rows)
-    found = surface(runs, "mup", SIZE, ("lr", "beta2"))
+        rows.append(row | {"keep": 0.95 + 0.005 * step})
+    runs = Runs(header={"hyperparameters": ["lr", "keep"]}, rows=rows)
+    found = surface(runs, "mup", SIZE, ("lr", "keep"))
     assert found.scales == ("log2", "linear") and found.steps[1] == pytest.approx(0.005)
     assert found.optimum[1].value == pytest.approx(0.95 - 4.2 * 0.005, abs=0.002)
-    assert found.ridge.value == pytest.approx(-0.005, rel=0.2) and "beta2 - 0.00" in str(found)
+    assert found.ridge.value == pytest.approx(-0.005, rel=0.2) and "keep - 0.00" in str(found)
 
 
 @pytest.mark.parametrize(

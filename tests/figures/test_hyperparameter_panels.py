@@ -8,7 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mutransfer import Runs, transfer
+from mutransfer.core import MEMORY
 from mutransfer.figures import Section, panels, sections, transfer_figure
+
+BETA2 = "beta2, logarithmic in 1 - beta2"
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +30,22 @@ def test_there_is_a_row_for_every_hyperparameter(several: Runs) -> None:
         for row, scale in [
             ("Width", "log2"),
             ("readout", "log2"),
-            ("beta2", "linear"),
+            ("beta2", MEMORY),
             ("schedule", "choice"),
         ]
         for rule in ("sp", "default")
     ]
 
 
-@pytest.mark.parametrize("name", ["learning rate", "readout", "beta2", "schedule"])
+@pytest.mark.parametrize("name", ["learning rate", "readout", BETA2, "schedule"])
 def test_every_hyperparameter_is_on_its_scale(figure: Figure, several: Runs, name: str) -> None:
-    over = "lr" if name == "learning rate" else name
+    over = {"learning rate": "lr", BETA2: "beta2"}.get(name, name)
     for axes in axes_of(figure, name):
         line = next(line for line in axes.lines if str(line.get_label()).startswith("width"))
         values, _ = several.losses("default", several.sizes("default")[0], over)
-        places = {"beta2": values, "schedule": range(3)}.get(over)
-        expected = np.log2(values) if places is None else np.array(list(places))
+        expected = np.arange(3.0)
+        if over != "schedule":
+            expected = -np.log2(1 - np.array(values)) if over == "beta2" else np.log2(values)
         assert np.asarray(line.get_xdata()).tolist() == expected.tolist()
 
 

@@ -118,8 +118,9 @@ def test_hyperparameters_have_rows_on_their_scales(several: Runs) -> None:
     assert [(panel.section, panel.rule) for panel in panels] == [
         (name, rule) for name in ("Width", "readout", "beta2") for rule in ("sp", "default")
     ]
+    beta = "best beta2, logarithmic in 1 - beta2"
     labels = [axes.get_ylabel() for axes in law_figure(sections(found)).axes]
-    assert labels[::2] == ["best learning rate", "best readout", "best beta2"]
+    assert labels[::2] == ["best learning rate", "best readout", beta]
 
 
 def test_the_figure_is_the_same_every_time(

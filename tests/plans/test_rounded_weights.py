@@ -41,6 +41,18 @@ def stepped(w: Tensor, step: float | Tensor = 0.1) -> Tensor:
     return (w / step).round() * step
 
 
+def quantized(w: Tensor, step: float | Tensor = 0.1) -> Tensor:
+    if isinstance(step, float):
+        return torch.fake_quantize_per_tensor_affine(w, step, 0, -8, 7)
+    return torch.fake_quantize_per_tensor_affine(w, step, torch.zeros(1, dtype=torch.int32), -8, 7)
+
+
+def by_rows(w: Tensor, steps: Tensor | None = None) -> Tensor:
+    steps = torch.full((len(w),), 0.1) if steps is None else steps
+    zeros = torch.zeros(len(w), dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(w, steps, zeros, 0, -8, 7)
+
+
 def normalised(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])
 
@@ -99,8 +111,15 @@ def test_the_next_matrix_undoes_signs_where_all_between_is_homogeneous() -> None
         lambda w: (w / 0.1).floor() * 0.1,
         lambda w: w * (w.abs() > 0.01),
         lambda w: torch.where(w > 0.05, w, -w),
+        quantized,
+        lambda w: quantized(w, torch.tensor(0.1)),
+        lambda w: quantized(w, (w / w.norm()).abs().max() / 7),
+        by_rows,
     ],
-    ids=["round", "straight through", "floor", "threshold", "choice"],
+    ids=[
+        *("round", "straight through", "floor", "threshold", "choice"),
+        *("fake", "fake of a tensor", "fake of a normalised step", "fake by rows"),
+    ],
 )
 def test_steps_of_a_size_of_their_own_are_refused(of: Weight) -> None:
     for pair in ((of, plain), (plain, of)):
@@ -116,6 +135,9 @@ SCALED: dict[str, Weight] = {
     "pruned": lambda w: w * (w.abs() >= w.abs().flatten().topk(20)[0][-1]),
     "pruned at the median": lambda w: torch.where(w.abs() > w.abs().median(), w, 0.0),
     "rectified": lambda w: torch.where(w > 0, w, 2 * w),
+    "fake": lambda w: quantized(w, w.abs().max().detach() / 7),
+    "fake by rows": lambda w: by_rows(w, w.abs().amax(1) / 7),
+    "fake of a normalised weight": lambda w: quantized(w / w.norm()) * w.norm(),
 }
 
 
@@ -145,6 +167,11 @@ def test_the_step_of_a_learned_size_is_refused() -> None:
 
     with pytest.raises(MutransferError, match="w passes round before"):
         mt.plan(build(64), build(16), optimizer="adam", example_inputs=torch.randn(8, 5))
+
+
+def test_features_that_are_rounded_keep_the_plan() -> None:
+    plan = network(plain, after=lambda x: quantized(torch.tanh(x)))
+    assert factors(plan, "w") == factors(network(plain), "w")
 
 
 def test_a_rounded_input_matrix_keeps_its_scale_and_is_planned() -> None:

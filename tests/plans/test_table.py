@@ -122,6 +122,9 @@ def test_a_frozen_tensor_is_in_the_table_and_in_no_group() -> None:
 
 NAN = float("nan")
 NO_NUMBERS: dict[str, tuple[dict[str, Any], str]] = {
+    "negative tensor": ({"lr": torch.tensor(-1e-3)}, r"lr is tensor\(-0\.0010\): give a finite"),
+    "nan tensor": ({"lr": torch.tensor(NAN)}, r"lr is tensor\(nan\): give a finite"),
+    "negative array": ({"lr": np.array(-0.1)}, r"lr is array\(-0\.1\): give a finite"),
     "negative rate": ({"lr": -0.1}, r"lr is -0\.1: give a finite number, at least 0$"),
     "no number": ({"lr": NAN}, "lr is nan: give a finite number"),
     "infinite": ({"lr": float("inf")}, "lr is inf: give a finite number"),
@@ -153,6 +156,20 @@ def test_numbers_of_every_kind_are_plain(number: Any) -> None:
     found = (values.lr, values.weight_decay, values.rho, values.modules["*"])
     assert values.eps == (None, 0.25)
     assert found == (0.25,) * 4 and {type(value) for value in (*found, values.eps[1])} == {float}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "scalar",
+    [
+        torch.tensor(0.1),
+        torch.tensor(0.0),
+        torch.tensor(0.1, requires_grad=True),
+        torch.zeros((), device="meta"),
+    ],
+)
+def test_scalars_of_torch_stay_what_they_are(scalar: torch.Tensor) -> None:
+    assert Hyperparameters(lr=scalar).lr is scalar
 
 
 def test_zero_is_a_rate() -> None:

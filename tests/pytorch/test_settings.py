@@ -104,7 +104,7 @@ def of_family(name: str, cls: Any, groups: dict[str, Any], **options: Any) -> Ca
     return partial(Training, name, cls, options=options, **groups)
 
 
-DECAY, PAIR = {"weight_decay": 0.1}, {"eps": (1e-9, 1e-3)}
+DECAY, PAIR = {"weight_decay": 0.1}, {"eps": (1e-30, 1e-3)}
 # Planned family, class, hyperparameters of the groups, and settings; then what is found.
 SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "Adagrad": (of_family("adagrad", optim.Adagrad, {}), ""),
@@ -123,6 +123,20 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
     "Adafactor of transformers": (
         of_family("adafactor", Adafactor, PAIR, relative_step=False),
         "",
+    ),
+    "Adafactor of transformers, an eps that counts": (
+        of_family("adafactor", Adafactor, {"eps": (1e-9, 1e-3)}, relative_step=False),
+        "adafactor's eps (the first, which this class adds to the squared gradient, torch.float32)",
+    ),
+    "Adafactor of transformers, the eps of torch": (
+        of_family("adafactor", Adafactor, {}, relative_step=False),
+        "give the groups a first eps of 1e-30, which is nothing beside a gradient",
+    ),
+    "Adafactor of transformers, one eps": (
+        of_family(
+            "adafactor-fixed", Adafactor, {"eps": 1e-9}, relative_step=False, scale_parameter=False
+        ),
+        "takes a pair of eps, and the group has one number, with which its first step fails",
     ),
     "Adafactor of transformers, not scaled": (
         of_family("adafactor", Adafactor, PAIR, relative_step=False, scale_parameter=False),
@@ -164,6 +178,43 @@ SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
 def test_settings_are_audited(make: Callable[[], Any], found: str) -> None:
     audit = make().audit()
     assert len(audit.findings) == bool(found) and found in str(audit), str(audit)
+
+
+def test_the_first_eps_of_transformers_is_of_the_squared_gradient() -> None:
+    def change(factor: float, eps: float) -> Tensor:
+        torch.manual_seed(0)
+        parameter = nn.Parameter(torch.ones(4, 6, dtype=torch.float64))
+        how: dict[str, Any] = {"relative_step": False, "scale_parameter": False}
+        optimizer = Adafactor([parameter], lr=0.01, eps=(eps, 1e-3), **how)
+        for _ in range(STEPS):
+            parameter.grad = factor * torch.randn(4, 6, dtype=torch.float64)
+            optimizer.step()
+        return parameter.detach() - 1
+
+    plain = change(1.0, 0.1)
+    torch.testing.assert_close(change(FACTOR, 0.1 * FACTOR**2), plain)
+    assert (change(FACTOR, 0.1 * FACTOR) - plain).norm() > 0.5 * plain.norm()
+
+
+@pytest.mark.parametrize(("degree", "fits"), [(2, True), (1, False)])
+def test_an_eps_set_by_its_squared_factor_is_as_planned(degree: int, fits: bool) -> None:
+    t = Training("adafactor", Adafactor, options={"relative_step": False}, eps=(1e-9, 1e-3))
+    for group in t.groups:
+        first, second = group["eps"]
+        group["eps"] = (1e-9 * (first / 1e-9) ** degree, second)
+    assert len({group["eps"][0] for group in t.groups}) > 1
+    assert t.audit().ok == fits
+
+
+def test_a_pair_set_for_an_unscaled_adafactor_is_as_planned() -> None:
+    how = {"relative_step": False, "scale_parameter": False}
+    plan = Training("adafactor-fixed", Adafactor, options=how, eps=1e-9)
+    for group in plan.groups:
+        group["eps"] = (group["eps"], 1e-3)
+    assert plan.audit().ok
+    step(plan)
+    plan.groups[0]["eps"] = (1e-3, 1e-3)
+    assert not plan.audit().ok
 
 
 def test_a_guard_sees_a_setting_that_changes() -> None:

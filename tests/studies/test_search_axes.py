@@ -6,6 +6,7 @@ import pytest
 
 import mutransfer as mt
 from mutransfer import OneAtATime
+from mutransfer.core import MEMORY
 from mutransfer.studies._search_axes import Axis, axes_of
 from tests.studies.landscapes import landscape
 
@@ -36,13 +37,22 @@ def test_the_first_spacing_is_one_to_two_octaves(rates: list[float], step: float
 
 
 def test_linear_scales_count_their_own_steps() -> None:
-    betas = axis(beta2=[0.9, 0.92, 0.94, 0.96])
-    assert betas.scale == "linear" and betas.unit == pytest.approx(0.02)
-    assert betas.place(0.92) == pytest.approx(46.0) and betas.value(46.0) == 0.92
-    assert betas.value(46.5) == pytest.approx(0.93)
-    # One step beyond 0.98 is no beta.
-    low, high = (betas.value(end) for end in betas.ends)
+    shares = axis(label_smoothing=[0.9, 0.92, 0.94, 0.96])
+    assert shares.scale == "linear" and shares.unit == pytest.approx(0.02)
+    assert shares.place(0.92) == pytest.approx(46.0) and shares.value(46.0) == 0.92
+    assert shares.value(46.5) == pytest.approx(0.93)
+    # One step beyond 0.98 is no share.
+    low, high = (shares.value(end) for end in shares.ends)
     assert 0.98 < high < 1 and low == pytest.approx(0.82)
+
+
+def test_betas_are_searched_in_octaves_of_their_memory() -> None:
+    betas = axis(beta2=[0.75, 0.875, 0.96875])
+    assert betas.scale == MEMORY and betas.unit == 1.0 and betas.step == 1.5
+    assert betas.place(0.96875) == 5.0 and betas.value(5.02) == 0.96875
+    assert betas.value(3.5) == 1 - 2**-3.5
+    # No beta lies below 0, and none reaches 1.
+    assert betas.ends[0] == 0.0 and betas.value(betas.ends[1]) < 1
 
 
 def test_whole_numbers_stay_whole() -> None:

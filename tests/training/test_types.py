@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import mutransfer as mt
 from mutransfer.tasks import inputs_like
 from mutransfer.training import Program, Recipe, StackingWarning, train, train_one_by_one
+from mutransfer.training._optimizers import OWN
 from tests.training.networks import Square, assert_same, by_hand, unplanned, vectors
 
 RATES = [0.1, 0.05, 0.2]
@@ -64,12 +65,28 @@ def test_inputs_have_the_type_of_what_is_trained(
     mt.tasks.check_fit(members[0].model, RECIPE.task)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad", "rmsprop", "adamax"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad", "rmsprop", "adamax", "lion"])
 def test_parts_of_complex_numbers_are_numbers_of_their_own(optimizer: str) -> None:
     """Squared as complex numbers, gradients would give another mean than torch's."""
     how = replace(RECIPE, optimizer=optimizer, clip=0.5)
     members = unplanned(Spectral, [0.02, 0.01], optimizer)
     assert_same(train(members, how), train_one_by_one(members, how), rtol=1e-9)
+
+
+def test_lion_trains_real_and_imaginary_parts_as_numbers() -> None:
+    start = torch.randn(6, dtype=torch.complex128)
+    whole = nn.Parameter(start.clone())
+    parts = nn.Parameter(torch.view_as_real(start).clone())
+    target = torch.randn(6, dtype=torch.complex128)
+    optimizers = [OWN["lion"]([each], lr=0.01, weight_decay=0.1) for each in (whole, parts)]
+    for _ in range(20):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        (torch.conj(whole) - target).abs().square().sum().backward()
+        (torch.view_as_complex(parts).conj() - target).abs().square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.equal(torch.view_as_real(whole.detach()), parts.detach())
 
 
 def test_the_type_of_inputs() -> None:

@@ -24,6 +24,7 @@ from ._operations import (
     ORTHONORMAL,
     PLACED,
     PRODUCTS,
+    QUANTIZED,
     REDUCTIONS,
     SOFTMAXES,
     SORTED,
@@ -31,7 +32,7 @@ from ._operations import (
 )
 from ._reductions import fourier, reduction
 from ._stars import Stars
-from ._steps import WHOLE, compared, in_steps, step
+from ._steps import WHOLE, compared, in_steps, quantized, step
 from ._walk import Walk, scaled
 
 Rule = Callable[[Walk, int, Operation, int], Fact]
@@ -104,10 +105,19 @@ def _orthonormal(walk: Walk, index: int, operation: Operation, result: int) -> F
     return rule(walk, index, operation, result)
 
 
+def _quantized(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
+    """Return the fact of a rounding to a grid; a signal keeps its size."""
+    of_weight = dependence(map(walk.fact, operation.inputs)) == Kind.PARAMETERS
+    if of_weight and walk.fact(operation.inputs[0]).is_learned:
+        return quantized(walk, operation, result)
+    return _unknown(walk, index, operation, result)
+
+
 RULES: dict[str, Rule] = _table(
     (KEPT, _moved),
     (COMPARISONS | SORTED, compared),
     (STEPS, step),
+    (QUANTIZED, _quantized),
     (PRODUCTS, matrix_product),
     (CONVOLUTIONS, convolution),
     (("_trilinear",), bilinear),

@@ -89,6 +89,16 @@ NORMS = words(
 STEPS = words("sign round floor ceil trunc eq ne lt le gt ge")
 """Functions of steps: they keep nothing of the size of their input, or round it."""
 
+QUANTIZED = words(
+    """
+    fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask
+    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams fake_quantize_per_channel_affine
+    fake_quantize_per_channel_affine_cachemask _fake_quantize_learnable_per_tensor_affine
+    _fake_quantize_learnable_per_channel_affine
+    """
+)
+"""Roundings to a grid, whose step is the second argument."""
+
 SORTED = words("topk sort")
 
 COMPARISONS = words(

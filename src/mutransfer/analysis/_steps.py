@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..reading import Operation
@@ -63,6 +63,19 @@ def step(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     )
 
 
+def quantized(walk: Walk, operation: Operation, result: int) -> Fact:
+    """Return the fact of a weight that is rounded to a grid.
+
+    It scales as the weight does only where the step of the grid does so, too.
+    """
+    if result != operation.results[0]:
+        return walk.constant(result)
+    moved = walk.moved(operation, operation.inputs[0], result)
+    if _alike(_degrees(walk.fact(value)) for value in operation.inputs[:2]):
+        return moved
+    return replace(moved, leaves=in_steps(moved.leaves, "fake_quantize"))
+
+
 def in_steps(leaves: Mapping[str, Leaf], name: str) -> dict[str, Leaf]:
     """Return the leaves of a function whose steps have a size of their own."""
     return {n: replace(leaf, stepped=leaf.stepped or name) for n, leaf in leaves.items()}
@@ -72,9 +85,18 @@ def _scale_alike(walk: Walk, operation: Operation, facts: list[Fact]) -> bool:
     """Return True where the sides of a comparison scale alike, or one is zero."""
     if any(_is_zero(walk, operation, position) for position in (0, 1)):
         return True
-    degrees = [{n: leaf.degree for n, leaf in fact.leaves.items()} for fact in facts]
-    one, other = degrees if len(degrees) == 2 else (degrees[0], dict[str, float]())
-    return all(abs(one.get(n, 0.0) - other.get(n, 0.0)) < _EXACT for n in one | other)
+    return _alike(map(_degrees, facts))
+
+
+def _degrees(fact: Fact) -> dict[str, float]:
+    return {name: leaf.degree for name, leaf in fact.leaves.items()}
+
+
+def _alike(degrees: Iterable[Mapping[str, float]]) -> bool:
+    """Return True where two values, or one and a number, scale alike."""
+    one, *others = degrees
+    other = others[0] if others else {}
+    return all(abs(one.get(n, 0.0) - other.get(n, 0.0)) < _EXACT for n in {*one, *other})
 
 
 def _is_zero(walk: Walk, operation: Operation, position: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core import Size
+from ..core import Size, two_digits
 from ..studies import HYPERPARAMETERS
 
 _MULTIPLIERS = {name for name, each in HYPERPARAMETERS.items() if each.sets == "multiplier"}
@@ -51,5 +51,4 @@ def _pairs(values: Mapping[str, Any]) -> list[str]:
 def _text(value: Any) -> str:
     if not isinstance(value, int | float):
         return repr(value)
-    # Two digits tell rates apart; of a number just below 1, such as beta2, a third counts.
-    return f"{value:.{3 if 0.5 < value < 1 else 2}g}"
+    return two_digits(value)

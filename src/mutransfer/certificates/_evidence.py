@@ -11,7 +11,7 @@ from ..studies import Runs
 from ._grids import Grid, grid, without_zero
 from ._line import are_separate
 from ._optimum import EXTEND, Optimum, octave, optimum, range_text, shift
-from ._scales import FEWEST_VALUES, positions, unit
+from ._scales import FEWEST_VALUES, no_place, positions, unit
 
 _LARGEST_RATE = 100.0
 """Rates that all are as large have another unit."""
@@ -82,6 +82,7 @@ def gather(record: Record) -> Evidence:
     found: list[tuple[Grid, Optimum, Posterior]] = []
     failures: dict[Size, MutransferError] = {}
     zeros: dict[Size, bool] = {}
+    end = no_place(record.scale)
     for size in record.runs.sizes(record.rule):
         try:
             cells, is_best = without_zero(
@@ -91,7 +92,7 @@ def gather(record: Record) -> Evidence:
                 zeros[size] = is_best
             found.append((cells, *_optimum(record, cells)))
         except MutransferError as error:
-            better = f"; {record.over} 0 is better than all of them" if zeros.get(size) else ""
+            better = f"; {record.over} {end} is better than all of them" if zeros.get(size) else ""
             failures[size] = MutransferError(f"{error}{better}")
     if not found:
         raise next(iter(failures.values()))
@@ -201,15 +202,16 @@ def _unit(record: Record) -> list[str]:
 
 
 def _zero(record: Record, zeros: Mapping[Size, bool]) -> list[str]:
-    """Return a warning where 0 was run beside a logarithmic scale."""
+    """Return a warning where the end of a logarithmic scale was run, such as 0."""
     if not zeros:
         return []
+    value = f"{record.over} {no_place(record.scale)}"
     best = [str(size) for size, is_best in zeros.items() if is_best]
     if not best:
-        return [f"{record.over} 0 has no place on a logarithmic scale and is best at no size"]
+        return [f"{value} has no place on a logarithmic scale and is best at no size"]
     more = f" and {len(best) - _NAMED} more" if len(best) > _NAMED else ""
     return [
-        f"{record.over} 0 is better than every other value at {'; '.join(best[:_NAMED])}{more}: "
+        f"{value} is better than every other value at {'; '.join(best[:_NAMED])}{more}: "
         "what is certified is the best of the others"
     ]
 
@@ -261,5 +263,6 @@ def _one_seed(record: Record, grids: Sequence[Grid]) -> list[str]:
     sd = shift(record.scale) * step
     return [
         f"one seed{where} cannot show how far the optimum moves from seed to seed: intervals "
-        f"assume a standard deviation of {sd:.2g} {unit(record.scale)}; run 3 seeds or more"
+        f"assume a standard deviation of {sd:.2g} {unit(record.scale, record.over)}; run 3 seeds "
+        "or more"
     ]

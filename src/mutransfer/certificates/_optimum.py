@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..core import MutransferError, Size, number
+from ..core import MutransferError, Size, in_octaves, number, value_at
 from ..statistics import SEED_OCTAVES, Array, Posterior, edge, infinite, posterior
-from ._scales import FEWEST_VALUES, clipped, positions, value_at, value_text
+from ._scales import FEWEST_VALUES, clipped, positions, unit, value_text
 
 NO_EFFECT = 1e-4
 """Losses that differ by less, relatively, over all values are the same."""
@@ -37,7 +37,7 @@ class Optimum:
         high: Upper end.
         loss: Lowest mean loss among the values that were run.
         diverged: Share of the runs that diverged.
-        scale: The scale, "log2" or "linear".
+        scale: The scale, one of `core.Scale` but "choice".
         status: "inside" the values that were run; at their "edge"; or "flat" where the losses do
             not differ beyond their noise, so that the interval is a range of equally good values.
     """
@@ -99,7 +99,7 @@ def optimum(
         values: Values of the hyperparameter, ascending.
         losses: The loss; infinite or NaN where a run diverged.
         over: The hyperparameter.
-        scale: Its scale, "log2" or "linear".
+        scale: Its scale.
         extend: How to add values, as an end of the message.
         ran: The runs that were made, where values were run with few of the seeds; all by default.
 
@@ -135,12 +135,12 @@ def optimum(
 
 def octave(grid: Float[Array, " values"], scale: str) -> float:
     """Return the distance that counts as an octave; a step of a linear grid."""
-    return 1.0 if scale == "log2" else float(np.median(np.diff(grid)))
+    return 1.0 if in_octaves(scale) else float(np.median(np.diff(grid)))
 
 
 def shift(scale: str) -> float:
     """Return the sd of one seed's optimum, in octaves or steps of the grid."""
-    return SEED_OCTAVES if scale == "log2" else SEED_OCTAVES / 2
+    return SEED_OCTAVES if in_octaves(scale) else SEED_OCTAVES / 2
 
 
 def range_text(best: Optimum) -> str:
@@ -152,11 +152,11 @@ def range_text(best: Optimum) -> str:
 def _check_span(where: str, grid: Float[Array, " values"], name: str, scale: str) -> None:
     """Raise if all values are nearer to each other than the optima of two seeds."""
     span = float(np.ptp(grid))
-    if scale == "log2" and span < SEED_OCTAVES:
+    if in_octaves(scale) and span < SEED_OCTAVES:
         raise MutransferError(
-            f"{where}: all {_plural(name)} lie within {span:.2g} octaves, less than an optimum "
-            f"moves from seed to seed: give {_plural(name)} over an octave or more; see that the "
-            "column of a table has no other unit, such as logarithms"
+            f"{where}: all {_plural(name)} lie within {span:.2g} {unit(scale, name)}, less "
+            f"than an optimum moves from seed to seed: give {_plural(name)} over an octave or "
+            "more; see that the column of a table has no other unit, such as logarithms"
         )
 
 

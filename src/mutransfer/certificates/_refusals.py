@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..core import Estimate, MutransferError
 from ..studies import range_of
 from ._evidence import Evidence
 from ._law import Law
 from ._line import are_separate
 from ._priors import is_known
-from ._scales import distance_text, span_text, unit
+from ._scales import distance_text, positions, span_text, unit
 
 LARGEST_DRIFT = 0.25
 """Octaves per doubling up to which a significant drift gives no warning."""
@@ -66,11 +68,11 @@ def _out_of_reach(law: Law, axis: str, far: float) -> str | None:
         return f"{place}, and beyond {2**FARTHEST:g} times nothing is certified"
     drift = law.drift.get(axis)
     if axis in _SHAPE and drift and far > FARTHEST_DRIFTING and _is_large(law.evidence, drift):
-        scale = law.evidence.record.scale
+        record = law.evidence.record
+        moved = f"{distance_text(drift, record.scale)} {unit(record.scale, record.over)}"
         return (
-            f"the optimum drifts {distance_text(drift, scale)} {unit(scale)} per doubling of "
-            f"{axis}, and {place}: a drift is followed up to {2**FARTHEST_DRIFTING:g} times; use a "
-            "rule under which the optimum stays"
+            f"the optimum drifts {moved} per doubling of {axis}, and {place}: a drift is followed "
+            f"up to {2**FARTHEST_DRIFTING:g} times; use a rule under which the optimum stays"
         )
     values = {size[axis] for size in law.evidence.sizes}
     known = is_known(law.evidence.record.over, axis)
@@ -108,7 +110,7 @@ def _axis(law: Law, axis: str) -> Iterator[str]:
         )
         return
     if _is_large(law.evidence, drift):
-        moved = f"{distance_text(drift, scale)} {unit(scale)}"
+        moved = f"{distance_text(drift, scale)} {unit(scale, law.evidence.record.over)}"
         promised = ": it does not transfer" if axis in _SHAPE else ""
         yield f"the optimum drifts {moved} per doubling of {axis}{promised}"
     elif far > 0 and law.verdicts[axis] != "within":
@@ -152,7 +154,8 @@ def _half(law: Law) -> float:
 
 
 def _span(law: Law) -> str:
-    return span_text(_half(law), law.evidence.octave, law.evidence.record.scale)
+    record = law.evidence.record
+    return span_text(_half(law), law.evidence.octave, record.scale, record.over)
 
 
 def _is_known(law: Law) -> bool:
@@ -161,11 +164,23 @@ def _is_known(law: Law) -> bool:
     return bool(beyond) and all(is_known(law.evidence.record.over, axis) for axis in beyond)
 
 
+def _step(law: Law) -> float:
+    """Return the usual distance of neighbours at the nearest size, in octaves."""
+    record, values = law.evidence.record, law.evidence.grids[law.nearest].values
+    return float(np.median(np.diff(positions(values, record.scale)))) / law.evidence.octave
+
+
 def _next(law: Law) -> str:
     """Return the runs to make next: a size about half way to the target, or values."""
     largest, best = law.evidence.sizes[-1], law.evidence.optima[law.nearest]
+    record = law.evidence.record
     own = max(best.high - best.position, best.position - best.low) / law.evidence.octave
     # Where the nearest optimum itself is that uncertain, a further size would be, too.
+    if own > WIDEST and (step := _step(law)) > WIDEST:
+        return (
+            f"run values between those that were run at {best.size}, which are {step:.2g} "
+            f"{unit(record.scale, record.over)} apart; more seeds alone would not narrow it"
+        )
     if own > WIDEST:
         return f"run more seeds, or values between those that were run, at {best.size}"
     if law.measured is not None:

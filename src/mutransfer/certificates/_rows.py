@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..core import plain
+from ..core import MEMORY, plain, value_at
 from ._choice import Choice
-from ._scales import value_at
 from ._transfer import Refusal, Transfer
 
 
@@ -75,4 +74,6 @@ def _optima_rows(outcome: Transfer | Refusal) -> list[dict[str, Any]]:
 
 def _position(over: str, scale: str) -> str:
     """Return the name of a place on the scale, such as "log2_lr"."""
+    if scale == MEMORY:
+        return f"log2_1/(1-{over})"
     return f"log2_{over}" if scale == "log2" else f"{over}_place"

@@ -10,11 +10,23 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from ..core import Drawn, Estimate, MutransferError, Result, Size, number, parsed, parsing, plain
+from ..core import (
+    MEMORY,
+    Drawn,
+    Estimate,
+    MutransferError,
+    Result,
+    Size,
+    number,
+    parsed,
+    parsing,
+    plain,
+    value_at,
+)
 from ..statistics import Array, SurfaceFit, surface_optimum
 from ..studies import Runs
 from ._proxy import summary
-from ._scales import decimal, interval_text, value_at
+from ._scales import decimal, interval_text
 from ._surface_runs import SurfaceRuns, surface_runs
 
 
@@ -22,14 +34,14 @@ from ._surface_runs import SurfaceRuns, surface_runs
 class Surface(Result, Drawn):
     """The loss of one rule and size over two hyperparameters, near its lowest point.
 
-    Places are on the scales of the two: log2 or the numbers themselves. Lists of two have the first
+    Places are on the scales of the two, as in `Transfer`. Lists of two have the first
     hyperparameter first. The curvature is in loss per square of these places.
 
     Attributes:
         rule: The rule.
         size: The size.
         over: The two hyperparameters.
-        scales: Their scales, "log2" or "linear".
+        scales: Their scales, as in `Transfer.scale`.
         status: "inside", "open" where the grid does not bracket the optimum, or "flat".
         optimum: The place of the lowest loss.
         spread: Covariance of its draws.
@@ -251,10 +263,13 @@ def _warnings(status: str, found: SurfaceRuns, over: tuple[str, str]) -> tuple[s
 
 
 def _move(name: str, scale: str, distance: float) -> str:
-    """Return a move along a scale, such as "lr x 2" or "beta2 + 0.01"."""
+    """Return a move along a scale, such as "lr x 2" or "(1 - beta2) / 2"."""
     if scale == "log2":
         factor = 2.0**distance
         return f"{name} x {factor:.2g}" if factor >= 1 else f"{name} / {1 / factor:.2g}"
+    if scale == MEMORY:
+        # A longer memory is a smaller 1 - beta.
+        return _move(f"(1 - {name})", "log2", -distance)
     return f"{name} {'+' if distance >= 0 else '-'} {decimal(abs(distance), scale)}"
 
 

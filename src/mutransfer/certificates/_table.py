@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core import varying
+from ..core import in_octaves, varying
 from ._optimum import Optimum
 from ._scales import cell_text, decimal, distance_text, loss_text
 from ._transfer import Transfer
@@ -126,7 +126,7 @@ def _summary(transfers: Sequence[Transfer], axes: Sequence[str]) -> list[tuple[s
         texts = ("" if drift is None else distance_text(drift, scale) for drift, scale in drifts)
         rows.append((f"drift per doubling of {axis}", *texts))
         rows.append(("  within 0.1", *(t.verdicts.get(axis, "") for t in transfers)))
-    digits = ".2f" if transfers[0].scale == "log2" else ".2g"
+    digits = ".2f" if in_octaves(transfers[0].scale) else ".2g"
     rows.append(("drift in all", *(f"{transfer.total:+{digits}}" for transfer in transfers)))
     rows.append(("regret at the largest size", *map(regret_text, transfers)))
     extrapolated = [t for t in transfers if t.at != t.optima[-1].size]

@@ -17,6 +17,7 @@ from ..core import (
     parsed,
     parsing,
     plain,
+    value_at,
 )
 from ._advice import advice
 from ._compute import Comparison
@@ -24,15 +25,15 @@ from ._extra_steps import ExtraSteps
 from ._fast import FastTransfer
 from ._optimum import Optimum
 from ._proxy import Proxies
-from ._scales import distance_text, interval_at, interval_text, loss_text, unit, value_at
+from ._scales import distance_text, interval_at, interval_text, loss_text, unit
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Transfer(Result):
     """The certificate of one rule: what to use at a target, and how sure it is.
 
-    Places and distances are on the hyperparameter's scale: log2 and octaves, or the numbers
-    themselves.
+    Places and distances are on the hyperparameter's scale: log2 and octaves, the numbers
+    themselves, or log2 of 1 / (1 - beta) and its octaves.
 
     Attributes:
         rule: The rule.
@@ -57,7 +58,7 @@ class Transfer(Result):
             where there is one size, or the cost of a run is not known.
         warnings: Reasons not to trust it.
         over: The hyperparameter.
-        scale: Its scale, "log2" or "linear".
+        scale: Its scale: "log2", "linear", or "log2(1/(1-x))" of a beta.
         others: The best values of the other hyperparameters at the target, by name.
         other_intervals: Their 95% intervals, as values.
     """
@@ -151,7 +152,7 @@ class Transfer(Result):
 
     def _drifts(self) -> Iterator[str]:
         for axis, drift in self.drift.items():
-            moved = f"{distance_text(drift, self.scale)} {unit(self.scale)}"
+            moved = f"{distance_text(drift, self.scale)} {unit(self.scale, self.over)}"
             yield f"drift {moved} per doubling of {axis}: {_VERDICTS[self.verdicts[axis]]}"
 
     def to_json(self) -> dict[str, Any]:

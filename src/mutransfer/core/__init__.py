@@ -25,5 +25,12 @@ from ._provenance import about as about
 from ._result import Drawn as Drawn
 from ._result import Result as Result
 from ._result import save_folder as save_folder
+from ._scale import MEMORY as MEMORY
+from ._scale import Scale as Scale
+from ._scale import has_place as has_place
+from ._scale import in_octaves as in_octaves
+from ._scale import place_of as place_of
+from ._scale import two_digits as two_digits
+from ._scale import value_at as value_at
 from ._size import Size as Size
 from ._size import varying as varying

@@ -4,6 +4,7 @@
 and a line here.
 """
 
+from ._beta_axis import axis_label as axis_label
 from ._canvas import ACCENT as ACCENT
 from ._canvas import FAINT as FAINT
 from ._canvas import INK as INK

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..certificates import Transfers, distance_text, unit
-from ..core import MutransferError
+from ..core import MEMORY, MutransferError
+from ._beta_axis import axis_label, set_beta_ticks
 from ._canvas import (
     ACCENT,
     DOT,
@@ -131,7 +132,9 @@ def _finding(panel: LawPanel) -> str:
         return "refused: the optima that were found"
     if panel.drift is None:
         return ""
-    moved = f"{distance_text(panel.drift, panel.scale)} {unit(panel.scale)} per doubling"
+    moved = (
+        f"{distance_text(panel.drift, panel.scale)} {unit(panel.scale, panel.over)} per doubling"
+    )
     return f"{moved}: {_VERDICTS[panel.verdict]}"
 
 
@@ -188,11 +191,12 @@ def _frame(axes: Axes, panel: LawPanel, row: Sequence[LawPanel], first: bool) ->
     places = [end for each in row for end in _ends(each)] or [0.0, 1.0]
     margin = _SIDE * (max(places) - min(places)) or 0.5
     axes.set_ylim(min(places) - margin, max(places) + margin)
-    name = "best learning rate" if panel.over == "lr" else f"best {panel.over.replace('_', ' ')}"
-    axes.set_ylabel(name if first else "")
+    axes.set_ylabel(f"best {axis_label(panel.over, panel.scale)}" if first else "")
     axes.tick_params(labelleft=first)
     if panel.scale == "log2":
         _powers(axes, max(places) - min(places))
+    if panel.scale == MEMORY:
+        set_beta_ticks(axes.yaxis, *axes.get_ylim(), _MOST_TICKS)
 
 
 def _powers(axes: Axes, span: float) -> None:

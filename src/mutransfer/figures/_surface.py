@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ..certificates import Surface
+from ..core import MEMORY
 from ..statistics import Array
+from ._beta_axis import axis_label, set_beta_ticks
 from ._canvas import ACCENT, DOT, DRIFT, FAINT, INK, TITLE, drawing, lay_out, minus, note
 from ._draw import draw
 
@@ -20,6 +22,7 @@ _SIZE = (4.6, 4.1)
 """Width and height of the figure, in inches."""
 
 _PLACES = 121
+_MOST_TICKS = 8
 _LEVELS = 9
 _SIDE = 0.5
 """Steps of the grid that stay free around the runs."""
@@ -52,8 +55,10 @@ def surface_figure(surface: Surface) -> Figure:
         _draw_contours(axes, surface, low, high)
         _draw_runs(axes, surface)
         _draw_optimum(axes, surface, high - low)
-        axes.set_xlabel(_label(surface, 0))
-        axes.set_ylabel(_label(surface, 1))
+        for number, axis in enumerate((axes.xaxis, axes.yaxis)):
+            axis.set_label_text(_label(surface, number))
+            if surface.scales[number] == MEMORY:
+                set_beta_ticks(axis, low[number], high[number], _MOST_TICKS)
         axes.set_title(f"{surface.rule} at {surface.size}", pad=16, **TITLE)
         correlation = surface.correlation
         text = f"correlation {correlation}" if surface.has_ridge else "no ridge is seen"
@@ -112,6 +117,5 @@ def _draw_optimum(axes: Axes, surface: Surface, room: Float[Array, " 2"]) -> Non
 
 
 def _label(surface: Surface, number: int) -> str:
-    name = "learning rate" if surface.over[number] == "lr" else surface.over[number]
-    words = name.replace("_", " ")
+    words = axis_label(surface.over[number], surface.scales[number])
     return minus(f"log2 of {words}") if surface.scales[number] == "log2" else words

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ..certificates import Transfer, Transfers, distance_text, transfer, unit
-from ..core import MutransferError
+from ..core import MEMORY, MutransferError
 from ..statistics import Array
 from ..studies import Runs
+from ._beta_axis import axis_label, set_beta_ticks
 from ._canvas import (
     ACCENT,
     DOT,
@@ -55,6 +56,7 @@ _LINE = 10
 _STYLES: dict[str, dict[str, Any]] = {
     "log2": {"marker": "o", "markersize": 2.2},
     "linear": {"marker": "o", "markersize": 2.2},
+    MEMORY: {"marker": "o", "markersize": 2.2},
     "choice": {"marker": "o", "markersize": 3.5, "linewidth": 0.5},
     "crowded": {"marker": "", "linewidth": 0.5, "alpha": 0.6},
 }
@@ -186,7 +188,7 @@ def _draw_panel(axes: Axes, panel: Panel, frame: _Frame, *, title: str, first: b
     axes.set_xlim(frame.x)
     axes.set_yscale("log" if frame.log else "linear")
     axes.set_ylim(frame.y)
-    axes.set_xlabel("learning rate" if panel.over == "lr" else panel.over.replace("_", " "))
+    axes.set_xlabel(axis_label(panel.over, panel.scale))
     axes.set_ylabel(panel.metric if first else "")
     axes.tick_params(labelleft=first)
     _ticks(axes, panel, frame)
@@ -291,7 +293,7 @@ def _finding(panel: Panel) -> str:
     if not isinstance(panel.outcome, Transfer):
         same = panel.outcome.same
         return f"{panel.outcome.value} at every size" if same else "changes with size"
-    drift, distance = panel.outcome.drift, unit(panel.scale)
+    drift, distance = panel.outcome.drift, unit(panel.scale, panel.over)
     if panel.crowded:
         parts = (f"{distance_text(each, panel.scale)} of {axis}" for axis, each in drift.items())
         return minus("\n".join([f"{distance} per doubling:", *parts]))
@@ -309,6 +311,8 @@ def _ticks(axes: Axes, panel: Panel, frame: _Frame) -> None:
         axes.set_xticks(range(len(panel.choices)), panel.choices)
     if panel.scale == "linear":
         axes.xaxis.set_major_locator(MaxNLocator(_FEWER_TICKS))
+    if panel.scale == MEMORY:
+        set_beta_ticks(axes.xaxis, *frame.x, _MOST_TICKS)
     if panel.scale != "log2":
         return
     step = 1

@@ -93,10 +93,22 @@ def _number(name: str, value: Any, *, is_optional: bool = True) -> Any:
         value = float(value)
         if 0 <= value < math.inf:
             return value
-    elif hasattr(value, "dtype") or (value is None and is_optional):  # a scalar of a framework
+    elif value is None and is_optional:
         return value
+    elif hasattr(value, "dtype"):  # a scalar of a framework
+        known = _known(value)
+        if known is None or 0 <= known < math.inf:
+            return value
     hint = ": YAML reads 1e-3 as text and 1.0e-3 as a number" if isinstance(value, str) else ""
     raise MutransferError(f"{name} is {value!r}: give a finite number, at least 0{hint}")
+
+
+def _known(scalar: Any) -> float | None:
+    """Return the number of a framework's scalar; None where it has none yet."""
+    try:
+        return float(scalar.detach() if hasattr(scalar, "detach") else scalar)
+    except Exception:  # a tensor without memory, or a value that is being traced
+        return None
 
 
 UNITS = Hyperparameters(lr=1.0, eps=1.0, weight_decay=1.0, rho=1.0)

@@ -34,6 +34,14 @@ _RATE_REMEDY = (
     'group["lr"] = rate * group["lr_factor"]'
 )
 
+_SQUARED = "the first, which this class adds to the squared gradient, "
+"""The first eps of transformers' Adafactor; torch's squares it."""
+
+_SQUARED_REMEDY = (
+    "give the groups a first eps of 1e-30, which is nothing beside a gradient, set it to the "
+    "planned value in each group, or take torch.optim.Adafactor"
+)
+
 
 def ratio_findings(
     dtypes: Mapping[str, torch.dtype],
@@ -58,7 +66,11 @@ def ratio_findings(
         base = base_value(found)
         if off := list(_off(found, base, spread)):
             which = f" ({''.join(detail)})" if detail else ""
-            remedy = f"{again}({hyperparameter}=...), and change it for all groups by one factor"
+            remedy = (
+                _SQUARED_REMEDY
+                if _SQUARED in detail
+                else f"{again}({hyperparameter}=...), and change it for all groups by one factor"
+            )
             yield (
                 f"{optimizer}'s {_WORDS[hyperparameter]}{which} do not stand in the planned ratios "
                 f"to a {_BASES[hyperparameter]} of {shown(base)}: {', '.join(off)}; "
@@ -104,8 +116,11 @@ def _cells(
         if isinstance(eps, tuple) and isinstance(row.eps, float):
             dtype = dtypes[tensors[0]]
             first = smallest_eps(dtype) if eps[0] is None else eps[0]
-            yield ("eps", family.name, "the first, ", str(dtype)), (tensors, row.eps, first)
-            yield ("eps", family.name, "the second"), (tensors, row.init, eps[1])
+            which, degree = ("the first, ", 1) if "scale_parameter" not in values else (_SQUARED, 2)
+            factor = row.eps ** (degree / family.eps_degree)
+            yield ("eps", family.name, which, str(dtype)), (tensors, factor, first)
+            if family.floored:
+                yield ("eps", family.name, "the second"), (tensors, row.init, eps[1])
         elif eps is not None and isinstance(row.eps, float):
             yield ("eps", family.name), (tensors, row.eps, as_number(eps))
 

@@ -20,6 +20,11 @@ _START = (
     "which the optimizer has one of for all tensors; leave it at 0"
 )
 
+_PAIR = (
+    "takes a pair of eps, and the group has one number, with which its first step fails; set "
+    'group["eps"] = (group["eps"], 1e-3) for every group before it is given them'
+)
+
 
 def check_start(title: str, settings: Mapping[str, Any]) -> None:
     """Raise where an optimizer starts its sums of squared gradients at a number.
@@ -44,6 +49,11 @@ def setting_findings(
     wrong: dict[str, list[str]] = {}
     for group in groups:
         title = type(group.optimizer).__name__
+        # That a class of torch is not the planned one is found without its settings.
+        is_scaled = "scale_parameter" in group.values
+        takes_pair = isinstance(getattr(group.optimizer, "defaults", {}).get("eps"), tuple)
+        if is_scaled and takes_pair and isinstance(group.values.get("eps"), int | float):
+            wrong.setdefault(f"{title} {_PAIR}", []).extend(group.names)
         for name in group.names:
             for sentence in _sentences(title, planned[name][0], group.values):
                 wrong.setdefault(sentence, []).append(name)

@@ -48,7 +48,7 @@ def _row(outcome: Transfer | Choice | Refusal) -> dict[str, Any]:
     ends = [decimal(end, outcome.scale) for end in (outcome.place.low, outcome.place.high)]
     several = len(outcome.drift) > 1
     drifts = [
-        f"{distance_text(drift, outcome.scale)} {unit(outcome.scale)}"
+        f"{distance_text(drift, outcome.scale)} {unit(outcome.scale, outcome.over)}"
         + (f" of {axis}" if several else "")
         for axis, drift in outcome.drift.items()
     ]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ..certificates import Optimum, Refusal, Transfer, metric_name, optimum, placed, scale_along
 from ..core import MutransferError, Size, varying
-from ..figures import Section
+from ..figures import Section, axis_label
 from ..statistics import Array, Indices
 from ..studies import Runs, steps_of
 
@@ -79,6 +79,7 @@ def _hyperparameter(section: Section) -> dict[str, Any]:
     return {
         "name": over,
         "label": "learning rate" if over == "lr" else over.replace("_", " "),
+        "axisLabel": axis_label(over, scale),
         "scale": scale,
         "axis": section.axis,
         "choices": sorted(map(str, values)) if scale == "choice" else [],

@@ -44,7 +44,7 @@ def _law(panel: LawPanel) -> dict[str, Any]:
 
 
 def _drift(drift: Estimate, panel: LawPanel) -> str:
-    moved = f"{distance_text(drift, panel.scale)} {unit(panel.scale)}"
+    moved = f"{distance_text(drift, panel.scale)} {unit(panel.scale, panel.over)}"
     return f"{moved} per doubling of {panel.axis}, {_VERDICTS[panel.verdict]}"
 
 

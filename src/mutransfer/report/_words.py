@@ -9,6 +9,7 @@ from ..certificates import (
     Choice,
     Refusal,
     Transfer,
+    decimal,
     distance_text,
     metric_name,
     metric_reason,
@@ -16,7 +17,7 @@ from ..certificates import (
     unit,
     value_text,
 )
-from ..core import Estimate, Size, varying
+from ..core import Estimate, Size, two_digits, varying
 from ..figures import LawPanel, Panel, Section
 
 _MOST_OPTIMA = 12
@@ -57,7 +58,10 @@ def _certainty(outcome: Transfer | Choice) -> str:
     """Return interval, regret and verdict of a certificate."""
     if isinstance(outcome, Choice):
         return ""
-    ends = [f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in outcome.intervals.items()]
+    ends = [
+        f"{name} {two_digits(low)} to {two_digits(high)}"
+        for name, (low, high) in outcome.intervals.items()
+    ]
     sentences = [
         f"The 95% interval is {_join(ends)}",
         f"the regret to be expected is {outcome.regret.value:.2g} in loss, at most "
@@ -69,7 +73,7 @@ def _certainty(outcome: Transfer | Choice) -> str:
 
 
 def _drift(drift: Estimate, outcome: Transfer, axis: str) -> str:
-    moved = f"{distance_text(drift, outcome.scale)} {unit(outcome.scale)}"
+    moved = f"{distance_text(drift, outcome.scale)} {unit(outcome.scale, outcome.over)}"
     return f"the drift is {moved} per doubling of {axis}, {_VERDICTS[outcome.verdicts[axis]]}"
 
 
@@ -112,7 +116,7 @@ def alt_text(panel: Panel) -> str:
 def _place(panel: Panel, position: float) -> str:
     if panel.scale == "choice":
         return panel.choices[int(position)]
-    return f"2^{position:.1f}" if panel.scale == "log2" else f"{position:.3g}"
+    return f"2^{position:.1f}" if panel.scale == "log2" else decimal(position, panel.scale)
 
 
 def warnings(section: Section) -> list[str]:
@@ -207,10 +211,10 @@ def _moves(section: Section, many: bool) -> str:
 def _move(best: str, small: Size, large: Size, transfers: Sequence[Transfer]) -> str:
     first, *rest = transfers
     if small == large:
-        places = _join([f"{each.value:.2g} under {each.rule}" for each in transfers])
+        places = _join([f"{two_digits(each.value)} under {each.rule}" for each in transfers])
         return f"At {small} {best} is {places}."
     clauses = [
-        f"{_moved(first.total)} {unit(first.scale)} under {first.rule}",
+        f"{_moved(first.total)} {unit(first.scale, first.over)} under {first.rule}",
         *(f"{_moved(transfer.total)} under {transfer.rule}" for transfer in rest),
     ]
     axes = varying([small, large])

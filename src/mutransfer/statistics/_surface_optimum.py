@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ..core import in_octaves
 from ._arrays import Array
 from ._posterior import SEED_OCTAVES
 from ._surface_fit import FEWEST_SURFACE_POINTS, SurfaceFit, fit_surface
@@ -34,7 +35,7 @@ class SurfacePoints:
     """Losses at points over two hyperparameters.
 
     Attributes:
-        scales: The scales of the two, "log2" or "linear".
+        scales: The scales of the two.
         places: Places on these scales, (points, 2).
         losses: Losses; infinite where a run diverged.
     """
@@ -57,7 +58,7 @@ class SurfacePoints:
     def units(self) -> Float[Array, " 2"]:
         """An octave, or a step of a linear grid: directions are compared in these."""
         pairs = zip(self.scales, self.steps, strict=True)
-        return np.array([1.0 if scale == "log2" else float(step) for scale, step in pairs])
+        return np.array([1.0 if in_octaves(scale) else float(step) for scale, step in pairs])
 
     @property
     def are_enough(self) -> bool:
@@ -104,7 +105,7 @@ def surface_optimum(points: SurfacePoints) -> SurfaceOptimum:
     """
     alive, units = points.alive, points.units
     losses = points.losses[:, alive]
-    own = [SEED_OCTAVES if scale == "log2" else SEED_STEPS for scale in points.scales]
+    own = [SEED_OCTAVES if in_octaves(scale) else SEED_STEPS for scale in points.scales]
     fit = fit_surface(points.places[alive] / units, losses, np.array(own))
     kept = _kept(fit, points)
     draws = kept.places * units

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from ..core import MutransferError
+from ..core import MutransferError, in_octaves, place_of
 from ._designs import Grid
 from ._hyperparameters import HYPERPARAMETERS, scale_of
 from ._search_axes import axes_of
@@ -130,9 +130,10 @@ def _coarser(study: Study) -> Study | None:
     found: dict[str, Any] = {}
     for name in HYPERPARAMETERS:
         line = getattr(study, name)
-        if isinstance(line, tuple) and scale_of(name, line) == "log2":
+        if isinstance(line, tuple) and in_octaves(scale := scale_of(name, line)):
             every = line[::2]
-            ratios = [upper / lower for lower, upper in pairwise(every)]
+            places = [place_of(value, scale) for value in every]
+            ratios = [2.0 ** (upper - lower) for lower, upper in pairwise(places)]
             if len(every) >= FEWEST_VALUES and max(ratios) <= 2.0**COARSEST + _SPACING:
                 found[name] = every
     return replace(study, **found) if found else None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
 
-from ..core import FrozenDict, MutransferError
+from ..core import FrozenDict, MutransferError, place_of, value_at
 from ._hyperparameters import checked_point, neutral, scale_of
 
 Point = Mapping[str, Any]
@@ -147,9 +146,6 @@ def _drawn(generator: random.Random, name: str, line: Sequence[Any]) -> Any:
     if scale == "choice" or len(line) == 1:
         return generator.choice(line)
     low, high = min(line), max(line)
-    if scale == "linear":
-        value = generator.uniform(low, high)
-    else:
-        value = 2.0 ** generator.uniform(math.log2(low), math.log2(high))
+    value = value_at(generator.uniform(place_of(low, scale), place_of(high, scale)), scale)
     # Among whole numbers, such as steps of warm-up or heads, only whole ones have a meaning.
     return round(value) if all(isinstance(each, int) for each in line) else value

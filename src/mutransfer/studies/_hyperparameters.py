@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ..core import FrozenDict, MutransferError, frozen
+from ..core import MEMORY, FrozenDict, MutransferError, Scale, frozen, has_place
 from ..training import schedule
 from ._values import as_recorded
-
-Scale = Literal["log2", "linear", "choice"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Hyperparameter:
     Attributes:
         sets: What it sets: a column of the "table" of tensors, a "multiplier" of the plan, an
             "option" of the optimizer, or a field of the "recipe".
-        scale: The scale of its values where all are positive numbers.
+        scale: The scale of its values where all are numbers that have a place there.
         neutral: The value that changes nothing; None where there is no such value.
     """
 
@@ -42,9 +41,9 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
         "attention": Hyperparameter("multiplier", "log2", 1.0),
         "branch": Hyperparameter("multiplier", "log2", 1.0),
         "init": Hyperparameter("multiplier", "log2", 1.0),
-        "momentum": Hyperparameter("option", "linear"),
-        "beta1": Hyperparameter("option", "linear"),
-        "beta2": Hyperparameter("option", "linear"),
+        "momentum": Hyperparameter("option", MEMORY),
+        "beta1": Hyperparameter("option", MEMORY),
+        "beta2": Hyperparameter("option", MEMORY),
         "nesterov": Hyperparameter("option", "choice"),
         "schedule": Hyperparameter("recipe", "choice", "constant"),
         "warmup": Hyperparameter("recipe", "linear", 0),
@@ -80,12 +79,32 @@ def neutral(name: str) -> Any:
 
 
 def scale_of(name: str, values: Sequence[Any]) -> Scale:
-    """Return the scale on which these values of a hyperparameter are swept."""
+    """Return the scale on which these values of a hyperparameter are swept.
+
+    >>> scale_of("lr", [0.1, 0.2]), scale_of("lr", [0.0, 0.1]), scale_of("ema_decay", [0.9, 0.99])
+    ('log2', 'linear', 'log2(1/(1-x))')
+    """
     known = HYPERPARAMETERS.get(name)
     if not all(_is_number(value) for value in values):
         return "choice"
-    scale = "log2" if is_pattern(name) else known.scale if known else "linear"
-    return "linear" if scale == "log2" and min(values) <= 0 else scale
+    scale: Scale = "log2" if is_pattern(name) else known.scale if known else "linear"
+    if known is None and _is_average(name, values):
+        scale = MEMORY
+    return scale if all(has_place(value, scale) for value in values) else "linear"
+
+
+_AVERAGES = {"beta1", "beta2", "beta3", "momentum", "ema"}
+"""Words in names of others, such as adam_beta2 and ema_decay, for shares that an average keeps."""
+
+
+def _is_average(name: str, values: Sequence[float]) -> bool:
+    """Return True for shares that an average keeps: 1 - x spans more than x does."""
+    if _AVERAGES.isdisjoint(re.split(r"[\W_]+", name.lower())):
+        return False
+    if not all(0 <= value < 1 for value in values):
+        return False
+    low, high = min(values), max(values)
+    return low == 0 or (1 - low) / (1 - high) > high / low
 
 
 def range_of(name: str) -> tuple[float, float]:

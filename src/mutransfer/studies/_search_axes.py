@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from ..core import MutransferError
+from ..core import MutransferError, Scale, place_of, value_at
 from ._designs import OneAtATime
-from ._hyperparameters import Scale, check_values, is_rate, neutral, scale_of, sets
+from ._hyperparameters import check_values, is_rate, neutral, scale_of, sets
 from ._study import Study
 from ._swept import designs
 
@@ -32,7 +31,7 @@ class Axis:
     Attributes:
         name: Its name.
         values: The study's values, ascending where they are numbers.
-        scale: "log2", "linear", or "choice", whose values are all tried.
+        scale: Its scale; the values of a "choice" are all tried.
         unit: The distance on the scale that counts as an octave: 1, or the step of a linear grid.
         centre: The value where the search begins.
         beyond: How far the search may go beyond the study's ends, in octaves or steps.
@@ -60,7 +59,7 @@ class Axis:
 
     def place(self, value: Any) -> float:
         """Return the place of a value, in octaves or steps."""
-        return math.log2(value) if self.scale == "log2" else float(value) / self.unit
+        return place_of(value, self.scale) / self.unit
 
     def value(self, place: float) -> Any:
         """Return the value of the ladder that is nearest to a place."""
@@ -68,7 +67,7 @@ class Axis:
         own = [value for value in self.values if abs(self.place(value) - rung) < 1e-6]
         if own:
             return own[0]
-        value = 2.0**rung if self.scale == "log2" else rung * self.unit
+        value = value_at(rung * self.unit, self.scale)
         return round(value) if self.is_whole else value
 
     @property

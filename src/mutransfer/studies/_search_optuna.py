@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import MutransferError, Size, needs
+from ..core import MEMORY, MutransferError, Size, needs, place_of, value_at
 from ._metric import check_direction
 from ._rules import rule_name
 from ._run import Run
@@ -117,6 +117,10 @@ def _suggested(axis: Axis, trial: optuna.Trial) -> Any:
     low, high = axis.values[0], axis.values[-1]
     if axis.is_whole:
         return trial.suggest_int(axis.name, low, high)
+    if axis.scale == MEMORY:
+        # Optuna has no such scale: it is given the places.
+        place = trial.suggest_float(axis.name, *(place_of(end, MEMORY) for end in (low, high)))
+        return value_at(place, MEMORY)
     return trial.suggest_float(axis.name, low, high, log=axis.scale == "log2")
 
 
@@ -125,13 +129,14 @@ def _best(axes: Sequence[Axis], table: Table, rule: str, size: Size) -> dict[str
     best = table.best(rule, size)
     if best is None:
         return {}
-    recorded = {axis.name: list(map(as_recorded, axis.values)) for axis in axes}
-    return {
-        axis.name: recorded[axis.name].index(best[axis.name])
-        if axis.scale == "choice"
-        else best[axis.name]
-        for axis in axes
-    }
+    return {axis.name: _parameter(axis, best[axis.name]) for axis in axes}
+
+
+def _parameter(axis: Axis, value: Any) -> Any:
+    """Return the number that stands for a value of the record."""
+    if axis.scale == "choice":
+        return list(map(as_recorded, axis.values)).index(value)
+    return place_of(value, MEMORY) if axis.scale == MEMORY else value
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..core import Size
+from ..core import Size, in_octaves
 from ..statistics import (
     SEED_OCTAVES,
     SEED_STEPS,
@@ -156,7 +156,7 @@ class SearchedSurface:
 
     def _of_many(self, places: Places, losses: Losses) -> Interval:
         """Return the intervals of the draws, widened by the seeds' own optima."""
-        shift = [SEED_OCTAVES if axis.scale == "log2" else SEED_STEPS for axis in self.axes]
+        shift = [SEED_OCTAVES if in_octaves(axis.scale) else SEED_STEPS for axis in self.axes]
         alive = places[np.isfinite(losses).any(0)]
         half = _SIDES * np.sqrt(self._draws.var(0) + np.square(shift) / len(losses))
         middle = self._draws.mean(0)

@@ -330,10 +330,10 @@ def _scale(name: str, values: Sequence[Any]) -> str:
     """Return the scale of a hyperparameter; of one that we do not know, by its values.
 
     >>> _scale("beta2", [0.9, 0.95]), _scale("mlp_lr", [0.01, 0.1]), _scale("optimizer", ["a"])
-    ('linear', 'log2', 'choice')
+    ('log2(1/(1-x))', 'log2', 'choice')
     """
     scale = scale_of(name, values)
-    if name in HYPERPARAMETERS or scale == "choice":
+    if name in HYPERPARAMETERS or scale != "linear":
         return scale
     low, high = min(values), max(values)
     return "log2" if low > 0 and high >= low * 2**_FEWEST_OCTAVES else "linear"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 class Lion(torch.optim.Optimizer):
@@ -38,7 +39,14 @@ class Lion(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["first"] = torch.zeros_like(parameter)
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                update = state["first"].lerp(parameter.grad, 1 - beta1).sign_()
-                parameter.sub_(group["lr"] * update)
-                state["first"].lerp_(parameter.grad, 1 - beta2)
+                gradient = _real(parameter.grad.resolve_conj())
+                values, first = _real(parameter), _real(state["first"])
+                values.mul_(1 - group["lr"] * group["weight_decay"])
+                update = first.lerp(gradient, 1 - beta1).sign_()
+                values.sub_(group["lr"] * update)
+                first.lerp_(gradient, 1 - beta2)
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """Return a complex tensor as real and imaginary parts, as torch does."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor

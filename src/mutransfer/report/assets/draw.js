@@ -52,6 +52,7 @@ function lossTicks([low, high], log) {
 function placeTicks(hyperparameter, [low, high], width) {
   if (hyperparameter.scale === "linear") return {};
   const most = Math.max(3, Math.floor(width / 55));
+  if (hyperparameter.scale === MEMORY) return betaTicks([low, high], most);
   // Half octaves only where whole ones would leave an axis without two ticks.
   let step = hyperparameter.scale === "log2" && high - low < 2 ? 0.5 : 1;
   while ((high - low) / step > most) step *= 2;
@@ -61,6 +62,25 @@ function placeTicks(hyperparameter, [low, high], width) {
     hyperparameter.scale === "log2" ? power(tick) : (hyperparameter.choices[tick] ?? "");
   const labels = Object.fromEntries(ticks.map((tick) => [tick, label(tick)]));
   return { ticks, labels: `(${JSON.stringify(labels)})[datum.value]` };
+}
+
+/** Returns ticks of betas where 1 - beta is 1, 2 or 5 times a power of ten, and their labels. */
+function betaTicks([low, high], most) {
+  const at = (digits) => {
+    const found = [];
+    for (let decade = 0; decade <= 16; decade++) {
+      found.push(...digits.map((digit) => [Math.log2(10 ** decade / digit), (1 - digit / 10 ** decade).toFixed(decade)]));
+    }
+    return found.filter(([place]) => place >= low && place <= high).sort((a, b) => a[0] - b[0]);
+  };
+  const all = at([1, 2, 5]);
+  const chosen = all.length > most ? at([1]) : all;
+  // Between two such values every place is labelled with the digits that it needs.
+  const few = [0, 1, 2, 3, 4].map((part) => low + (part * (high - low)) / 4);
+  const text = (place) => (1 - 2 ** -place).toFixed(Math.max(Math.ceil(place * Math.log10(2)) + 2, 2));
+  const shown = chosen.length > 1 ? chosen : few.map((place) => [place, text(place)]);
+  const labels = Object.fromEntries(shown.map(([place, label]) => [place, label]));
+  return { ticks: shown.map(([place]) => place), labels: `(${JSON.stringify(labels)})[datum.value]` };
 }
 
 const NUMBERS = "format(datum.value, '~g')";

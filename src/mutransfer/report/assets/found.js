@@ -40,7 +40,7 @@ function drawLaws(element, record, choice) {
     const view = draw(chart, "law", fits, {
       height: 240,
       ...sizeAxis(choice.axis, x, values),
-      yTitle: `best ${hyperparameter.label}`,
+      yTitle: `best ${hyperparameter.axisLabel}`,
       yDomain: y,
       yTicks: ticks.ticks,
       yLabels: ticks.labels,
@@ -190,7 +190,7 @@ function drawSurface(chart, record, found) {
     .filter((loss) => loss !== null)
     .sort((a, b) => a - b);
   const at = (hyperparameter, place) =>
-    valueText(hyperparameter, hyperparameter.scale === "log2" ? 2 ** place : place);
+    valueText(hyperparameter, valueAt(hyperparameter, place));
   const points = found.points.map(([x, y, loss]) => {
     const text = [
       `${first.label} ${at(first, x)}`,
@@ -227,8 +227,8 @@ function drawSurface(chart, record, found) {
   const [across, up] = [placeTicks(first, x, chart.clientWidth - 60), placeTicks(second, y, 400)];
   const view = draw(chart, "surface", marks, {
     height: 300,
-    xTitle: first.label,
-    yTitle: second.label,
+    xTitle: first.axisLabel,
+    yTitle: second.axisLabel,
     xDomain: x,
     yDomain: y,
     xTicks: across.ticks,

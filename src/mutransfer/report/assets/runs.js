@@ -28,9 +28,19 @@ function axisValues(record, axis) {
   return [...new Set(values)].sort((a, b) => a - b);
 }
 
+/** The scale of betas: an average that keeps a share x of itself remembers 1 / (1 - x) steps. */
+const MEMORY = "log2(1/(1-x))";
+
+/** Returns the value at a place on the scale of its hyperparameter. */
+function valueAt(hyperparameter, place) {
+  if (hyperparameter.scale === MEMORY) return 1 - 2 ** -place;
+  return hyperparameter.scale === "log2" ? 2 ** place : place;
+}
+
 /** Returns the place of a value on the scale of its hyperparameter. */
 function placeOf(hyperparameter, value) {
   if (hyperparameter.scale === "log2") return Math.log2(value);
+  if (hyperparameter.scale === MEMORY) return -Math.log2(1 - value);
   return hyperparameter.scale === "choice" ? hyperparameter.choices.indexOf(String(value)) : value;
 }
 
@@ -49,8 +59,15 @@ function shortNumber(value) {
   return size >= 1e-4 || size === 0 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
 }
 
+/** Returns a beta with as many digits as its distance to 1 needs. */
+function betaText(value) {
+  const digits = value > 0 && value < 1 ? Math.ceil(-Math.log10(1 - value) - 1e-9) + 1 : 3;
+  return value > 0 && value < 1 ? String(Number(value.toFixed(Math.min(digits, 16)))) : shortNumber(value);
+}
+
 /** Returns a value of a hyperparameter as text, rates with their power of two. */
 function valueText(hyperparameter, value) {
+  if (hyperparameter.scale === MEMORY) return betaText(value);
   if (hyperparameter.scale !== "log2") return shortNumber(value);
   return `${shortNumber(value)} (${power(Math.log2(value))})`;
 }
@@ -84,7 +101,7 @@ function isShown(record, choice, rule, size) {
 
 /** Returns a line with its points in order, their means, and its optimum. */
 function finished(record, choice, hyperparameter, line) {
-  // 0 has no place on a logarithmic scale.
+  // 0 has no place on a logarithmic scale, nor has a beta of 1.
   const points = [...line.points]
     .map(([value, runs]) => pointOf(record, choice, value, placeOf(hyperparameter, value), runs))
     .filter((each) => Number.isFinite(each.place));

@@ -54,7 +54,7 @@ function drawPanel(panel, rows, onPick, onZoom) {
   const isLog = frame.log && zoom.y[0] > 0;
   const view = draw(chart, "transfer", marks, {
     height: (chart.clientWidth > 600 ? 360 : 300) + strip,
-    xTitle: hyperparameter.label,
+    xTitle: hyperparameter.axisLabel,
     yTitle: record.metrics.find((each) => each.name === choice.metric).label,
     xDomain: zoom.x,
     yDomain: zoom.y,
@@ -129,8 +129,9 @@ function pathMarks({ choice, hyperparameter, frame, lines }) {
 }
 
 function bestText(hyperparameter, { place, low, high }) {
-  const text = (at) => (hyperparameter.scale === "log2" ? power(at) : shortNumber(at));
-  const value = hyperparameter.scale === "log2" ? ` (${shortNumber(2 ** place)})` : "";
+  const isPower = hyperparameter.scale === "log2";
+  const text = (at) => (isPower ? power(at) : valueText(hyperparameter, valueAt(hyperparameter, at)));
+  const value = isPower ? ` (${shortNumber(2 ** place)})` : "";
   return [`${text(place)}${value}`, `95% interval ${text(low)} to ${text(high)}`];
 }
 
