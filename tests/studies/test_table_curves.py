@@ -115,6 +115,15 @@ def test_curves_of_set_rates_are_read(read: Read, change: Callable[[list[Row]], 
     assert {each["lr"] for each in runs.rows} == set(RATES)
 
 
+def test_runs_with_names_may_take_over_from_each_other(read: Read) -> None:
+    """Half of the rates are known up to step 100, the others from there on."""
+    rows = [r for r in curves() if (r["step"] <= 100) == (r["lr"] in RATES[::2])]
+    with pytest.raises(MutransferError, match="if these are settings, add one that names the runs"):
+        read(rows)
+    rows = [r | {"id": f"{r['width']} {r['lr']}"} for r in rows]
+    assert len(read(rows).rows) == len(WIDTHS) * len(RATES)
+
+
 def test_last_rows_of_runs_that_diverged_are_read(read: Read) -> None:
     """High rates end at a third or half of the steps, each with some others."""
     ends = dict(zip(RATES, (LAST, LAST, LAST, 100, 100, 60), strict=True))

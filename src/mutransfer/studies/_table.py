@@ -338,8 +338,8 @@ class _Reading:
             raise MutransferError(
                 f"{self.table.title}: values of {names} take over from each other as steps go on, "
                 "as those of a logged schedule do, and no column names the runs: add a column of "
-                "the value that was set, such as the peak learning rate, and name it as "
-                "columns={'lr': COLUMN}, or one that names the run as columns={'name': COLUMN}"
+                "what was set, such as the peak learning rate, as columns={'lr': COLUMN}; if these "
+                "are settings, add one that names the runs, as columns={'name': COLUMN}"
             )
 
     def _at(self, rows: Sequence[int]) -> str:
