@@ -20,6 +20,7 @@ ORIGINAL = "parametrizations.weight.original"
 
 exponential: Change = partial(parametrizations.orthogonal, orthogonal_map="matrix_exp")
 reflections: Change = partial(parametrizations.orthogonal, orthogonal_map="householder")
+cayley: Change = partial(parametrizations.orthogonal, orthogonal_map="cayley")
 plain: Change = partial(parametrizations.orthogonal, use_trivialization=False)
 
 
@@ -59,6 +60,23 @@ def test_a_square_matrix_is_hidden_and_all_else_as_usual(
         layer, _, kind = name.rpartition(".")
         own = f"{layer}.{ORIGINAL}" if kind == "weight" and layer in names else name
         assert factors(plan, own) == factors(usual, name)
+
+
+def test_a_map_of_cayley_is_refused_with_one_that_is_planned() -> None:
+    with pytest.raises(MutransferError, match=r'linalg_solve.*orthogonal_map="matrix_exp" of a sq'):
+        planned(cayley, "first")
+
+
+def test_a_solution_of_signals_is_refused_as_no_orthogonal_map() -> None:
+    def build(width: int) -> nn.Module:
+        def forward(m: Net, x: Tensor) -> Tensor:
+            h = m.stem(x)
+            return m.readout(torch.linalg.solve(h.T @ h + torch.eye(width), h.T).T)
+
+        return Net(forward, stem=nn.Linear(5, width), readout=nn.Linear(width, 3))
+
+    with pytest.raises(MutransferError, match=r"linalg_solve.*with this operation written out"):
+        mt.plan(build(64), build(16), example_inputs=torch.randn(8, 5))
 
 
 @pytest.mark.parametrize("name", ["stem", "first", "readout"])

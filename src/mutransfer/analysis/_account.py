@@ -31,6 +31,7 @@ from ._operations import (
     STEPS,
 )
 from ._reductions import fourier, reduction
+from ._repeats import repeats
 from ._stars import Stars
 from ._steps import WHOLE, compared, in_steps, quantized, step
 from ._walk import Walk, scaled
@@ -50,6 +51,9 @@ def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         dim = operation.arguments[1] if len(operation.arguments) > 1 else 0
         for name, leaf in fact.leaves.items():
             walk.picked.setdefault(name, set()).update(leaf.dims[int(dim) % len(leaf.dims)])
+        source = walk.program.values[value]
+        if source.kind == "parameter":  # of one layer alone, too, along which nothing varies
+            walk.picked.setdefault(source.name, set()).add(int(dim) % len(source.shape))
     _note_pieces(walk, operation, value, result, fact)
     moved = walk.moved(operation, value, result)
     if operation.name in ONE_SIGN and moved.is_learned:
@@ -141,11 +145,12 @@ RULES: dict[str, Rule] = _table(
 def account(base: Program, other: Program, stars: Stars, counts: Collection[Sizes] = ()) -> Walk:
     """Walk over the base, with another size of the same architecture beside it."""
     walk = Walk(Growth(base, other, stars, counts))
+    sums = repeats(walk)
     for index, operation in enumerate(base.operations):
         rule = _rule(walk, operation)
         for result in operation.results:
             if result is not None and base.values[result].kind == "result":
-                walk.learn(result, rule(walk, index, operation, result))
+                walk.learn(result, sums.fact(index, result, rule(walk, index, operation, result)))
     for value in base.outputs:
         walk.check(value, "output")
     return walk

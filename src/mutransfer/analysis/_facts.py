@@ -27,9 +27,9 @@ class Cause:
 
     Attributes:
         kind: "number" or "constant" (the model's own factor), "product" (two signals summed over a
-            growing dimension), "sum" (one signal), "softmax", "shares" (a matrix over these),
-            "unit length", "normalised weight" (by its own length) or "normalised" (a sum over a
-            normalised weight).
+            growing dimension), "sum" (one signal), "terms" (a sum has more of them), "softmax",
+            "shares" (a matrix over these), "unit length", "normalised weight" (by its own length)
+            or "normalised" (a sum over a normalised weight).
         operation: Its index in the base program.
         sizes: The summed dimension, base and other; None for numbers.
         numbers: The number itself, base and other, where there is one.

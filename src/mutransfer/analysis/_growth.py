@@ -39,6 +39,7 @@ class Growth:
     ) -> None:
         self.base, self.other, self.stars = base, other, stars
         self.counts, self.concatenated = frozenset(counts), set[Sizes]()
+        self.layers: set[tuple[int, int]] = set()  # dimensions that count layers, by value
         self.operation_of: dict[int, Operation] = {}
         self._value_of: dict[int, int] = {}
         self.unpaired: list[int] = []
@@ -68,7 +69,7 @@ class Growth:
     def grows(self, value: int, dim: int) -> bool:
         """Return True if this dimension of a value grows with the model."""
         pair = self.base.values[value].shape[dim], self.shape(value)[dim]
-        if pair[0] == pair[1] or 0 in pair or pair in self.counts:
+        if pair[0] == pair[1] or 0 in pair or pair in self.counts or (value, dim) in self.layers:
             return False
         if pair in self._parameter_sizes or pair in self.concatenated:
             return True
@@ -135,8 +136,12 @@ class Growth:
 
     def counterpart(self, value: int) -> Value | None:
         """Return the value of the other program that a value of the base is paired with."""
-        index = self._value_of.get(value)
+        index = self.index(value)
         return None if index is None else self.other.values[index]
+
+    def index(self, value: int) -> int | None:
+        """Return the index of the value that a value of the base is paired with."""
+        return self._value_of.get(value)
 
     def _pair(self) -> None:
         for i, j in pairs(self.base, self.other, self.stars):

@@ -184,7 +184,21 @@ class Signals:
         # All results of a split are multiplied where one is.
         splits = (self.makers[i] for i in walked if i in self.makers)
         checked += [i for op in splits if op.name in VIEWS for i in op.results if i is not None]
-        return any(id(user) not in inside for i in checked for user in self.users[i])
+        if any(id(user) not in inside for i in checked for user in self.users[i]):
+            return True
+        return any(self._is_operand(i, walked) for i in walked if self.is_signal[i])
+
+    def _is_operand(self, value: int, walked: set[int]) -> bool:
+        """Return True for a walked value that is summed with a walked weight.
+
+        Multiplied both, they would multiply what follows twice.
+        """
+        for user in self.users[value]:
+            made = user.results[0] if user.name in PRODUCTS | CONVOLUTIONS else None
+            step = self._step(made) if made is not None and made in walked else None
+            if step is not None and value not in {*step.further, *step.walked}:
+                return True
+        return False
 
     def is_last(self, value: int) -> bool:
         """Return True for an output that no other output is made of."""

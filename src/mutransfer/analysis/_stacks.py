@@ -125,11 +125,13 @@ def _kinds(join: Join, stars: Stars) -> set[str]:
 
 def _chained(streams: Streams, stars: Stars) -> frozenset[str]:
     """Return parameters of growing runs that are in series, or are summed."""
-    found, results = set[str](), dict[str, dict[int, str]]()
-    ancestors = streams.signals.ancestors
+    found, results = set[str](), dict[object, dict[int, str]]()
+    ancestors, parameters = streams.signals.ancestors, streams.program.parameters
     for value, names in streams.made(CONTRACTIONS | LOOKUPS | {"add", "sub"}):
         for name in filter(stars.is_repeated, names):
-            run = results.setdefault(stars.star(name), {})
+            # A stem and a head may be numbered among the layers, and have other shapes.
+            kind = stars.star(name), streams.values[parameters[name]].shape
+            run = results.setdefault(kind, {})
             if any(ancestors[value] >> earlier & 1 for earlier in run):
                 found.add(name)
             run[value] = name

@@ -11,7 +11,7 @@ from fractions import Fraction
 from ..analysis import FACTORS, WHOLE, Use, Walk, fate, is_key_value, is_split_into_output
 from ..reading import Axes, Parameter, pattern
 from ._match import Match
-from ._sides import Sides
+from ._sides import ORTHOGONAL, Sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,9 +275,8 @@ def _rounded(parameter: Parameter, uses: Sequence[Use]) -> str:
     if any(use.stepped == WHOLE for use in weights):
         return (
             f"{parameter.name} holds whole numbers that the forward pass reads off it, as of an "
-            "orthogonal map by reflections, and its initial values cannot be rescaled: use another "
-            'parametrization, as orthogonal_map="matrix_exp" of a square weight, or draw a plain '
-            "weight with torch.nn.init.orthogonal_"
+            "orthogonal map by reflections, and its initial values cannot be rescaled: "
+            f"{ORTHOGONAL}"
         )
     stepped = next((use.stepped for use in weights if use.fan and use.stepped), "")
     if stepped:

@@ -263,11 +263,11 @@ def _undone(want: Want) -> _Wanted:
         text=f"{fact}, undone by {1 / want.ratio:.6g},",
         fact=fact,
     )
-    remedy = (
-        "multiply it by a learned gain, or let a norm follow without a bias between"
-        if _is_fixed(want)
-        else "multiply by the same number at all sizes"
-    )
+    remedy = "multiply by the same number at all sizes"
+    if _is_fixed(want):
+        remedy = "multiply it by a learned gain, or let a norm follow without a bias between"
+    elif want.kind == "terms":
+        remedy = "take the mean of the terms, as torch.stack(terms).mean(0)"
     refusal = f"{fact}, and nothing learned can undo this: {remedy}"
     return _Wanted(want.signal, want.modules, carried, refusal)
 
@@ -293,6 +293,11 @@ def _fact(want: Want) -> str:
         )
     if want.kind == "sum":
         return f"the model sums {where} over a dimension that grows, {want.ratio:.6g} times as long"
+    if want.kind == "terms":
+        return (
+            f"the model adds up {where} in a number of terms that grows, to {want.ratio:.6g} times "
+            "the base's size"
+        )
     if want.numbers is not None:
         base, target = want.numbers
         return f"the model multiplies {where} by {target:.6g}, the base by {base:.6g}"

@@ -62,7 +62,8 @@ def match(target: Mapping[str, Parameter], base: Mapping[str, Parameter]) -> dic
     """Match each of the target's parameters with its counterparts in the base.
 
     A number in a name stands for a layer where more layers follow its prefix in one of the two.
-    Layers of one such name fall into kinds by their shapes, which are matched in their order.
+    Layers of one such name fall into kinds by the shapes in their module, which are matched in
+    their order.
 
     Raises:
         MutransferError: the two have different modules or numbers of dimensions.
@@ -117,8 +118,13 @@ def _pairs(
 
 def _kinds(parameters: Mapping[str, Parameter], star: Callable[[str], str]) -> dict[str, Kinds]:
     kinds: dict[str, dict[object, list[Parameter]]] = {}
+    # The bias of a stem has the shape of a layer's, and its matrix has not.
+    modules: dict[str, list[tuple[int, ...]]] = {}
     for p in parameters.values():
-        kinds.setdefault(star(p.name), {}).setdefault((p.shape, p.layer), []).append(p)
+        modules.setdefault(p.name.rpartition(".")[0], []).append(p.shape)
+    for p in parameters.values():
+        kind = p.shape, p.layer, tuple(modules[p.name.rpartition(".")[0]])
+        kinds.setdefault(star(p.name), {}).setdefault(kind, []).append(p)
     return {name: list(groups.values()) for name, groups in kinds.items()}
 
 

@@ -11,6 +11,12 @@ from ..core import MutransferError
 from ..reading import NOTHING, Program, Reading, Signal
 from ._match import Match
 
+ORTHOGONAL = (
+    'use another parametrization, as orthogonal_map="matrix_exp" of a square weight, or draw a '
+    "plain weight with torch.nn.init.orthogonal_"
+)
+"""Ways to an orthogonal weight whose sums are known, where its map has no rule."""
+
 
 class Sides:
     """Two forward passes; the one of fewer operations is walked.
@@ -146,9 +152,11 @@ class Sides:
                     "from one architecture, with sizes at which they take the same path"
                 )
         for index, name in self.walk.unknown:
-            where = growth.base.operations[index].module or "the model itself"
+            operation = growth.base.operations[index]
+            where = operation.module or "the model itself"
+            solves = "linalg_solve" in name and all(map(signals.is_weight, operation.inputs))
+            remedy = ORTHOGONAL if solves else "plan the model with this operation written out"
             raise MutransferError(
                 f"{name} in {where} takes a dimension that grows and does not return it, and no "
-                "rule says how its result scales: keep this dimension, or plan the model with "
-                "this operation written out"
+                f"rule says how its result scales: keep this dimension, or {remedy}"
             )

@@ -18,8 +18,9 @@ class Want:
     """A signal of the target whose entries need a multiplier.
 
     Attributes:
-        kind: "tied-head", "product" (of two signals), "own-factor", "sum", or "tied-factor" for the
-            input of a head whose tied embedding carries an own factor.
+        kind: "tied-head", "product" (of two signals), "own-factor", "sum", "terms" (more of them in
+            a sum), or "tied-factor" for the input of a head whose tied embedding carries an own
+            factor.
         signal: What could carry it, by the target's names.
         modules: The modules that could, one for each layer.
         ratio: Size of its entries, target over base; what the multiplier undoes.
@@ -176,8 +177,9 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
     )
     walked = found.tensors or found.module or value
     if not products:
-        sums = any(c.kind == "sum" for c in finding.causes)
-        return (replace(want, kind="sum") if sums else want), walked
+        kinds = {c.kind for c in finding.causes}
+        kind = next((each for each in ("sum", "terms") if each in kinds), want.kind)
+        return replace(want, kind=kind), walked
     sizes = [c.sizes for c in products if c.sizes is not None]
     fan = math.prod((Fraction(b, a) for a, b in sizes), start=Fraction(1))
     return (
@@ -223,7 +225,7 @@ def _origin(sides: Sides, finding: Finding, products: Sequence[Cause]) -> int:
         last = max(c.operation for c in finding.causes if c.kind == "normalised")
         weights = (i for i in operations[last].inputs if sides.walk.signals.is_weight(i))
         result = next((i for i in weights if _is_normalised(sides, i)), None)
-    elif kinds and kinds <= {"number", "constant", "sum"}:
+    elif kinds and kinds <= {"number", "constant", "sum", "terms"}:
         result = operations[last].results[0]
         if result is not None and sides.walk.causes.get(result) != finding.causes:
             result = None

@@ -19,6 +19,7 @@ from ._table_cells import NotANumber, Numbers, choices, merged, numbers, status
 from ._table_choice import Choice, choose
 from ._table_names import Column, check_kind
 from ._table_rows import Keys, distinct, last_steps, learned
+from ._table_schedule import is_scheduled
 from ._table_source import Table, open_table
 from ._table_unlike import Compared, unequal_ends
 
@@ -291,7 +292,7 @@ class _Reading:
         return only
 
     def _ends_of_curves(
-        self, keys: Sequence[Hashable], losses: Numbers, rows: list[int]
+        self, keys: Sequence[tuple[Hashable, ...]], losses: Numbers, rows: list[int]
     ) -> list[int]:
         """Return a row of each run, where the table has a row of each step."""
         step, names = self.choice.roles.get("step"), self._column("name")
@@ -308,6 +309,8 @@ class _Reading:
                     )
         curves = keys if names is None else list(zip(keys, names, strict=True))
         steps = numbers(self.table, step, self.cells[step.name])
+        if names is None:
+            self._check_unscheduled(keys, steps, losses, rows)
         last = last_steps(curves, steps, losses, rows)
         self.ends.update(learned(curves, steps, losses, rows, last))
         if names is None and len(last) == len(rows):
@@ -318,6 +321,26 @@ class _Reading:
                 f"{len(last)} of {len(rows)} rows"
             )
         return last
+
+    def _check_unscheduled(
+        self,
+        keys: Sequence[tuple[Hashable, ...]],
+        steps: Numbers,
+        losses: Numbers,
+        rows: Sequence[int],
+    ) -> None:
+        """Raise where rows of one run would count as runs, for their rate was logged."""
+        first = 1 + len(self.choice.axes)
+        last = first + len(self.choice.swept)
+        groups = [key[:first] + key[last:] for key in keys]
+        if is_scheduled(groups, [key[first:last] for key in keys], steps, losses, rows):
+            names = " and ".join(column.name for column in self.choice.swept.values())
+            raise MutransferError(
+                f"{self.table.title}: values of {names} take over from each other as steps go on, "
+                "as those of a logged schedule do, and no column names the runs: add a column of "
+                "what was set, such as the peak learning rate, as columns={'lr': COLUMN}; if these "
+                "are settings, add one that names the runs, as columns={'name': COLUMN}"
+            )
 
     def _at(self, rows: Sequence[int]) -> str:
         """Return the numbers of the first rows, in brackets."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..core import MutransferError
 from ._run import AXES
 from ._table_names import Column, find
+from ._table_progress import progress
 from ._table_source import Table
 
 FURTHER = ("params", "tokens", "batch", "steps", "context")
@@ -24,6 +25,7 @@ def known_axes(
 
     They are those of the target, or width and depth as far as the table has them and the target
     names no others, and each further axis that differs between runs which would otherwise be one.
+    What rises with the step within a run, as tokens seen, is none.
 
     Args:
         table: The table.
@@ -68,8 +70,11 @@ def _needed(
         return []
     cells = table.columns(dict.fromkeys([*names, *free.values(), loss.name]))
     keys: list[tuple[object, ...]] = list(zip(*(cells[name] for name in names), strict=True))
+    rising = progress(table, columns, keys, list(free.values()))
     needed = []
     for axis, name in free.items():
+        if name in rising:
+            continue
         if len(set(cells[name])) > 1 and _differs(keys, cells[name], cells[loss.name]):
             needed.append(axis)
             keys = [(*key, cell) for key, cell in zip(keys, cells[name], strict=True)]

@@ -165,6 +165,11 @@ def _first(table: Table, role: str, names: Sequence[str]) -> Column | None:
     return None
 
 
+def is_setting(name: str) -> bool:
+    """Return True for a column that a tracker says was set before a run."""
+    return bool(_SETTING.match(name))
+
+
 def _varies(table: Table, name: str) -> bool:
     return len(set(map(str, table.columns([name])[name]))) > 1
 
