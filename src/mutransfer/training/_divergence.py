@@ -1,4 +1,4 @@
-"""Divergence of a member, by its losses and those of the network before training."""
+"""Divergence of a member: its losses beside those before training."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Untrained:
         return placed_model(copied(self._member.model), self._recipe)
 
     def __call__(self, step: int) -> float:
-        """Return the loss on the batch of a step; NaN where there is no such step, or it fails."""
+        """Return the loss on the batch of a step; NaN where there is none."""
         if step >= self._recipe.steps:
             return np.nan
         try:
