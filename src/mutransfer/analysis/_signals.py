@@ -199,7 +199,7 @@ class Signals:
             if value in self._outputs_of_modules:
                 return self._outputs_of_modules[value]
             operation = self.makers.get(value)
-            if operation is None:
+            if operation is None or self._is_part(value, operation):
                 return None
             inputs = [i for i in operation.inputs if not self.is_constant(i)]
             linear = operation.name in _HOMOGENEOUS | {"mul", "div"}
@@ -209,6 +209,11 @@ class Signals:
                 return None
             value, allowed = inputs[0], {id(operation)}
         return None
+
+    def _is_part(self, value: int, operation: Operation) -> bool:
+        """Return True for one result of a split whose others are used, too."""
+        others = [i for i in operation.results if i is not None and i != value]
+        return any(self.users[i] or i in self.program.outputs for i in others)
 
     @cached_property
     def _outputs_of_modules(self) -> dict[int, str]:
