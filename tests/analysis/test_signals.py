@@ -65,6 +65,14 @@ QUERIES: dict[str, tuple[Callable[[Any, Tensor], Tensor], set[str] | None]] = {
     "rotary": (rotated, bias_and_weight("query")),
     "normed": (lambda model, x: model.gain(model.query(x)), bias_and_weight("gain")),
     "latent": (lambda model, x: model.latent.expand(len(x), -1, -1), {"latent"}),
+    "latent through a layer": (
+        lambda m, x: m.query(m.latent).expand(len(x), -1, -1),
+        bias_and_weight("query"),
+    ),
+    "latent of low rank": (
+        lambda m, x: torch.addmm(m.latent, m.latent[:, :2], m.query.weight[:2]).expand(2, -1, -1),
+        None,
+    ),
     "half a matrix": (
         lambda model, x: model.fused(x).split(WIDTH, -1)[0],
         bias_and_weight("fused"),

@@ -285,10 +285,11 @@ class Signals:
         weights = [i for i in factors if self.is_weight(i)]
         if len(weights) == 1:
             return _Step([*weights, *rest])
-        chosen = self._one_of(factors)
-        if chosen is None or (rest and weights):
+        if weights and any(len(self.values[i].shape) > 1 for i in rest):
             return None
-        return _Step(rest, *chosen)
+        # A bias belongs to the matrix that learned vectors pass, not to the vectors.
+        chosen = self._one_of(factors[::-1] if weights and rest else factors)
+        return None if chosen is None else _Step(rest, *chosen)
 
     def _sum(self, operation: Operation, learned: list[int]) -> _Step | None:
         """Return the terms of a sum, unless a constant that is not zero is among them."""

@@ -127,8 +127,9 @@ def _mixed_stream(facts: Facts) -> Warnings:
     if facts.structure.is_mixed and facts.rule.alpha is not None:
         yield PlanWarning(
             "mixed-stream",
-            "the stream is added to its own past, or multiplied by learned numbers, more often "
-            "than in the base, and nothing scales this: it grows with depth, or its changes do",
+            "the stream is added to its own past or to signals that end no branch with tensors, or "
+            "multiplied by learned numbers, more often than in the base, and nothing scales this: "
+            "it grows with depth, or its changes do",
         )
 
 
