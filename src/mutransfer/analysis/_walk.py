@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..reading import Operation
 from ._facts import Cause, Fact, Kind, Leaf, is_one
@@ -35,6 +35,7 @@ class Use:
         parts: The pieces of the summed dimension, where it is concatenated.
         with_constant: True if it is summed with constants.
         is_generated: True if a signal that has its entries, as a mixture of matrices, is summed.
+        is_reduced: True if its own growing entries were summed before, as in a length.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Use:
     parts: tuple[Sizes, ...] = ()
     with_constant: bool = False
     is_generated: bool = False
+    is_reduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,12 @@ class Walk:
         return self._facts[value]
 
     def learn(self, value: int, fact: Fact) -> None:
-        """Note what is known of a result; causes that cancel are none."""
-        if fact.is_even and fact.causes:
+        """Note what is known of a result; causes that cancel are none.
+
+        Places, which are no features, have no size.
+        """
+        is_place = fact.is_signal and not self.program.values[value].is_float
+        if is_place or (fact.is_even and fact.causes):
             fact = even(fact)
         self._facts[value] = fact
         self.causes[value] = fact.causes
@@ -137,6 +143,10 @@ class Walk:
         """Note one use of a parameter."""
         self.uses.setdefault(name, []).append(use)
 
+    def grown(self, name: str) -> frozenset[int]:
+        """Return the dimensions of a parameter that grow."""
+        return frozenset(self.growth.growing(self.program.parameters[name]))
+
     def growing(self, value: int, leaf: Leaf, dims: Iterable[int] | None = None) -> frozenset[int]:
         """Return the parameter's dimensions that run along growing dimensions of a value."""
         chosen = range(len(leaf.dims)) if dims is None else dims
@@ -159,7 +169,9 @@ class Walk:
             dims = [d for d in range(len(leaf.dims)) if d != picked]
             stays = frozenset[int]().union(*(leaf.dims[d] for d in dims))
             kept, growing = self.kept(value, leaf, dims), self.growing(value, leaf, dims)
-            self.use(name, Use(kind, index, result, kept=kept, growing=growing, stays=stays))
+            use = Use(kind, index, result, kept=kept, growing=growing, stays=stays)
+            gone = self.grown(name) - frozenset[int]().union(*leaf.dims)
+            self.use(name, replace(use, is_reduced=bool(gone and stays)))
 
     def check(self, value: int, place: str) -> bool:
         """Note a finding where a signal's entries differ in size, then correct them.
