@@ -23,6 +23,9 @@ from ._operations import (
 _HOMOGENEOUS = VIEWS | COPIES | POSITIVE | {"linalg_vector_norm", "norm"}
 _SUMS = frozenset({"add", "sub", "cat", "stack"})
 
+_NEGLIGIBLE = 1e-5
+"""Largest number beside features that does not matter, as the eps of a distance."""
+
 Found = tuple[set[int], set[str]]
 """Values that were walked through, and the parameters at their ends; none where one failed."""
 
@@ -292,13 +295,13 @@ class Signals:
         return None if chosen is None else _Step(rest, *chosen)
 
     def _sum(self, operation: Operation, learned: list[int]) -> _Step | None:
-        """Return the terms of a sum, unless a constant that is not zero is among them."""
+        """Return the terms of a sum, unless a constant that matters is among them."""
         constants = [i for i in operation.inputs if self.is_constant(i)]
         if any(map(self._is_nonzero, constants)):
             return None
         if operation.name in {"add", "sub"}:
             numbers = [n for n in operation.arguments[:2] if isinstance(n, int | float)]
-            if any(numbers):
+            if any(abs(number) > _NEGLIGIBLE for number in numbers):
                 return None
         return _Step(learned) if learned else None
 
