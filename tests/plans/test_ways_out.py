@@ -96,6 +96,29 @@ def test_a_norm_with_two_uses_is_named_and_one_of_its_own_is_the_way_out() -> No
     assert plan.tensors["norm.weight"].factor("init") == 1
 
 
+def of_stacked_matrices(depth: int, *, apart: bool) -> nn.Module:
+    """Build branches whose matrices are rows of one tensor, or of one for each matrix."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        h = m.stem(x)
+        for i in range(depth):
+            up, down = (m.up[i], m.down[i]) if apart else (m.both[i, 0], m.both[i, 1])
+            h = h + F.gelu(F.layer_norm(h, (8,)) @ up) @ down
+        return m.readout(h)
+
+    ends: dict[str, Any] = {"stem": nn.Linear(5, 8), "readout": nn.Linear(8, 3)}
+    shapes = {"up": (depth, 8, 8), "down": (depth, 8, 8)} if apart else {"both": (depth, 2, 8, 8)}
+    return Net(run, **ends, **{name: nn.Parameter(torch.randn(s)) for name, s in shapes.items()})
+
+
+def test_matrices_of_a_branch_in_one_tensor_need_one_each() -> None:
+    refusal = r"ends in both, whose other parts.*make each part a tensor of its own"
+    with pytest.raises(mt.MutransferError, match=refusal):
+        mt.plan(*(of_stacked_matrices(n, apart=False) for n in (4, 2)), example_inputs=ROWS)
+    plan = mt.plan(*(of_stacked_matrices(n, apart=True) for n in (4, 2)), example_inputs=ROWS)
+    assert [plan.tensors[name].factor("init") for name in ("up", "down")] == [1, 0.5]
+
+
 def distances(function: Run) -> mt.Plan:
     """Plan the distance of two signals that a matrix makes."""
 

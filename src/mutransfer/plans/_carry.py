@@ -158,10 +158,14 @@ def _bare_end(rule: Parametrization, end: BareEnd, structure: Structure) -> _Wan
         ratios={"depth": end.depth},
         text="ends a residual branch, with its multiplier",
     )
+    branch = f"residual branch {end.number} of {structure.depth[1]} (with {min(end.tensors)})"
     refusal = (
-        f"residual branch {end.number} of {structure.depth[1]} (with {min(end.tensors)}) does "
-        f"not end in learned tensors that could carry its multiplier {multiplier}: end it "
-        "with a linear layer or an affine norm"
+        f"{branch} ends in {' and '.join(end.makers[:2])}, whose other parts or uses must not have "
+        f"its multiplier {multiplier}: make each part a tensor of its own, or end the branch with "
+        "another one"
+        if end.makers
+        else f"{branch} does not end in learned tensors that could carry its multiplier "
+        f"{multiplier}: end it with a linear layer or an affine norm"
     )
     return _Wanted(NOTHING, end.modules, carried, refusal)
 

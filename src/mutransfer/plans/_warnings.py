@@ -32,7 +32,7 @@ SMALLEST_WIDTH, SMALLEST_DEPTH = 256, 4
 
 _UNPROVEN = {
     Role.KEY_VALUE: "keys and values that several queries share (2605.15290 proposes another rule)",
-    Role.ROUTER: "routers of experts (sources disagree on initial scale and eps)",
+    Role.ROUTER: "scores as of a router of experts (sources disagree on initial scale and eps)",
     Role.EXPERT: "experts of a mixture (rules hold for a declared way of growing only)",
 }
 
