@@ -158,6 +158,7 @@ DIRECTIONS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "normalize": (lambda y: F.normalize(y, dim=-1), True),
     "by hand": (lambda y: y / (y.norm(dim=-1, keepdim=True) + 1e-8), True),
     "bounded": (lambda y: y / (1 + y.norm(dim=-1, keepdim=True)), False),
+    "compared": (lambda y: y.masked_fill(y / y.sum(-1, keepdim=True) > 0.1, 0).topk(1)[0], False),
     "plain": (lambda y: y, False),
 }
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from ..reading import Operation
 from ._operations import words
 from ._signals import Signals
 
 _COMPARED = words("argmin argmax topk sort argsort min max")
 """Operations that return places, which only the order of their input decides."""
+
+
+def tables(signals: Signals) -> frozenset[str]:
+    """Return the parameters whose rows the places of a comparison take.
+
+    Of the others no choice is searched for, as that takes long in a large graph.
+    """
+    program, places, taken = signals.program, 0, 0
+    for operation in program.operations:
+        if operation.name in _COMPARED:
+            whole = (i for i in _live(signals, operation) if not signals.values[i].is_float)
+            places |= sum(1 << i for i in whole)
+        if places:
+            taken |= _taken(signals, operation, places)
+    return frozenset(name for name, row in program.parameters.items() if taken >> row & 1)
 
 
 def picks(signals: Signals, scores: int, table: str) -> bool:
@@ -24,13 +42,11 @@ def picks(signals: Signals, scores: int, table: str) -> bool:
     if not places or not _reaches_output(signals, places):
         return False
     row = signals.program.parameters[table]
-    return any(_takes(signals, operation, places, row) for operation in signals.program.operations)
+    return any(_taken(signals, each, places) >> row & 1 for each in signals.program.operations)
 
 
 def _places(signals: Signals, scores: int) -> int:
     """Return the places that scores alone decide, as bits; none if they do more."""
-    if not any(operation.name in _COMPARED for operation in signals.program.operations):
-        return 0
     places, todo, seen = 0, [scores], set[int]()
     while todo:
         at = todo.pop()
@@ -60,9 +76,8 @@ def _reaches_output(signals: Signals, places: int) -> bool:
     return any(signals.ancestors[i] & places for i in made)
 
 
-def _takes(signals: Signals, operation: Operation, places: int, row: int) -> bool:
-    """Return True for an operation that takes rows of a table by their places."""
-    tables = (i for i in operation.inputs if signals.is_weight(i))
-    return any(signals.ancestors[i] >> row & 1 for i in tables) and any(
-        signals.ancestors[i] & places for i in operation.inputs
-    )
+def _taken(signals: Signals, operation: Operation, places: int) -> int:
+    """Return what the tables are made of that an operation takes rows of, as bits."""
+    if not any(signals.ancestors[i] & places for i in operation.inputs):
+        return 0
+    return reduce(or_, (signals.ancestors[i] for i in operation.inputs if signals.is_weight(i)), 0)

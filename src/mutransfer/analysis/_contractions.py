@@ -29,7 +29,9 @@ def contract(
         if _is_latent(walk, one):
             a = Fact(Kind.SIGNAL, a.varies, a.ratio)
     fan = walk.growth.sizes(one.value, one.summed) or walk.growth.sizes(other.value, other.summed)
-    if fan and any(picks(walk.signals, result, name) for name in b.leaves):
+    if fan and any(
+        picks(walk.signals, result, name) for name in walk.tables.intersection(b.leaves)
+    ):
         # Rows that are compared and taken have the size of features, as signals do.
         walk.vector_use(index, other.value, result)
         b = replace(b, kind=Kind.SIGNAL)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..reading import Operation
+from ._choices import tables
 from ._facts import Cause, Fact, Kind, Leaf, is_one
 from ._growth import Growth, Sizes
 from ._movement import moved, sources
@@ -92,6 +93,7 @@ class Walk:
         self.chosen: list[int] = []
         self.short: list[int] = []
         self.picked: dict[str, set[int]] = {}
+        self.tables = tables(self.signals)
         self.causes: dict[int, frozenset[Cause]] = {}
         self._facts: dict[int, Fact] = {}
 

@@ -27,7 +27,8 @@ def bottlenecks(
             "features and start as hidden matrices do, so that the first change of these may grow "
             f'with width; roles={{"{pattern(narrow[0])}": "readout"}} starts them at 1/fan_in'
         )
-    turned = [n for n, each in accounts.items() if each.is_direction and n not in hidden]
+    readouts = {n for n, t in tensors.items() if t.role == Role.READOUT}
+    turned = [n for n, each in accounts.items() if each.is_direction and n in readouts]
     if turned:
         yield (
             f"{len(turned)} tensors such as {turned[0]} go from the width to a fixed number of "
