@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mutransfer.analysis import Signals
+from mutransfer.analysis._operations import SLICES
 from mutransfer.pytorch._record import record_program
-from mutransfer.reading import Operation, Program
+from mutransfer.reading import NOTHING, Operation, Program
 from mutransfer.tasks import gpt
 from tests.analysis.walking import WIDTH, bias_and_weight
 from tests.models import Net, OnePlus, RootMeanSquare, embedded, fused_queries, one_query
@@ -64,6 +65,14 @@ QUERIES: dict[str, tuple[Callable[[Any, Tensor], Tensor], set[str] | None]] = {
     "rotary": (rotated, bias_and_weight("query")),
     "normed": (lambda model, x: model.gain(model.query(x)), bias_and_weight("gain")),
     "latent": (lambda model, x: model.latent.expand(len(x), -1, -1), {"latent"}),
+    "latent through a layer": (
+        lambda m, x: m.query(m.latent).expand(len(x), -1, -1),
+        bias_and_weight("query"),
+    ),
+    "latent of low rank": (
+        lambda m, x: torch.addmm(m.latent, m.latent[:, :2], m.query.weight[:2]).expand(2, -1, -1),
+        None,
+    ),
     "half a matrix": (
         lambda model, x: model.fused(x).split(WIDTH, -1)[0],
         bias_and_weight("fused"),
@@ -82,7 +91,24 @@ def test_tensors_that_make_the_queries(query: Any, tensors: set[str] | None) -> 
 def test_one_matrix_for_query_and_key_carries_nothing() -> None:
     program = record_program(fused_queries(WIDTH), torch.zeros(2, 6, 5))
     (logits, *_) = products(program)
-    assert Signals(program).of(logits.inputs[-2], [logits]).tensors is None
+    assert Signals(program).of(logits.inputs[-2], [logits]) == NOTHING
+
+
+PARTS: dict[str, tuple[Callable[[Tensor], Tensor], str | None]] = {
+    "one of a split": (lambda x: torch.mul(*x.split(WIDTH, -1)), None),
+    "one of an unbound": (lambda x: torch.mul(*x.view(2, 2, WIDTH).unbind(1)), None),
+    "one alone": (lambda x: x.split(WIDTH, -1)[0].tanh(), "layer"),
+    "a row": (lambda x: x[0].tanh(), "layer"),
+}
+
+
+@pytest.mark.parametrize(("run", "module"), PARTS.values(), ids=PARTS)
+def test_a_module_with_several_parts_in_use_multiplies_none(run: Any, module: str | None) -> None:
+    model = Net(lambda m, x: run(m.layer(x)), layer=nn.Linear(5, 2 * WIDTH))
+    signals = Signals(record_program(model, ROWS))
+    cut = next(op for op in signals.program.operations if op.name in SLICES)
+    (part, *_) = (i for i in cut.results if i is not None)
+    assert signals.of(part).module == module
 
 
 FEEDS: dict[str, tuple[Callable[[Any, Tensor], Tensor], set[str] | None]] = {

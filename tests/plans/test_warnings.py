@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import mutransfer as mt
-from mutransfer.rules import FAMILIES
+from mutransfer.rules import FAMILIES, Place
 from mutransfer.tasks import gpt
 from tests.factors import warning_ids
 from tests.models import (
@@ -286,6 +286,21 @@ def test_fixed_weights_over_the_width_are_warned_of(trains: bool | None) -> None
 def test_alpha_below_1_is_right_for_branches_with_one_matrix() -> None:
     plan = mt.plan(Residual(256, 8, OneMatrix), Residual(256, 4, OneMatrix))
     assert plan.rule == "depth-mup" and "alpha-below-1" not in warning_ids(plan)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_numbers_of_the_depth_in_all_layers_are_undone_in_all(power: float) -> None:
+    """A branch has depth^-1/2 by the model's own number, or else by its plan."""
+
+    def build(depth: int) -> nn.Module:
+        number = (2 * depth) ** -power
+        return Residual(8, depth, OneMatrix, join=lambda m, block, x: x + block(x) * number)
+
+    plan = mt.plan(build(4), build(2))
+    assert "own-factor-left" not in warning_ids(plan)
+    ends = [tensor for tensor in plan.tensors.values() if tensor.place == Place.BRANCH_END]
+    scales = [tensor.factor("init") for tensor in ends]
+    assert len(ends) >= 4 and scales == pytest.approx([2 ** (power - 0.5)] * len(ends))
 
 
 def test_a_kernel_is_no_width() -> None:

@@ -28,7 +28,15 @@ from torch.utils.checkpoint import checkpoint
 import mutransfer as mt
 from mutransfer.rules import family, parametrization
 from mutransfer.tasks import gpt
-from tests.models import NormWithoutGain, OnePlus, Residual, Unfoldable, UnfoldableBlock, skips
+from tests.models import (
+    NormWithoutGain,
+    OnePlus,
+    Residual,
+    Unfoldable,
+    UnfoldableBlock,
+    fused_queries,
+    skips,
+)
 
 ROOT = Path(__file__).parents[2]
 TOKENS = torch.randint(11, (4, 6), generator=torch.Generator().manual_seed(0))
@@ -143,6 +151,13 @@ def test_a_signal_that_no_module_puts_out_alone_is_refused(end: str, hooks: bool
 
     with pytest.raises(mt.MutransferError, match=r"end it with a linear layer or an affine norm$"):
         mt.plan(make(4), make(2), hooks=hooks)
+
+
+def test_queries_that_are_cut_from_a_module_get_no_hook() -> None:
+    """A hook on the module would multiply keys and values, too."""
+    refusal = r"no learned tensor.*scaled_dot_product_attention$"
+    with pytest.raises(mt.MutransferError, match=refusal):
+        mt.plan(fused_queries(32), fused_queries(8), example_inputs=SEQUENCES, hooks=True)
 
 
 def test_hooks_are_on_the_modules_of_their_signals_and_in_the_table() -> None:

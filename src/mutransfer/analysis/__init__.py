@@ -3,6 +3,7 @@
 from ._account import account as account
 from ._facts import Cause as Cause
 from ._fate import fate as fate
+from ._fate import is_divided_by_length as is_divided_by_length
 from ._fate import is_key_value as is_key_value
 from ._fate import is_split_into_output as is_split_into_output
 from ._growth import check_same_inputs as check_same_inputs
@@ -12,6 +13,7 @@ from ._heads import contraction as contraction
 from ._heads import heads_of as heads_of
 from ._heads import looked_up as looked_up
 from ._operations import FACTORS as FACTORS
+from ._operations import TOTALS as TOTALS
 from ._signals import Signals as Signals
 from ._stacks import Stack as Stack
 from ._stacks import stack_of as stack_of

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..reading import Operation
-from ._facts import Cause, Fact, Kind, Leaf, causes_of, dependence, merged
+from ._choices import picks
+from ._facts import Cause, Fact, Kind, Leaf, causes_of, dependence, is_one, merged
 from ._generated import generators
 from ._growth import Sizes
 from ._sides import ADDED, Side, sides_of
@@ -28,6 +29,12 @@ def contract(
         if _is_latent(walk, one):
             a = Fact(Kind.SIGNAL, a.varies, a.ratio)
     fan = walk.growth.sizes(one.value, one.summed) or walk.growth.sizes(other.value, other.summed)
+    if fan and any(
+        picks(walk.signals, result, name) for name in walk.tables.intersection(b.leaves)
+    ):
+        # Rows that are compared and taken have the size of features, as signals do.
+        walk.vector_use(index, other.value, result)
+        b = replace(b, kind=Kind.SIGNAL)
     if a.is_signal and b.is_learned:
         return _weighted(walk, index, result, (one, other), (a, b), fan)
     ratio, causes = a.ratio * b.ratio * scale, causes_of((a, b))
@@ -222,8 +229,14 @@ def matrix_product(walk: Walk, index: int, operation: Operation, result: int) ->
             walk.vector_use(index, operation.inputs[0], result)
             fact = _biased(walk, result, fact)
         elif bias.is_signal and not bias.is_even and operation.keywords.get("beta") != 0:
-            walk.check(operation.inputs[0], "a sum with another signal")
+            _check_added(walk, operation.inputs[0], fact)
     return fact
+
+
+def _check_added(walk: Walk, value: int, product: Fact) -> None:
+    """Note a signal that a product is added to, unless both grow alike."""
+    if not is_one(walk.fact(value).ratio / product.ratio):
+        walk.check(value, "a sum with another signal")
 
 
 def _biased(walk: Walk, result: int, fact: Fact) -> Fact:

@@ -19,6 +19,9 @@ from ._operations import (
 from ._sides import ADDED
 from ._walk import Walk
 
+_SMALL = 1e-2
+"""Numbers beside a length that only keep it from zero are below this."""
+
 
 def fate(walk: Walk, value: int) -> set[str]:
     """Return the ends of a value.
@@ -100,6 +103,28 @@ def is_key_value(walk: Walk, value: int) -> bool:
             shares = any(_is_shares(walk, i) for i in signals)
             if shares or "softmax" in fate(walk, operation.results[0] or 0):
                 return True
+    return False
+
+
+def is_divided_by_length(walk: Walk, value: int) -> bool:
+    """Return True for what is divided by its length, or a sum of its entries."""
+    signals = walk.signals
+    return any(
+        all(signals.ancestors[i] >> value & 1 for i in operation.inputs)
+        and not _has_offset(walk, operation.inputs[1])
+        for operation in _reached(walk, value, KEPT)
+        if operation.name == "div" and len(operation.inputs) == 2
+    )
+
+
+def _has_offset(walk: Walk, value: int) -> bool:
+    """Return True for a sum with a number that is not small, as of 1 + |x|."""
+    operation = walk.program.makers.get(value)
+    while operation is not None and operation.name in KEPT | {"add"}:
+        numbers = (n for n in operation.arguments[1:2] if isinstance(n, int | float))
+        if operation.name == "add" and any(abs(n) > _SMALL for n in numbers):
+            return True
+        operation = walk.program.makers.get(operation.inputs[0])
     return False
 
 

@@ -166,9 +166,9 @@ class Growth:
             self._match(a, b)
 
     def _new_numbers(self) -> list[float]:
-        """Return the numbers of layers that the base lacks, if none of its has them."""
+        """Return the numbers of layers that the base lacks, if no paired layer has them."""
         known: dict[tuple[str, str], list[float]] = {}
-        for operation in self.base.operations:
+        for operation in [*self.base.operations, *self.operation_of.values()]:
             known.setdefault(self._kind(operation), []).extend(_factors(operation))
         paired = {id(operation) for operation in self.operation_of.values()}
         return [

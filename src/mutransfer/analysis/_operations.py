@@ -137,6 +137,9 @@ PLACED = words(
 FACTORS = words("mul div true_divide")
 """Products and quotients entry by entry."""
 
+TOTALS = words("add sub rsub addmm baddbmm addmv")
+"""Sums and differences entry by entry, some of them with a product."""
+
 PRODUCTS = words("mm bmm mv dot vdot addmm baddbmm addmv addbmm _grouped_mm")
 CONVOLUTIONS = words(
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ..reading import Ref
 from ._operations import COPIES, NORMS, VIEWS
@@ -52,16 +52,27 @@ def _is_decayed(streams: Streams, join: Join, joins: list[Join]) -> bool:
     return any(_multiplies(streams, value) for value in bits(copies) if value > last)
 
 
-def mixed(streams: Streams, joins: Sequence[Join]) -> int:
-    """Return the number of times that a stream meets its past or a learned number."""
-    made = sum(1 << join.value for join in joins)
+def mixed(streams: Streams, joins: Sequence[Join], kept: Collection[Join]) -> int:
+    """Return the number of times that a stream meets what no branch scales.
+
+    That is its past, a learned number, or a signal or tensor that is added to it.
+
+    Args:
+        streams: The streams.
+        joins: The joins that repeat.
+        kept: Those of them that count as branches.
+    """
+    made = sum(1 << join.value for join in kept)
     past, passed = made, 0
-    for copies in (streams.copies[join.stream] for join in joins):
+    for copies in (streams.copies[join.stream] for join in kept):
         past |= 0 if copies & made else copies
         passed |= copies
+    scaled = made | sum(1 << j.value for j in joins if j.signal.tensors and j not in kept)
+    bare = sum(1 << join.value for join in joins) & ~scaled
     return sum(
-        bool(streams.copies[value] & made) and _mixes(streams, value, past)
-        for value in bits(passed & ~made)
+        bool(streams.copies[value] & made)
+        and (_mixes(streams, value, past) or bare >> value & 1 or _adds(streams, value, made))
+        for value in bits(passed & ~scaled)
     )
 
 
@@ -74,6 +85,24 @@ def _mixes(streams: Streams, value: int, past: int) -> bool:
     if operation.name in {"add", "sub"}:
         return len(own) == 2 and bool(own[0] & own[1])
     return any(own) and any(map(streams.signals.is_weight, operation.inputs))
+
+
+def _adds(streams: Streams, value: int, made: int) -> bool:
+    """Return True for a sum of the stream with what is no branch with tensors."""
+    operation = streams.program.makers.get(value)
+    if operation is None or operation.name not in {"add", "sub"} or len(operation.inputs) != 2:
+        return False
+    stream, other = sorted(operation.inputs, key=lambda i: not streams.copies[i] & made)
+    if not streams.is_active(other):
+        return streams.values[other].is_float and not _is_zero(streams, other)
+    ancestors = streams.signals.ancestors[other]
+    read = streams.copies[stream] & ancestors
+    top = read.bit_length() - 1
+    return not ancestors & made or (bool(read) and not streams.tensors_between(top, other))
+
+
+def _is_zero(streams: Streams, value: int) -> bool:
+    return streams.values[value].kind == "constant" and streams.values[value].magnitude is None
 
 
 def _is_gate(streams: Streams, value: int) -> bool:

@@ -23,6 +23,9 @@ from ._operations import (
 _HOMOGENEOUS = VIEWS | COPIES | POSITIVE | {"linalg_vector_norm", "norm"}
 _SUMS = frozenset({"add", "sub", "cat", "stack"})
 
+_NEGLIGIBLE = 1e-5
+"""Largest number beside features that does not matter, as the eps of a distance."""
+
 Found = tuple[set[int], set[str]]
 """Values that were walked through, and the parameters at their ends; none where one failed."""
 
@@ -213,7 +216,7 @@ class Signals:
             if value in self._outputs_of_modules:
                 return self._outputs_of_modules[value]
             operation = self.makers.get(value)
-            if operation is None:
+            if operation is None or self._is_part(value, operation):
                 return None
             inputs = [i for i in operation.inputs if not self.is_constant(i)]
             linear = operation.name in _HOMOGENEOUS | {"mul", "div"}
@@ -223,6 +226,11 @@ class Signals:
                 return None
             value, allowed = inputs[0], {id(operation)}
         return None
+
+    def _is_part(self, value: int, operation: Operation) -> bool:
+        """Return True for one result of a split whose others are used, too."""
+        others = [i for i in operation.results if i is not None and i != value]
+        return any(self.users[i] or i in self.program.outputs for i in others)
 
     @cached_property
     def _outputs_of_modules(self) -> dict[int, str]:
@@ -294,19 +302,20 @@ class Signals:
         weights = [i for i in factors if self.is_weight(i)]
         if len(weights) == 1:
             return _Step([*weights, *rest])
-        chosen = self._one_of(factors)
-        if chosen is None or (rest and weights):
+        if weights and any(len(self.values[i].shape) > 1 for i in rest):
             return None
-        return _Step(rest, *chosen)
+        # A bias belongs to the matrix that learned vectors pass, not to the vectors.
+        chosen = self._one_of(factors[::-1] if weights and rest else factors)
+        return None if chosen is None else _Step(rest, *chosen)
 
     def _sum(self, operation: Operation, learned: list[int]) -> _Step | None:
-        """Return the terms of a sum, unless a constant that is not zero is among them."""
+        """Return the terms of a sum, unless a constant that matters is among them."""
         constants = [i for i in operation.inputs if self.is_constant(i)]
         if any(map(self._is_nonzero, constants)):
             return None
         if operation.name in {"add", "sub"}:
             numbers = [n for n in operation.arguments[:2] if isinstance(n, int | float)]
-            if any(numbers):
+            if any(abs(number) > _NEGLIGIBLE for number in numbers):
                 return None
         return _Step(learned) if learned else None
 

@@ -24,7 +24,8 @@ class Stack:
         counts: For each parameter in a branch, the number of such branches on one stream.
         normalised: Number of joins whose stream is normalised since the join before.
         decayed: Number of joins whose stream is multiplied by a number since the join before.
-        mixed: Number of sums of the stream with its own past, and of learned numbers on it.
+        mixed: Number of sums of the stream with what no branch scales, as its own past, and of
+            learned numbers on it.
         chained: Parameters of growing runs that act on each other's results.
         series: For each parameter of a matrix, its uses that act on each other's results.
     """
@@ -73,7 +74,7 @@ def stack_of(program: Program, stars: Stars) -> Stack:
         counts={name: rank[0] for name, rank in best.items()},
         normalised=normalised(streams, joins),
         decayed=decayed(streams, joins),
-        mixed=mixed(streams, kept),
+        mixed=mixed(streams, joins, kept),
         chained=_chained(streams, stars),
         series=_series(streams),
     )

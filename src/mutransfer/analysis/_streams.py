@@ -261,9 +261,8 @@ class Streams:
         if not common:
             return None
         top = common.bit_length() - 1
-        inside = [i for i in range(top + 1, end + 1) if self.lies_between(top, i, end)]
-        tensors = frozenset(name for i in inside for name in self._weights_of(i))
-        own = set(inside)
+        own = set(self._between(top, end))
+        tensors = self.tensors_between(top, end)
         starts_elsewhere = any(
             p.value in own and p.top not in own and p.top != top and p.matrices for p in found
         )
@@ -298,6 +297,13 @@ class Streams:
         """Return True for a value that is made of the one and makes the other."""
         ancestors = self.signals.ancestors
         return bool(ancestors[end] >> value & 1 and ancestors[value] >> top & 1)
+
+    def _between(self, top: int, end: int) -> Iterator[int]:
+        return (i for i in range(top + 1, end + 1) if self.lies_between(top, i, end))
+
+    def tensors_between(self, top: int, end: int) -> frozenset[str]:
+        """Return the parameters that act on a value on its way to another."""
+        return frozenset(name for i in self._between(top, end) for name in self._weights_of(i))
 
     def _weights_of(self, value: int) -> Iterator[str]:
         """Yield the parameters that an operation takes, seen through what is made of them."""

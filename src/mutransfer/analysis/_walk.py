@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..reading import Operation
+from ._choices import tables
 from ._facts import Cause, Fact, Kind, Leaf, is_one
 from ._growth import Growth, Sizes
 from ._movement import moved, sources
@@ -35,6 +36,7 @@ class Use:
         parts: The pieces of the summed dimension, where it is concatenated.
         with_constant: True if it is summed with constants.
         is_generated: True if a signal that has its entries, as a mixture of matrices, is summed.
+        is_reduced: True if its own growing entries were summed before, as in a length.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Use:
     parts: tuple[Sizes, ...] = ()
     with_constant: bool = False
     is_generated: bool = False
+    is_reduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Walk:
         self.chosen: list[int] = []
         self.short: list[int] = []
         self.picked: dict[str, set[int]] = {}
+        self.tables = tables(self.signals)
         self.causes: dict[int, frozenset[Cause]] = {}
         self._facts: dict[int, Fact] = {}
 
@@ -100,8 +104,12 @@ class Walk:
         return self._facts[value]
 
     def learn(self, value: int, fact: Fact) -> None:
-        """Note what is known of a result; causes that cancel are none."""
-        if fact.is_even and fact.causes:
+        """Note what is known of a result; causes that cancel are none.
+
+        Places, which are no features, have no size.
+        """
+        is_place = fact.is_signal and not self.program.values[value].is_float
+        if is_place or (fact.is_even and fact.causes):
             fact = even(fact)
         self._facts[value] = fact
         self.causes[value] = fact.causes
@@ -137,6 +145,10 @@ class Walk:
         """Note one use of a parameter."""
         self.uses.setdefault(name, []).append(use)
 
+    def grown(self, name: str) -> frozenset[int]:
+        """Return the dimensions of a parameter that grow."""
+        return frozenset(self.growth.growing(self.program.parameters[name]))
+
     def growing(self, value: int, leaf: Leaf, dims: Iterable[int] | None = None) -> frozenset[int]:
         """Return the parameter's dimensions that run along growing dimensions of a value."""
         chosen = range(len(leaf.dims)) if dims is None else dims
@@ -159,7 +171,9 @@ class Walk:
             dims = [d for d in range(len(leaf.dims)) if d != picked]
             stays = frozenset[int]().union(*(leaf.dims[d] for d in dims))
             kept, growing = self.kept(value, leaf, dims), self.growing(value, leaf, dims)
-            self.use(name, Use(kind, index, result, kept=kept, growing=growing, stays=stays))
+            use = Use(kind, index, result, kept=kept, growing=growing, stays=stays)
+            gone = self.grown(name) - frozenset[int]().union(*leaf.dims)
+            self.use(name, replace(use, is_reduced=bool(gone and stays)))
 
     def check(self, value: int, place: str) -> bool:
         """Note a finding where a signal's entries differ in size, then correct them.

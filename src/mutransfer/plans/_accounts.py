@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..analysis import FACTORS, WHOLE, Use, Walk, fate, is_key_value, is_split_into_output
+from ..analysis import (
+    FACTORS,
+    TOTALS,
+    WHOLE,
+    Use,
+    Walk,
+    fate,
+    is_divided_by_length,
+    is_key_value,
+    is_split_into_output,
+)
 from ..reading import Axes, Parameter, pattern
 from ._match import Match
 from ._sides import ORTHOGONAL, Sides
@@ -33,6 +43,7 @@ class Account:
         is_summed: True if it is summed with anything.
         is_key_value: True if its output is summed with another signal, in place of being compared.
         is_kernel: True if it is the kernel of a depthwise convolution.
+        is_direction: True if what it makes of a fixed size is divided by its length.
         operands: The values that it is summed with, with the operations that sum.
     """
 
@@ -48,6 +59,7 @@ class Account:
     is_summed: bool = False
     is_key_value: bool = False
     is_kernel: bool = False
+    is_direction: bool = False
     operands: tuple[tuple[int, int], ...] = ()
 
 
@@ -112,7 +124,7 @@ def account_of(
     kernel = frozenset(d for d, axis in enumerate(axes) if axis == "finite")
     growing = frozenset[int]().union(*(use.growing for use in uses)) - kernel
     problem = _contradiction(parameter, summed) or _rounded(parameter, uses)
-    problem = problem or _unlike_parts(walk, name, uses)
+    problem = problem or _unlike_parts(walk, name, uses) or _length(walk, parameter, uses)
     problem = problem or _unexplained(parameter, grew - picked - growing - _experts(parameter))
     fans = [_fan(use) for use in summed]
     looked_up = any(use.kind == "lookup" for use in uses)
@@ -138,6 +150,7 @@ def account_of(
         is_summed=any(use.kind == "contraction" for use in uses),
         is_key_value=_is_key_value(walk, summed),
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
+        is_direction=any(not use.kept and is_divided_by_length(walk, use.result) for use in summed),
         operands=tuple((u.operand, u.operation) for u in summed if u.operand is not None),
     )
 
@@ -312,6 +325,21 @@ def _unlike_parts(walk: Walk, name: str, uses: Sequence[Use]) -> str:
         f"parts of {name} are used in different ways: summed over the width or over the data, or "
         "not at all, or made an output. They need different factors: make each part a tensor of "
         "its own"
+    )
+
+
+def _length(walk: Walk, parameter: Parameter, uses: Sequence[Use]) -> str:
+    """Return why a readout has no role beside its own length; empty where it has one."""
+    operations = walk.program.operations
+    sums = [use for use in uses if use.is_reduced and operations[use.operation].name in TOTALS]
+    readout = any(use.fan and not use.kept and not use.others_grow for use in uses)
+    if not (sums and readout):
+        return ""
+    name = parameter.name
+    return (
+        f"{name} is summed with a signal over the width, and a sum of its own entries, such as the "
+        "square of its length, is added to the result: the two need different factors; write the "
+        f"distance out, as -((x[:, None] - {name}) ** 2).mean(-1), or leave the length out"
     )
 
 

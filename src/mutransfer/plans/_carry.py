@@ -158,10 +158,14 @@ def _bare_end(rule: Parametrization, end: BareEnd, structure: Structure) -> _Wan
         ratios={"depth": end.depth},
         text="ends a residual branch, with its multiplier",
     )
+    branch = f"residual branch {end.number} of {structure.depth[1]} (with {min(end.tensors)})"
     refusal = (
-        f"residual branch {end.number} of {structure.depth[1]} (with {min(end.tensors)}) does "
-        f"not end in learned tensors that could carry its multiplier {multiplier}: end it "
-        "with a linear layer or an affine norm"
+        f"{branch} ends in {' and '.join(end.makers[:2])}, whose other parts or uses must not have "
+        f"its multiplier {multiplier}: make each part a tensor of its own, or end the branch with "
+        "another one"
+        if end.makers
+        else f"{branch} does not end in learned tensors that could carry its multiplier "
+        f"{multiplier}: end it with a linear layer or an affine norm"
     )
     return _Wanted(NOTHING, end.modules, carried, refusal)
 
@@ -194,8 +198,12 @@ def _head_input(rule: Parametrization, want: Want) -> _Wanted:
         f"{'the root of ' if is_twice else ''}the logits' multiplier",
     )
     refusal = (
-        f"{want.tensor} is also the head, and its input is not made by learned tensors that could "
-        "carry the logits' multiplier 1/fan_in: put a norm with a gain before the head, or "
+        f"{want.tensor} is also the head, and its input, which {' and '.join(want.makers[:2])} "
+        "make, is used elsewhere, too, where the logits' multiplier 1/fan_in would be wrong: give "
+        "the head a norm with a gain of its own, or untie it"
+        if want.makers
+        else f"{want.tensor} is also the head, and its input is not made by learned tensors that "
+        "could carry the logits' multiplier 1/fan_in: put a norm with a gain before the head, or "
         "untie it"
     )
     return _Wanted(want.signal, want.modules, carried, refusal)
@@ -230,13 +238,19 @@ def _product(rule: Parametrization, want: Want) -> Iterator[_Wanted]:
         text="makes the queries and carries what the attention logits lack to 1/head_dim",
     )
     where = f" in {want.text}" if want.text else ""
-    refusal = (
+    product = (
         f"two signals are multiplied and summed over a dimension that grows from {base_size} to "
-        f"{size}{where}, as by the head dimension of an attention, and no learned tensor can carry "
-        f"the factor {missing} that its logits lack: grow the number of heads instead, or give "
-        "scale=1/head_dim to scaled_dot_product_attention"
+        f"{size}{where}"
     )
-    yield _Wanted(want.signal, want.modules, carried, refusal)
+    lacks = (
+        "as by the head dimension of an attention, and no learned tensor can carry the factor "
+        f"{missing} that its logits lack: grow the number of heads instead, or give "
+        "scale=1/head_dim to scaled_dot_product_attention"
+        if want.is_compared
+        else f"and no learned tensor can carry the factor {missing.substitute(head_dim='width')} "
+        "that the sum lacks to a mean: divide it by the number of its terms"
+    )
+    yield _Wanted(want.signal, want.modules, carried, f"{product}, {lacks}")
 
 
 def _missing_scale(rule: Parametrization, want: Want) -> Powers:
@@ -268,6 +282,10 @@ def _undone(want: Want) -> _Wanted:
         remedy = "multiply it by a learned gain, or let a norm follow without a bias between"
     elif want.kind == "terms":
         remedy = "take the mean of the terms, as torch.stack(terms).mean(0)"
+    elif want.is_length:
+        remedy = "divide it by the root of the width"
+    elif want.kind == "sum":
+        remedy = "divide the sum by the number of its terms, as a mean does"
     refusal = f"{fact}, and nothing learned can undo this: {remedy}"
     return _Wanted(want.signal, want.modules, carried, refusal)
 
@@ -291,6 +309,8 @@ def _fact(want: Want) -> str:
             f"{where} is {want.ratio:.6g} times the base's size, for the weight that makes it has "
             "a size of its own, as a sign, an orthogonal map or a weight over its norm has"
         )
+    if want.is_length:
+        return f"the length of {where} is {want.ratio:.6g} times the base's, as it has more entries"
     if want.kind == "sum":
         return f"the model sums {where} over a dimension that grows, {want.ratio:.6g} times as long"
     if want.kind == "terms":

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ..analysis import Signals
 from ..core import MutransferError
 from ..reading import Reading
 from ..rules import Place
@@ -25,6 +26,7 @@ class BareEnd:
         number: The branch's number in the forward pass, from 1.
         tensors: The learned tensors in the branch.
         modules: The modules that put the ends out; empty where none does.
+        makers: Learned tensors that make the end and more; empty where none does.
         depth: Ratio of the number of branches.
     """
 
@@ -32,6 +34,7 @@ class BareEnd:
     tensors: frozenset[str]
     modules: tuple[str, ...]
     depth: Fraction
+    makers: tuple[str, ...] = ()
 
 
 def places_of(sides: Sides, accounts: Mapping[str, Account]) -> dict[str, tuple[Place, Fraction]]:
@@ -58,6 +61,7 @@ def places_of(sides: Sides, accounts: Mapping[str, Account]) -> dict[str, tuple[
 
 def bare_ends(sides: Sides, places: Places) -> Iterator[BareEnd]:
     """Yield the branches of the target that do not end in learned tensors."""
+    signals = Signals(sides.target.program) if sides.target.program else None
     for number, join in enumerate(sides.target_stack.joins, 1):
         if join.signal.tensors is None:
             ratios = [places[name][1] for name in join.tensors if name in places]
@@ -66,6 +70,7 @@ def bare_ends(sides: Sides, places: Places) -> Iterator[BareEnd]:
                 tensors=join.tensors,
                 modules=(join.signal.module,) if join.signal.module else (),
                 depth=max(ratios, default=Fraction(1)),
+                makers=tuple(sorted(signals.ends(join.end))) if signals else (),
             )
 
 

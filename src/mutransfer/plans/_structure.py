@@ -32,8 +32,8 @@ class Structure:
         deepest: Matrices in series of the deepest branch.
         is_post_norm: True if more residual joins follow a normalisation than in the base.
         is_decayed: True if the stream is multiplied by a number more often than in the base.
-        is_mixed: True if the stream is added to its past, or multiplied by a learned number, more
-            often than in the base.
+        is_mixed: True if the stream meets what no branch scales, as its past or a learned number,
+            more often than in the base.
         first: Tensors of matrices that take in data rather than features.
         final: Tensors that make the output.
         unused: Tensors that no pass uses.

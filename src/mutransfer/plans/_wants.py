@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ..analysis import Cause, Finding
+from ..analysis import Cause, Finding, fate
 from ..reading import NOTHING, Signal
 from ._accounts import Account
 from ._sides import Sides
@@ -31,6 +31,9 @@ class Want:
         tensor: The tied tensor.
         is_normalised: True if a weight that makes it has a size of its own, as a sign has.
         ends_branch: True if it is a factor on the end of a residual branch.
+        is_length: True if it is a length, which grows as the root of a number of entries.
+        is_compared: True if a softmax compares it, as the logits of an attention.
+        makers: Tensors that make it and could carry its multiplier, were it used once.
     """
 
     kind: str
@@ -44,6 +47,9 @@ class Want:
     tensor: str = ""
     is_normalised: bool = False
     ends_branch: bool = False
+    is_length: bool = False
+    is_compared: bool = False
+    makers: tuple[str, ...] = ()
 
 
 def wants_of(sides: Sides, accounts: Mapping[str, Account]) -> Iterator[Want]:
@@ -97,7 +103,15 @@ def _head_inputs(
             tensor=name,
             ratio=ratio,
             text=f"the head of {name}",
+            makers=_makers(sides, operand, name),
         )
+
+
+def _makers(sides: Sides, value: int, head: str) -> tuple[str, ...]:
+    """Return the tensors that make the input of a head, used elsewhere or not."""
+    ends = sides.walk.signals.ends(value)
+    names = {name for walked in ends for name in sides.names.get(walked, ())}
+    return tuple(sorted(names - {head}))
 
 
 def _by_embedding(
@@ -174,6 +188,8 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
         text=_where(sides, value),
         is_normalised=any(cause.kind.startswith("normalised") for cause in finding.causes),
         ends_branch=any(value == join.end for join in sides.stacks[0].joins),
+        is_length=_is_length(finding),
+        is_compared="softmax" in fate(sides.walk, finding.value),
     )
     walked = found.tensors or found.module or value
     if not products:
@@ -190,6 +206,15 @@ def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
             sizes=sizes[0][::-1] if sides.is_inverted else sizes[0],
         ),
         walked,
+    )
+
+
+def _is_length(finding: Finding) -> bool:
+    """Return True for the root of a sum of squares, or of a norm, over what grows."""
+    sizes = [c.sizes for c in finding.causes if c.kind == "sum" and c.sizes is not None]
+    root = math.prod(b / a for a, b in sizes) ** 0.5
+    return {cause.kind for cause in finding.causes} == {"unit length"} or (
+        bool(sizes) and math.isclose(finding.ratio, root, rel_tol=1e-6)
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from ..core import MutransferError
-from ..reading import Reading, pattern
+from ..reading import Reading
 from ..rules import (
     LAYERS,
     Family,
@@ -21,6 +21,7 @@ from ..rules import (
     depth_regime,
     width_regime,
 )
+from ._bottlenecks import bottlenecks
 from ._carry import Multipliers
 from ._match import Match
 from ._structure import Structure
@@ -31,7 +32,7 @@ SMALLEST_WIDTH, SMALLEST_DEPTH = 256, 4
 
 _UNPROVEN = {
     Role.KEY_VALUE: "keys and values that several queries share (2605.15290 proposes another rule)",
-    Role.ROUTER: "routers of experts (sources disagree on initial scale and eps)",
+    Role.ROUTER: "scores as of a router of experts (sources disagree on initial scale and eps)",
     Role.EXPERT: "experts of a mixture (rules hold for a declared way of growing only)",
 }
 
@@ -127,8 +128,9 @@ def _mixed_stream(facts: Facts) -> Warnings:
     if facts.structure.is_mixed and facts.rule.alpha is not None:
         yield PlanWarning(
             "mixed-stream",
-            "the stream is added to its own past, or multiplied by learned numbers, more often "
-            "than in the base, and nothing scales this: it grows with depth, or its changes do",
+            "the stream is added to its own past or to signals that end no branch with tensors, or "
+            "multiplied by learned numbers, more often than in the base, and nothing scales this: "
+            "it grows with depth, or its changes do",
         )
 
 
@@ -202,27 +204,14 @@ def _without_size(facts: Facts) -> Warnings:
         )
 
 
-def _is_hidden_like(name: str, facts: Facts) -> bool:
-    return facts.tensors[name].role in {Role.HIDDEN, Role.KEY_VALUE}
-
-
 def _unproven(facts: Facts) -> Warnings:
     for role, what in _UNPROVEN.items():
         names = [name for name, tensor in facts.tensors.items() if tensor.role == role]
         if names:
             text = f"{len(names)} tensors such as {names[0]} are {what}"
             yield PlanWarning(f"unproven-{role}", text)
-    accounts = facts.structure.accounts
-    narrow = [
-        n for n, each in accounts.items() if each.kind == "readout" and _is_hidden_like(n, facts)
-    ]
-    if narrow:
-        yield PlanWarning(
-            "unproven-bottleneck",
-            f"{len(narrow)} tensors such as {narrow[0]} go from the width to a fixed number of "
-            "features and start as hidden matrices do, so that the first change of these may grow "
-            f'with width; roles={{"{pattern(narrow[0])}": "readout"}} starts them at 1/fan_in',
-        )
+    for text in bottlenecks(facts.structure.accounts, facts.tensors):
+        yield PlanWarning("unproven-bottleneck", text)
     if facts.target.recurrent:
         yield PlanWarning(
             "unproven-recurrent",
