@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from ..reading import Operation, Program
+from ._constants import beside_numbers
 from ._contractions import bilinear, convolution, distance, matrix_product
 from ._elementwise import function, joined, placed, positive, power, product, total
 from ._facts import Cause, Fact, Kind, dependence
 from ._growth import Growth, Sizes
 from ._layers import lookup, norm, orthonormal, weight_norm
 from ._operations import (
+    BOUNDED,
     COMPARISONS,
     CONVOLUTIONS,
     FACTORS,
@@ -44,6 +46,8 @@ def _table(*rows: tuple[Iterable[str], Rule]) -> dict[str, Rule]:
 def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     """Return the fact of a view, or of an operation that keeps the size of entries."""
     value = operation.inputs[0]
+    if operation.name in BOUNDED:
+        beside_numbers(walk, index, operation, (1, 2, "min", "max"))
     fact = walk.fact(value)
     if operation.name in {"select", "unbind"}:
         dim = operation.arguments[1] if len(operation.arguments) > 1 else 0

@@ -99,13 +99,18 @@ def _weighted(
     use = Use("contraction", index, result, operand=one.value, parts=parts)
     normalised = _note(walk, other, b, use, fan)
     ratio, causes = a.ratio * b.ratio, causes_of((a, replace(b, causes=_of_weight(b))))
-    if fan and any(cause.kind == "softmax" for cause in a.causes):
-        causes |= {Cause("shares", index, fan)}
+    causes |= _of_shares(a, index, fan)
     fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
     if fan and normalised:
         growth = (fan[1] / fan[0]) ** (0.5 if keeps else 1.0)
         return scaled(fact, growth, Cause("normalised", index, fan))
     return fact
+
+
+def _of_shares(signal: Fact, index: int, fan: Sizes | None) -> frozenset[Cause]:
+    """Return the cause of a sum of a weight with shares of a softmax, if any."""
+    shares = any(cause.kind == "softmax" for cause in signal.causes)
+    return frozenset({Cause("shares", index, fan)}) if fan and shares else frozenset()
 
 
 def _of_weight(weight: Fact) -> frozenset[Cause]:
@@ -320,7 +325,8 @@ def summed_product(
                 stepped=leaf.stepped,
             ),
         )
-    made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)
+    causes = fact.causes | _of_shares(fact, index, fan)
+    made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=causes)
     if mean:
         shrink = fan[0] / fan[1]
         return scaled(made, shrink, Cause("number", index, fan))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..reading import Operation, Ref
+from ._constants import EXTREMES, beside_numbers, beside_tensor
 from ._facts import (
     Cause,
     Fact,
@@ -27,10 +28,11 @@ _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     """Return the fact of a sum or difference, of values or numbers."""
     values = list(operation.inputs)
-    facts = {v: walk.moved(operation, v, result) for v in values}
     if len(values) == 1:
-        # A small number does not matter; another one fixes the scale.
-        return replace(facts[values[0]], product=())
+        beside_numbers(walk, index, operation, (0, 1))
+        return replace(walk.moved(operation, values[0], result), product=())
+    beside_tensor(walk, index, values)
+    facts = {v: walk.moved(operation, v, result) for v in values}
     signals = [v for v in values if facts[v].is_signal]
     learned = [v for v in values if facts[v].is_learned]
     if not signals:
@@ -292,6 +294,8 @@ def placed(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         if fact.is_learned:
             walk.vector_use(index, value, result)
     signals = [f for f in facts if f.is_signal]
+    if operation.name in EXTREMES:
+        beside_tensor(walk, index, values)
     floats = [v for v in values if walk.fact(v).is_signal and _is_float(walk, v)]
     if operation.name in {"addcmul", "addcdiv"}:
         return _added_product(walk, operation, result)

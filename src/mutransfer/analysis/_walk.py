@@ -91,6 +91,7 @@ class Walk:
         self.short: list[int] = []
         self.picked: dict[str, set[int]] = {}
         self.causes: dict[int, frozenset[Cause]] = {}
+        self.ratios: dict[int, float] = {}
         self._facts: dict[int, Fact] = {}
 
     def fact(self, value: int) -> Fact:
@@ -104,7 +105,7 @@ class Walk:
         if fact.is_even and fact.causes:
             fact = even(fact)
         self._facts[value] = fact
-        self.causes[value] = fact.causes
+        self.causes[value], self.ratios[value] = fact.causes, fact.ratio
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Return the base's shape of a value."""
