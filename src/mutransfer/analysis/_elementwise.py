@@ -22,6 +22,8 @@ from ._operations import ONE_SIGN, SOFTMAXES
 from ._terms import only_term
 from ._walk import Walk, even, scaled
 
+_EXACT = 1e-6
+
 _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 
 
@@ -125,7 +127,9 @@ def _multiplied_weights(one: Fact, other: Fact, sign: float, varies: tuple[bool,
         leaves[name] = Leaf(dims, degree, leaf.positive, stepped)
     if not all(leaf.positive for fact in (one, other) for leaf in fact.leaves.values()):
         leaves = {name: replace(leaf, positive="") for name, leaf in leaves.items()}
-    pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b}
+    # A weight over its own length has no gain: the terms of both are the same.
+    own = all(n in one.leaves and abs(leaves[n].degree) < _EXACT for n in other.leaves)
+    pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b and not own}
     return Fact(
         Kind.PARAMETERS,
         varies,
