@@ -12,6 +12,7 @@ from ._elementwise import function, joined, placed, positive, power, product, to
 from ._facts import Cause, Fact, Kind, dependence
 from ._growth import Growth, Sizes
 from ._layers import lookup, norm, orthonormal, weight_norm
+from ._lengths import drawn_scales
 from ._operations import (
     BOUNDED,
     COMPARISONS,
@@ -134,7 +135,16 @@ RULES: dict[str, Rule] = _table(
 
 def account(base: Program, other: Program, stars: Stars, counts: Collection[Sizes] = ()) -> Walk:
     """Walk over the base, with another size of the same architecture beside it."""
-    walk = Walk(Growth(base, other, stars, counts))
+    growth = Growth(base, other, stars, counts)
+    walk = _passed(Walk(growth))
+    # Roles follow from uses, so that initial scales are known after a first pass.
+    scales = drawn_scales(walk)
+    return _passed(Walk(growth, scales)) if scales else walk
+
+
+def _passed(walk: Walk) -> Walk:
+    """Return a walk after it passed all operations."""
+    base = walk.program
     for index, operation in enumerate(base.operations):
         rule = _rule(walk, operation)
         for result in operation.results:

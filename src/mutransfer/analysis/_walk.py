@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..reading import Operation
-from ._facts import Cause, Fact, Kind, Leaf, is_one
+from ._facts import Cause, Drawn, Fact, Kind, Leaf, is_one
 from ._growth import Growth, Sizes
 from ._movement import moved, sources
 from ._signals import Signals
@@ -34,6 +34,7 @@ class Use:
         is_joint: True if another matrix multiplies it along the summed dimension.
         parts: The pieces of the summed dimension, where it is concatenated.
         with_constant: True if it is summed with constants.
+        is_square: True if its square is summed, as in the length of a modulated weight.
         is_generated: True if a signal that has its entries, as a mixture of matrices, is summed.
     """
 
@@ -53,6 +54,7 @@ class Use:
     is_joint: bool = False
     parts: tuple[Sizes, ...] = ()
     with_constant: bool = False
+    is_square: bool = False
     is_generated: bool = False
 
 
@@ -78,10 +80,12 @@ class Walk:
 
     Args:
         growth: The base with another size beside it.
+        drawn: The initial scales of parameters, where they are known.
     """
 
-    def __init__(self, growth: Growth) -> None:
+    def __init__(self, growth: Growth, drawn: Mapping[str, Drawn] | None = None) -> None:
         self.growth, self.program = growth, growth.base
+        self.drawn, self.measured = drawn or {}, set[str]()
         self.signals = Signals(self.program)
         self.uses: dict[str, list[Use]] = {}
         self.findings: list[Finding] = []

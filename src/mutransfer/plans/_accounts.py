@@ -32,6 +32,7 @@ class Account:
         is_split: True if features and an output of a fixed size are cut from what it makes.
         is_summed: True if it is summed with anything.
         is_key_value: True if its output is summed with another signal, in place of being compared.
+        is_generated: True if a matrix that the data make has its entries.
         is_kernel: True if it is the kernel of a depthwise convolution.
         operands: The values that it is summed with, with the operations that sum.
     """
@@ -47,6 +48,7 @@ class Account:
     is_split: bool = False
     is_summed: bool = False
     is_key_value: bool = False
+    is_generated: bool = False
     is_kernel: bool = False
     operands: tuple[tuple[int, int], ...] = ()
 
@@ -137,6 +139,7 @@ def account_of(
         is_split=any(use.kept and is_split_into_output(walk, use.result) for use in summed),
         is_summed=any(use.kind == "contraction" for use in uses),
         is_key_value=_is_key_value(walk, summed),
+        is_generated=any(use.is_generated for use in summed),
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
         operands=tuple((u.operand, u.operation) for u in summed if u.operand is not None),
     )
@@ -252,7 +255,9 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             f'roles={{"{glob}": "hidden"}}'
         )
     # A readout of one sign is right: its factor is that of a sum of entries that add up.
-    hidden = [use for use in summed if use.kept or use.others_grow]
+    hidden = [
+        use for use in summed if (use.kept or use.others_grow) and not _is_length(use, summed)
+    ]
     if function := next((use.positive for use in hidden if use.positive), ""):
         return (
             f"{parameter.name} passes {function} before it is summed with a signal: its entries "
@@ -267,6 +272,15 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             f'say what it is with roles={{"{glob}": "hidden"}}'
         )
     return ""
+
+
+def _is_length(use: Use, summed: Sequence[Use]) -> bool:
+    """Return True for the squares of a matrix that is summed itself, too.
+
+    With squares of signals they are the lengths of a modulated weight: n terms of 1/n.
+    """
+    others = (each for each in summed if not each.positive and each.kept)
+    return use.is_square and any(_fan(each) == _fan(use) for each in others)
 
 
 def _rounded(parameter: Parameter, uses: Sequence[Use]) -> str:

@@ -213,9 +213,8 @@ def _unproven(facts: Facts) -> Warnings:
             text = f"{len(names)} tensors such as {names[0]} are {what}"
             yield PlanWarning(f"unproven-{role}", text)
     accounts = facts.structure.accounts
-    narrow = [
-        n for n, each in accounts.items() if each.kind == "readout" and _is_hidden_like(n, facts)
-    ]
+    made = (n for n, each in accounts.items() if each.kind == "readout" and not each.is_generated)
+    narrow = [name for name in made if _is_hidden_like(name, facts)]
     if narrow:
         yield PlanWarning(
             "unproven-bottleneck",
