@@ -143,7 +143,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
     for name, leaf in fact.leaves.items():
         summed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed))
         stays = frozenset[int]().union(*(leaf.dims[d] for d in _rest(side, leaf)))
-        joint = [o for o in matrices if frozenset({o, name}) in fact.multiplied]
+        joint = frozenset(o for o in matrices if frozenset({o, name}) in fact.multiplied)
         is_gain = hit[name] and name not in matrices and _multiplied(fact, name, hit)
         contracted = bool(summed) and not is_gain
         is_normalised = abs(leaf.degree) < 1e-6
@@ -163,7 +163,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
                 stepped=leaf.stepped,
                 is_square=bool(leaf.positive) and abs(leaf.degree - 2) < 1e-6,
                 others_grow=any(kept[other] for other in kept if other != name),
-                is_joint=bool(joint) and name in matrices and not is_normalised,
+                joint=joint if name in matrices and not is_normalised else frozenset(),
                 parts=use.parts if hit[name] else (),
             ),
         )

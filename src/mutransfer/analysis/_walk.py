@@ -31,7 +31,7 @@ class Use:
         positive: The function that left its entries of one sign, as in `Leaf`.
         stepped: The function that rounded it, as in `Leaf`.
         others_grow: True if other parameters of the same weight have growing dimensions that stay.
-        is_joint: True if another matrix multiplies it along the summed dimension.
+        joint: The matrices that multiply it entry by entry along the summed dimension.
         parts: The pieces of the summed dimension, where it is concatenated.
         with_constant: True if it is summed with constants.
         is_square: True if its square is summed, as in the length of a modulated weight.
@@ -51,7 +51,7 @@ class Use:
     positive: str = ""
     stepped: str = ""
     others_grow: bool = False
-    is_joint: bool = False
+    joint: frozenset[str] = frozenset()
     parts: tuple[Sizes, ...] = ()
     with_constant: bool = False
     is_square: bool = False

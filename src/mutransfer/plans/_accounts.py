@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..analysis import FACTORS, WHOLE, Use, Walk, fate, is_key_value, is_split_into_output
@@ -34,6 +34,7 @@ class Account:
         is_key_value: True if its output is summed with another signal, in place of being compared.
         is_generated: True if a matrix that the data make has its entries.
         is_kernel: True if it is the kernel of a depthwise convolution.
+        joint: The matrices that multiply it entry by entry before it is summed.
         operands: The values that it is summed with, with the operations that sum.
     """
 
@@ -50,6 +51,7 @@ class Account:
     is_key_value: bool = False
     is_generated: bool = False
     is_kernel: bool = False
+    joint: frozenset[str] = frozenset()
     operands: tuple[tuple[int, int], ...] = ()
 
 
@@ -88,7 +90,10 @@ def _account(sides: Sides, match: Match) -> Account:
         walk = sides.training
         used = next((n for n in names if n in walk.uses), None)
     name = used or names[0]
-    return account_of(walk, name, match.parameter, match.grew, inverted=sides.is_inverted)
+    account = account_of(walk, name, match.parameter, match.grew, inverted=sides.is_inverted)
+    joint = {other for use in walk.uses.get(name, ()) if use.fan for other in use.joint}
+    others = (other for walked in joint for other in sides.names.get(walked, ()))
+    return replace(account, joint=frozenset(others))
 
 
 def account_of(
@@ -264,12 +269,6 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             "then have one sign and add up, for which no role is known. Learn signed weights, or "
             "draw it yourself for each width, and say what it is with "
             f'roles={{"{glob}": "vector"}}'
-        )
-    if any(use.is_joint for use in summed):
-        return (
-            f"{parameter.name} is multiplied by another matrix entry by entry before it is summed "
-            "with a signal, and no rule is known for such a product: plan the model without it, or "
-            f'say what it is with roles={{"{glob}": "hidden"}}'
         )
     return ""
 
