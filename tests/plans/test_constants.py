@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import mutransfer as mt
 from mutransfer import MutransferError
-from tests.factors import factors
+from tests.factors import factors, warning_ids
 from tests.models import Net
 
 Squashed = Callable[[Tensor, int], Tensor]
@@ -115,3 +115,22 @@ def test_a_number_beside_fixed_positions_is_undone() -> None:
     ids = torch.randint(0, 7, (2, 5))
     plan = mt.plan(make(64), make(16), optimizer="adam", example_inputs=ids)
     assert factors(plan, "table.weight", ("init", "lr")) == (1 / 2, 1 / 2)
+
+
+@pytest.mark.parametrize(
+    ("of", "warns"),
+    [
+        (lambda h: F.normalize(h, dim=-1) + torch.ones(h.shape[-1]), True),
+        (lambda h: 1 - h.softmax(-1), True),
+        (lambda h: F.normalize(h, dim=-1) + 1e-6, False),
+        (lambda h: F.layer_norm(h, h.shape[-1:]) + torch.ones(h.shape[-1]), False),
+    ],
+    ids=["unit length", "softmax", "eps", "layer norm"],
+)
+def test_short_vectors_beside_a_constant_are_warned_of(of: Any, warns: bool) -> None:
+    def make(width: int) -> nn.Module:
+        parts = {"stem": nn.Linear(5, width), "readout": nn.Linear(width, 3)}
+        return Net(lambda m, x: m.readout(of(m.stem(x))), **parts)
+
+    plan = mt.plan(make(64), make(16), optimizer="adam", example_inputs=torch.randn(8, 5))
+    assert ("unit-length" in warning_ids(plan)) == warns
