@@ -221,12 +221,12 @@ def test_matrices_that_are_multiplied_entry_by_entry_are_joint() -> None:
     walk = walked(
         of_weights(lambda x, w, v: x @ (w * v).t(), w=lambda n: (n, n), v=lambda n: (n, n))
     )
-    assert only_use(walk, "w").is_joint and only_use(walk, "v").is_joint
+    assert (only_use(walk, "w").joint, only_use(walk, "v").joint) == ({"v"}, {"w"})
 
 
 def test_a_gain_in_a_weight_is_no_matrix() -> None:
     walk = walked(of_weights(lambda x, w, g: x @ (w * g).t(), w=lambda n: (n, n), g=lambda n: (n,)))
-    assert only_use(walk, "w").kind == "contraction" and not only_use(walk, "w").is_joint
+    assert only_use(walk, "w").kind == "contraction" and not only_use(walk, "w").joint
     assert (only_use(walk, "g").kind, only_use(walk, "g").fan) == ("vector", None)
 
 

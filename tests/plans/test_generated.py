@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import mutransfer as mt
 from mutransfer import MutransferError
-from tests.factors import factors
+from tests.factors import factors, warning_ids
 from tests.models import Net
 
 
@@ -79,14 +79,15 @@ def test_a_product_with_a_matrix_of_the_data_is_refused(build: Any) -> None:
         planned(build)
 
 
-@pytest.mark.parametrize("build", [mixed, edges])
+@pytest.mark.parametrize("build", [mixed, edges, modulated])
 def test_declared_as_hidden_it_is_summed_over_the_width(build: Any) -> None:
     """Its entries are drawn as those of a hidden matrix, and learn as they do."""
-    name = "made" if build is mixed else "made.weight"
+    name = "made.weight" if build is edges else "made"
     plan = planned(build, roles={name: "hidden"}, optimizer="adam")
     assert factors(plan, name)[:2] == (4**-0.5, 4**-1)
     others = {n: factors(plan, n) for n in ("stem.weight", "readout.weight")}
     assert others["stem.weight"][:2] == (1, 1) and others["readout.weight"][:2] == (0.25, 0.25)
+    assert "unproven-bottleneck" not in warning_ids(plan)
 
 
 def test_a_state_of_outer_products_is_none_of_a_parameter() -> None:

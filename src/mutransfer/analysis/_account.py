@@ -6,12 +6,15 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from ..reading import Operation, Program
+from ._constants import beside_numbers
 from ._contractions import bilinear, convolution, distance, matrix_product
 from ._elementwise import function, joined, placed, positive, power, product, total
 from ._facts import Cause, Fact, Kind, dependence
 from ._growth import Growth, Sizes
 from ._layers import lookup, norm, orthonormal, weight_norm
+from ._lengths import drawn_scales
 from ._operations import (
+    BOUNDED,
     COMPARISONS,
     CONVOLUTIONS,
     FACTORS,
@@ -46,6 +49,8 @@ def _table(*rows: tuple[Iterable[str], Rule]) -> dict[str, Rule]:
 def _moved(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     """Return the fact of a view, or of an operation that keeps the size of entries."""
     value = operation.inputs[0]
+    if operation.name in BOUNDED:
+        beside_numbers(walk, index, operation, (1, 2, "min", "max"))
     fact = walk.fact(value)
     if operation.name in {"select", "unbind"}:
         dim = operation.arguments[1] if len(operation.arguments) > 1 else 0
@@ -144,8 +149,16 @@ RULES: dict[str, Rule] = _table(
 
 def account(base: Program, other: Program, stars: Stars, counts: Collection[Sizes] = ()) -> Walk:
     """Walk over the base, with another size of the same architecture beside it."""
-    walk = Walk(Growth(base, other, stars, counts))
-    sums = repeats(walk)
+    growth = Growth(base, other, stars, counts)
+    walk = _passed(Walk(growth))
+    # Roles follow from uses, so that initial scales are known after a first pass.
+    scales = drawn_scales(walk)
+    return _passed(Walk(growth, scales)) if scales else walk
+
+
+def _passed(walk: Walk) -> Walk:
+    """Return a walk after it passed all operations."""
+    base, sums = walk.program, repeats(walk)
     for index, operation in enumerate(base.operations):
         rule = _rule(walk, operation)
         for result in operation.results:

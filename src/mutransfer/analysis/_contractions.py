@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..reading import Operation
 from ._choices import picks
-from ._facts import Cause, Fact, Kind, Leaf, causes_of, dependence, is_one, merged
+from ._facts import Cause, Fact, Kind, Leaf, causes_of, causes_of_weight, dependence, is_one, merged
 from ._generated import generators
 from ._growth import Sizes
 from ._sides import ADDED, Side, sides_of
@@ -41,8 +41,9 @@ def contract(
     if abs(scale - 1) > 1e-9:
         causes |= {Cause("number", index)}
     if a.is_signal and b.is_signal:
-        if fan and _note_generated(walk, index, result, one, other):
-            return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
+        if fan and (made := _note_generated(walk, index, result, one, other)):
+            fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
+            return _of_unit_rows(walk, index, fact, made, fan)
         if fan:
             ratio *= fan[1] / fan[0]
             causes |= {Cause("product", index, fan)}
@@ -56,15 +57,23 @@ def contract(
     return _of_parameters(walk, index, result, (one, other), (a, b), fan)
 
 
-def _note_generated(walk: Walk, index: int, result: int, one: Side, other: Side) -> bool:
-    """Note the parameters that signals have as entries; return True if any have."""
-    found = False
+def _note_generated(walk: Walk, index: int, result: int, one: Side, other: Side) -> list[Side]:
+    """Note the parameters that signals have as entries; return these signals."""
+    found = []
     for side, names in ((one, generators(walk, one, other)), (other, generators(walk, other, one))):
         fan = walk.growth.sizes(side.value, side.summed)
         for name in names if fan else ():
             walk.use(name, Use("contraction", index, result, fan=fan, is_generated=True))
-            found = True
+            found.append(side)
     return found
+
+
+def _of_unit_rows(walk: Walk, index: int, fact: Fact, made: Sequence[Side], fan: Sizes) -> Fact:
+    """Return the fact of a product with a matrix that the data make, over its length."""
+    causes = causes_of(walk.fact(side.value) for side in made)
+    if any(cause.kind == "unit length" for cause in causes):
+        return scaled(fact, (fan[1] / fan[0]) ** 0.5, Cause("normalised", index, fan))
+    return fact
 
 
 def _by_latents(walk: Walk, index: int, result: int, one: Side, other: Side) -> tuple[Side, Side]:
@@ -105,9 +114,8 @@ def _weighted(
     parts = next((a.parts[d] for d in one.summed if d in a.parts), ())
     use = Use("contraction", index, result, operand=one.value, parts=parts)
     normalised = _note(walk, other, b, use, fan)
-    ratio, causes = a.ratio * b.ratio, causes_of((a, replace(b, causes=_of_weight(b))))
-    if fan and any(cause.kind == "softmax" for cause in a.causes):
-        causes |= {Cause("shares", index, fan)}
+    ratio, causes = a.ratio * b.ratio, a.causes | causes_of_weight(b)
+    causes |= _of_shares(a, index, fan)
     fact = Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
     if fan and normalised:
         growth = (fan[1] / fan[0]) ** (0.5 if keeps else 1.0)
@@ -115,12 +123,10 @@ def _weighted(
     return fact
 
 
-def _of_weight(weight: Fact) -> frozenset[Cause]:
-    """Return the causes of a weight, whose length is no direction meant as it is."""
-    return frozenset(
-        replace(cause, kind="normalised weight") if cause.kind == "unit length" else cause
-        for cause in weight.causes
-    )
+def _of_shares(signal: Fact, index: int, fan: Sizes | None) -> frozenset[Cause]:
+    """Return the cause of a sum of a weight with shares of a softmax, if any."""
+    shares = any(cause.kind == "softmax" for cause in signal.causes)
+    return frozenset({Cause("shares", index, fan)}) if fan and shares else frozenset()
 
 
 def _rest(side: Side, leaf: Leaf) -> list[int]:
@@ -144,7 +150,7 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
     for name, leaf in fact.leaves.items():
         summed = frozenset[int]().union(*(leaf.dims[d] for d in side.summed))
         stays = frozenset[int]().union(*(leaf.dims[d] for d in _rest(side, leaf)))
-        joint = [o for o in matrices if frozenset({o, name}) in fact.multiplied]
+        joint = frozenset(o for o in matrices if frozenset({o, name}) in fact.multiplied)
         is_gain = hit[name] and name not in matrices and _multiplied(fact, name, hit)
         contracted = bool(summed) and not is_gain
         is_normalised = abs(leaf.degree) < 1e-6
@@ -162,8 +168,9 @@ def _note(walk: Walk, side: Side, fact: Fact, use: Use, fan: Sizes | None) -> bo
                 is_normalised=is_normalised,
                 positive=leaf.positive,
                 stepped=leaf.stepped,
+                is_square=bool(leaf.positive) and abs(leaf.degree - 2) < 1e-6,
                 others_grow=any(kept[other] for other in kept if other != name),
-                is_joint=bool(joint) and name in matrices and not is_normalised,
+                joint=joint if name in matrices and not is_normalised else frozenset(),
                 parts=use.parts if hit[name] else (),
             ),
         )
@@ -200,6 +207,8 @@ def _of_parameters(
     made = Fact(Kind.PARAMETERS, walk.full(result), ratio, leaves, causes, multiplied=multiplied)
     if fan and len(learned) == 1 and not walk.growth.growing(result):
         # A unit vector takes the length of a weight, as in a spectral norm.
+        lengths = {name: replace(leaf, is_reduced=True) for name, leaf in leaves.items()}
+        made = replace(made, leaves=lengths)
         return scaled(made, (fan[1] / fan[0]) ** 0.5, Cause("unit length", index, fan))
     return made
 
@@ -333,7 +342,8 @@ def summed_product(
                 stepped=leaf.stepped,
             ),
         )
-    made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)
+    causes = fact.causes | _of_shares(fact, index, fan)
+    made = Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=causes)
     if mean:
         shrink = fan[0] / fan[1]
         return scaled(made, shrink, Cause("number", index, fan))

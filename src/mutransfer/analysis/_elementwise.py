@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..reading import Operation, Ref
+from ._constants import EXTREMES, beside_numbers, beside_tensor
 from ._facts import (
     Cause,
     Fact,
@@ -17,9 +18,13 @@ from ._facts import (
     is_one,
     merged,
 )
+from ._lengths import with_lengths
 from ._operations import ONE_SIGN, SOFTMAXES
 from ._terms import only_term
 from ._walk import Walk, even, scaled
+
+_EXACT = 1e-6
+_EVEN = "an even power"
 
 _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 
@@ -27,10 +32,11 @@ _POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 def total(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     """Return the fact of a sum or difference, of values or numbers."""
     values = list(operation.inputs)
-    facts = {v: walk.moved(operation, v, result) for v in values}
     if len(values) == 1:
-        # A small number does not matter; another one fixes the scale.
-        return replace(facts[values[0]], product=())
+        beside_numbers(walk, index, operation, (0, 1))
+        return replace(walk.moved(operation, values[0], result), product=())
+    beside_tensor(walk, index, values)
+    facts = {v: walk.moved(operation, v, result) for v in values}
     signals = [v for v in values if facts[v].is_signal]
     learned = [v for v in values if facts[v].is_learned]
     if not signals:
@@ -66,7 +72,7 @@ def _added_weights(walk: Walk, result: int, facts: list[Fact]) -> Fact:
     """Return the fact of a sum of weights, or of constants."""
     if not facts:
         return walk.constant(result)
-    leaves = merged(fact.leaves for fact in facts)
+    leaves = _summed(fact.leaves for fact in facts)
     multiplied = frozenset[frozenset[str]]().union(*(fact.multiplied for fact in facts))
     return Fact(
         Kind.PARAMETERS,
@@ -76,6 +82,13 @@ def _added_weights(walk: Walk, result: int, facts: list[Fact]) -> Fact:
         facts[0].causes,
         multiplied=multiplied,
     )
+
+
+def _summed(terms: Iterable[Mapping[str, Leaf]]) -> dict[str, Leaf]:
+    """Return the leaves of a sum, of which the first term tells the size."""
+    first, *later = terms
+    added = ({n: replace(leaf, is_added=True) for n, leaf in term.items()} for term in later)
+    return merged((first, *added))
 
 
 def product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
@@ -89,10 +102,13 @@ def product(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
     if kind == Kind.CONSTANT:
         return walk.constant(result)
     sign = -1.0 if divides else 1.0
-    ratio, causes = one.ratio * other.ratio**sign, causes_of((one, other))
     varies = tuple(a or b for a, b in zip(one.varies, other.varies, strict=True))
     if kind == Kind.PARAMETERS:
-        return _multiplied_weights(one, other, sign, varies)
+        made = _multiplied_weights(one, other, sign, varies)
+        is_square = values[0] == values[1] and not divides
+        return replace(made, leaves=positive(made.leaves, _EVEN)) if is_square else made
+    one, other = (with_lengths(walk, fact) for fact in (one, other))
+    ratio, causes = one.ratio * other.ratio**sign, causes_of((one, other))
     for value, fact in zip(values, (one, other), strict=True):
         if fact.kind == Kind.CONSTANT and not fact.is_even:
             causes |= {Cause("constant", index)}
@@ -115,15 +131,22 @@ def _multiplied_weights(one: Fact, other: Fact, sign: float, varies: tuple[bool,
     leaves = dict(one.leaves)
     for name, leaf in other.leaves.items():
         known = leaves.get(name)
-        dims, degree, stepped = leaf.dims, sign * leaf.degree, leaf.stepped
+        made = replace(leaf, degree=sign * leaf.degree)
         if known is not None:
-            dims = tuple(a | b for a, b in zip(leaf.dims, known.dims, strict=True))
-            degree += known.degree
-            stepped = stepped or known.stepped
-        leaves[name] = Leaf(dims, degree, leaf.positive, stepped)
+            made = replace(
+                made,
+                dims=tuple(a | b for a, b in zip(leaf.dims, known.dims, strict=True)),
+                degree=made.degree + known.degree,
+                stepped=leaf.stepped or known.stepped,
+                is_reduced=leaf.is_reduced and known.is_reduced,
+                is_added=leaf.is_added and known.is_added,
+            )
+        leaves[name] = made
     if not all(leaf.positive for fact in (one, other) for leaf in fact.leaves.values()):
         leaves = {name: replace(leaf, positive="") for name, leaf in leaves.items()}
-    pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b}
+    # A weight over its own length has no gain: the terms of both are the same.
+    own = all(n in one.leaves and abs(leaves[n].degree) < _EXACT for n in other.leaves)
+    pairs = {frozenset({a, b}) for a in one.leaves for b in other.leaves if a != b and not own}
     return Fact(
         Kind.PARAMETERS,
         varies,
@@ -165,7 +188,7 @@ def power(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         return walk.constant(result)
     leaves = {n: replace(leaf, degree=leaf.degree * exponent) for n, leaf in fact.leaves.items()}
     if exponent % 2 == 0:
-        leaves = positive(leaves, "an even power")
+        leaves = positive(leaves, _EVEN)
     signals = tuple(f for f in _factors(fact) if f.kind == Kind.SIGNAL)
     squared = signals[-3:] * 2 if exponent == 2 else ()
     causes = fact.causes
@@ -292,6 +315,8 @@ def placed(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
         if fact.is_learned:
             walk.vector_use(index, value, result)
     signals = [f for f in facts if f.is_signal]
+    if operation.name in EXTREMES:
+        beside_tensor(walk, index, values)
     floats = [v for v in values if walk.fact(v).is_signal and _is_float(walk, v)]
     if operation.name in {"addcmul", "addcdiv"}:
         return _added_product(walk, operation, result)

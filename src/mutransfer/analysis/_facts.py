@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ._growth import Sizes
@@ -50,12 +50,29 @@ class Leaf:
         degree: Degree of homogeneity; 0 where the parameter is normalised.
         positive: The function that left its entries of one sign, as exp; empty where none did.
         stepped: The function that rounded it in steps that are not in proportion to it.
+        is_reduced: True if it is a length, a mean or another number of many entries.
+        is_added: True if it is in later terms of a sum alone: the first tells the size.
     """
 
     dims: tuple[frozenset[int], ...]
     degree: float = 1.0
     positive: str = ""
     stepped: str = ""
+    is_reduced: bool = False
+    is_added: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Initial scale of a parameter, as far as its uses tell it.
+
+    Attributes:
+        ratio: Its growth.
+        summed: The parameter's growing dimensions that are summed with signals.
+    """
+
+    ratio: float
+    summed: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +140,14 @@ def causes_of(facts: Iterable[Fact]) -> frozenset[Cause]:
     return frozenset[Cause]().union(*(fact.causes for fact in facts))
 
 
+def causes_of_weight(weight: Fact) -> frozenset[Cause]:
+    """Return the causes of a weight, whose length is no direction meant as it is."""
+    return frozenset(
+        replace(cause, kind="normalised weight") if cause.kind == "unit length" else cause
+        for cause in weight.causes
+    )
+
+
 def merged(leaves: Iterable[Mapping[str, Leaf]]) -> dict[str, Leaf]:
     """Return the leaves of a sum of values of parameters."""
     found: dict[str, Leaf] = {}
@@ -135,5 +160,5 @@ def merged(leaves: Iterable[Mapping[str, Leaf]]) -> dict[str, Leaf]:
                 dims = tuple(a | b for a, b in zip(known.dims, leaf.dims, strict=True))
                 positive = known.positive if leaf.positive else ""
                 stepped = known.stepped or leaf.stepped
-                found[name] = Leaf(dims, known.degree, positive, stepped)
+                found[name] = replace(known, dims=dims, positive=positive, stepped=stepped)
     return found

@@ -56,7 +56,9 @@ def _reduced(
     chosen = [d for d in range(len(walk.shape(value))) if keeps or d not in dims]
     leaves = {
         n: replace(
-            leaf, dims=tuple(frozenset[int]() if d in dims else leaf.dims[d] for d in chosen)
+            leaf,
+            dims=tuple(frozenset[int]() if d in dims else leaf.dims[d] for d in chosen),
+            is_reduced=leaf.is_reduced or any(leaf.dims[d] for d in dims),
         )
         for n, leaf in fact.leaves.items()
         if len(leaf.dims) == len(walk.shape(value))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..reading import Operation
 from ._choices import tables
-from ._facts import Cause, Fact, Kind, Leaf, is_one
+from ._facts import Cause, Drawn, Fact, Kind, Leaf, is_one
 from ._growth import Growth, Sizes
 from ._movement import moved, sources
 from ._signals import Signals
@@ -32,9 +32,10 @@ class Use:
         positive: The function that left its entries of one sign, as in `Leaf`.
         stepped: The function that rounded it, as in `Leaf`.
         others_grow: True if other parameters of the same weight have growing dimensions that stay.
-        is_joint: True if another matrix multiplies it along the summed dimension.
+        joint: The matrices that multiply it entry by entry along the summed dimension.
         parts: The pieces of the summed dimension, where it is concatenated.
         with_constant: True if it is summed with constants.
+        is_square: True if its square is summed, as in the length of a modulated weight.
         is_generated: True if a signal that has its entries, as a mixture of matrices, is summed.
         is_reduced: True if its own growing entries were summed before, as in a length.
     """
@@ -52,9 +53,10 @@ class Use:
     positive: str = ""
     stepped: str = ""
     others_grow: bool = False
-    is_joint: bool = False
+    joint: frozenset[str] = frozenset()
     parts: tuple[Sizes, ...] = ()
     with_constant: bool = False
+    is_square: bool = False
     is_generated: bool = False
     is_reduced: bool = False
 
@@ -81,10 +83,12 @@ class Walk:
 
     Args:
         growth: The base with another size beside it.
+        drawn: The initial scales of parameters, where they are known.
     """
 
-    def __init__(self, growth: Growth) -> None:
+    def __init__(self, growth: Growth, drawn: Mapping[str, Drawn] | None = None) -> None:
         self.growth, self.program = growth, growth.base
+        self.drawn, self.measured = drawn or {}, set[str]()
         self.signals = Signals(self.program)
         self.uses: dict[str, list[Use]] = {}
         self.findings: list[Finding] = []
@@ -95,6 +99,7 @@ class Walk:
         self.picked: dict[str, set[int]] = {}
         self.tables = tables(self.signals)
         self.causes: dict[int, frozenset[Cause]] = {}
+        self.ratios: dict[int, float] = {}
         self._facts: dict[int, Fact] = {}
 
     def fact(self, value: int) -> Fact:
@@ -112,7 +117,7 @@ class Walk:
         if is_place or (fact.is_even and fact.causes):
             fact = even(fact)
         self._facts[value] = fact
-        self.causes[value] = fact.causes
+        self.causes[value], self.ratios[value] = fact.causes, fact.ratio
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Return the base's shape of a value."""

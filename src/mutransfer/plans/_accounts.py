@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..analysis import (
@@ -42,8 +42,10 @@ class Account:
         is_split: True if features and an output of a fixed size are cut from what it makes.
         is_summed: True if it is summed with anything.
         is_key_value: True if its output is summed with another signal, in place of being compared.
+        is_generated: True if a matrix that the data make has its entries.
         is_kernel: True if it is the kernel of a depthwise convolution.
         is_direction: True if what it makes of a fixed size is divided by its length.
+        joint: The matrices that multiply it entry by entry before it is summed.
         operands: The values that it is summed with, with the operations that sum.
     """
 
@@ -58,8 +60,10 @@ class Account:
     is_split: bool = False
     is_summed: bool = False
     is_key_value: bool = False
+    is_generated: bool = False
     is_kernel: bool = False
     is_direction: bool = False
+    joint: frozenset[str] = frozenset()
     operands: tuple[tuple[int, int], ...] = ()
 
 
@@ -98,7 +102,10 @@ def _account(sides: Sides, match: Match) -> Account:
         walk = sides.training
         used = next((n for n in names if n in walk.uses), None)
     name = used or names[0]
-    return account_of(walk, name, match.parameter, match.grew, inverted=sides.is_inverted)
+    account = account_of(walk, name, match.parameter, match.grew, inverted=sides.is_inverted)
+    joint = {other for use in walk.uses.get(name, ()) if use.fan for other in use.joint}
+    others = (other for walked in joint for other in sides.names.get(walked, ()))
+    return replace(account, joint=frozenset(others))
 
 
 def account_of(
@@ -149,6 +156,7 @@ def account_of(
         is_split=any(use.kept and is_split_into_output(walk, use.result) for use in summed),
         is_summed=any(use.kind == "contraction" for use in uses),
         is_key_value=_is_key_value(walk, summed),
+        is_generated=any(use.is_generated for use in summed),
         is_kernel=all(_is_kernel(walk, use) for use in uses if use.kind == "contraction"),
         is_direction=any(not use.kept and is_divided_by_length(walk, use.result) for use in summed),
         operands=tuple((u.operand, u.operation) for u in summed if u.operand is not None),
@@ -265,7 +273,9 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             f'roles={{"{glob}": "hidden"}}'
         )
     # A readout of one sign is right: its factor is that of a sum of entries that add up.
-    hidden = [use for use in summed if use.kept or use.others_grow]
+    hidden = [
+        use for use in summed if (use.kept or use.others_grow) and not _is_length(use, summed)
+    ]
     if function := next((use.positive for use in hidden if use.positive), ""):
         return (
             f"{parameter.name} passes {function} before it is summed with a signal: its entries "
@@ -273,13 +283,16 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             "draw it yourself for each width, and say what it is with "
             f'roles={{"{glob}": "vector"}}'
         )
-    if any(use.is_joint for use in summed):
-        return (
-            f"{parameter.name} is multiplied by another matrix entry by entry before it is summed "
-            "with a signal, and no rule is known for such a product: plan the model without it, or "
-            f'say what it is with roles={{"{glob}": "hidden"}}'
-        )
     return ""
+
+
+def _is_length(use: Use, summed: Sequence[Use]) -> bool:
+    """Return True for the squares of a matrix that is summed itself, too.
+
+    With squares of signals they are the lengths of a modulated weight: n terms of 1/n.
+    """
+    others = (each for each in summed if not each.positive and each.kept)
+    return use.is_square and any(_fan(each) == _fan(use) for each in others)
 
 
 def _rounded(parameter: Parameter, uses: Sequence[Use]) -> str:

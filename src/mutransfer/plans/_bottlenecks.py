@@ -20,7 +20,8 @@ def bottlenecks(
         tensors: The plan of each tensor.
     """
     hidden = {n for n, t in tensors.items() if t.role in {Role.HIDDEN, Role.KEY_VALUE}}
-    narrow = [n for n, each in accounts.items() if each.kind == "readout" and n in hidden]
+    made = (n for n, each in accounts.items() if each.kind == "readout" and not each.is_generated)
+    narrow = [name for name in made if name in hidden]
     if narrow:
         yield (
             f"{len(narrow)} tensors such as {narrow[0]} go from the width to a fixed number of "

@@ -25,6 +25,7 @@ from ..rules import (
 from ._accounts import Account
 from ._carry import Carried, multipliers
 from ._families import assigned
+from ._joint import check_joint
 from ._match import Match, match
 from ._plan import Plan
 from ._roles import declared_roles, role_of
@@ -149,6 +150,7 @@ def _roles(
     roles = declared_roles(matches, declared)
     if not rule.one_rate:
         _check_explained(structure, roles)
+        check_joint(matches, structure.accounts, roles)
         _check_ranks(matches, roles)
     return {
         name: roles.get(name) or role_of(m, structure, width=width) for name, m in matches.items()

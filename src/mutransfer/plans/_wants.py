@@ -169,8 +169,8 @@ def _by_one_tensor(sides: Sides, finding: Finding, want: Want) -> list[Want] | N
 def _of_finding(sides: Sides, finding: Finding) -> tuple[Want, object]:
     """Return the signal that undoes a finding, and its walked carrier."""
     products = [c for c in finding.causes if c.kind == "product"]
-    ratio = 1 / finding.ratio if sides.is_inverted else finding.ratio
     value = _origin(sides, finding, products)
+    ratio = _ratio(sides, finding, value)
     found = sides.walk.signals.of(value)
     if found.tensors is None and not products:
         last = _before_bias(sides, finding)
@@ -216,6 +216,16 @@ def _is_length(finding: Finding) -> bool:
     return {cause.kind for cause in finding.causes} == {"unit length"} or (
         bool(sizes) and math.isclose(finding.ratio, root, rel_tol=1e-6)
     )
+
+
+def _ratio(sides: Sides, finding: Finding, value: int) -> float:
+    """Return the growth of a value, which a power may have changed up to its finding."""
+    walk, ratio = sides.walk, finding.ratio
+    if walk.causes.get(value) == finding.causes and not any(
+        cause.kind == "product" for cause in finding.causes
+    ):
+        ratio = walk.ratios[value]
+    return 1 / ratio if sides.is_inverted else ratio
 
 
 def _before_bias(sides: Sides, finding: Finding) -> int:
