@@ -55,7 +55,7 @@ class Tallies:
     def __init__(self, signals: Signals) -> None:
         self.signals, self.program = signals, signals.program
         self._past = [1 << i for i in range(len(self.program.values))]
-        self._streams = 0
+        self._streams = self._starts = self._joins = 0
         self._stops: set[tuple[int, object]] = set()
         self.terms: list[Terms] = [
             {self._source(i): Term(1.0, 1, 1 << i)} if v.kind != "result" else {}
@@ -109,7 +109,17 @@ class Tallies:
         for origin, term in _times(added, sign).items():
             found[origin] = found[origin].plus(term) if origin in found else term
         self._past[result] |= self._past[one] | self._past[other]
+        if len(kept) < len(self.terms[one]) or len(added) < len(self.terms[other]):
+            self._joins |= 1 << result
+        elif self._goes_on(one, other) or self._goes_on(other, one):
+            self._streams |= 1 << result
         return found
+
+    def _goes_on(self, stream: int, other: int) -> bool:
+        """Return True where a stream meets a signal of the data, as one added in every layer."""
+        of_stream = [self._past[i] & (self._starts | self._joins) for i in (stream, other)]
+        once = all(term.paths == 1 for term in self.terms[other].values())
+        return bool(of_stream[0]) and not of_stream[1] and once
 
     def _together(self, values: tuple[int, ...], result: int, factor: float) -> Terms:
         found: dict[object, Term] = {}
@@ -131,6 +141,7 @@ class Tallies:
                 before |= ancestors[i] & ~(1 << i)
             if before & past:
                 self._streams |= past
+                self._starts |= past if not past & self._joins else 0
                 self._stops.add((end, origin))
             else:
                 kept[origin] = term

@@ -149,10 +149,7 @@ def account_of(
         ends=_ends(walk, summed),
         problem=problem,
         is_picked=bool(picked & grew),
-        is_mixed=any(
-            len({b * a2 == a * b2 for a, b in use.parts for a2, b2 in use.parts}) > 1
-            for use in summed
-        ),
+        is_mixed=any(map(_is_mixed, summed)),
         is_split=any(use.kept and is_split_into_output(walk, use.result) for use in summed),
         is_summed=any(use.kind == "contraction" for use in uses),
         is_key_value=_is_key_value(walk, summed),
@@ -284,6 +281,11 @@ def _contradiction(parameter: Parameter, summed: Sequence[Use]) -> str:
             f'roles={{"{glob}": "vector"}}'
         )
     return ""
+
+
+def _is_mixed(use: Use) -> bool:
+    """Return True where the pieces of the summed dimension grow by unlike ratios."""
+    return len({b * a2 == a * b2 for a, b in use.parts for a2, b2 in use.parts}) > 1
 
 
 def _is_length(use: Use, summed: Sequence[Use]) -> bool:
