@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core import MutransferError
 from ._batches import Batch, Inputs, inputs_like, length
+from ._losses import with_own_loss
 from ._outputs import main_tensor
 from ._scores import cross_entropy
 from ._stream import Stream
@@ -35,6 +36,7 @@ def check_fit(model: nn.Module, task: Task | Stream) -> None:
             or a number of classes that is too small, a sequence that is too long, a loss or a
             metric that fails.
     """
+    task = with_own_loss(task)
     inputs, targets = _examples(task)
     given = _placed(inputs, model)
     output = _output(model, task, given, _tokens(task, inputs))

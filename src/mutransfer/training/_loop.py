@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from torch import Tensor
 
 from ..core import MutransferError
 from ..statistics import diverged_at
+from ._criterion import alone
 from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
@@ -94,10 +95,7 @@ def _step(
 ) -> None:
     """Train one step, and evaluate where it is due."""
     try:
-        if number == step == 0 and one.recipe.evaluations():
-            # Before the training: a bug in a metric must not cost all of it.
-            one.probe()
-        with apart(one.original, one.model) if step == 0 else nullcontext():
+        with nullcontext() if step else _first_step(number, one):
             losses[step] = one.step(step, factor)
         if (due := one.data.evaluation.due(step + 1)) is not None:
             trained.write(number, due, one.evaluate())
@@ -107,3 +105,13 @@ def _step(
         raise MutransferError(
             f"training fails at step {step} with {type(error).__name__}: {error}"
         ) from error
+
+
+@contextmanager
+def _first_step(number: int, one: One) -> Iterator[None]:
+    """Try an evaluation, and raise where the step reaches other runs' model or loss."""
+    with alone(one.given.task, one.recipe.task.loss), apart(one.original, one.model):
+        if number == 0 and one.recipe.evaluations():
+            # Before the training: a bug in a metric must not cost all of it.
+            one.probe()
+        yield

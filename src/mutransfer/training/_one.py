@@ -61,7 +61,8 @@ class One:
     """
 
     def __init__(self, member: Member, recipe: Recipe, data: Data, number: int) -> None:
-        recipe = member.trained_by(recipe)
+        self.given = member.trained_by(recipe)
+        recipe = self.given.apart()
         self.recipe, self.table, self.original = recipe, member.table, member.model
         self.model = _placed(copied(member.model), recipe)
         self.parameters = dict(self.model.named_parameters())
@@ -107,20 +108,20 @@ class One:
 
     def evaluate(self) -> Tensor:
         """Return validation loss and metrics."""
-        with self._measuring(self.model) as measure:
+        with self._measuring(self.model, self.recipe) as measure:
             return self.data.evaluation.mean(measure)
 
     def probe(self) -> None:
-        """Evaluate a copy of the model, of which nothing stays."""
-        with self._measuring(copied(self.model)) as measure:
+        """Evaluate copies of model and loss, of which nothing stays."""
+        with self._measuring(copied(self.model), self.recipe.apart()) as measure:
             self.data.evaluation.probe(measure)
 
     @contextmanager
-    def _measuring(self, model: nn.Module) -> Iterator[Measure]:
+    def _measuring(self, model: nn.Module, recipe: Recipe) -> Iterator[Measure]:
         """Put a model into evaluation mode, for a function that measures it."""
 
         def measure(inputs: Any, targets: Tensor) -> Tensor:
-            return measures(self.recipe.task, called(model, inputs), targets)
+            return measures(recipe.task, called(model, inputs), targets)
 
         with evaluating(model), autocast(self.recipe, self.device.type):
             yield measure

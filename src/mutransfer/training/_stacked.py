@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ..statistics import diverged_at
+from ._criterion import SharedLossError, check_unchanged, kept
 from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
 from ._generators import generators
@@ -145,6 +146,9 @@ class _Training:
         self.stack, self.program, self.watch, self.judge = stack, program, watch, judge
         self.trained = Trained.empty(len(stack.members), stack.recipe)
         self.held: Mapping[str, Any] = {}
+        self.loss_held: Mapping[str, Any] = {}
+        # Before the first call, which may leave something in what copies of the loss share.
+        self.shared = kept(stack.recipe.task.loss)
         self.done = 0
 
     def run(self) -> Trained:
@@ -178,7 +182,10 @@ class _Training:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except SharedLossError:
+            raise
         except Exception as error:
+            check_unchanged(self.stack.recipe.task, self.shared)
             raise NotStackedError(error, self.done) from error
 
     def _begin(self) -> None:
@@ -191,6 +198,7 @@ class _Training:
             # Rates, betas and eps would be rounded to them.
             raise ValueError(f"its parameters are {half[0]}")
         self.held = snapshot(stack.together.template)
+        self.loss_held = stack.held_by_loss()
         if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
             stack.probe()
@@ -229,11 +237,20 @@ class _Training:
     def _check_first_step(self) -> None:
         """Check that the losses depend on the members' tensors and the batch alone."""
         stack = self.stack
+        stack.together.is_watched = False
         if stack.losses.requires_grad:
             raise ValueError("its forward pass uses tensors that are none of its parameters")
+        self._check_loss()
         name = changed(self.held, snapshot(stack.together.template))
         if name and stack.slots.waiting and stack.carries():
             raise ValueError(f"its forward pass changes {name}, which it holds, for all members")
+
+    def _check_loss(self) -> None:
+        """Check that the loss keeps nothing that a later one depends on."""
+        check_unchanged(self.stack.recipe.task, self.shared)
+        name = changed(self.loss_held, self.stack.held_by_loss())
+        if name is not None and self.stack.carries():
+            raise ValueError(f"each run needs its own {name}, which changes it")
 
     def _end(self, busy: Sequence[int]) -> None:
         """End members that are through, diverged or not worth going on; let others follow."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ._batches import arguments, pieces
 from ._buckets import squared_norms, update
+from ._draws import OwnDraws
 from ._evaluation import Requiring, measures
 from ._loss import autocast, training_loss
 from ._numbers import NumberTable
@@ -49,12 +50,14 @@ class Together:
     ) -> None:
         self.template, self.recipe, self.kinds = template, recipe, kinds
         self.numbers, self.device, self.clips = numbers, device, clips
+        # The first passes alone are watched: a mode costs time at each operation.
+        self.is_watched = True
         self.options = {
             family: {**UPDATES[family].shared(options), **UPDATES[family].fixed}
             for family, options in recipe.families().items()
         }
-        self._gradient = torch.func.grad_and_value(self._scored(partial(training_loss, recipe)))
-        self._measure = self._scored(partial(measures, recipe.task))
+        self._gradient = torch.func.grad_and_value(self._scored(self._loss))
+        self._measure = self._scored(self._measures)
 
     def __call__(
         self,
@@ -97,6 +100,12 @@ class Together:
         measured: Tensor = over_slots(measure, tensors, (inputs, targets), each=False)
         return measured
 
+    def _loss(self, output: Any, targets: Tensor) -> Tensor:
+        return training_loss(self.recipe, output, targets)
+
+    def _measures(self, output: Any, targets: Tensor) -> Tensor:
+        return measures(self.recipe.task, output, targets)
+
     def _gradients(
         self, parameters: Mapping[str, Tensor], buffers: Any, inputs: Any, targets: Tensor
     ) -> tuple[Mapping[str, Tensor], Float[Tensor, " slot"]]:
@@ -124,7 +133,8 @@ class Together:
         ) -> Tensor:
             positional, named = arguments(inputs)
             tensors = {**parameters, **buffers}
-            with autocast(self.recipe, self.device, stacked=True):
+            watched = OwnDraws() if self.is_watched else nullcontext()
+            with watched, autocast(self.recipe, self.device, stacked=True):
                 output = torch.func.functional_call(
                     self.template, tensors, positional, named, strict=True
                 )
