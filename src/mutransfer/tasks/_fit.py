@@ -92,7 +92,12 @@ def _tokens(task: Task | Stream, inputs: Inputs) -> int | None:
 def _token_ids(inputs: Inputs) -> Tensor | None:
     """Return the tokens among inputs, whose name is Hugging Face's."""
     ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else inputs
-    return None if ids is None or ids.is_floating_point() else ids
+    return None if ids is None or _are_numbers(ids) else ids
+
+
+def _are_numbers(data: Tensor) -> bool:
+    """Return True for real and complex numbers, which name no tokens and no classes."""
+    return data.is_floating_point() or data.is_complex()
 
 
 def _output(model: nn.Module, task: Task | Stream, inputs: Inputs, largest: int | None) -> Any:
@@ -171,7 +176,7 @@ def _are_same(index: Tensor, tokens: Tensor | None) -> bool:
 def _check_classes(task: Task | Stream, output: Any, targets: Tensor) -> None:
     """Raise where logits have too few classes, or other rows than the targets."""
     logits = main_tensor(output)
-    if logits is None or targets.is_floating_point():
+    if logits is None or _are_numbers(targets):
         return
     if logits.shape[:-1] != targets.shape:
         wanted = ", ".join([*map(str, targets.shape), "classes"])

@@ -14,7 +14,7 @@ T = TypeVar("T", bound=Task | Stream)
 
 
 def copied_loss(loss: Loss) -> Loss:
-    """Return a copy of a loss; a function, and what cannot be copied, is returned itself."""
+    """Return a copy of a loss, or itself where it is a function or cannot be copied."""
     try:
         return copy.deepcopy(loss)
     except Exception:  # of a user's object, of any kind

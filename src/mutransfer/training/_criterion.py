@@ -1,4 +1,4 @@
-"""The loss as a criterion that holds values: what it changes, and what it would train."""
+"""The values that a loss holds: those that it changes, and those it would train."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def check_unchanged(task: Task | Stream, before: Mapping[str, Any]) -> None:
 
 
 def _leaves(loss: Loss) -> dict[str, Any]:
-    """Return numbers, texts, tensors, arrays and generators that a loss holds, by name."""
+    """Return numbers, texts, tensors and generators that a loss holds, by name."""
     return dict(_of("", loss, 0, set()))
 
 

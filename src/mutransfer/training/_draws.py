@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class OwnDraws(TorchFunctionMode):
-    """A mode that refuses draws from another generator than torch's, and from one seeded anew.
+    """A mode that refuses draws from generators other than torch's, or seeded anew.
 
     In a stack each member would have numbers of its own, where all have the same one by one, and a
     recording would go on where the generator starts again.

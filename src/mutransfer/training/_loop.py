@@ -14,7 +14,9 @@ from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
 from ._one import Data, One, apart
+from ._places import place
 from ._recipe import Recipe
+from ._sharing import capturing
 from ._trained import Trained
 from ._watch import Interrupted, Watch
 
@@ -102,9 +104,19 @@ def _step(
     except MutransferError:
         raise
     except Exception as error:
-        raise MutransferError(
-            f"training fails at step {step} with {type(error).__name__}: {error}"
-        ) from error
+        raise MutransferError(_failure(one, step, error)) from error
+
+
+def _failure(one: One, step: int, error: Exception) -> str:
+    """Return what fails, where, and what copying the model may have to do with it."""
+    text = f"training fails at step {step} with {type(error).__name__}: {error}{place(error)}"
+    if (function := capturing(one.original)) is None:
+        return text
+    return (
+        f"{text}; a copy of the model trains, and its function {function} still uses the model "
+        "that it was made with: write it as a method of the module, or let it use the module that "
+        "a hook is called with"
+    )
 
 
 @contextmanager

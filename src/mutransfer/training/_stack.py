@@ -175,7 +175,7 @@ class Stack:
         self.together.recipe = self.recipe.apart()
 
     def held(self) -> Mapping[str, Any]:
-        """Return what forward pass and loss hold, to be compared with what they hold later."""
+        """Return what forward pass and loss hold, to compare it later."""
         return {**snapshot(self.together.template), **self.held_by_loss()}
 
     def held_by_loss(self) -> Mapping[str, Any]:
