@@ -266,18 +266,6 @@ def test_training_needs_gradients_where_the_caller_has_none(slots: int) -> None:
     assert_same(found, train_one_by_one(members(Square), recipe()))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
-def test_a_layer_without_gradient_at_first_trains_in_a_loop(
-    optimizer: str, options: dict[str, float]
-) -> None:
-    momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
-    how = recipe(optimizer=optimizer, options=momentum)
-    networks = planned(Alternating, Alternating, optimizer, [0.05, 0.02], **options)
-    found = train(networks, how, program=Program(slots=1))
-    assert_same(found, train(networks, how))
-
-
 class Scripted(Square):
     """A network with a scripted layer, whose copy has parameters with a history."""
 

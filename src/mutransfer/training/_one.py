@@ -96,10 +96,8 @@ class One:
                 )
             (loss if count == 1 else loss / count).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        for parameter in self.parameters.values():
-            # In a stack what has no gradient in this step has one of zeros.
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        if number == 0:
+            self._unfuse()
         if self.threshold < math.inf:
             self._clip()
         for optimizer in self.optimizers:
@@ -125,6 +123,15 @@ class One:
 
         with evaluating(model), autocast(self.recipe, self.device.type):
             yield measure
+
+    def _unfuse(self) -> None:
+        """Leave out torch's fused momentum where a tensor has no gradient yet: it fails there."""
+        if all(p.grad is not None for p in self.parameters.values() if p.requires_grad):
+            return
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, torch.optim.SGD):
+                for group in optimizer.param_groups:
+                    group["fused"] = group["fused"] and not group["momentum"]
 
     def _clip(self) -> None:
         """Clip the gradients as `Plan.clip_grad_norm_`."""

@@ -29,6 +29,7 @@ from ._recording import NotCompiledError
 from ._sharing import obstacle, unlike
 from ._stack import Stack
 from ._trained import Trained
+from ._unused import Unused
 from ._watch import Interrupted, Watch
 
 _LEAST_BYTES = 4
@@ -204,6 +205,7 @@ class _Training:
             stack.probe()
         if self.program.compiled:
             self._compile()
+        self.unused = Unused(stack)
 
     def _compile(self) -> None:
         try:
@@ -223,7 +225,11 @@ class _Training:
         """Train one step, and evaluate the members that are due."""
         stack = self.stack
         with slowness(stack.together.template) if not self.done else nullcontext():
-            stack.step()
+            if self.unused.is_possible:
+                with self.unused.watched():
+                    stack.step()
+            else:
+                stack.step()
         if not self.done:
             self._check_first_step()
         slots = stack.slots

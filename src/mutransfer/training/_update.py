@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -36,6 +36,11 @@ class Together:
         numbers: The numbers of all steps.
         device: Type of the device.
         clips: True if a member's gradients are clipped.
+
+    Attributes:
+        is_watched: True to refuse draws that a stack would make otherwise.
+        looks: True to note parameters without gradient.
+        still: The names of those whose gradients were zero for all members.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Together:
         self.numbers, self.device, self.clips = numbers, device, clips
         # The first passes alone are watched: a mode costs time at each operation.
         self.is_watched = True
+        self.looks, self.still = False, list[str]()
         self.options = {
             family: {**UPDATES[family].shared(options), **UPDATES[family].fixed}
             for family, options in recipe.families().items()
@@ -79,6 +85,8 @@ class Together:
             else gradients[names[0]][None]
             for names, _ in self.kinds
         ]
+        if self.looks:
+            self.still = [name for name, moves in self._moving(gathered) if not moves]
         if self.clips:
             gathered = _clipped(state, gathered, thresholds)
         factor, by_family = self.numbers.by_family(numbers)
@@ -120,6 +128,11 @@ class Together:
         names = parts[0][0]
         gradients = {n: torch.stack([part[n] for part, _ in parts]).sum(0) / count for n in names}
         return gradients, torch.stack([losses for _, losses in parts]).mean(0)
+
+    def _moving(self, gathered: Sequence[Tensor]) -> Iterator[tuple[str, bool]]:
+        """Yield each parameter's name, and True if a gradient of it is not zero."""
+        for (names, _), gradient in zip(self.kinds, gathered, strict=True):
+            yield from zip(names, (gradient != 0).flatten(1).any(1).tolist(), strict=True)
 
     def _named(self, state: State) -> dict[str, Tensor]:
         pairs = zip(self.kinds, state, strict=True)
