@@ -69,11 +69,11 @@ class Third(Square):
 
 
 class Late(Third):
-    """A network that uses all layers at first."""
+    """A network that uses all layers at first, and at last."""
 
     def is_whole(self) -> bool:
         self.passes += 1
-        return self.passes < 5
+        return self.passes % 7 < 5
 
 
 class Dropping(Third):

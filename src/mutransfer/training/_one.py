@@ -125,7 +125,7 @@ class One:
             yield measure
 
     def _unfuse(self) -> None:
-        """Leave out torch's fused momentum where a tensor has no gradient yet: it fails there."""
+        """Leave out torch's fused momentum, which fails where a tensor has none yet."""
         if all(p.grad is not None for p in self.parameters.values() if p.requires_grad):
             return
         for optimizer in self.optimizers:
