@@ -56,6 +56,25 @@ def tokens(seed: int, step: int, size: int) -> tuple[Tensor, Tensor]:
     return ids, ids
 
 
+class Waves(nn.Module):
+    """A perceptron of complex numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = nn.Linear(5, 8, dtype=torch.complex64)
+        self.readout = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.input(x).abs())  # type: ignore[no-any-return]
+
+
+WAVES = Task(
+    name="waves",
+    inputs=torch.fft.rfft(torch.linspace(-1, 1, 48).view(6, 8)),
+    targets=torch.arange(6) % 3,
+    loss=cross_entropy,
+)
+
 STREAM = Stream(name="tokens", batch=tokens, loss=cross_entropy)
 
 
@@ -69,8 +88,9 @@ STREAM = Stream(name="tokens", batch=tokens, loss=cross_entropy)
         (mlp().double(), digits()),
         (Named(), mapped()),
         (gpt(16, 1, vocabulary=40, context=8), STREAM),
+        (Waves(), WAVES),
     ],
-    ids=["mlp", "gpt", "resnet", "vit", "double", "mapping", "stream"],
+    ids=["mlp", "gpt", "resnet", "vit", "double", "mapping", "stream", "complex"],
 )
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_a_task_that_fits_passes(model: nn.Module, task: Any, device: str) -> None:
@@ -105,6 +125,8 @@ def test_a_task_that_fits_passes(model: nn.Module, task: Any, device: str) -> No
             "task mapped has token 39, and the model's embedding gpt.token has 39 rows: build",
         ),
         (mlp, mapped(), "MLP fails on inputs input_ids .2, 8. int64, attention_mask .2, 8. int64"),
+        (Waves, replace(WAVES, targets=3 * WAVES.targets), "has classes from 0 to 6, and the mode"),
+        (Waves, replace(WAVES, targets=WAVES.inputs[:, 0]), "the loss of task waves fails on the"),
         (lambda: gpt(vocabulary=9), STREAM, "task tokens has token 15, and the model's embedding"),
         (
             gpt,

@@ -1,10 +1,12 @@
 """Streams: the same batch for the same seed and step, in whatever order they are asked for."""
 
 import pickle
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -40,6 +42,23 @@ class Squares(Dataset[Example]):
         return torch.tensor([float(index)]), index**2
 
 
+class Noisy(Squares):
+    """Squares that are augmented, by one generator or another."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self.draw = draw
+
+    def __getitem__(self, index: int) -> Example:
+        return torch.tensor([index + self.draw()]), index**2
+
+
+DRAWS: dict[str, Callable[[], float]] = {
+    "torch": lambda: float(torch.rand(())),
+    "numpy": lambda: float(np.random.rand()),
+    "python": random.random,
+}
+
+
 class Reader:
     """A source of seeds that counts its starts."""
 
@@ -56,6 +75,7 @@ SOURCES: dict[str, Any] = {
     "iterable dataset": Twenty(),
     "dataset": Squares(),
     "tensors": TensorDataset(torch.arange(8.0).view(4, 2), torch.arange(4)),
+    **{name: Noisy(draw) for name, draw in DRAWS.items()},
     "list": [({"ids": torch.tensor([i, i])}, i) for i in range(6)],
 }
 
@@ -85,6 +105,19 @@ def test_a_batch_depends_on_seed_and_step_alone(source: Any) -> None:
     for step in (8, 2, 2, 3, 0, 8):
         assert first(again[step]) == inorder[step]
     assert len({str(batch) for batch in inorder}) > 1
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_augmentations_draw_anew_and_leave_generators_alone(draw: Any) -> None:
+    feed = made(Noisy(draw)).feed(seed=1, steps=40, batch=10)
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    expected = [each() for each in DRAWS.values()]
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    batches = [feed[step][0].flatten().sort().values for step in range(40)]
+    assert [each() for each in DRAWS.values()] == expected
+    noise = torch.stack(batches) - torch.arange(10)
+    assert len(noise.flatten().unique()) == 400
+    torch.testing.assert_close(noise.mean(), torch.tensor(0.5), rtol=0, atol=0.06)
 
 
 def test_an_iterable_is_read_in_its_order_and_starts_again() -> None:
@@ -161,6 +194,8 @@ class Mixed:
         (from_seed(0), "stream mine can be read only once"),
         (shared(from_seed(0)), "stream mine can be read only once"),
         (map(abs, [1, 2]), "stream mine can be read only once"),
+        (Noisy(np.random.default_rng(0).random), "gives another example each time it is read"),
+        (Noisy(random.Random(0).random), "let the dataset draw from the generators of torch, Num"),
         (restless, "starts with another example each time"),
         (lambda seed: iter([]), "stream mine has no examples"),
         ((), "task mine has 0 examples, so a batch cannot have 2"),

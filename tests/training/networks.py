@@ -130,8 +130,9 @@ def by_hand(members: Sequence[Member], recipe: Recipe) -> tuple[Tensor, Tensor]:
             losses.append(loss.detach())
             if step in recipe.evaluations():
                 validation.append(_evaluated(model, task, recipe.batch))
-    return torch.stack(losses).view(len(members), -1), torch.stack(validation).view(
-        len(members), -1
+    kept = torch.stack(validation) if validation else torch.empty(0, dtype=torch.float64)
+    return torch.stack(losses).view(len(members), -1), kept.view(
+        len(members), len(recipe.evaluations())
     )
 
 

@@ -125,9 +125,12 @@ def test_a_metric_that_cannot_be_stacked_costs_no_training() -> None:
     assert steps == [1] * 24
 
 
+FAILURE = r"^training fails at step 0 with RuntimeError: mat1 .*, test_fallback\.py line \d+$"
+
+
 @pytest.mark.parametrize("how", [train, train_one_by_one])
 def test_a_bug_of_the_model_is_raised_as_itself(how: Any) -> None:
-    with pytest.raises(MutransferError, match="training fails at step 0 with RuntimeError: mat1"):
+    with pytest.raises(MutransferError, match=FAILURE):
         how([replace(each, model=Faulty().double()) for each in members(Square)], recipe())
 
 
@@ -261,18 +264,6 @@ def test_training_needs_gradients_where_the_caller_has_none(slots: int) -> None:
     with torch.no_grad():
         found = train(members(Square), recipe(), program=Program(slots=slots))
     assert_same(found, train_one_by_one(members(Square), recipe()))
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
-def test_a_layer_without_gradient_at_first_trains_in_a_loop(
-    optimizer: str, options: dict[str, float]
-) -> None:
-    momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
-    how = recipe(optimizer=optimizer, options=momentum)
-    networks = planned(Alternating, Alternating, optimizer, [0.05, 0.02], **options)
-    found = train(networks, how, program=Program(slots=1))
-    assert_same(found, train(networks, how))
 
 
 class Scripted(Square):

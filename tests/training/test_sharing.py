@@ -285,6 +285,30 @@ def test_functions_that_use_the_original_are_refused(change: Any, program: Progr
     assert all(p.grad is None for member in found for p in member.model.parameters())
 
 
+class Showing(Square):
+    """A network whose hook keeps features in a list of the network that it was made with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features: list[Tensor] = []
+        self.input.register_forward_hook(lambda _, inputs, output: self.features.append(output))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.features.clear()
+        return super().forward(x) + self.features[0].mean()
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("program", [Program(slots=1), *PROGRAMS], ids=str)
+def test_a_failure_names_functions_that_use_the_original(program: Program) -> None:
+    message = (
+        r"IndexError: list index out of range, test_sharing\.py line \d+; a copy of the model "
+        r"trains, and its function input\._forward_hooks\[0\] still uses the model that it was"
+    )
+    with pytest.raises(MutransferError, match=message):
+        train(members(Showing, 3), recipe(), program=program)
+
+
 def test_a_function_that_reads_the_original_is_not_stacked() -> None:
     """No gradient shows it."""
 

@@ -116,7 +116,7 @@ class Tallies:
         return found
 
     def _goes_on(self, stream: int, other: int) -> bool:
-        """Return True where a stream meets a signal of the data, as one added in every layer."""
+        """Return True where a stream meets a signal that every layer may add."""
         of_stream = [self._past[i] & (self._starts | self._joins) for i in (stream, other)]
         once = all(term.paths == 1 for term in self.terms[other].values())
         return bool(of_stream[0]) and not of_stream[1] and once

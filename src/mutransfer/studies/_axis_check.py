@@ -6,6 +6,7 @@ from itertools import pairwise, product
 
 from ..core import MutransferError, Size
 from ..tasks import check_fit
+from ..training import alone
 from ._columns import check_metrics
 from ._failures import is_refusal
 from ._models import Models
@@ -28,7 +29,8 @@ def check_axes(models: Models) -> None:
     if study.train is None:
         task = study.task_of(Run(rule="", size=study.base, point=point, seed=0))
         check_metrics(task.metrics, ["validation", *study.base, *point, *study.fixed])
-        check_fit(models.at_base(), task)
+        with alone(task, task.loss):
+            check_fit(models.at_base(), task)
         for rule, each in product(map(rule_name, study.rules), study.points()):
             # A multiplier that the model or the rule has no place for is refused here.
             _check_carried(models, Run(rule=rule, size=sizes[0], point=each, seed=0))

@@ -3,6 +3,7 @@
 from ._batches import Batch as Batch
 from ._batches import Feed as Feed
 from ._batches import Inputs as Inputs
+from ._batches import Loss as Loss
 from ._batches import inputs_like as inputs_like
 from ._batches import length as length
 from ._batches import take as take
@@ -16,6 +17,8 @@ from ._images import images as images
 from ._load import LOADERS as LOADERS
 from ._load import TASKS as TASKS
 from ._load import task as task
+from ._losses import copied_loss as copied_loss
+from ._losses import with_own_loss as with_own_loss
 from ._models import ACTIVATIONS as ACTIVATIONS
 from ._models import gpt as gpt
 from ._models import mlp as mlp

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core import MutransferError
 from ._batches import Batch, Inputs, inputs_like, length
+from ._losses import with_own_loss
 from ._outputs import main_tensor
 from ._scores import cross_entropy
 from ._stream import Stream
@@ -35,6 +36,7 @@ def check_fit(model: nn.Module, task: Task | Stream) -> None:
             or a number of classes that is too small, a sequence that is too long, a loss or a
             metric that fails.
     """
+    task = with_own_loss(task)
     inputs, targets = _examples(task)
     given = _placed(inputs, model)
     output = _output(model, task, given, _tokens(task, inputs))
@@ -90,7 +92,12 @@ def _tokens(task: Task | Stream, inputs: Inputs) -> int | None:
 def _token_ids(inputs: Inputs) -> Tensor | None:
     """Return the tokens among inputs, whose name is Hugging Face's."""
     ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else inputs
-    return None if ids is None or ids.is_floating_point() else ids
+    return None if ids is None or _are_numbers(ids) else ids
+
+
+def _are_numbers(data: Tensor) -> bool:
+    """Return True for real and complex numbers, which name no tokens and no classes."""
+    return data.is_floating_point() or data.is_complex()
 
 
 def _output(model: nn.Module, task: Task | Stream, inputs: Inputs, largest: int | None) -> Any:
@@ -169,7 +176,7 @@ def _are_same(index: Tensor, tokens: Tensor | None) -> bool:
 def _check_classes(task: Task | Stream, output: Any, targets: Tensor) -> None:
     """Raise where logits have too few classes, or other rows than the targets."""
     logits = main_tensor(output)
-    if logits is None or targets.is_floating_point():
+    if logits is None or _are_numbers(targets):
         return
     if logits.shape[:-1] != targets.shape:
         wanted = ", ".join([*map(str, targets.shape), "classes"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from ..core import FrozenDict, MutransferError
 from ._batches import Batch, Loss, are_equal, check_size, checked_batch
 from ._scores import cross_entropy
+from ._seeds import drawing_from, hashed
 from ._stream import Stream
 
 
@@ -31,7 +32,8 @@ def stream(
 
     An example is a pair (inputs, target); inputs may be a mapping. Examples are collated as
     torch's `default_collate` does. A dataset with a length is read in random order, every example
-    once an epoch. An iterable is read in its own order, again and again.
+    once an epoch. It may draw, as to augment its examples: the generators of torch, NumPy and
+    Python are seeded for each batch. An iterable is read in its own order, again and again.
 
     Args:
         source: A torch Dataset or another object with a length and items; an iterable that can be
@@ -59,7 +61,9 @@ def _reader(source: Any, name: str) -> Callable[[int, int, int], Batch]:
         )
     # Torch's IterableDataset inherits an item access that fails, so that a length is asked first.
     if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
-        return _Shuffled(source, name)
+        shuffled = _Shuffled(source, name)
+        _check_again(shuffled)
+        return shuffled
     if isinstance(source, Iterable):
         passes = _Passes(source, name, seeded=False)
     elif callable(source):
@@ -85,14 +89,15 @@ class _Shuffled:
         check_size(self.name, examples, size)
         epoch, position = divmod(step, examples // size)
         rows = _order(seed, epoch, examples)[position * size : (position + 1) * size]
-        return _collated([self.source[row] for row in rows.tolist()], self.name, step)
+        draws = not isinstance(self.source, TensorDataset | list | tuple)
+        with drawing_from("batch", seed, step) if draws else nullcontext():
+            return _collated([self.source[row] for row in rows.tolist()], self.name, step)
 
 
 @lru_cache(maxsize=64)
 def _order(seed: int, epoch: int, examples: int) -> Tensor:
     # An epoch's seed is a hash, so that the epochs of neighbouring seeds are not shared.
-    digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+    generator = torch.Generator().manual_seed(hashed(seed, epoch))
     return torch.randperm(examples, generator=generator)
 
 
@@ -147,6 +152,19 @@ class _Place:
 
 _NONE = object()
 """The end of an iterator."""
+
+
+def _check_again(shuffled: _Shuffled) -> None:
+    """Raise unless examples of a dataset are the same when they are read again."""
+    if len(shuffled.source) < 2:
+        return
+    (inputs, targets), again = (shuffled(0, 0, 2) for _ in range(2))
+    if not (are_equal(inputs, again[0]) and are_equal(targets, again[1])):
+        raise MutransferError(
+            f"stream {shuffled.name} gives another example each time it is read, so that a resumed "
+            "run would train on other data: let the dataset draw from the generators of torch, "
+            "NumPy or Python themselves, which are seeded for each batch"
+        )
 
 
 def _check_restarts(passes: _Passes) -> None:

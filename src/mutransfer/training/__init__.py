@@ -11,6 +11,7 @@ from ._choice import even as even
 from ._choice import fitting as fitting
 from ._choice import measured as measured
 from ._choice import shortened as shortened
+from ._criterion import alone as alone
 from ._fallback import StackingWarning as StackingWarning
 from ._judge import Judge as Judge
 from ._lion import Lion as Lion

@@ -73,7 +73,7 @@ class Untrained:
     """
 
     def __init__(self, member: Member, recipe: Recipe, batches: Batches, number: int) -> None:
-        self._member, self._recipe = member, member.trained_by(recipe)
+        self._member, self._recipe = member, member.trained_by(recipe).apart()
         self._batches, self._number = batches, number
 
     @cached_property

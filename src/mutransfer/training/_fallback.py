@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import re
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-
-import torch
 
 from ..core import MutransferWarning
 from ._judge import Judge
 from ._loop import each
 from ._members import Member
+from ._places import place
 from ._recipe import Recipe
 from ._trained import Trained
 from ._watch import Watch
 
 _LONGEST = 160
 """Most characters of a reason."""
-
-_OURS = (Path(torch.__file__).parent, Path(__file__).parents[1])
-"""Folders whose lines say nothing about why a model cannot be stacked."""
 
 _SLOW = re.compile(r"There is a performance drop.*batching rule for (\S+?)\.", re.DOTALL)
 """Torch's warning of an operation that vmap runs in a loop over members."""
@@ -133,13 +127,4 @@ def _reason(error: Exception) -> str:
         text = "it branches on values of tensors, or calls .item()"
     sentence = text.removeprefix("vmap: ").split(". ")[0]
     short = sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]} ..."
-    return (short or type(error).__name__) + _place(error)
-
-
-def _place(error: Exception) -> str:
-    """Return the innermost file and line that are neither torch's nor ours."""
-    frames = traceback.extract_tb(error.__traceback__)
-    foreign = [
-        frame for frame in frames if not any(map(Path(frame.filename).is_relative_to, _OURS))
-    ]
-    return f", {Path(foreign[-1].filename).name} line {foreign[-1].lineno}" if foreign else ""
+    return (short or type(error).__name__) + place(error)

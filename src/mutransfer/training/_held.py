@@ -73,12 +73,13 @@ def snapshot(module: nn.Module) -> Mapping[str, Any]:
     named = [(path, each._buffers) for path, each in module.named_modules()]
     buffers = {f"{path}.{n}".lstrip("."): b for path, known in named for n, b in known.items()}
     return {
-        name: Kept(value, _writes(value)) if isinstance(value, Tensor) else value
+        name: Kept(value, writes(value)) if isinstance(value, Tensor) else value
         for name, value in {**held(module), **buffers}.items()
     }
 
 
-def _writes(tensor: Tensor) -> int:
+def writes(tensor: Tensor) -> int:
+    """Return how often a tensor was written to, as far as torch counts it."""
     return 0 if tensor.is_inference() else tensor._version
 
 

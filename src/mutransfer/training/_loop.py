@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from torch import Tensor
 
 from ..core import MutransferError
+from ._criterion import alone
 from ._divergence import Divergence, divergences_of
 from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
 from ._one import Data, One, apart
+from ._places import place
 from ._recipe import Recipe
+from ._sharing import capturing
 from ._trained import Trained
 from ._watch import Interrupted, Watch
 
@@ -103,16 +106,33 @@ def _step(
 ) -> None:
     """Train one step, and evaluate where it is due."""
     try:
-        if number == step == 0 and one.recipe.evaluations():
-            # Before the training: a bug in a metric must not cost all of it.
-            one.probe()
-        with apart(one.original, one.model) if step == 0 else nullcontext():
+        with nullcontext() if step else _first_step(number, one):
             losses[step] = one.step(step, factor)
         if (due := one.data.evaluation.due(step + 1)) is not None:
             trained.write(number, due, one.evaluate())
     except MutransferError:
         raise
     except Exception as error:
-        raise MutransferError(
-            f"training fails at step {step} with {type(error).__name__}: {error}"
-        ) from error
+        raise MutransferError(_failure(one, step, error)) from error
+
+
+def _failure(one: One, step: int, error: Exception) -> str:
+    """Return what fails, where, and what copying the model may have to do with it."""
+    text = f"training fails at step {step} with {type(error).__name__}: {error}{place(error)}"
+    if (function := capturing(one.original)) is None:
+        return text
+    return (
+        f"{text}; a copy of the model trains, and its function {function} still uses the model "
+        "that it was made with: write it as a method of the module, or let it use the module that "
+        "a hook is called with"
+    )
+
+
+@contextmanager
+def _first_step(number: int, one: One) -> Iterator[None]:
+    """Try an evaluation, and raise where the step reaches other runs' model or loss."""
+    with alone(one.given.task, one.recipe.task.loss), apart(one.original, one.model):
+        if number == 0 and one.recipe.evaluations():
+            # Before the training: a bug in a metric must not cost all of it.
+            one.probe()
+        yield

@@ -61,7 +61,8 @@ class One:
     """
 
     def __init__(self, member: Member, recipe: Recipe, data: Data, number: int) -> None:
-        recipe = member.trained_by(recipe)
+        self.given = member.trained_by(recipe)
+        recipe = self.given.apart()
         self.recipe, self.table, self.original = recipe, member.table, member.model
         self.model = placed_model(copied(member.model), recipe)
         self.parameters = dict(self.model.named_parameters())
@@ -95,10 +96,8 @@ class One:
                 )
             (loss if count == 1 else loss / count).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        for parameter in self.parameters.values():
-            # In a stack what has no gradient in this step has one of zeros.
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        if number == 0:
+            self._unfuse()
         if self.threshold < math.inf:
             self._clip()
         for optimizer in self.optimizers:
@@ -107,23 +106,32 @@ class One:
 
     def evaluate(self) -> Tensor:
         """Return validation loss and metrics."""
-        with self._measuring(self.model) as measure:
+        with self._measuring(self.model, self.recipe) as measure:
             return self.data.evaluation.mean(measure)
 
     def probe(self) -> None:
-        """Evaluate a copy of the model, of which nothing stays."""
-        with self._measuring(copied(self.model)) as measure:
+        """Evaluate copies of model and loss, of which nothing stays."""
+        with self._measuring(copied(self.model), self.recipe.apart()) as measure:
             self.data.evaluation.probe(measure)
 
     @contextmanager
-    def _measuring(self, model: nn.Module) -> Iterator[Measure]:
+    def _measuring(self, model: nn.Module, recipe: Recipe) -> Iterator[Measure]:
         """Put a model into evaluation mode, for a function that measures it."""
 
         def measure(inputs: Any, targets: Tensor) -> Tensor:
-            return measures(self.recipe.task, called(model, inputs), targets)
+            return measures(recipe.task, called(model, inputs), targets)
 
         with evaluating(model), autocast(self.recipe, self.device.type):
             yield measure
+
+    def _unfuse(self) -> None:
+        """Leave out torch's fused momentum, which fails where a tensor has none yet."""
+        if all(p.grad is not None for p in self.parameters.values() if p.requires_grad):
+            return
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, torch.optim.SGD):
+                for group in optimizer.param_groups:
+                    group["fused"] = group["fused"] and not group["momentum"]
 
     def _clip(self) -> None:
         """Clip the gradients as `Plan.clip_grad_norm_`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from inspect import signature
 from numbers import Real
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..core import FrozenDict, MutransferError, frozen
-from ..tasks import Stream, Task
+from ..tasks import Stream, Task, with_own_loss
 from ._optimizers import UPDATES, options_by_family
 from ._schedules import Schedule, schedule
 
@@ -93,6 +93,11 @@ class Recipe:
         common = {each.name: getattr(self, each.name) for each in fields(self)}
         common = {name: value for name, value in common.items() if name not in own}
         return FrozenDict({**common, "options": frozen(options)})
+
+    def apart(self) -> Recipe:
+        """Return the recipe of a run with a copy of the loss, which may keep state."""
+        task = with_own_loss(self.task)
+        return self if task is self.task else replace(self, task=task)
 
     def factors(self) -> list[float]:
         """Return the factor of the learning rate at every step."""

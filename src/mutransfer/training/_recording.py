@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ._generators import as_it_was, drawn
-from ._held import changed, snapshot
+from ._held import changed
 
 _MASKS = (torch.bool, torch.uint8)
 """Types of tensors that select by their values."""
@@ -32,7 +32,7 @@ class Recorder:
 
     Attributes:
         step: The step; it changes its arguments in place.
-        template: The module whose forward pass it has, not called so far.
+        held: Returns what its forward pass and loss hold, which were not called so far.
         arguments: The arguments of the first step, which stay as they are.
         other: Those of another step, with another batch and, if there is one, another model.
         kept: Number of arguments that the step changes, the first ones.
@@ -40,7 +40,7 @@ class Recorder:
     """
 
     step: Callable[..., Any]
-    template: nn.Module
+    held: Callable[[], Mapping[str, Any]]
     arguments: Sequence[Any]
     other: Sequence[Any]
     kept: int
@@ -53,7 +53,7 @@ class Recorder:
             NotCompiledError: the step cannot be recorded, or its forward pass draws from Python's
                 or NumPy's generators, reads values of tensors, or uses what earlier ones have kept.
         """
-        drawn_before, before = drawn(), snapshot(self.template)
+        drawn_before, before = drawn(), self.held()
         # Others first: what the first pass keeps of them is not what the first step would keep.
         changing = copies(self.other)
         recorded = self._recorded(changing)
@@ -65,7 +65,7 @@ class Recorder:
             same(self._outcome(recorded, each), self._outcome(self.step, each))
             for each in (following, self.arguments)
         )
-        if changed(before, snapshot(self.template)) is not None or not equal:
+        if changed(before, self.held()) is not None or not equal:
             recorded = self._recorded_again(following, before)
         return recorded
 
@@ -74,7 +74,7 @@ class Recorder:
         second = self._recorded(copies(following))
         again = [*self.arguments[: self.kept], *self.other[self.kept :]]
         third = self._recorded(copies(again))
-        name = changed(before, snapshot(self.template))
+        name = changed(before, self.held())
         uses = name and f"its forward pass changes {name}, which it holds"
         if not _alike(second, third):
             raise NotCompiledError(uses or "its operations depend on the values of its tensors")

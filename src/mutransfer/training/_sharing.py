@@ -32,6 +32,12 @@ def obstacle(models: Sequence[nn.Module]) -> str | None:
     return next(reasons, None)
 
 
+def capturing(model: nn.Module) -> str | None:
+    """Return a function of the model that uses the model itself, as no copy's does."""
+    functions = (value.function for value in held(model).values() if isinstance(value, Own))
+    return next(functions, None)
+
+
 def _named(model: nn.Module) -> Mapping[str, bool]:
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     return {**trained, **dict.fromkeys(dict(model.named_buffers()), False)}

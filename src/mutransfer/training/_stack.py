@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..tasks import inputs_like
 from ._batches import Batches
 from ._buckets import Bucket, bucket_names, check_shapes, stacked
 from ._compiled import compiled
+from ._criterion import kept
 from ._evaluation import Evaluation, Measure, evaluating
 from ._generators import as_it_was
 from ._graphs import Captured
@@ -69,7 +71,7 @@ class Stack:
         kinds = [(bucket.names, bucket.family) for bucket in self.buckets]
         self.together = Together(
             _template(members[0].model, self.device),
-            recipe,
+            recipe.apart(),
             kinds,
             self.numbers,
             self.device.type,
@@ -94,21 +96,18 @@ class Stack:
         """
         self._compiled = None
         step, arguments = partial(self.together, whole=True), self.arguments()
-        template = self.together.template
-        try:
+        with self._kept():
             # What recordings leave in a module must not be there when it trains or is evaluated.
             self.renew()
             recorder = Recorder(
                 step=step,
-                template=self.together.template,
+                held=self.held,
                 arguments=arguments,
                 other=self._others(),
                 kept=_CHANGED,
                 carries=self.carries,
             )
             program = compiled(recorder)
-        finally:
-            self.together.template = template
         # State and buffers stay where they are.
         on_gpu = self.device.type == "cuda"
         self._compiled = Captured(program, arguments, _CHANGED) if on_gpu else program
@@ -149,17 +148,15 @@ class Stack:
         return measured
 
     def probe(self) -> None:
-        """Evaluate copies of template and tensors, of which nothing stays."""
-        template = self.together.template
-        try:
-            self.together.template = copied(template)
-        except NotCopiedError:
-            return
+        """Evaluate copies of template, loss and tensors, of which nothing stays."""
         parameters = [bucket.tensors["parameter"] for bucket in self.buckets]
-        try:
+        with self._kept():
+            try:
+                self.together.template = copied(self.together.template)
+            except NotCopiedError:
+                return
+            self.together.recipe = self.together.recipe.apart()
             self._probed(copies(parameters), copies([self.buffers])[0])
-        finally:
-            self.together.template = template
 
     def _probed(
         self, parameters: Sequence[Tensor], buffers: Mapping[str, Tensor]
@@ -173,8 +170,27 @@ class Stack:
         return partial(self.together.measure, state, buffers)
 
     def renew(self) -> None:
-        """Use a forward pass that has not been called so far."""
+        """Use a forward pass and a loss that have not been called so far."""
         self.together.template = _template(self.members[0].model, self.device)
+        self.together.recipe = self.recipe.apart()
+
+    def held(self) -> Mapping[str, Any]:
+        """Return what forward pass and loss hold, to compare it later."""
+        return {**snapshot(self.together.template), **self.held_by_loss()}
+
+    def held_by_loss(self) -> Mapping[str, Any]:
+        """Return what the loss holds."""
+        loss = self.together.recipe.task.loss
+        return {f"{name} of the loss": value for name, value in kept(loss).items()}
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Use the same forward pass and loss afterwards."""
+        template, recipe = self.together.template, self.together.recipe
+        try:
+            yield
+        finally:
+            self.together.template, self.together.recipe = template, recipe
 
     def carries(self, arguments: Sequence[Any] | None = None) -> bool:
         """Return True if forward passes depend on those before them, but for the tensors.
@@ -183,10 +199,10 @@ class Stack:
             arguments: The tensors of the step that is tried, by default of the next one.
         """
         arguments = self.arguments() if arguments is None else arguments
-        before = snapshot(self.together.template)
+        before = self.held()
         used = self._tried(arguments)
         # A count may matter at any later step, and what diverged at once is equal to all.
-        counts = counting(before, snapshot(self.together.template)) is not None
+        counts = counting(before, self.held()) is not None
         if counts or not used[0].isfinite().all():
             return True
         self.renew()

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from ._criterion import SharedLossError, check_unchanged, kept
 from ._divergence import divergences_of
 from ._environment import CHECK_EVERY, surroundings
 from ._fallback import NotStackedError, StackingWarning, after, one_by_one, quiet, slowness
@@ -28,6 +29,7 @@ from ._recording import NotCompiledError
 from ._sharing import obstacle, unlike
 from ._stack import Stack
 from ._trained import Trained
+from ._unused import Unused
 from ._watch import Interrupted, Watch
 
 _LEAST_BYTES = 4
@@ -146,6 +148,9 @@ class _Training:
         self.trained = Trained.empty(len(stack.members), stack.recipe)
         self.divergences = divergences_of(stack.members, stack.recipe, stack.batches)
         self.held: Mapping[str, Any] = {}
+        self.loss_held: Mapping[str, Any] = {}
+        # Before the first call, which may leave something in what copies of the loss share.
+        self.shared = kept(stack.recipe.task.loss)
         self.done = 0
 
     def run(self) -> Trained:
@@ -183,7 +188,10 @@ class _Training:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except SharedLossError:
+            raise
         except Exception as error:
+            check_unchanged(self.stack.recipe.task, self.shared)
             raise NotStackedError(error, self.done) from error
 
     def _begin(self) -> None:
@@ -196,11 +204,13 @@ class _Training:
             # Rates, betas and eps would be rounded to them.
             raise ValueError(f"its parameters are {half[0]}")
         self.held = snapshot(stack.together.template)
+        self.loss_held = stack.held_by_loss()
         if stack.recipe.evaluations():
             # Before the training: a metric that cannot be stacked must not cost all of it.
             stack.probe()
         if self.program.compiled:
             self._compile()
+        self.unused = Unused(stack)
 
     def _compile(self) -> None:
         try:
@@ -220,7 +230,11 @@ class _Training:
         """Train one step, and evaluate the members that are due."""
         stack = self.stack
         with slowness(stack.together.template) if not self.done else nullcontext():
-            stack.step()
+            if self.unused.is_possible:
+                with self.unused.watched():
+                    stack.step()
+            else:
+                stack.step()
         if not self.done:
             self._check_first_step()
         slots = stack.slots
@@ -234,11 +248,20 @@ class _Training:
     def _check_first_step(self) -> None:
         """Check that the losses depend on the members' tensors and the batch alone."""
         stack = self.stack
+        stack.together.is_watched = False
         if stack.losses.requires_grad:
             raise ValueError("its forward pass uses tensors that are none of its parameters")
+        self._check_loss()
         name = changed(self.held, snapshot(stack.together.template))
         if name and stack.slots.waiting and stack.carries():
             raise ValueError(f"its forward pass changes {name}, which it holds, for all members")
+
+    def _check_loss(self) -> None:
+        """Check that the loss keeps nothing that a later one depends on."""
+        check_unchanged(self.stack.recipe.task, self.shared)
+        name = changed(self.loss_held, self.stack.held_by_loss())
+        if name is not None and self.stack.carries():
+            raise ValueError(f"each run needs its own {name}, which changes it")
 
     def _end(self, busy: Sequence[int]) -> None:
         """End members that are through, diverged or not worth going on; let others follow."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ._batches import arguments, pieces
 from ._buckets import squared_norms, update
+from ._draws import OwnDraws
 from ._evaluation import Requiring, measures
 from ._loss import autocast, training_loss
 from ._numbers import NumberTable
@@ -35,6 +36,11 @@ class Together:
         numbers: The numbers of all steps.
         device: Type of the device.
         clips: True if a member's gradients are clipped.
+
+    Attributes:
+        is_watched: True to refuse draws that a stack would make otherwise.
+        looks: True to note parameters without gradient.
+        still: The names of those whose gradients were zero for all members.
     """
 
     def __init__(
@@ -49,12 +55,15 @@ class Together:
     ) -> None:
         self.template, self.recipe, self.kinds = template, recipe, kinds
         self.numbers, self.device, self.clips = numbers, device, clips
+        # The first passes alone are watched: a mode costs time at each operation.
+        self.is_watched = True
+        self.looks, self.still = False, list[str]()
         self.options = {
             family: {**UPDATES[family].shared(options), **UPDATES[family].fixed}
             for family, options in recipe.families().items()
         }
-        self._gradient = torch.func.grad_and_value(self._scored(partial(training_loss, recipe)))
-        self._measure = self._scored(partial(measures, recipe.task))
+        self._gradient = torch.func.grad_and_value(self._scored(self._loss))
+        self._measure = self._scored(self._measures)
 
     def __call__(
         self,
@@ -76,6 +85,8 @@ class Together:
             else gradients[names[0]][None]
             for names, _ in self.kinds
         ]
+        if self.looks:
+            self.still = [name for name, moves in self._moving(gathered) if not moves]
         if self.clips:
             gathered = _clipped(state, gathered, thresholds)
         factor, by_family = self.numbers.by_family(numbers)
@@ -97,6 +108,12 @@ class Together:
         measured: Tensor = over_slots(measure, tensors, (inputs, targets), each=False)
         return measured
 
+    def _loss(self, output: Any, targets: Tensor) -> Tensor:
+        return training_loss(self.recipe, output, targets)
+
+    def _measures(self, output: Any, targets: Tensor) -> Tensor:
+        return measures(self.recipe.task, output, targets)
+
     def _gradients(
         self, parameters: Mapping[str, Tensor], buffers: Any, inputs: Any, targets: Tensor
     ) -> tuple[Mapping[str, Tensor], Float[Tensor, " slot"]]:
@@ -112,6 +129,11 @@ class Together:
         gradients = {n: torch.stack([part[n] for part, _ in parts]).sum(0) / count for n in names}
         return gradients, torch.stack([losses for _, losses in parts]).mean(0)
 
+    def _moving(self, gathered: Sequence[Tensor]) -> Iterator[tuple[str, bool]]:
+        """Yield each parameter's name, and True if a gradient of it is not zero."""
+        for (names, _), gradient in zip(self.kinds, gathered, strict=True):
+            yield from zip(names, (gradient != 0).flatten(1).any(1).tolist(), strict=True)
+
     def _named(self, state: State) -> dict[str, Tensor]:
         pairs = zip(self.kinds, state, strict=True)
         return {n: t["parameter"][i] for (names, _), t in pairs for i, n in enumerate(names)}
@@ -124,7 +146,8 @@ class Together:
         ) -> Tensor:
             positional, named = arguments(inputs)
             tensors = {**parameters, **buffers}
-            with autocast(self.recipe, self.device, stacked=True):
+            watched = OwnDraws() if self.is_watched else nullcontext()
+            with watched, autocast(self.recipe, self.device, stacked=True):
                 output = torch.func.functional_call(
                     self.template, tensors, positional, named, strict=True
                 )
