@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,18 @@ def short(**changes: Any) -> Study:
     return study(**grid | {"optimizer": "adamw", "steps": 6} | changes)
 
 
+class _Count:
+    """A number that copies of a loss share, and that is no state of it."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+
 class Counted:
     """Counts the steps of training on a task.
 
@@ -51,8 +63,16 @@ class Counted:
     """
 
     def __init__(self, task: Task) -> None:
-        self.steps, self.task = 0, replace(task, loss=self._loss)
-        self._inner = task.loss
+        self._count, self._inner = _Count(), task.loss
+        self.task = replace(task, loss=self._loss)
+
+    @property
+    def steps(self) -> int:
+        return self._count.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._count.steps = steps
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.steps += 1
