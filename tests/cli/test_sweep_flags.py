@@ -69,6 +69,12 @@ def test_a_search_of_ones_own_by_its_name(sweep: Command, tmp_path: Path) -> Non
     assert "the budget ends the search" in answer.out and len(rows(tmp_path)) == 5
 
 
+def test_what_is_no_tracker_is_refused(sweep: Command, tmp_path: Path) -> None:
+    for tracker, reason in (("First", "the class First"), ("no_search", "the tracker is 3")):
+        answer = sweep("trained", "--tracker", f"my.py:{tracker}", code=2)
+        assert reason in answer.err and not (tmp_path / "runs").exists()
+
+
 def test_a_budget_is_shown_and_kept(sweep: Command, tmp_path: Path) -> None:
     answer = sweep("valley", "--budget", "30runs", "--estimate")
     assert answer.out.splitlines()[:2] == ["asked:    120 runs", "budget:   30 runs"]
