@@ -20,8 +20,8 @@ function drawLaws(element, record, choice) {
     const marks = lawMarks(record, choice, hyperparameter, own, law, other);
     const said = law?.drift || (isOwn ? "no certificate" : "");
     const chart = chartBox(`${rule}: best ${hyperparameter.label} against ${choice.axis}; ${said}`);
-    const shades = other ? [keysOf(others.map((value, rank) => [shadeOf(rank, others), `${other} ${value}`]))] : [];
-    const texts = [make("h3", {}, rule), make("p", { class: "how" }, said), ...shades];
+    const texts = [make("h3", {}, rule), make("p", { class: "how" }, said)];
+    if (other) texts.push(keysOf(others.map((value, rank) => [shadeOf(rank, others), `${other} ${value}`])));
     element.append(make("figure", {}, ...texts, chart));
     return { chart, marks };
   });
@@ -257,6 +257,8 @@ function drawChecks(element) {
   empty(element);
   for (const check of page.checks) {
     element.append(make("h3", {}, `${check.rule}: ${check.verdict}`));
+    const remarks = check.remarks.map((text) => make("li", {}, text));
+    if (remarks.length) element.append(make("ul", { class: "warnings" }, ...remarks));
     const grid = make("div", { class: "small panels" });
     element.append(grid);
     const all = check.panels.flatMap((panel) =>
