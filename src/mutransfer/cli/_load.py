@@ -10,7 +10,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..core import MutransferError
+from ..core import MutransferError, fault
 
 T = TypeVar("T")
 
@@ -99,4 +99,4 @@ def _explained(what: str) -> Iterator[None]:
     except MutransferError:
         raise
     except Exception as error:
-        raise MutransferError(f"{what}: {type(error).__name__}: {error}") from error
+        raise MutransferError(f"{what}: {fault(error)}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..core import MutransferError
+from ..core import MutransferError, fault
 
 
 def build_model(build: Callable[..., nn.Module], size: Mapping[str, int]) -> nn.Module:
@@ -30,7 +30,7 @@ def build_model(build: Callable[..., nn.Module], size: Mapping[str, int]) -> nn.
     except Exception as error:
         asked = ", ".join(f"{axis}={value}" for axis, value in size.items())
         raise MutransferError(
-            f"{builder_name(build)} failed when called with {asked}: {error}"
+            f"{builder_name(build)} failed when called with {asked}: {fault(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise MutransferError(
