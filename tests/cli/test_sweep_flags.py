@@ -131,6 +131,9 @@ def test_a_device_reaches_training(sweep: Command) -> None:
         (("--search", "grid", "--within", 0.5), "within=0.5 is for search='refine'"),
         (("--search", "refine", "--extend", 2), "extend=2 is for search='grid'"),
         (("--explain",), "there is no program to choose"),
+        (("--within", -1, "--estimate"), "Refine(within=-1.0): give a positive number"),
+        (("--search", "refine", "--within", "nan", "--estimate"), "Refine(within=nan): give"),
+        (("--extend", 2, "--within", 1, "--estimate"), "extend=2 is for search='grid'"),
     ],
 )
 def test_flags_that_make_no_sense(sweep: Command, flags: tuple[object, ...], message: str) -> None:

@@ -162,7 +162,7 @@ def _is_known(law: Law) -> bool:
 
 
 def between(swept: Collection[int], largest: int, target: int) -> int:
-    """Return a size about half way to a target that a builder of the swept sizes takes.
+    """Return a size about half way to a target, which the builder takes.
 
     It is the first of them times a power of two where they all are, else a multiple of what they
     have in common. Between neighbours there is none: then it is the target.
@@ -172,7 +172,7 @@ def between(swept: Collection[int], largest: int, target: int) -> int:
     """
     first, middle = min(swept), math.sqrt(largest * target)
     common = math.gcd(*swept)
-    doubled = first * 2 ** round(math.log2(middle / first))
+    doubled = int(first * 2.0 ** round(math.log2(middle / first)))
     shared = common * round(float(f"{middle:.2g}") / common)
     are_doubled = all(math.log2(size / first).is_integer() for size in swept)
     ends = sorted([largest, target])

@@ -43,6 +43,16 @@ def fault(error: BaseException) -> str:
     return f"{text} ({_short(own[-1].filename)}, line {own[-1].lineno})" if own else text
 
 
+def kind_of(value: object) -> str:
+    """Return the class of a value with its article.
+
+    >>> kind_of(3), kind_of("text"), kind_of(None)
+    ('an int', 'a str', 'None')
+    """
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
 def _short(path: str) -> str:
     """Return a path as it is named in the working folder."""
     inside = os.path.relpath(path)
