@@ -213,6 +213,7 @@ class _Path:
     """Optima of a rule that is refused at the target, from small to large."""
 
     rule: str
+    over: str
     optima: tuple[Optimum, ...]
 
     @property
@@ -235,7 +236,7 @@ def _known(section: Section) -> Iterator[_Path]:
             continue
         ends = refusal.optima[0], refusal.optima[-1]
         if ends[0].size != ends[1].size and all(best.status == "inside" for best in ends):
-            yield _Path(refusal.rule, refusal.optima)
+            yield _Path(refusal.rule, refusal.over, refusal.optima)
 
 
 def _unknown(section: Section, best: str) -> dict[str, list[str]]:
