@@ -93,6 +93,17 @@ def test_a_size_at_another_rate_is_found_and_named(width: int, ahead: float) -> 
     assert f"width {width}" in found.reason and word in found.reason
 
 
+@pytest.mark.parametrize("drift", [0.0, 1.5])
+def test_the_reason_names_the_gap_that_the_table_shows(drift: float) -> None:
+    """Of three sizes all gaps are one difference, each as many errors from nothing."""
+    for draw in range(10):
+        found = collapse(record(drift=drift, widths=WIDTHS[:3], seeds=2, draw=draw))[0]
+        assert found.largest is not None
+        value = abs(found.largest.octaves.value)
+        if found.outcome != "scales alike":
+            assert f"width {found.largest.size} is {value:.2f} octaves of training" in found.reason
+
+
 def test_the_evidence_is_printed_and_travels(tmp_path: Path) -> None:
     both = record(drift=1.5), record(rule="mup")
     found = collapse(Runs(header={}, rows=[r for runs in both for r in runs.rows]))

@@ -72,6 +72,8 @@ def test_two_rates_are_too_few() -> None:
     sentence = "rule 'sp' at width 32, depth 2 was run at 2 rates: an optimum needs at least 3"
     with pytest.raises(MutransferError, match=sentence):
         optimum("sp", SIZE, RATES[:2], np.array([[1.0, 2.0]]))
+    with pytest.raises(MutransferError, match="was run at one rate: an optimum needs"):
+        optimum("sp", SIZE, RATES[:1], np.array([[1.0]]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -INF])

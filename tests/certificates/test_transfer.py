@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mutransfer import Runs, Size, Transfer, transfer
+from mutransfer.certificates._refusals import between
 
 Record = Callable[..., Runs]
 NEAR = 0.12
@@ -207,6 +208,18 @@ def test_a_target_out_of_reach_is_refused_with_what_to_run(
     assert reason in found and "next, about half way to the target" in found
     assert transfer(runs, {"width": at})["mup"].optima[-1].size["width"] == widths[-1]
     only(runs, {"width": 2 * widths[-1]})
+
+
+def test_the_size_to_run_next_is_one_that_the_builder_takes(record: Record) -> None:
+    """Builders of heads of 16 or 24 features refuse other widths."""
+    halfway = {(32, 64, 128, 256): 4096, (96, 192, 288, 384): 4992, (48, 72, 96): 2496}
+    for widths, size in halfway.items():
+        found = refusal(record(lambda *_: -6, widths=widths), {"width": 65536})
+        assert f"run width {size} next" in found
+    assert between({2, 4}, 4, 8) == 6 and between({16, 32}, 32, 48) == 48
+    for largest, target in ((700, 701), (64, 65), (4, 2)):
+        assert between({largest}, largest, target) == target
+    assert between({124_000_000, 355_000_000}, 355_000_000, 10**11) == 6_000_000_000
 
 
 def test_a_prediction_too_wide_to_use_is_refused(record: Record) -> None:

@@ -1,6 +1,7 @@
 """The check passes on models of every kind, with every optimizer, and leaves nothing behind."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -178,10 +179,14 @@ def test_a_decoder_that_makes_its_tokens_of_the_labels_is_read() -> None:
     sizes |= {"d_kv": 8, "d_ff": 64, "vocab_size": 64, "decoder_start_token_id": 0}
     build = hugging_face("T5ForConditionalGeneration", **sizes)
     words = torch.randint(64, (4, 8), generator=torch.Generator().manual_seed(0))
-    batch = {"input_ids": words, "labels": words}
-    settings = {"width": WIDTHS, "batch": batch, "seeds": 1, "steps": 1}
-    result = mt.coordinate_check(build, control=False, **settings)
-    assert {row.width for row in result.rows} == set(WIDTHS)
+    for batch in ({"input_ids": words, "labels": words}, None):
+        settings: dict[str, Any] = {"width": WIDTHS, "batch": batch, "seeds": 1, "steps": 1}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = mt.coordinate_check(build, control=False, **settings)
+        assert {row.width for row in result.rows} == set(WIDTHS)
+        # The bias of its attention is learned, and came as a mask with a gradient.
+        assert not [each for each in caught if "requires_grad" in str(each.message)]
 
 
 def one(plan: mt.Plan, model: nn.Module) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 import mutransfer as mt
 from mutransfer.checks import QUANTITIES, Slope
+from mutransfer.checks._diagnosis import doubts
 from mutransfer.core import Progress
 from mutransfer.rules import Parametrization, parametrization
 from mutransfer.tasks import gpt, mlp
@@ -105,3 +106,24 @@ def test_progress_is_reported_after_each_network() -> None:
     assert [(each.done, each.total) for each in reports] == [(i, 8) for i in range(1, 9)]
     assert {each.what for each in reports} == {"width 16", "width 64"}
     assert sorted(each.elapsed for each in reports) == [each.elapsed for each in reports]
+
+
+def test_doubts_name_what_is_undecided_as_the_table_does() -> None:
+    slope = Slope(
+        axis="width",
+        kind="attention",
+        name="*",
+        quantity="logits",
+        step=4,
+        slope=-0.37,
+        low=-1.12,
+        high=0.38,
+        expected=0.0,
+        verdict="undecided",
+    )
+    axes = {"width": (32, 128)}
+    (one,) = doubts([slope], axes, [])
+    assert one.startswith("one exponent is too uncertain to judge, that of the attention logits in")
+    module = replace(slope, kind="module", name="", quantity="change")
+    (both,) = doubts([module, slope], axes, [])
+    assert both.startswith("2 exponents are too uncertain to judge, such as that of the output in")

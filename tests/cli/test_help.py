@@ -73,6 +73,15 @@ study = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})
         ((*PLAN, "--rule", "mupp"), "", "unknown rule 'mupp'"),
         ((*PLAN, "--optimizer", "lbfgs"), "", "unknown optimizer 'lbfgs'"),
         ((*PLAN, "--explain", "nope"), "", "the plan has no tensor 'nope'"),
+        ((*PLAN, "--explain", "nope", "--json"), "", "--explain is a text: leave --json out"),
+        (
+            ("transfer", "nowhere", "--collapse", "--at", "width=8", "--over", "lr"),
+            "",
+            "--collapse compares the sizes that were run: leave --at and --over out",
+        ),
+        (("transfer", "nowhere", "--regret", -1), "", "--regret -1: give a loss of at least 0"),
+        (("transfer", "nowhere", "--regret", "nan"), "", "--regret nan: give a loss of at least 0"),
+        (("limit", "--seconds", -1), "", "give a positive budget, or None (--seconds inf)"),
         (
             ("plan", "mutransfer.tasks:lstm", "--width", 8, "--base-width", 8),
             "",
@@ -103,7 +112,7 @@ study = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})
         (
             ("sweep", "given.py:study", "--out", "a"),
             "study = 1",
-            "given.py:study is a int, not a mutransfer.Study",
+            "given.py:study is an int, not a mutransfer.Study",
         ),
         (
             ("sweep", "given.py:study", "--out", "a"),
@@ -142,7 +151,7 @@ study = mt.Study(mlp, width=[8], depth=[2], lr=[0.1], {})
         (
             ("limit", "given.py:study"),
             "study = 1",
-            "given.py:study is a int, not a mutransfer.limits.Problem",
+            "given.py:study is an int, not a mutransfer.limits.Problem",
         ),
         (("limit", "--over", "momentum"), "", "give the values of momentum, ascending"),
         (

@@ -168,7 +168,7 @@ def test_a_problem_of_ones_own_is_taken_as_it_is(command: Any, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_problem.py:number", "my_problem.py:number is a int, not a mutransfer.limits.Problem"),
+        ("my_problem.py:number", "my_problem.py:number is an int, not a mutransfer.limits.Problem"),
         ("my_problem.py:none", "my_problem.py has no 'none'"),
         ("missing.py:mine", "there is no file missing.py"),
     ],

@@ -163,6 +163,15 @@ def test_records_are_reported_side_by_side(command: Command, planted: Runs, tmp_
     assert again.code == 2 and "named twice" in again.err
 
 
+def test_a_folder_without_a_check_is_refused(
+    command: Command, planted: Runs, tmp_path: Path
+) -> None:
+    for flags in ((), ("--watch",)):
+        answer = command("report", "planted", "--check", "runs/chek", *flags)
+        assert answer.code == 2 and "--check runs/chek: there is no check.json" in answer.err
+    assert not (tmp_path / "planted" / "report.html").exists()
+
+
 def test_the_report_of_a_sweep_at_rest_is_written_once(
     command: Command, planted: Runs, tmp_path: Path
 ) -> None:

@@ -69,6 +69,12 @@ def test_a_search_of_ones_own_by_its_name(sweep: Command, tmp_path: Path) -> Non
     assert "the budget ends the search" in answer.out and len(rows(tmp_path)) == 5
 
 
+def test_what_is_no_tracker_is_refused(sweep: Command, tmp_path: Path) -> None:
+    for tracker, reason in (("First", "the class First"), ("no_search", "the tracker is 3")):
+        answer = sweep("trained", "--tracker", f"my.py:{tracker}", code=2)
+        assert reason in answer.err and not (tmp_path / "runs").exists()
+
+
 def test_a_budget_is_shown_and_kept(sweep: Command, tmp_path: Path) -> None:
     answer = sweep("valley", "--budget", "30runs", "--estimate")
     assert answer.out.splitlines()[:2] == ["asked:    120 runs", "budget:   30 runs"]
@@ -125,6 +131,9 @@ def test_a_device_reaches_training(sweep: Command) -> None:
         (("--search", "grid", "--within", 0.5), "within=0.5 is for search='refine'"),
         (("--search", "refine", "--extend", 2), "extend=2 is for search='grid'"),
         (("--explain",), "there is no program to choose"),
+        (("--within", -1, "--estimate"), "Refine(within=-1.0): give a positive number"),
+        (("--search", "refine", "--within", "nan", "--estimate"), "Refine(within=nan): give"),
+        (("--extend", 2, "--within", 1, "--estimate"), "extend=2 is for search='grid'"),
     ],
 )
 def test_flags_that_make_no_sense(sweep: Command, flags: tuple[object, ...], message: str) -> None:

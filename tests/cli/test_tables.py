@@ -81,7 +81,7 @@ def test_a_table_has_a_report_beside_it(command: Command, table: Path) -> None:
         (("--columns", "lr"), "--columns lr is no pair: write it as lr=learning_rate"),
         ((*ARGUMENTS, "--at", "params=big"), "has a size that is no number"),
         ((*ARGUMENTS, "--at", "width=8"), "target has width: it takes params and tokens"),
-        ((*ARGUMENTS, "--over", "wd"), "has no column for wd"),
+        ((*ARGUMENTS, "--over", "wd"), "for wd: name it with --columns wd=COLUMN; the columns are"),
         ((*ARGUMENTS, "--metric", "final"), "has no column for final"),
     ],
 )

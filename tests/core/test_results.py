@@ -1,5 +1,6 @@
 """What every public result can do."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,5 +63,18 @@ def test_provenance_names_versions_device_command_and_date() -> None:
     import torch
 
     facts = about()
-    assert facts["torch"] == torch.__version__ and "threads" in facts["device"]
+    count = torch.get_num_threads()
+    threads = "1 thread" if count == 1 else f"{count} threads"
+    assert facts["torch"] == torch.__version__ and facts["device"].endswith(f", {threads}")
     assert set(facts) == {"mutransfer", "torch", "python", "device", "command", "date"}
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [("/a/mutransfer/__main__.py", "python -m mutransfer"), ("/bin/mutransfer", "mutransfer")],
+)
+def test_the_command_can_be_run_again(
+    program: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "report", "runs"])
+    assert about()["command"] == f"{command} report runs"

@@ -232,6 +232,16 @@ def test_the_exponent_stands_in_the_corner_with_its_verdict(figure: Figure) -> N
     assert [text.get_fontweight() for text in corners] == ["normal", "bold", "normal", "normal"]
 
 
+def test_the_heading_of_an_undecided_check_names_what_is_not_drawn() -> None:
+    passing = planted_check(WIDTH, verdicts=dict.fromkeys(EXPONENTS, "pass"))
+    logits = replace(passing.slopes[0], kind="attention", name="*", verdict="undecided")
+    slopes = (*passing.slopes, logits)
+    check = replace(passing, verdict="undecided", findings=(), slopes=slopes)
+    assert heading(check.figure(), 0)[1] == "3 steps, 2 seeds; undecided: the attention logits"
+    failing = replace(planted_check(WIDTH), slopes=slopes)
+    assert heading(failing.figure(), 0)[1] == "3 steps, 2 seeds; wrong: blocks.*.up.weight"
+
+
 def test_the_expected_exponent_follows_the_spot(figure: Figure) -> None:
     assert texts(panels(figure)[0])[1] == "stream, expected \N{MINUS SIGN}1"
     assert texts(panels(planted_check(WIDTH).figure())[0])[1] == "stream"

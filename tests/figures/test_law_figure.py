@@ -112,6 +112,15 @@ def test_every_axis_is_a_row_shaded_by_the_other(square: Runs) -> None:
     assert (np.diff(places.ravel()) > 0).all() and np.log2(places.T / [32, 64, 128]).max() < 0.5
 
 
+def test_optima_beside_the_outermost_sizes_are_inside_the_axes(square: Runs) -> None:
+    figure = law_figure(transfer(square))
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        places = [x for mark in marks(axes, "_optimum") for x in mark.get_xdata()]
+        assert len(places) == 9 and low < min(places) and max(places) < high
+
+
 def test_hyperparameters_have_rows_on_their_scales(several: Runs) -> None:
     found = transfer(several)
     panels = law_panels(found)

@@ -201,6 +201,10 @@ def test_width_alone_is_megatrons_mup(make: Make, eps: float | None) -> None:
         ({"rule": "sp"}, {"eps": 0.0}, r"blocks\.0\.query\.weight: .*lr at 1 .* has 0\.5"),
         ({"optimizer": "sgd"}, {}, "the plan is for sgd"),
         ({}, {"ignore": "eps"}, "give a list"),
+        ({}, {"base_head_dim": -1}, "base_head_dim is -1: give the size of a head"),
+        ({}, {"base_head_dim": 8.5}, r"base_head_dim is 8\.5"),
+        ({}, {"lr": "a"}, "lr is 'a'"),
+        ({}, {"lr": -0.1}, r"lr is -0\.1"),
         ({}, {"ignore": ["rate"]}, "give a list"),
     ],
 )
@@ -209,7 +213,13 @@ def test_tensors_beyond_megatron_are_refused_with_their_quantity(
 ) -> None:
     plan = planned(gpt, **{"depth": 2} | settings)
     with pytest.raises(mt.MutransferError, match=message):
-        megatron_flags(plan, RATE, base_head_dim=8, **{"weight_decay": 0.0} | given)
+        usual = {"lr": RATE, "base_head_dim": 8, "weight_decay": 0.0}
+        megatron_flags(plan, **usual | given)
+
+
+def test_a_snippets_rate_is_a_number() -> None:
+    with pytest.raises(mt.MutransferError, match="lr is 'x'"):
+        snippet(planned(gpt), lr="x")  # type: ignore[arg-type]
 
 
 def test_other_models_are_refused() -> None:

@@ -26,8 +26,14 @@ return [...document.querySelectorAll("#panels .chart")].map(chart =>
 """
 
 
-def written(folder: Path, runs: Runs, **more: Any) -> Path:
-    return write_report(folder, sections(transfer(runs)), **more).path
+def written(folder: Path, runs: Runs, at: dict[str, float] | None = None, **more: Any) -> Path:
+    return write_report(folder, sections(transfer(runs, at)), **more).path
+
+
+def square() -> Runs:
+    """Three widths at each of two depths; the best rate of sp moves along the widths."""
+    runs = drifting_runs({"sp": -1.0, "default": 0.0}, sizes=(32, 64, 128))
+    return Runs(header={}, rows=[{**row, "depth": depth} for depth in (2, 4) for row in runs.rows])
 
 
 def two_hyperparameters() -> Runs:
@@ -75,7 +81,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, widths: Runs, several: Runs)
         "evil": drifting_runs({EVIL: 0.0}, seeds=1),
         "both": joined({"old": widths, "new <b>": slower}),
     }
-    return {name: written(folder / name, runs) for name, runs in records.items()}
+    found = {name: written(folder / name, runs) for name, runs in records.items()}
+    return found | {"square": written(folder / "square", square(), {"width": 512})}
 
 
 @pytest.fixture
@@ -107,7 +114,7 @@ def hover(browser: Browser, element: Any, *, click: bool = False) -> None:
     (chain.click() if click else chain).perform()
 
 
-@pytest.mark.parametrize("name", ["widths", "several", "two", "failures", "evil", "both"])
+@pytest.mark.parametrize("name", ["widths", "several", "two", "failures", "evil", "both", "square"])
 @pytest.mark.parametrize("how", [{}, {"dark": True}, {"width": 390}], ids=["wide", "dark", "phone"])
 def test_pages_have_no_fault(opened: Callable[..., Browser], name: str, how: Any) -> None:
     """No message in the console, no request, nothing that axe finds, nothing too wide."""
@@ -331,6 +338,42 @@ def test_two_hyperparameters_have_contours(opened: Callable[..., Browser]) -> No
     )
     assert "width 64" in browser.find("#choose-surface option:checked").text
     assert not opened().find("#surfaces").is_displayed()
+
+
+FOUND = """
+return [...document.querySelectorAll(arguments[0] + " path")].map(each => each.__data__?.datum)
+    .filter(datum => datum?.kind === arguments[1]);
+"""
+
+
+def test_optima_are_told_apart_by_the_other_axis(opened: Callable[..., Browser]) -> None:
+    browser = opened("square")
+    assert browser.find("#laws .keys").text.split("\n") == ["depth 2", "depth 4"]
+    optima = browser.js(FOUND, "#laws figure:first-child", "optimum")
+    assert len(optima) == 6 and len({each["x"] for each in optima}) == 6
+    assert len({each["color"] for each in optima}) == 2
+    ticks = browser.js(
+        "return [...document.querySelectorAll('#laws figure:first-child text')]"
+        ".map(each => each.textContent)"
+    )
+    assert "512" in ticks, "the target has a tick"
+
+
+def test_intervals_beyond_the_chart_are_marked(opened: Callable[..., Browser]) -> None:
+    browser = opened("square")
+    assert browser.find("#regrets h3").text.endswith("of tuning at a smaller size of depth 2")
+    for rules in (["sp", "default"], ["default"]):
+        if rules == ["default"]:
+            browser.click("#show-sp")
+        beyond = browser.js(FOUND, "#regrets", "beyond")
+        dots = {each["x"]: each["high"] for each in browser.js(FOUND, "#regrets", "regret")}
+        top = beyond[0]["y"]
+        cut = [each["x"] for each in beyond if each["x"] in dots]
+        # Under sp the smallest size's rate diverges at the largest: there is no dot.
+        assert len(beyond) - len(cut) == rules.count("sp")
+        assert [x for x, high in dots.items() if high == top] == cut
+        assert bool(cut) == (rules == ["default"])
+        assert "A triangle: the interval goes on" in browser.find("#regrets").text
 
 
 def test_runs_that_failed_are_marks_with_their_message(opened: Callable[..., Browser]) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from mutransfer import MutransferError, Size
+from mutransfer.checks import CoordinateCheck, Finding, Slope
 from mutransfer.figures import Curve
 from mutransfer.report import Page, Section, _page, transfer_table, write_report
+from mutransfer.rules import parametrization
 from mutransfer.studies import Runs
 from tests.records import section_of
 
@@ -46,6 +48,39 @@ def page(sections: list[Section], tmp_path_factory: pytest.TempPathFactory) -> P
         about={"command": "mutransfer report <runs>", "limit": math.inf},
         curves=CURVES,
     )
+
+
+def test_a_check_says_why_it_is_undecided(widths: Runs, tmp_path: Path) -> None:
+    note = "one exponent is too uncertain to judge"
+    slope = Slope(
+        axis="width",
+        kind="attention",
+        name="*",
+        quantity="logits",
+        step=1,
+        slope=0.0,
+        low=-1.0,
+        high=1.0,
+        expected=0.0,
+        verdict="undecided",
+    )
+    check = CoordinateCheck(
+        parametrization=parametrization("mup"),
+        why="asked for",
+        axes={"width": (32, 128)},
+        seeds=1,
+        steps=1,
+        verdict="undecided",
+        findings=(Finding(name="head", text="is late"),),
+        notes=(note,),
+        slopes=(slope,),
+        rows=(),
+        spots={},
+    )
+    written = write_report(tmp_path, [section_of(widths)], checks=[check]).path.read_text()
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', written, re.DOTALL)[0])
+    assert data["checks"][0]["remarks"] == ["wrong: head: is late", note]
+    assert f"Coordinate check of mup: undecided. wrong: head: is late. {note}." in written
 
 
 def test_the_page_needs_nothing_else(page: Page) -> None:

@@ -53,6 +53,19 @@ def test_a_rule_without_optimum_is_named_and_leads_the_warnings(
     assert places == sorted(places)
 
 
+def test_a_refusal_beyond_the_sweep_is_about_the_target(write: Write, widths: Runs) -> None:
+    page = write(section_of(widths, {"width": 2**13}))
+    assert page.headline == (
+        "From width 32 to 512 the best rate moves +0.1 octaves under default and -3.2 under sp. "
+        "The best rate at width 8192, depth 4 under sp is not known: see the warnings."
+    )
+
+
+def test_a_size_without_optimum_leaves_the_drift_unknown(write: Write, unbracketed: Runs) -> None:
+    headline = write(section_of(unbracketed, {"width": 2**13})).headline
+    assert "under sp is not known" in headline and headline.count("under sp") == 1
+
+
 def test_the_cost_of_the_smallest_sizes_rate_is_named(write: Write, widths: Runs) -> None:
     section = section_of(widths)
     regret = section.transfers["default"].carried.value

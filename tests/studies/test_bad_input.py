@@ -111,6 +111,7 @@ def test_a_sweep_that_cannot_work_is_refused_in_one_sentence(case: str, tmp_path
 
 
 MADE: dict[str, tuple[dict[str, Any], str]] = {
+    "the name of a builder": ({"build": "mlp"}, "the builder is 'mlp': give the function"),
     "no such option": ({"optimizer": "sgd", "beta1": 0.9}, "the optimizer sgd has no beta1"),
     "a misspelt keyword": ({"hyperparameters": {"dropuot": 0.1}}, "'dropuot' is no hyperparameter"),
     "a misspelt schedule": ({"schedule": "cosin"}, "unknown schedule 'cosin'; choose one of"),

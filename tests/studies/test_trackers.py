@@ -74,6 +74,25 @@ def test_a_sweep_tells_its_tracker_as_runs_enter_the_record(tmp_path: Path) -> N
     assert len(recorder.runs) == 4, "what was there before is not told again"
 
 
+@pytest.mark.parametrize(
+    ("tracker", "reason"),
+    [
+        (Recorder, r"the class Recorder: give an object of it, such as Recorder\(\)"),
+        (print, "no start and no log and no finish"),
+        (Path(), "give an object with start"),
+    ],
+)
+def test_what_is_no_tracker_is_refused_before_the_start(
+    tracker: Any, reason: str, tmp_path: Path
+) -> None:
+    grid: dict[str, Any] = {"width": [8], "lr": [0.01], "rules": ["mup"], "seeds": 1, "steps": 3}
+    with pytest.raises(MutransferError, match=reason):
+        mt.sweep(study(**grid), tmp_path / "runs", tracker=tracker)
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(MutransferError, match=reason):
+        track(tracker, [], NAMES)
+
+
 def test_a_tracker_that_fails_loses_no_run(tmp_path: Path) -> None:
     class Broken(Recorder):
         def finish(self, summary: Mapping[str, Any]) -> None:

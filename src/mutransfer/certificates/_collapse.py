@@ -17,6 +17,7 @@ from ..statistics import (
     LEAST_FALL,
     Array,
     CurveGaps,
+    clearness,
     curve_gaps,
 )
 from ..studies import Runs
@@ -278,7 +279,7 @@ def _judged(
             octaves=_estimate(gaps, row, int(window)),
             progress=float(gaps.ends[window]),
         )
-        for row, window in enumerate(np.argmax(np.abs(gaps.octaves) / gaps.errors, axis=1))
+        for row, window in enumerate(np.argmax(clearness(gaps.octaves, gaps.errors), axis=1))
     )
     first = float(np.median(curves[..., 0]))
     shown = np.exp(np.log(curves / first).mean(0))
@@ -311,13 +312,13 @@ def _verdict(gaps: CurveGaps, clearest: Gap, axis: str, seeds: int) -> tuple[str
     """Return the outcome, and what it rests on."""
     value = clearest.octaves.value
     place = (
-        f"{axis} {clearest.size} is {abs(value):.2f} octave of training "
+        f"{axis} {clearest.size} is {abs(value):.2f} octaves of training "
         f"{'ahead of' if value > 0 else 'behind'} what the other sizes foretell"
     )
     if gaps.p_value <= _LEVEL:
         return APART, f"{place}, up to {clearest.progress:.0%} of it"
     if gaps.p_value >= _UNSUSPICIOUS and gaps.bound < _CLOSE:
-        return ALIKE, f"no size is more than {gaps.bound:.2f} octave from what the others foretell"
+        return ALIKE, f"no size is more than {gaps.bound:.2f} octaves from what the others foretell"
     more = "more seeds" if seeds > 1 else "several seeds"
     return UNKNOWN, (
         f"{place}, which may be noise (p = {gaps.p_value:.2f}), and may be as much as "

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from ..core import (
     Drawn,
     Estimate,
@@ -21,6 +23,7 @@ from ..core import (
     plain,
     save_folder,
 )
+from ..statistics import clearness
 
 ALIKE = "scales alike"
 APART = "does not scale alike"
@@ -94,8 +97,12 @@ class Collapse(Result):
     @property
     def largest(self) -> Gap | None:
         """The clearest gap of all sizes; None where nothing was compared."""
-        clearness = [abs(gap.octaves.value) / _half(gap.octaves) for gap in self.gaps]
-        return self.gaps[clearness.index(max(clearness))] if self.gaps else None
+        if not self.gaps:
+            return None
+        gaps = [gap.octaves for gap in self.gaps]
+        values, halves = np.array([[gap.value, (gap.high - gap.low) / 2] for gap in gaps]).T
+        # Half an interval is a multiple of the error. That of curves without noise is 0.
+        return self.gaps[int(np.argmax(clearness(values, np.maximum(halves, 1e-12))))]
 
     @property
     def name(self) -> str:
@@ -224,10 +231,6 @@ class Collapses(Result, Drawn):
         """
         with parsing("a result written by Collapses.to_json"):
             return cls(outcomes=tuple(map(Collapse.from_json, parsed(data)["outcomes"])))
-
-
-def _half(octaves: Estimate) -> float:
-    return max((octaves.high - octaves.low) / 2, 1e-12)
 
 
 def _cells(each: Collapse) -> list[str]:

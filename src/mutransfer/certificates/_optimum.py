@@ -110,7 +110,8 @@ def optimum(
     losses = infinite(losses)
     where, name = f"rule {rule!r} at {size}", "rate" if over == "lr" else over
     if len(values) < FEWEST_VALUES:
-        count = f"{len(values)} {_plural(name)}"
+        number = len(values)
+        count = f"{number} {_plural(name)}" if number != 1 else _one(name)
         raise MutransferError(f"{where} was run at {count}: an optimum needs at least 3")
     grid = positions(values, scale)
     mean = losses.mean(0)
@@ -197,6 +198,10 @@ def _check_bracketed(
         f"{where}: {fault}, so the optimum is not bracketed; add {_plural(name)} {direction} it"
         f"{extend}"
     )
+
+
+def _one(name: str) -> str:
+    return "one rate" if name == "rate" else f"one value of {name}"
 
 
 def _plural(name: str) -> str:

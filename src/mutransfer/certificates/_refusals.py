@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -170,6 +170,27 @@ def _step(law: Law) -> float:
     return float(np.median(np.diff(positions(values, record.scale)))) / law.evidence.octave
 
 
+def between(swept: Collection[int], largest: int, target: int) -> int:
+    """Return a size about half way to a target, which the builder takes.
+
+    It is the first of them times a power of two where they all are, else a multiple of what they
+    have in common. Between neighbours there is none: then it is the target.
+
+    >>> between({16, 32, 64}, 64, 256), between({2, 4}, 4, 8), between({96, 128}, 128, 10_000)
+    (128, 6, 1088)
+    """
+    first, middle = min(swept), math.sqrt(largest * target)
+    common = math.gcd(*swept)
+    doubled = int(first * 2.0 ** round(math.log2(middle / first)))
+    shared = common * round(float(f"{middle:.2g}") / common)
+    are_doubled = all(math.log2(size / first).is_integer() for size in swept)
+    ends = sorted([largest, target])
+    for size in ([doubled] if are_doubled else []) + [shared, common * round(middle / common)]:
+        if ends[0] < size < ends[1]:
+            return size
+    return target
+
+
 def _next(law: Law) -> str:
     """Return the runs to make next: a size about half way to the target, or values."""
     largest, best = law.evidence.sizes[-1], law.evidence.optima[law.nearest]
@@ -186,7 +207,7 @@ def _next(law: Law) -> str:
     if law.measured is not None:
         return f"run more seeds, or values between those that were run, at {law.at}"
     halfway = {
-        axis: int(float(f"{math.sqrt(law.at[axis] * largest[axis]):.2g}"))
+        axis: between({size[axis] for size in law.evidence.sizes}, largest[axis], law.at[axis])
         for axis in law.axes
         if law.at[axis] != largest[axis]
     }

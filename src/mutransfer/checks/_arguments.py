@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..core import MutransferError
+from ..core import MutransferError, kind_of
 from ..pytorch import build_model, recognised_families, seeded
 from ..rules import Parametrization, parametrization
 from ..tasks import Stream, Task
@@ -81,9 +81,7 @@ def check_arguments(rule: object, task: object, options: Mapping[str, Any]) -> N
         MutransferError: naming the argument.
     """
     if task is not None and not isinstance(task, str | Task | Stream):
-        raise MutransferError(
-            f"task is a {type(task).__name__}: give a mutransfer.Task or the name of one"
-        )
+        raise MutransferError(f"task is {kind_of(task)}: give a mutransfer.Task or the name of one")
     if isinstance(rule, Parametrization) and rule.name == CONTROL.name and rule != CONTROL:
         raise MutransferError(
             f"the rule is named {CONTROL.name!r}, as the negative control of checks: "

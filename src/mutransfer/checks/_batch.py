@@ -91,12 +91,16 @@ def batches(
         )
     shape = None if batch is not None else guess_inputs(model)
     classes, tokens = _vocabulary(model)
+    # An encoder with decoder of Hugging Face's makes the decoder's tokens of the labels.
+    has_decoder = hasattr(model, "prepare_decoder_input_ids_from_labels")
 
     def made(seed: int, step: int) -> Batch:
         number = 1000 * seed + step
         inputs = batch
         if shape is not None:
             inputs = _random(shape, classes, tokens, number)
+            if has_decoder and not shape.is_floating_point():
+                inputs = {"input_ids": inputs, "labels": inputs.flip(-1)}
         elif callable(batch):
             inputs = called(batch, seed, step)
         if loss is None:

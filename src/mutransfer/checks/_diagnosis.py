@@ -132,10 +132,11 @@ def doubts(
     if _rounded(rows):
         yield "the rate is so small that updates are lost in rounding: take a larger one"
     if unsure := [slope for slope in exponents if slope.verdict == "undecided"]:
-        first = unsure[0]
+        first, count = unsure[0], len(unsure)
+        which = f"{count} exponents are" if count > 1 else "one exponent is"
         yield (
-            f"{len(unsure)} exponents are too uncertain to judge, such as that of "
-            f"{first.name or 'the output'} in {first.axis} [{first.low:.2f}, {first.high:.2f}]: "
+            f"{which} too uncertain to judge, {'such as ' if count > 1 else ''}that of "
+            f"{first.subject} in {first.axis} [{first.low:.2f}, {first.high:.2f}]: "
             "take more seeds or a wider range"
         )
 

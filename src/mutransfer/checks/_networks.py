@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..core import MutransferError, OnProgress, Progress, Size
+from ..core import MutransferError, OnProgress, Progress, Size, fault
 from ._network import Network, measure
 from ._setup import Setup
 
@@ -64,9 +64,9 @@ def measured_networks(jobs: Sequence[Job], progress: OnProgress | None) -> Netwo
             if job.size == base:
                 if isinstance(error, MutransferError):
                     raise
-                raise MutransferError(f"training at {job.title} failed: {error}") from error
-            first_line = (str(error) or type(error).__name__).splitlines()[0]
-            notes[f"{job.title} was left out: {first_line}"] = None
+                raise MutransferError(f"training at {job.title} failed: {fault(error)}") from error
+            reason = str(error) if isinstance(error, MutransferError) else fault(error)
+            notes[f"{job.title} was left out: {reason.splitlines()[0]}"] = None
         if progress is not None:
             elapsed = monotonic() - started
             progress(Progress(what=job.title, done=done, total=len(jobs), elapsed=elapsed))

@@ -207,7 +207,8 @@ class _Logits(AttentionMode):
             scores = scores.masked_fill(~mask, -math.inf)
         elif mask is not None:
             scores = scores + mask
-        self._record(scores, query.shape[-1])
+        # A bias that is learned comes as the mask.
+        self._record(scores.detach(), query.shape[-1])
 
     def softmax(self, scores: Tensor) -> None:
         """Record the logits of a written-out attention."""

@@ -51,6 +51,11 @@ class Slope:
         return self.slope - (self.expected or 0.0)
 
     @property
+    def subject(self) -> str:
+        """The measured thing in a sentence: its label, or what the table calls it."""
+        return "the attention logits" if self.kind == "attention" else self.name or "the output"
+
+    @property
     def measured(self) -> Quantity:
         """The quantity, as the table has it."""
         return QUANTITIES[self.kind, self.quantity]

@@ -10,7 +10,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..core import MutransferError
+from ..core import MutransferError, fault, kind_of
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def load_a(kind: type[T], title: str, spec: str) -> T:
     """
     value = load(spec)
     if not isinstance(value, kind):
-        raise MutransferError(f"{spec} is a {type(value).__name__}, not a {title}")
+        raise MutransferError(f"{spec} is {kind_of(value)}, not a {title}")
     return value
 
 
@@ -64,9 +64,7 @@ def load_builder(spec: str) -> Callable[..., Any]:
     """
     build: Callable[..., Any] = load(spec)
     if not callable(build):
-        raise MutransferError(
-            f"{spec} is a {type(build).__name__}, not a function that makes a model"
-        )
+        raise MutransferError(f"{spec} is {kind_of(build)}, not a function that makes a model")
     return build
 
 
@@ -99,4 +97,4 @@ def _explained(what: str) -> Iterator[None]:
     except MutransferError:
         raise
     except Exception as error:
-        raise MutransferError(f"{what}: {type(error).__name__}: {error}") from error
+        raise MutransferError(f"{what}: {fault(error)}") from error

@@ -13,6 +13,7 @@ from ..core import MutransferError, MutransferWarning
 from ._check import check
 from ._demo import demo
 from ._experiment import experiment
+from ._flags import as_flags
 from ._limit import limit
 from ._plan import plan
 from ._report import report
@@ -60,7 +61,7 @@ def main() -> None:
             _dispatch(sys.argv[1:])
         sys.stdout.flush()
     except MutransferError as error:
-        print(f"mutransfer: {error}", file=sys.stderr)
+        print(f"mutransfer: {as_flags(str(error))}", file=sys.stderr)
         raise SystemExit(1 if isinstance(error, FailedRuns) else 2) from None
     except KeyboardInterrupt:
         print(
@@ -77,7 +78,7 @@ def main() -> None:
 def _warned(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Print a warning of ours as a sentence, others as Python does."""
     if issubclass(category, MutransferWarning):
-        print(f"mutransfer: {message}", file=sys.stderr)
+        print(f"mutransfer: {as_flags(str(message))}", file=sys.stderr)
         return
     print(warnings.formatwarning(message, category, where[0], where[1]), file=sys.stderr, end="")
 

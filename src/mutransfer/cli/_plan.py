@@ -49,6 +49,8 @@ def plan(
 
     if base_depth is not None and depth is None:
         raise MutransferError("--base-depth was given without --depth: give both, or neither")
+    if explain and json:
+        raise MutransferError("--explain is a text: leave --json out, or --explain")
     builder = load_builder(build)
     size, base_size = Size(width=width), Size(width=base_width)
     if depth is not None:

@@ -65,8 +65,10 @@ def report(
         record = records[0]
         if len(runs) > 1:
             record = joined(dict(zip(names_of(runs), records, strict=True)))
-        return _write(record, folder, target, _checks(check or runs), refresh, note)
+        return _write(record, folder, target, _checks(check, runs), refresh, note)
 
+    # A watch waits for what a record has not yet, a misspelt folder would never come.
+    _checks(check, runs)
     page = watched(runs, write) if watch else write()
     print(f"{page.headline}\nThe report is {page.path}")
 
@@ -103,9 +105,24 @@ def _folder(runs: Sequence[Path]) -> Path:
     return first.parent / "-".join(each.stem for each in runs)
 
 
-def _checks(folders: Sequence[Path]) -> list[CoordinateCheck]:
-    """Return the coordinate checks in these folders, or in those that they hold."""
+def _checks(named: Sequence[Path], runs: Sequence[Path]) -> list[CoordinateCheck]:
+    """Return the coordinate checks of the named folders, or else of the records.
+
+    Raises:
+        MutransferError: a folder that was named holds no check.
+    """
     from ..checks import CoordinateCheck
 
-    files = [each / name for each in folders for name in ("check.json", "check/check.json")]
-    return [CoordinateCheck.from_json(file.read_text()) for file in files if file.is_file()]
+    files = {folder: _check_files(folder) for folder in named or runs}
+    if missing := [str(folder) for folder in named if not files[folder]]:
+        raise MutransferError(
+            f"--check {' '.join(missing)}: there is no check.json; give the folder that "
+            "mutransfer check --out wrote"
+        )
+    return [CoordinateCheck.from_json(path.read_text()) for each in files.values() for path in each]
+
+
+def _check_files(folder: Path) -> list[Path]:
+    """Return the files of the check that is in a folder, or in its folder `check`."""
+    paths = [folder / "check.json", folder / "check" / "check.json"]
+    return [path for path in paths if path.is_file()]

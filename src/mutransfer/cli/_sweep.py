@@ -69,7 +69,7 @@ def sweep(
         search: grid for every run (the default), refine for few runs that close in on each
             optimum, or a search of your own as FILE.py:NAME or MODULE:NAME.
         within: Half width of the optimum's 95% interval at which refine ends, in octaves; 0.25 by
-            default.
+            default. Given without --search, it asks for refine.
         budget: Most that the runs may cost: 10m, 2h, 40runs, 5000steps, or FLOPs as 1e15. Search,
             seeds, grid, sizes and steps are cut to fit, which is shown before the start.
         device: Where models train, such as cuda; by default where the builder puts them.
@@ -128,7 +128,19 @@ def sweep(
 
 
 def _search(search: str | None, extend: int, within: float | None) -> str | Search | None:
-    """Return the search that flags name, None where they leave it open."""
+    """Return the search that flags name, None where they leave it open.
+
+    Raises:
+        MutransferError: there is none, or a flag is not for it; an estimate has to say so, too.
+    """
+    from ..studies import search_of
+
+    named = _named(search, extend, within)
+    search_of(named or "grid", extend, within)
+    return named
+
+
+def _named(search: str | None, extend: int, within: float | None) -> str | Search | None:
     if search is None:
         # Each of the two is for one search alone.
         return "refine" if within is not None else "grid" if extend else None

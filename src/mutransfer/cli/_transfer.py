@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from ..core import text
+from ..core import MutransferError, text
+from ._flags import as_flags
 from ._record import read_runs, read_target, written
 from ._show import Terminal, show
 
@@ -56,6 +57,12 @@ def transfer(
     from ..certificates import transfer as find_transfer
     from ..report import Section, transfer_table
 
+    if collapse and (others := _given(at=at, over=over, regret=regret)):
+        raise MutransferError(
+            f"--collapse compares the sizes that were run: leave {' and '.join(others)} out"
+        )
+    if regret is not None and not regret >= 0:
+        raise MutransferError(f"--regret {regret:g}: give a loss of at least 0")
     target = read_target(at)
     # A table's hyperparameters are those that are asked for; a record knows its own.
     swept = hyperparameters if runs.is_dir() else hyperparameters or over
@@ -71,18 +78,23 @@ def transfer(
         return
     console = Terminal()
     for note in record.notes:
-        print(note)
+        print(as_flags(note))
     for each in everything:
         if each.granted:
             console.print(transfer_table(Section.of(each)))
         for outcome in each.outcomes:
-            print(outcome)
+            print(as_flags(str(outcome)))
     if regret is not None:
         for granted in found.granted:
             print(f"{granted.rule}: {granted.proxies.reason(regret)}")
     if found.granted or found.choices:
         print(f"next: mutransfer report {written(runs, columns, axes, swept, at, metric)}")
     _exit(found)
+
+
+def _given(**flags: object) -> list[str]:
+    """Return the flags that have a value."""
+    return [f"--{name}" for name, value in flags.items() if value not in ((), None)]
 
 
 def _collapse(record: Runs, json: bool) -> None:

@@ -5,6 +5,8 @@ from ._csv import csv_text as csv_text
 from ._csv import write_csv as write_csv
 from ._errors import MutransferError as MutransferError
 from ._errors import MutransferWarning as MutransferWarning
+from ._errors import fault as fault
+from ._errors import kind_of as kind_of
 from ._errors import needs as needs
 from ._errors import parsing as parsing
 from ._errors import writing as writing

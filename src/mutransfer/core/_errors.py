@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
+
+_FOLDERS = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
+_OTHERS = ("<", *(f"{folder}{os.sep}" for folder in (Path(__file__).parents[1], *_FOLDERS)))
+"""Starts of the file names of code that is not the user's."""
+
+_LONGEST = 400
+"""Characters of a message that are shown."""
 
 
 class MutransferError(ValueError):
@@ -16,6 +27,36 @@ class MutransferError(ValueError):
 
 class MutransferWarning(UserWarning):
     """Something that works, and may not be what was meant."""
+
+
+def fault(error: BaseException) -> str:
+    """Return type, message and place of an exception that a user's code raised.
+
+    Such as "KeyError: 'hidden' (model.py, line 25)". The place is the last line of the user's own;
+    that line stands for a message that is empty, as that of a bare assertion is.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
+    message = str(error) or (own[-1].line or "" if own else "")
+    parts = [type(error).__name__, shorten(message, _LONGEST, placeholder=" ...")]
+    text = ": ".join(part for part in parts if part)
+    return f"{text} ({_short(own[-1].filename)}, line {own[-1].lineno})" if own else text
+
+
+def kind_of(value: object) -> str:
+    """Return the class of a value with its article.
+
+    >>> kind_of(3), kind_of("text"), kind_of(None)
+    ('an int', 'a str', 'None')
+    """
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
+def _short(path: str) -> str:
+    """Return a path as it is named in the working folder."""
+    inside = os.path.relpath(path)
+    return path if inside.startswith("..") else inside
 
 
 @contextmanager

@@ -106,11 +106,19 @@ def _draw_group(
 
 
 def _about(check: CoordinateCheck) -> str:
-    """Return the second part of the heading: what was trained, and what is wrong."""
-    names = list(dict.fromkeys(finding.name or "the whole network" for finding in check.findings))
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    wrong = f"; wrong: {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
-    return f"{_several(check.steps, 'step')}, {_several(check.seeds, 'seed')}{wrong}"
+    """Return the second part of the heading: what was trained, and what is not right."""
+    wrong = [finding.name or "the whole network" for finding in check.findings]
+    # Of a check that fails the undecided exponents are not the matter.
+    unsure = [slope.subject for slope in check.slopes if slope.verdict == "undecided"]
+    fault = _named("wrong", wrong) or _named("undecided", unsure)
+    return f"{_several(check.steps, 'step')}, {_several(check.seeds, 'seed')}{fault}"
+
+
+def _named(what: str, names: Iterable[str]) -> str:
+    """Return the first of these names, after what they are."""
+    own = list(dict.fromkeys(names))
+    more = f" and {len(own) - _MOST_NAMES} more" if len(own) > _MOST_NAMES else ""
+    return f"; {what}: {', '.join(own[:_MOST_NAMES])}{more}" if own else ""
 
 
 def _caption(

@@ -179,7 +179,9 @@ def _frame(axes: Axes, panel: LawPanel, row: Sequence[LawPanel], first: bool) ->
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     values = sorted({x for each in row for x in _sizes(each)})
-    low, high = np.log2(values[0]), np.log2(values[-1])
+    # Optima of the outermost sizes stand beside their tick, so that they set the limits.
+    abscissas = [*values, *(x for each in row for x in _spread(each))]
+    low, high = np.log2(min(abscissas)), np.log2(max(abscissas))
     side = _SIDE * (high - low) or 0.5
     axes.set_xscale("log", base=2)
     axes.set_xlim(2 ** (low - side), 2 ** (high + side))

@@ -113,7 +113,9 @@ def check_budget(seconds: float | None) -> None:
         MutransferError: it is not.
     """
     if seconds is not None and not seconds > 0:
-        raise MutransferError(f"seconds is {seconds}: give a positive budget, or None for no end")
+        raise MutransferError(
+            f"seconds is {seconds}: give a positive budget, or None (--seconds inf) for no end"
+        )
 
 
 def check_infinite(problem: Problem, depth: Depth) -> None:

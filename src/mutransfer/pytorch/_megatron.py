@@ -58,6 +58,12 @@ def megatron_flags(
             the size of the difference.
     """
     _check(plan, ignore)
+    if isinstance(base_head_dim, bool) or not (
+        isinstance(base_head_dim, int) and base_head_dim > 0
+    ):
+        raise MutransferError(
+            f"base_head_dim is {base_head_dim!r}: give the size of a head in the base, such as 64"
+        )
     readouts = [tensor for tensor in plan.tensors.values() if tensor.role == Role.READOUT]
     if len(readouts) != 1 or len(readouts[0].shape) != 2:
         raise MutransferError(
@@ -66,7 +72,7 @@ def megatron_flags(
         )
     width = readouts[0].ratios["fan_in"]
     family = plan.family()
-    given = Hyperparameters(lr=float(lr), weight_decay=weight_decay, eps=eps)
+    given = Hyperparameters(lr=lr, weight_decay=weight_decay, eps=eps)
     values = resolved(given, family, torch_defaults(family))
     skipped = {*ignore, *(["eps"] if values.eps == 0 else [])}
     skipped |= {"decay"} if values.weight_decay == 0 else set()
@@ -82,7 +88,7 @@ def megatron_flags(
             "Megatron-LM cannot train as planned: " + "; ".join(differences[:3]) + more
         )
     numbers: dict[str, Any] = {
-        "--lr": float(lr),
+        "--lr": values.lr,
         "--weight-decay": values.weight_decay,
         "--adam-eps": values.eps,
     }

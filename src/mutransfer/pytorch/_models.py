@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..core import MutransferError
+from ..core import MutransferError, fault, kind_of
 
 
 def build_model(build: Callable[..., nn.Module], size: Mapping[str, int]) -> nn.Module:
@@ -30,12 +30,10 @@ def build_model(build: Callable[..., nn.Module], size: Mapping[str, int]) -> nn.
     except Exception as error:
         asked = ", ".join(f"{axis}={value}" for axis, value in size.items())
         raise MutransferError(
-            f"{builder_name(build)} failed when called with {asked}: {error}"
+            f"{builder_name(build)} failed when called with {asked}: {fault(error)}"
         ) from error
     if not isinstance(model, nn.Module):
-        raise MutransferError(
-            f"{builder_name(build)} made a {type(model).__name__}, not a torch.nn.Module"
-        )
+        raise MutransferError(f"{builder_name(build)} made {kind_of(model)}, not a torch.nn.Module")
     return model
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import plans
-from ..core import MutransferError
+from ..core import MutransferError, kind_of
 from ..plans import Hyperparameters, Row, make_plan, needs_trace
 from ..reading import Axes, Reading
 from ..rules import Parametrization, Role
@@ -273,7 +273,7 @@ def plan(
     traced = needs_trace(rule)
     if not isinstance(model, nn.Module):
         raise MutransferError(
-            f"the model is a {type(model).__name__}: give the torch.nn.Module itself; "
+            f"the model is {kind_of(model)}: give the torch.nn.Module itself; "
             "only a base may be a Reading or a builder"
         )
     target = reading_of(model, example_inputs, axes, branches, traced=traced, scaled=False)

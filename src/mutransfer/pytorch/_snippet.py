@@ -149,7 +149,7 @@ def snippet(
     """
     family = plan.family(optimizer)
     hyperparameters = Hyperparameters(
-        lr=float(lr),
+        lr=lr,
         eps=eps,
         weight_decay=weight_decay,
         rho=rho,

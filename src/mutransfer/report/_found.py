@@ -137,11 +137,17 @@ def _ring(middle: Any, spread: Any, size: float) -> list[list[float | None]]:
     return [[short(x, 5), short(y, 5)] for x, y in ring.T]
 
 
+def remarks(check: CoordinateCheck) -> list[str]:
+    """Return what is wrong with a check, and why it is undecided."""
+    return [*(f"wrong: {finding}" for finding in check.findings), *check.notes]
+
+
 def check_data(check: CoordinateCheck) -> dict[str, Any]:
     """Return the modules of a coordinate check, as its figure shows them."""
     return {
         "rule": check.rule,
         "verdict": check.verdict,
+        "remarks": remarks(check),
         "panels": [
             {
                 "axis": axis,

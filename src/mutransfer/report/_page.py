@@ -33,7 +33,7 @@ from ..figures import (
 from ..studies import Runs
 from ._certificate import certificate, comparisons
 from ._embedded import embedded, page_data
-from ._found import surfaces
+from ._found import remarks, surfaces
 from ._joined import JOINED
 from ._numbers import records, write_numbers
 from ._words import (
@@ -243,7 +243,8 @@ def _surface_pictures(found: Iterable[Sequence[Surface]]) -> Iterator[dict[str, 
 
 def _check_picture(check: CoordinateCheck) -> dict[str, str]:
     text = f"Coordinate check of {check.rule}: {check.verdict}."
-    return _picture(as_svg(check_figure(check)), text, text)
+    caption = " ".join([text, *(f"{remark}." for remark in remarks(check))])
+    return _picture(as_svg(check_figure(check)), text, caption)
 
 
 def _picture(svg: str, alt: str, caption: str) -> dict[str, str]:

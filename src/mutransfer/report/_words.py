@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from ..certificates import (
     Choice,
+    Optimum,
     Refusal,
     Transfer,
     decimal,
@@ -19,6 +22,8 @@ from ..certificates import (
 )
 from ..core import Estimate, Size, two_digits, varying
 from ..figures import LawPanel, Panel, Section
+
+T = TypeVar("T", bound="Transfer | _Path")
 
 _MOST_OPTIMA = 12
 """Optima of a panel that are told one by one."""
@@ -197,21 +202,63 @@ def _name(over: str) -> str:
 
 def _moves(section: Section, many: bool) -> str:
     best = _best(section)
-    sentences = [_move(best, *span, found) for span, found in _by_span(section.transfers.granted)]
+    found: list[Transfer | _Path] = [*section.transfers.granted, *_known(section)]
+    sentences = [_move(best, *span, paths) for span, paths in _by_span(found)]
     sentences += [f"{choice.summary}." for choice in section.transfers.choices]
-    if refused := [refusal.rule for refusal in section.refusals]:
-        sentences.append(
-            f"How far {best} moves under {_join(refused)} is not known: see the warnings."
-        )
+    for unknown, rules in _unknown(section, best).items():
+        sentences.append(f"{unknown} under {_join(rules)} is not known: see the warnings.")
     is_said = section.title.lower() in (section.axis, section.transfers.over)
     place = f"{section.title}: " if many and not is_said else ""
     return place + " ".join(sentences)
 
 
-def _move(best: str, small: Size, large: Size, transfers: Sequence[Transfer]) -> str:
+@dataclass(frozen=True)
+class _Path:
+    """Optima of a rule that is refused at the target, from small to large."""
+
+    rule: str
+    over: str
+    optima: tuple[Optimum, ...]
+
+    @property
+    def scale(self) -> str:
+        return self.optima[-1].scale
+
+    @property
+    def total(self) -> float:
+        return self.optima[-1].position - self.optima[0].position
+
+
+def _known(section: Section) -> Iterator[_Path]:
+    """Yield the optima of rules that are refused beyond the sweep alone.
+
+    Every size has one, and those of the ends lie inside the values that were run.
+    """
+    for refusal in section.refusals:
+        sizes = section.runs.sizes(refusal.rule)
+        if refusal.at in sizes or [best.size for best in refusal.optima] != sizes:
+            continue
+        ends = refusal.optima[0], refusal.optima[-1]
+        if ends[0].size != ends[1].size and all(best.status == "inside" for best in ends):
+            yield _Path(refusal.rule, refusal.over, refusal.optima)
+
+
+def _unknown(section: Section, best: str) -> dict[str, list[str]]:
+    """Return what refusals leave open, with their rules."""
+    found: dict[str, list[str]] = {}
+    for refusal in section.refusals:
+        # Beyond the sizes that were run a refusal may be about the target alone.
+        was_run = refusal.at in section.runs.sizes(refusal.rule)
+        what = f"How far {best} moves" if was_run else f"{best.capitalize()} at {refusal.at}"
+        found.setdefault(what, []).append(refusal.rule)
+    return found
+
+
+def _move(best: str, small: Size, large: Size, transfers: Sequence[Transfer | _Path]) -> str:
     first, *rest = transfers
     if small == large:
-        places = _join([f"{two_digits(each.value)} under {each.rule}" for each in transfers])
+        granted = [each for each in transfers if isinstance(each, Transfer)]
+        places = _join([f"{two_digits(each.value)} under {each.rule}" for each in granted])
         return f"At {small} {best} is {places}."
     clauses = [
         f"{_moved(first.total)} {unit(first.scale, first.over)} under {first.rule}",
@@ -222,9 +269,9 @@ def _move(best: str, small: Size, large: Size, transfers: Sequence[Transfer]) ->
     return f"From {small.along(axes)} to {end} {best} moves {_join(clauses)}."
 
 
-def _by_span(transfers: Iterable[Transfer]) -> Iterable[tuple[tuple[Size, Size], list[Transfer]]]:
+def _by_span(transfers: Iterable[T]) -> Iterable[tuple[tuple[Size, Size], list[T]]]:
     """Return the transfers by their smallest and largest sizes."""
-    groups: dict[tuple[Size, Size], list[Transfer]] = {}
+    groups: dict[tuple[Size, Size], list[T]] = {}
     for transfer in transfers:
         span = transfer.optima[0].size, transfer.optima[-1].size
         groups.setdefault(span, []).append(transfer)

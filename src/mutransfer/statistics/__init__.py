@@ -9,6 +9,7 @@ from ._curve_gaps import FEWEST_POINTS as FEWEST_POINTS
 from ._curve_gaps import FEWEST_SIZES as FEWEST_SIZES
 from ._curve_gaps import LEAST_FALL as LEAST_FALL
 from ._curve_gaps import CurveGaps as CurveGaps
+from ._curve_gaps import clearness as clearness
 from ._curve_gaps import curve_gaps as curve_gaps
 from ._divergence import HOPELESS as HOPELESS
 from ._divergence import ZERO as ZERO

@@ -77,7 +77,7 @@ class CurveGaps:
     @property
     def clearest(self) -> tuple[int, int]:
         """Gap and window of the clearest gap, counted from 0."""
-        place = np.argmax(np.abs(self.octaves) / self.errors)
+        place = np.argmax(clearness(self.octaves, self.errors))
         gap, window = np.unravel_index(place, self.octaves.shape)
         return int(gap), int(window)
 
@@ -85,6 +85,16 @@ class CurveGaps:
         """Return one gap with the ends of its 95% interval, in octaves."""
         value, error = float(self.octaves[gap, window]), float(self.errors[gap, window])
         return value, value - _QUANTILE * error, value + _QUANTILE * error
+
+
+def clearness(octaves: Float[Array, ...], errors: Float[Array, ...]) -> Float[Array, ...]:
+    """Return how far gaps exceed the misfit of the law, in their errors.
+
+    Args:
+        octaves: Gaps.
+        errors: Standard deviations of the gaps, or a multiple of all of them.
+    """
+    return (np.abs(octaves) - _MISFIT) / errors
 
 
 def curve_gaps(
@@ -118,7 +128,7 @@ def curve_gaps(
     weights = _foretelling(sizes, power)
     early = _measured(logs, edges, count, weights)
     whole = _measured(logs, edges, len(edges) - 1, weights)
-    clearest = float(np.max((np.abs(early.octaves) - _MISFIT) / early.errors))
+    clearest = float(clearness(early.octaves, early.errors).max())
     return CurveGaps(
         ends=np.array(edges[1 : count + 1]) / edges[-1],
         octaves=early.octaves,

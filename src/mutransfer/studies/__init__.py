@@ -36,6 +36,7 @@ from ._search_refine import Refine as Refine
 from ._search_stopping import Hopeless as Hopeless
 from ._search_stopping import hopeless_members as hopeless_members
 from ._search_surface import SurfaceSearch as SurfaceSearch
+from ._searches import search_of as search_of
 from ._status import status as status
 from ._status_result import Status as Status
 from ._store import Store as Store

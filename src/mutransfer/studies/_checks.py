@@ -24,6 +24,11 @@ def check_study(study: Fields) -> None:
     Raises:
         MutransferError: the optimizer or a hyperparameter is unknown, or a number is out of range.
     """
+    if study.build is not None and not callable(study.build):
+        raise MutransferError(
+            f"the builder is {study.build!r}: give the function that makes a model, such as "
+            "mutransfer.tasks.mlp"
+        )
     listed = points(study)
     names = list(dict.fromkeys([*fixed(study), *(name for point in listed for name in point)]))
     _check_builder(study, names)

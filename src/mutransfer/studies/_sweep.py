@@ -97,7 +97,7 @@ def sweep(
         MutransferError: the folder was written with another model under the same name, or cannot
             be written; base and sizes do not fit the rule; an axis changes no shape; the model does
             not fit the task; the search, the device or the engine is unknown, or an argument is not
-            for it; another sweep writes to the folder.
+            for it; the tracker lacks a call; another sweep writes to the folder.
         KeyboardInterrupt: the user asked to end.
     """
     check_device(device)

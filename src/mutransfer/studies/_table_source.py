@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..core import MutransferError, needs
+from ..core import MutransferError, kind_of, needs
 
 _DELIMITERS = ",;\t|"
 _SEPARATOR = re.compile(r'"?sep=(.)"?')
@@ -56,7 +56,7 @@ def open_table(source: Any) -> Table:
         return _unpacked(_from_frame(source))
     if not isinstance(source, str | Path):
         raise MutransferError(
-            f"a table is a path or a data frame, not a {type(source).__name__}: "
+            f"a table is a path or a data frame, not {kind_of(source)}: "
             "give the path of a CSV, TSV, JSON lines or parquet file"
         )
     path = Path(source)

@@ -37,13 +37,37 @@ def track(tracker: Tracker, rows: Sequence[Row], names: Sequence[str]) -> None:
         tracker: The tracker.
         rows: Rows of a record.
         names: Columns that say what was run: rule, axes, hyperparameters, seed.
+
+    Raises:
+        MutransferError: the tracker lacks a call, or is a class.
     """
+    check_tracker(tracker)
     for row in rows:
         tracker.start(row["id"], {name: row[name] for name in names if name in row})
         for step, values in sorted(_numbers(row).items()):
             tracker.log(step, values)
         plain = {k: v for k, v in row.items() if k not in names and not isinstance(v, list)}
         tracker.finish({key: value for key, value in plain.items() if value is not None})
+
+
+def check_tracker(tracker: Tracker) -> None:
+    """Raise unless an object has the three calls of a tracker.
+
+    Raises:
+        MutransferError: it lacks one, or is a class.
+    """
+    calls = ("start", "log", "finish")
+    if isinstance(tracker, type):
+        raise MutransferError(
+            f"the tracker is the class {tracker.__name__}: give an object of it, such as "
+            f"{tracker.__name__}()"
+        )
+    if lacking := [name for name in calls if not callable(getattr(tracker, name, None))]:
+        raise MutransferError(
+            f"the tracker is {tracker!r}, which has no {' and no '.join(lacking)}: give an object "
+            "with start(name, config), log(step, values) and finish(summary), such as Wandb or "
+            "TensorBoard of mutransfer.studies"
+        )
 
 
 def _numbers(row: Row) -> dict[int, dict[str, float]]:
@@ -81,9 +105,13 @@ class Tracked(Store):
         folder: Where the record is, or will be.
         tracker: The tracker.
         names: Columns that say what was run.
+
+    Raises:
+        MutransferError: the tracker lacks a call, or is a class.
     """
 
     def __init__(self, folder: str | Path, tracker: Tracker, names: Iterable[str]) -> None:
+        check_tracker(tracker)
         super().__init__(folder)
         self._tracker, self._names = tracker, tuple(names)
 

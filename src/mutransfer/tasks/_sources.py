@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
-from ..core import FrozenDict, MutransferError
+from ..core import FrozenDict, MutransferError, kind_of
 from ._batches import Batch, Loss, are_equal, check_size, checked_batch
 from ._scores import cross_entropy
 from ._seeds import drawing_from, hashed
@@ -70,7 +70,7 @@ def _reader(source: Any, name: str) -> Callable[[int, int, int], Batch]:
         passes = _Passes(source, name, seeded=True)
     else:
         raise MutransferError(
-            f"stream {name}: a {type(source).__name__} is no dataset and no iterable; give one, or "
+            f"stream {name}: {kind_of(source)} is no dataset and no iterable; give one, or "
             "a function of a seed that returns a new iterator"
         )
     _check_restarts(passes)

@@ -9,16 +9,20 @@ function drawLaws(element, record, choice) {
   const laws = record.laws.filter((each) => isOwn && each.over === choice.over && each.axis === choice.axis);
   const rules = choice.rules.filter((rule) => optima.some((each) => each.rule === rule));
   const values = axisValues(record, choice.axis);
+  const other = record.axes.find((axis) => axis !== choice.axis);
+  const others = other ? axisValues(record, other) : [];
   element.style.setProperty("--panels", Math.min(rules.length, 3) || 1);
   empty(element);
   if (values.length < 2 || !rules.length) return false;
   const panels = rules.map((rule) => {
     const law = laws.find((each) => each.rule === rule);
     const own = optima.filter((each) => each.rule === rule);
-    const marks = lawMarks(record, choice, hyperparameter, values, own, law);
+    const marks = lawMarks(record, choice, hyperparameter, own, law, other);
     const said = law?.drift || (isOwn ? "no certificate" : "");
     const chart = chartBox(`${rule}: best ${hyperparameter.label} against ${choice.axis}; ${said}`);
-    element.append(make("figure", {}, make("h3", {}, rule), make("p", { class: "how" }, said), chart));
+    const texts = [make("h3", {}, rule), make("p", { class: "how" }, said)];
+    if (other) texts.push(keysOf(others.map((value, rank) => [shadeOf(rank, others), `${other} ${value}`])));
+    element.append(make("figure", {}, ...texts, chart));
     return { chart, marks };
   });
   const all = panels.flatMap((panel) => panel.marks);
@@ -31,6 +35,8 @@ function drawLaws(element, record, choice) {
     limits(heights(all), 0.08),
   ];
   const ticks = placeTicks({ ...hyperparameter, scale: hyperparameter.scale }, y, 400);
+  const targets = all.filter((mark) => mark.kind === "target").map((mark) => mark.x);
+  const sizes = [...new Set([...values, ...targets])].sort((a, b) => a - b);
   for (const { chart, marks } of panels) {
     const fits = marks.map((mark) => ({
       ...mark,
@@ -39,7 +45,7 @@ function drawLaws(element, record, choice) {
     }));
     const view = draw(chart, "law", fits, {
       height: 240,
-      ...sizeAxis(choice.axis, x, values),
+      ...sizeAxis(choice.axis, x, sizes),
       yTitle: `best ${hyperparameter.axisLabel}`,
       yDomain: y,
       yTicks: ticks.ticks,
@@ -50,20 +56,25 @@ function drawLaws(element, record, choice) {
   return true;
 }
 
-function lawMarks(record, choice, hyperparameter, values, optima, law) {
+/** Returns the marks of a panel: optima of one size stand side by side, shaded by another axis. */
+function lawMarks(record, choice, hyperparameter, optima, law, other) {
+  const values = axisValues(record, choice.axis);
+  const shades = other ? axisValues(record, other) : values;
+  const gap = Math.min(...values.slice(1).map((value, number) => value / values[number]));
   const optimum = optima.map((best) => {
     const at = axisValue(record, best.size, choice.axis);
-    const rank = values.indexOf(at);
+    const rank = shades.indexOf(axisValue(record, best.size, other ?? choice.axis));
+    const aside = other ? 0.3 * (rank / (shades.length - 1) - 0.5) : 0;
     const text = [sizeText(record, best.size), ...bestText(hyperparameter, best)];
     const [low, high] = [best.low ?? best.place, best.high ?? best.place];
     return {
       kind: "optimum",
-      x: at,
+      x: at * gap ** aside,
       y: best.place,
       low,
       high,
       text,
-      color: shade(rank / (values.length - 1)),
+      color: shadeOf(rank, shades),
     };
   });
   const band = (law?.band ?? []).map(([x, y, low, high]) => ({
@@ -116,30 +127,19 @@ function drawRegrets(element, record, choice) {
   const top =
     1.25 *
     Math.max(...known, 1e-6, ...marks.map((mark) => Math.min(mark.high ?? 0, 3 * Math.max(...known, 0))));
-  for (const mark of marks) {
-    mark.high = Math.min(mark.high ?? top, top);
-    if (mark.y === null) Object.assign(mark, { kind: "beyond", y: top });
-  }
-  const target = sizeText(record, own[0].target);
-  const chart = chartBox(`Regret at ${target} of tuning at a smaller size`);
-  const keys = own.map(({ rule }, order) =>
-    make(
-      "span",
-      { class: "box" },
-      make("span", { class: "swatch", style: `background:var(--c${order})` }),
-      rule,
-    ),
-  );
-  element.append(
-    make(
-      "figure",
-      {},
-      make("h3", {}, `Regret at ${target} of tuning at a smaller size`),
-      make("p", { class: "keys" }, ...keys),
-      chart,
-    ),
-  );
-  const view = draw(chart, "regret", marks, {
+  const cut = marks.filter((mark) => (mark.high ?? Infinity) > top);
+  const triangles = cut.map((mark) => ({ ...mark, kind: "beyond", y: top }));
+  for (const mark of marks) mark.high = Math.min(mark.high ?? top, top);
+  const shown = [...marks.filter((mark) => mark.y !== null), ...triangles];
+  const places = Object.entries(choice.fixed).filter(([, value]) => value !== "all");
+  const of = places.length ? ` of ${places.map((place) => place.join(" ")).join(", ")}` : "";
+  const title = `Regret at ${sizeText(record, own[0].target)} of tuning at a smaller size${of}`;
+  const chart = chartBox(title);
+  const keys = keysOf(own.map(({ rule }, order) => [`var(--c${order})`, rule]));
+  const beyond = "A triangle: the interval goes on beyond the chart; without a dot, so does the regret.";
+  const how = triangles.length ? [make("p", { class: "how" }, beyond)] : [];
+  element.append(make("figure", {}, make("h3", {}, title), keys, chart, ...how));
+  const view = draw(chart, "regret", shown, {
     height: 220,
     ...sizeAxis(
       axis,
@@ -153,7 +153,20 @@ function drawRegrets(element, record, choice) {
     yTitle: `loss given away`,
     yDomain: [0, top],
   });
-  listen(view, chart, marks);
+  listen(view, chart, shown);
+}
+
+/** Returns the legend of colours and their names. */
+function keysOf(pairs) {
+  const boxes = pairs.map(([color, text]) =>
+    make("span", { class: "box" }, make("span", { class: "swatch", style: `background:${color}` }), text),
+  );
+  return make("p", { class: "keys" }, ...boxes);
+}
+
+/** Returns the colour of a value among others, from pale to strong. */
+function shadeOf(rank, values) {
+  return shade(values.length > 1 ? rank / (values.length - 1) : 1);
 }
 
 function isFixed(record, choice, size) {
@@ -244,6 +257,8 @@ function drawChecks(element) {
   empty(element);
   for (const check of page.checks) {
     element.append(make("h3", {}, `${check.rule}: ${check.verdict}`));
+    const remarks = check.remarks.map((text) => make("li", {}, text));
+    if (remarks.length) element.append(make("ul", { class: "warnings" }, ...remarks));
     const grid = make("div", { class: "small panels" });
     element.append(grid);
     const all = check.panels.flatMap((panel) =>
