@@ -9,8 +9,10 @@ from functools import cached_property
 
 from ..core import MutransferError
 from ._facts import Cause, Fact, causes_of, is_one
+from ._layered import Term
+from ._mixtures import note_weights
 from ._signals import Signals, bits
-from ._tallies import Tallies, Term
+from ._tallies import Tallies
 from ._walk import Walk, even
 
 _ALONE = Term(1.0, 1, 0)
@@ -24,10 +26,12 @@ class Repeats:
         walk: The pass over the base.
         terms: For each such sum, the first value of each origin in it, with the ratio of the
             factors that it has in the sum, other over base.
+        means: The products of matrices that are means over layers.
     """
 
     walk: Walk
     terms: Mapping[int, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    means: frozenset[int] = frozenset()
     _made: dict[int, Fact] = field(default_factory=dict)
 
     @cached_property
@@ -62,6 +66,8 @@ class Repeats:
                 "for both: take the mean of the terms, as torch.stack(terms).mean(0)"
             )
         causes = causes_of(facts.values())
+        for value, _ in self.terms[result]:
+            note_weights(self.walk, index, result, value)
         if not is_one(ratios[0] / facts[self.terms[result][0][0]].ratio):
             causes |= {Cause("terms", index)}
         return replace(fact, ratio=ratios[0], causes=causes, product=())
@@ -75,8 +81,10 @@ def repeats(walk: Walk) -> Repeats:
     """
     base, other = Tallies(walk.signals), Tallies(Signals(walk.growth.other))
     _note_layers(walk, base, other)
+    _check_weighted(walk, base, other)
+    means = frozenset(base.layers.means)
     if not base.ends and not other.ends:
-        return Repeats(walk)
+        return Repeats(walk, means=means)
     found: dict[int, tuple[tuple[int, float], ...]] = {}
     done = set[object]()
     for here, there in _pairs(walk):
@@ -95,18 +103,31 @@ def repeats(walk: Walk) -> Repeats:
                 (next(bits(ours[o].made)), abs(theirs[o].factor / ours[o].factor)) for o in both
             )
     _check_paired(base, other, done)
-    return Repeats(walk, found)
+    return Repeats(walk, found, means)
 
 
 def _note_layers(walk: Walk, base: Tallies, other: Tallies) -> None:
     """Note the dimensions that count values alike, as those of one head: no width."""
-    for index, operation in enumerate(walk.program.operations):
-        there = walk.growth.operation_of.get(index)
-        at = base.stacks_along(operation)
-        if there is not None and at is not None and operation.results[0] is not None:
-            longer = max((base, operation), (other, there), key=lambda each: len(each[1].inputs))
-            if len(operation.inputs) != len(there.inputs) and longer[0].is_alike(longer[1]):
-                walk.growth.layers.add((operation.results[0], at))
+    for value, here in base.layers.of.items():
+        there = other.layers.of.get(-1 if (at := walk.growth.index(value)) is None else at)
+        if there is not None and len(here.terms) != len(there.terms):
+            longer = max(here, there, key=lambda layered: len(layered.terms))
+            if longer.is_alike and walk.shape(value)[here.dim] == len(here.terms):
+                walk.growth.layers.add((value, here.dim))
+
+
+def _check_weighted(walk: Walk, base: Tallies, other: Tallies) -> None:
+    """Raise where constants weigh layers, and the other program has more of them."""
+    ours, theirs = (
+        sorted(len(e.terms) for e in each.layers.weighted.values()) for each in (base, other)
+    )
+    weighted = (*base.layers.weighted.values(), *other.layers.weighted.values())
+    if ours != theirs and any(layered.is_alike for layered in weighted):
+        raise MutransferError(
+            "the model adds up its layers, with a constant weight for each, in a number of terms "
+            "that grows, and constants do not show how their sum grows: take the mean of the "
+            "terms, as torch.stack(terms).mean(0)"
+        )
 
 
 def _pairs(walk: Walk) -> Iterator[tuple[int, int]]:
