@@ -11,7 +11,6 @@ from ._elementwise import function, joined, placed, positive, power, product, to
 from ._facts import Cause, Fact, Kind, dependence
 from ._growth import Growth, Sizes
 from ._layers import lookup, norm, orthonormal, weight_norm
-from ._mixtures import mean_over_layers
 from ._operations import (
     COMPARISONS,
     CONVOLUTIONS,
@@ -148,8 +147,7 @@ def account(base: Program, other: Program, stars: Stars, counts: Collection[Size
     walk = Walk(Growth(base, other, stars, counts))
     sums = repeats(walk)
     for index, operation in enumerate(base.operations):
-        is_mean = any(result in sums.means for result in operation.results)
-        rule = mean_over_layers if is_mean else _rule(walk, operation)
+        rule = sums.rule(operation) or _rule(walk, operation)
         for result in operation.results:
             if result is not None and base.values[result].kind == "result":
                 walk.learn(result, sums.fact(index, result, rule(walk, index, operation, result)))

@@ -213,7 +213,7 @@ def _softmax(walk: Walk, index: int, operation: Operation, result: int, fact: Fa
 
 
 def _shared(walk: Walk, result: int, dim: int, fact: Fact) -> Sizes | None:
-    """Return the sizes of the dimension of a softmax; those of a weight count without a width."""
+    """Return the sizes that a softmax shares over; any that differ, of a weight."""
     here, there = walk.shape(result)[dim], walk.growth.shape(result)[dim]
     differs = here != there and 0 not in (here, there)
     counts = fact.kind == Kind.PARAMETERS and differs

@@ -92,8 +92,9 @@ class Layers:
     def __init__(self, signals: Signals, terms: list[Terms], origin: Origin) -> None:
         self.signals, self.program = signals, signals.program
         self.of: dict[int, Layered] = {}
-        self.means: set[int] = set()  # products with learned weights that sum to one
-        self.weighted: dict[int, Layered] = {}  # sums with constant weights
+        self.mixtures: dict[int, Layered] = {}  # products with a learned number for each
+        self.weighted: dict[int, Layered] = {}  # sums with a constant number for each
+        self.own: dict[int, Layered] = {}  # products with a learned vector for each
         self._terms, self._origin = terms, origin
 
     def note(self, operation: Operation, result: int) -> None:
@@ -136,8 +137,13 @@ class Layers:
                 continue
             if self.signals.is_constant(weights.value):
                 self.weighted[result] = layered
-            elif softmax_of(self.signals, weights.value) is not None:
-                self.means.add(result)
+            elif self._is_vector(weights.value, layered):
+                self.mixtures[result] = layered
+
+    def _is_vector(self, value: int, layered: Layered) -> bool:
+        """Return True for a learned vector with one number for each layer."""
+        size = math.prod(self._shape(value))
+        return self.signals.is_weight(value) and size == len(layered.terms)
 
     def _shape(self, value: int) -> tuple[int, ...]:
         return self.program.values[value].shape
@@ -182,7 +188,9 @@ class Layers:
         for value in self._beside(operation, result, place, inside):
             if self.signals.is_constant(value) and operation.name in FACTORS:
                 fixed = True
-            elif softmax_of(self.signals, value) is None:
+            elif not self._is_vector(value, self.of[inside[0]]):
+                if self.signals.is_weight(value) and operation.name in FACTORS:
+                    self.own[result] = self.of[inside[0]]
                 return None
         return replace(self._renewed(operation, result, place, numbers.pop()), is_weighted=fixed)
 
@@ -250,11 +258,10 @@ def softmax_of(signals: Signals, value: int) -> int | None:
             shape = program.values[value].shape
             dim = operation.arguments[1] if len(operation.arguments) > 1 else -1
             return value if shape and shape[int(dim)] == math.prod(shape) else None
-        weights = [i for i in operation.inputs if signals.is_weight(i)]
-        scaled = operation.name in FACTORS and len(weights) == 1
-        if not scaled and operation.name not in VIEWS | COPIES:
+        if operation.name not in VIEWS | COPIES | FACTORS:
             return None
-        value = weights[0]
+        # A number for all layers may multiply the shares.
+        value = max(operation.inputs, key=lambda i: math.prod(program.values[i].shape))
     return None
 
 

@@ -5,27 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..reading import Operation
-from ._facts import Fact, Kind
+from ..reading import Operation, pattern
+from ._facts import Cause, Fact, Kind, causes_of
+from ._growth import Sizes
 from ._layered import softmax_of
 from ._operations import FACTORS
 from ._sides import factors_of
 from ._walk import Use, Walk
 
 
-def mean_over_layers(walk: Walk, index: int, operation: Operation, result: int) -> Fact:
-    """Return the fact of a product of layers with shares that sum to one."""
-    signal = next(v for v in factors_of(operation) if walk.fact(v).is_signal)
-    for value in factors_of(operation):
-        if walk.fact(value).is_learned:
+def mixture(walk: Walk, index: int, operation: Operation, result: int, *, growth: float) -> Fact:
+    """Return the fact of a product of layers with a learned number for each.
+
+    Args:
+        walk: The pass over the base.
+        index: The operation.
+        operation: The product, which sums over the layers.
+        result: What it makes.
+        growth: Ratio of the number of layers.
+    """
+    facts = {value: walk.fact(value) for value in factors_of(operation)}
+    for value, fact in facts.items():
+        if fact.is_learned:
             walk.vector_use(index, value, result)
             _note(walk, index, result, value)
-    fact = walk.fact(signal)
-    return Fact(Kind.SIGNAL, walk.full(result), fact.ratio, causes=fact.causes)
+    ratio = math.prod(fact.ratio for fact in facts.values()) * growth
+    causes = causes_of(facts.values()) | {Cause("terms", index)}
+    return Fact(Kind.SIGNAL, walk.full(result), ratio, causes=causes)
 
 
 def note_weights(walk: Walk, index: int, result: int, made: int) -> None:
-    """Note the vectors of one number a layer that multiply the terms of a sum.
+    """Note the learned numbers, one for each layer, that multiply the terms of a sum.
 
     Args:
         walk: The pass over the base.
@@ -50,22 +60,33 @@ def _note(walk: Walk, index: int, result: int, value: int) -> None:
     softmax = softmax_of(walk.signals, value)
     if softmax is not None:
         walk.mixing.add(walk.program.makers[softmax].inputs[0])
-    for name, dims in _layer_dims(walk, value, softmax):
+    for name, dims, sizes in _layer_dims(walk, value if softmax is None else softmax):
+        if sizes[0] != sizes[1]:
+            walk.picked.setdefault(name, set()).update(dims)
+            use = Use("vector", index, result, kept=(sizes,), growing=dims, stays=dims)
+            walk.use(name, use)
+
+
+def _layer_dims(walk: Walk, value: int) -> Iterator[tuple[str, frozenset[int], Sizes]]:
+    """Yield parameters, their dimensions that count layers, and how many these are."""
+    whole = math.prod(walk.shape(value)), math.prod(walk.growth.shape(value))
+    for name, leaf in walk.fact(value).leaves.items():
         source = walk.program.parameters[name]
-        for d in dims:
-            sizes = walk.shape(source)[d], walk.growth.shape(source)[d]
-            if sizes[0] != sizes[1]:
-                walk.picked.setdefault(name, set()).add(d)
-                dim = frozenset({d})
-                use = Use("vector", index, result, kept=(sizes,), growing=dim, stays=dim)
-                walk.use(name, use)
+        picked = frozenset(walk.picked.get(name, ()))
+        if whole != (1, 1):
+            yield name, frozenset[int]().union(*leaf.dims), whole
+        elif picked:
+            here, there = walk.shape(source), walk.growth.shape(source)
+            sizes = math.prod(here[d] for d in picked), math.prod(there[d] for d in picked)
+            yield name, picked, sizes
+        else:
+            yield name, frozenset(), _alike(walk, name)
 
 
-def _layer_dims(walk: Walk, value: int, softmax: int | None) -> Iterator[tuple[str, set[int]]]:
-    """Yield each parameter in a weight, with its dimensions that count layers."""
-    if softmax is not None:
-        for name, leaf in walk.fact(softmax).leaves.items():
-            yield name, set[int]().union(*leaf.dims)
-    elif math.prod(walk.shape(value)) == 1:
-        for name in walk.fact(value).leaves:
-            yield name, set(walk.picked.get(name, ()))
+def _alike(walk: Walk, name: str) -> Sizes:
+    """Return how many parameters of both programs have a name, but for its numbers."""
+    here, there = (
+        sum(pattern(other) == pattern(name) for other in program.parameters)
+        for program in (walk.growth.base, walk.growth.other)
+    )
+    return here, there

@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from functools import cached_property
 
-from ..reading import Operation
-from ._layered import MOVES, Layers, Term, Terms, number, times
-from ._operations import NORMS, SLICES
+from ..reading import Operation, pattern
+from ._layered import MOVES, Layers, Term, Terms, number, softmax_of, times
+from ._operations import NORMS, SLICES, SOFTMAXES
 from ._signals import Signals, bits
 
 _SIGNS = {"add": 1.0, "sub": -1.0}
@@ -46,6 +46,8 @@ class Tallies:
 
     def _source(self, value: int) -> object:
         source = self.program.values[value]
+        if source.kind == "parameter" and math.prod(source.shape) == 1:
+            return source.kind, pattern(source.name)
         return source.kind, source.name or source.magnitude or value
 
     def _made(self, operation: Operation, position: int, result: int) -> Terms:
@@ -66,6 +68,10 @@ class Tallies:
         self.layers.mixed(operation, result)
         for value in inputs:
             self._stops.update((value, origin) for origin in self.terms[value])
+        if name in SOFTMAXES and softmax_of(self.signals, result) == result:
+            # Each layer may have a logit of its own name.
+            names = frozenset(map(pattern, self.signals.parameters_of(result)))
+            return {(name, names): Term(1.0, 1, 1 << result)}
         part: tuple[object, ...] = ()
         if name in SLICES and not self._is_number(operation, result):
             part = position, *(operation.arguments[1:3] if len(operation.results) == 1 else ())
