@@ -165,6 +165,16 @@ def test_a_sum_of_copies_trains_as_one_of_single_streams(name: str) -> None:
     assert torch.allclose(one, three, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", SUMS)
+def test_a_sum_over_one_layer_has_one_term(name: str) -> None:
+    def without_stem(forward: Forward) -> Forward:
+        return lambda model, streams: forward(model, streams[1:])
+
+    usual, plan = (planned(without_stem(each), 256, 4, 1) for each in (last, SUMS[name]))
+    init, lr = factors(usual, "head.weight", ("init", "lr"))
+    assert factors(plan, "head.weight", ("init", "lr")) == pytest.approx((init / 4, lr / 4))
+
+
 def test_logits_of_their_own_names_are_shares_too() -> None:
     """ELMo's scalar mix has a parameter for each layer."""
 
@@ -225,6 +235,21 @@ def test_constant_weights_of_more_layers_are_refused(name: str) -> None:
         planned(CONSTANTS[name], 256, 5, 2)
     usual, plan = planned(last, 256, 2, 2), planned(CONSTANTS[name], 256, 2, 2)
     assert factors(plan, "head.weight") == factors(usual, "head.weight")
+
+
+def test_a_learned_vector_for_each_layer_is_refused_in_their_sum() -> None:
+    def build(width: int, depth: int) -> nn.Module:
+        def forward(model: Mixing, streams: list[Tensor]) -> Tensor:
+            return model.head((model.gains[:, None] * torch.stack(streams)).sum(0))
+
+        model = Mixing(forward, width, depth)
+        model.gains = nn.Parameter(torch.ones(depth + 1, width))
+        return model
+
+    with pytest.raises(mt.MutransferError, match=r"learned vector for each.*take the mean"):
+        mt.plan(build(256, 4), build(64, 2), example_inputs=torch.randn(4, 8))
+    same = mt.plan(build(256, 2), build(64, 2), example_inputs=torch.randn(4, 8))
+    assert same["head.weight"].role == "readout"
 
 
 def test_shares_of_unlike_terms_are_refused_with_what_to_do() -> None:

@@ -53,7 +53,7 @@ class Tallies:
     def _made(self, operation: Operation, position: int, result: int) -> Terms:
         """Return the terms of a result; one origin of its own where it is no sum."""
         name, inputs = operation.name, operation.inputs
-        if name in MOVES and inputs:
+        if inputs and (name in MOVES or self._is_of_one(operation, result)):
             return self._passed(inputs[0], result)
         alpha = operation.keywords.get("alpha", 1)
         if name in _SIGNS and len(inputs) <= 2 and isinstance(alpha, int | float):
@@ -83,6 +83,13 @@ class Tallies:
     ) -> object:
         # Hashes stand for origins, whose nesting grows with depth.
         return operation.name, hash((tuple(map(frozenset, taken)), part))
+
+    def _is_of_one(self, operation: Operation, result: int) -> bool:
+        """Return True for a stack of one value, or a sum of one, as of a single layer."""
+        if operation.name in {"stack", "cat"}:
+            return len(operation.inputs) == 1
+        sizes = [math.prod(self.program.values[i].shape) for i in (operation.inputs[0], result)]
+        return operation.name in {"sum", "mean"} and sizes[0] == sizes[1]
 
     def _is_number(self, operation: Operation, result: int) -> bool:
         """Return True for one number of a learned vector, of which all are alike."""
