@@ -252,6 +252,28 @@ def test_a_learned_vector_for_each_layer_is_refused_in_their_sum() -> None:
     assert same["head.weight"].role == "readout"
 
 
+def test_copies_in_every_layer_are_no_sum_over_layers() -> None:
+    """A gain on features and their negatives (concatenated ReLU) belongs to its layer."""
+
+    class Layer(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(2 * width))
+            self.map = nn.Linear(2 * width, width)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.map(torch.cat([torch.relu(x), torch.relu(-x)], -1) * self.gain)
+
+    def build(width: int, depth: int) -> nn.Module:
+        model = Mixing(lambda m, s: m.head(s[-1] * m.g[0]), width, depth)
+        model.layers = nn.ModuleList(Layer(width) for _ in range(depth))
+        return model
+
+    plan = mt.plan(build(256, 4), build(64, 2), example_inputs=torch.randn(4, 8))
+    assert plan["layers.0.map.weight"].role == "hidden"
+    assert plan["layers.0.gain"].factor("lr") == pytest.approx(2**-0.5)
+
+
 def test_shares_of_unlike_terms_are_refused_with_what_to_do() -> None:
     def forward(model: Mixing, streams: list[Tensor]) -> Tensor:
         streams = [*streams[:-1], torch.tanh(streams[-1])]

@@ -189,7 +189,8 @@ class Layers:
             if self.signals.is_constant(value) and operation.name in FACTORS:
                 fixed = True
             elif not self._is_vector(value, self.of[inside[0]]):
-                if self.signals.is_weight(value) and operation.name in FACTORS:
+                apart = self._size(inside[0], self.of[inside[0]]) == 1
+                if self.signals.is_weight(value) and operation.name in FACTORS and apart:
                     self.own[result] = self.of[inside[0]]
                 return None
         return replace(self._renewed(operation, result, place, numbers.pop()), is_weighted=fixed)

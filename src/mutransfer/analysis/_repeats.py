@@ -134,7 +134,7 @@ def _check_weighted(base: Tallies, other: Tallies) -> None:
     )
     for kind, text in kinds:
         ours, theirs = (getattr(each.layers, kind).values() for each in (base, other))
-        numbers = [sorted(len(layered.terms) for layered in each) for each in (ours, theirs)]
+        numbers = [{len(layered.terms) for layered in each} for each in (ours, theirs)]
         if numbers[0] != numbers[1] and any(each.is_alike for each in (*ours, *theirs)):
             raise MutransferError(
                 f"the model adds up a growing number of layers, with {text}: take the mean of the "
