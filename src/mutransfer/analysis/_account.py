@@ -160,7 +160,7 @@ def _passed(walk: Walk) -> Walk:
     """Return a walk after it passed all operations."""
     base, sums = walk.program, repeats(walk)
     for index, operation in enumerate(base.operations):
-        rule = _rule(walk, operation)
+        rule = sums.rule(operation) or _rule(walk, operation)
         for result in operation.results:
             if result is not None and base.values[result].kind == "result":
                 walk.learn(result, sums.fact(index, result, rule(walk, index, operation, result)))

@@ -18,6 +18,7 @@ from ._facts import (
     is_one,
     merged,
 )
+from ._growth import Sizes
 from ._lengths import with_lengths
 from ._operations import ONE_SIGN, SOFTMAXES
 from ._terms import only_term
@@ -230,8 +231,16 @@ def _softmax(walk: Walk, index: int, operation: Operation, result: int, fact: Fa
     """Return the fact of weights that sum to one, over a dimension that may grow."""
     last = operation.arguments[1] if len(operation.arguments) > 1 else -1
     dim = int(last) % len(walk.shape(result)) if isinstance(last, int) else -1
-    fan = walk.growth.sizes(result, (dim,)) if walk.shape(result) else None
+    fan = _shared(walk, result, dim, fact) if walk.shape(result) else None
     return scaled(fact, fan[0] / fan[1], Cause("softmax", index, fan)) if fan else fact
+
+
+def _shared(walk: Walk, result: int, dim: int, fact: Fact) -> Sizes | None:
+    """Return the sizes that a softmax shares over; any that differ, of a weight."""
+    here, there = walk.shape(result)[dim], walk.growth.shape(result)[dim]
+    differs = here != there and 0 not in (here, there)
+    counts = fact.kind == Kind.PARAMETERS and differs
+    return (here, there) if counts else walk.growth.sizes(result, (dim,))
 
 
 def _reshaped(walk: Walk, result: int, leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from ..core import MutransferError
+from ..reading import Operation
 from ._facts import Cause, Fact, causes_of, is_one
+from ._layered import Term
+from ._mixtures import mixture, note_weights
 from ._signals import Signals, bits
-from ._tallies import Tallies, Term
+from ._tallies import Tallies
 from ._walk import Walk, even
 
 _ALONE = Term(1.0, 1, 0)
@@ -24,10 +27,13 @@ class Repeats:
         walk: The pass over the base.
         terms: For each such sum, the first value of each origin in it, with the ratio of the
             factors that it has in the sum, other over base.
+        mixtures: For each product that sums over layers with a learned number for each, the ratio
+            of the number of layers.
     """
 
     walk: Walk
     terms: Mapping[int, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    mixtures: Mapping[int, float] = field(default_factory=dict)
     _made: dict[int, Fact] = field(default_factory=dict)
 
     @cached_property
@@ -41,6 +47,12 @@ class Repeats:
         """
         now = self.walk.fact(value)
         return now if now.is_even else self._made.get(value) or even(now)
+
+    def rule(self, operation: Operation) -> Callable[[Walk, int, Operation, int], Fact] | None:
+        """Return the rule of a product that sums over layers; None for others."""
+        first = operation.results[0] if operation.results else None
+        growth = None if first is None else self.mixtures.get(first)
+        return None if growth is None else partial(mixture, growth=growth)
 
     def fact(self, index: int, result: int, fact: Fact) -> Fact:
         """Return the fact of a result; that of all terms together if it is such a sum.
@@ -59,10 +71,14 @@ class Repeats:
             raise MutransferError(
                 f"the model adds up what {names[0] if names else 'its layers'} makes in a number "
                 "of terms that grows, together with what does not grow, and no one factor is right "
-                "for both: take the mean of the terms, as torch.stack(terms).mean(0)"
+                "for both: take the mean of the terms that grow in number alone, as "
+                "torch.stack(terms).mean(0), and add the others to it"
             )
         causes = causes_of(facts.values())
-        if not is_one(ratios[0] / facts[self.terms[result][0][0]].ratio):
+        for value, _ in self.terms[result]:
+            note_weights(self.walk, index, result, value)
+        shares = any(cause.kind == "softmax" for cause in causes)
+        if shares or not is_one(ratios[0] / facts[self.terms[result][0][0]].ratio):
             causes |= {Cause("terms", index)}
         return replace(fact, ratio=ratios[0], causes=causes, product=())
 
@@ -75,8 +91,10 @@ def repeats(walk: Walk) -> Repeats:
     """
     base, other = Tallies(walk.signals), Tallies(Signals(walk.growth.other))
     _note_layers(walk, base, other)
+    _check_weighted(base, other)
+    mixtures = _mixtures(walk, base, other)
     if not base.ends and not other.ends:
-        return Repeats(walk)
+        return Repeats(walk, mixtures=mixtures)
     found: dict[int, tuple[tuple[int, float], ...]] = {}
     done = set[object]()
     for here, there in _pairs(walk):
@@ -95,18 +113,50 @@ def repeats(walk: Walk) -> Repeats:
                 (next(bits(ours[o].made)), abs(theirs[o].factor / ours[o].factor)) for o in both
             )
     _check_paired(base, other, done)
-    return Repeats(walk, found)
+    return Repeats(walk, found, mixtures)
 
 
 def _note_layers(walk: Walk, base: Tallies, other: Tallies) -> None:
     """Note the dimensions that count values alike, as those of one head: no width."""
-    for index, operation in enumerate(walk.program.operations):
-        there = walk.growth.operation_of.get(index)
-        at = base.stacks_along(operation)
-        if there is not None and at is not None and operation.results[0] is not None:
-            longer = max((base, operation), (other, there), key=lambda each: len(each[1].inputs))
-            if len(operation.inputs) != len(there.inputs) and longer[0].is_alike(longer[1]):
-                walk.growth.layers.add((operation.results[0], at))
+    for value, here in base.layers.of.items():
+        there = other.layers.of.get(_index(walk, value))
+        if there is not None and len(here.terms) != len(there.terms):
+            longer = max(here, there, key=lambda layered: len(layered.terms))
+            if longer.is_alike and walk.shape(value)[here.dim] == len(here.terms):
+                walk.growth.layers.add((value, here.dim))
+
+
+def _check_weighted(base: Tallies, other: Tallies) -> None:
+    """Raise where constants or whole vectors weigh layers that grow in number."""
+    kinds = (
+        ("weighted", "a constant weight for each, which does not show how their sum grows"),
+        ("own", "a learned vector for each, for which no rule is known"),
+    )
+    for kind, text in kinds:
+        ours, theirs = (getattr(each.layers, kind).values() for each in (base, other))
+        numbers = [{len(layered.terms) for layered in each} for each in (ours, theirs)]
+        if numbers[0] != numbers[1] and any(each.is_alike for each in (*ours, *theirs)):
+            raise MutransferError(
+                f"the model adds up a growing number of layers, with {text}: take the mean of the "
+                "terms, as torch.stack(terms).mean(0)"
+            )
+
+
+def _mixtures(walk: Walk, base: Tallies, other: Tallies) -> dict[int, float]:
+    """Return the ratio of the number of layers in each product that mixes like layers."""
+    found = {}
+    for value, here in base.layers.mixtures.items():
+        there = other.layers.mixtures.get(_index(walk, value), here)
+        longer = max(here, there, key=lambda layered: len(layered.terms))
+        if longer.is_alike and len(here.terms) != len(there.terms):
+            found[value] = len(there.terms) / len(here.terms)
+    return found
+
+
+def _index(walk: Walk, value: int) -> int:
+    """Return the counterpart of a value; -1 where it has none."""
+    there = walk.growth.index(value)
+    return -1 if there is None else there
 
 
 def _pairs(walk: Walk) -> Iterator[tuple[int, int]]:

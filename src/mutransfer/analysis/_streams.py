@@ -67,6 +67,7 @@ class Streams:
         self.copies = [1 << i for i in range(n)]
         self.through = [1 << i for i in range(n)]
         self.images = [0] * n
+        self.mapped = [0] * n
         self.series = [0] * n
         for operation in program.operations:
             for result in operation.results:
@@ -82,6 +83,7 @@ class Streams:
             self.copies[result] |= self.copies[i]
             self.through[result] |= self.through[i]
             self.images[result] |= self.images[i]
+            self.mapped[result] |= self.mapped[i]
         for source in self.norm_by_hand(operation):
             self.through[result] |= self.through[source]
         # A norm, or a function that changes nothing when it comes twice, hands the stream on.
@@ -96,6 +98,7 @@ class Streams:
             self.series[result] += 1
             if signals:
                 self.images[result] = self.copies[signals[0]]
+                self.mapped[result] = self.signals.ancestors[weighted]
 
     def _weight(self, operation: Operation) -> int | None:
         """Return the learned matrix of a contraction."""
@@ -194,13 +197,36 @@ class Streams:
         return None
 
     def _is_shortcut(self, stream: int, end: int) -> bool:
-        """Return True where the stream's side is one matrix, and the branch's are several."""
+        """Return True where the stream's side is one matrix, and the branch's are several.
+
+        A readout of all layers adds up what one matrix makes of each: no side is a branch.
+        """
+        if self.mapped[stream] & self.mapped[end] & self._parameters and self._is_read_out(end):
+            return False
         image = self.images[stream] & self.signals.ancestors[end]
         return (
             bool(image)
             and not self.copies[end] & image
             and self.series[end] - self.series[image.bit_length() - 1] > 1
         )
+
+    @cached_property
+    def _parameters(self) -> int:
+        return sum(1 << index for index in self.program.parameters.values())
+
+    @cached_property
+    def _multiplied(self) -> int:
+        """The values that a matrix is applied to, with what they are made of, as bits."""
+        found = 0
+        for operation in self.program.operations:
+            if self._weight(operation) is not None:
+                for value in operation.inputs:
+                    found |= self.signals.ancestors[value] if self.is_active(value) else 0
+        return found
+
+    def _is_read_out(self, value: int) -> bool:
+        """Return True for a value that no later matrix takes in."""
+        return not self._multiplied >> value & 1
 
     def _terms(self, operation: Operation, result: int) -> list[tuple[int, int]]:
         """Return the possible (stream, end of the branch) of a sum."""

@@ -6,40 +6,16 @@ makes them all they are alike: they add up, and do not average out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..reading import Operation, Ref
-from ._operations import COPIES, NORMS, RESHAPED, SLICES
+from ..reading import Operation, pattern
+from ._layered import MOVES, Layers, Term, Terms, number, softmax_of, times
+from ._operations import NORMS, SLICES, SOFTMAXES
 from ._signals import Signals, bits
 
-_MOVES = (RESHAPED | COPIES | {"expand", "expand_as"}) - SLICES
 _SIGNS = {"add": 1.0, "sub": -1.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One origin in a sum.
-
-    Attributes:
-        factor: Sum of the factors with which it is added.
-        paths: Number of times that it is added.
-        made: Values that start it, as bits.
-    """
-
-    factor: float
-    paths: int
-    made: int
-
-    def plus(self, other: Term) -> Term:
-        """Return both as one."""
-        made = self.made | other.made
-        return Term(self.factor + other.factor, self.paths + other.paths, made)
-
-
-Terms = Mapping[object, Term]
-"""The terms of a value, by their origins."""
 
 
 class Tallies:
@@ -61,38 +37,64 @@ class Tallies:
             {self._source(i): Term(1.0, 1, 1 << i)} if v.kind != "result" else {}
             for i, v in enumerate(self.program.values)
         ]
+        self.layers = Layers(signals, self.terms, self._origin)
         for operation in self.program.operations:
             for position, result in enumerate(operation.results):
                 if result is not None:
                     self.terms[result] = self._made(operation, position, result)
+                    self.layers.note(operation, result)
 
     def _source(self, value: int) -> object:
         source = self.program.values[value]
+        if source.kind == "parameter" and math.prod(source.shape) == 1:
+            return source.kind, pattern(source.name)
         return source.kind, source.name or source.magnitude or value
 
     def _made(self, operation: Operation, position: int, result: int) -> Terms:
         """Return the terms of a result; one origin of its own where it is no sum."""
         name, inputs = operation.name, operation.inputs
-        if name in _MOVES and inputs:
+        if inputs and (name in MOVES or self._is_of_one(operation, result)):
             return self._passed(inputs[0], result)
         alpha = operation.keywords.get("alpha", 1)
         if name in _SIGNS and len(inputs) <= 2 and isinstance(alpha, int | float):
             return self._added(operation, result)
-        if (factor := _number(operation)) is not None:
-            return _times(self._passed(inputs[0], result), factor)
-        if name in {"sum", "mean"} and (stacked := self._stacked(operation)):
-            return self._together(stacked, result, 1.0 if name == "sum" else 1 / len(stacked))
-        part: tuple[object, ...] = ()
-        if name in SLICES:
-            part = position, *(operation.arguments[1:3] if len(operation.results) == 1 else ())
-        return {self._origin(operation, part): Term(1.0, 1, 1 << result)}
-
-    def _origin(self, operation: Operation, part: tuple[object, ...]) -> object:
-        # Hashes stand for origins, whose nesting grows with depth.
-        taken = tuple(frozenset(self.terms[i]) for i in operation.inputs)
-        for value in operation.inputs:
+        if (factor := number(operation)) is not None:
+            return times(self._passed(inputs[0], result), factor)
+        if (layered := self.layers.added(operation, result)) is not None:
+            factor = 1.0 if name == "sum" else 1 / len(layered.terms)
+            for value in layered.copies:
+                self._past[result] |= self._past[value]
+            return _together(layered.terms, factor)
+        self.layers.mixed(operation, result)
+        for value in inputs:
             self._stops.update((value, origin) for origin in self.terms[value])
-        return operation.name, hash((taken, part))
+        if name in SOFTMAXES and softmax_of(self.signals, result) == result:
+            # Each layer may have a logit of its own name.
+            names = frozenset(map(pattern, self.signals.parameters_of(result)))
+            return {(name, names): Term(1.0, 1, 1 << result)}
+        part: tuple[object, ...] = ()
+        if name in SLICES and not self._is_number(operation, result):
+            part = position, *(operation.arguments[1:3] if len(operation.results) == 1 else ())
+        origin = self._origin(operation, tuple(self.terms[i] for i in inputs), part)
+        return {origin: Term(1.0, 1, 1 << result)}
+
+    def _origin(
+        self, operation: Operation, taken: tuple[Terms, ...], part: tuple[object, ...] = ()
+    ) -> object:
+        # Hashes stand for origins, whose nesting grows with depth.
+        return operation.name, hash((tuple(map(frozenset, taken)), part))
+
+    def _is_of_one(self, operation: Operation, result: int) -> bool:
+        """Return True for a stack of one value, or a sum of one, as of a single layer."""
+        if operation.name in {"stack", "cat"}:
+            return len(operation.inputs) == 1
+        sizes = [math.prod(self.program.values[i].shape) for i in (operation.inputs[0], result)]
+        return operation.name in {"sum", "mean"} and sizes[0] == sizes[1]
+
+    def _is_number(self, operation: Operation, result: int) -> bool:
+        """Return True for one number of a learned vector, of which all are alike."""
+        size = math.prod(self.program.values[result].shape)
+        return size == 1 and self.signals.is_weight(operation.inputs[0])
 
     def _passed(self, value: int, result: int) -> Terms:
         self._past[result] |= self._past[value]
@@ -106,7 +108,7 @@ class Tallies:
         one, other = operation.inputs
         kept, added = self._without_branch(one, other), self._without_branch(other, one)
         found = dict(kept)
-        for origin, term in _times(added, sign).items():
+        for origin, term in times(added, sign).items():
             found[origin] = found[origin].plus(term) if origin in found else term
         self._past[result] |= self._past[one] | self._past[other]
         if len(kept) < len(self.terms[one]) or len(added) < len(self.terms[other]):
@@ -120,14 +122,6 @@ class Tallies:
         of_stream = [self._past[i] & (self._starts | self._joins) for i in (stream, other)]
         once = all(term.paths == 1 for term in self.terms[other].values())
         return bool(of_stream[0]) and not of_stream[1] and once
-
-    def _together(self, values: tuple[int, ...], result: int, factor: float) -> Terms:
-        found: dict[object, Term] = {}
-        for value in values:
-            self._past[result] |= self._past[value]
-            for origin, term in _times(self.terms[value], factor).items():
-                found[origin] = found[origin].plus(term) if origin in found else term
-        return found
 
     def _without_branch(self, end: int, stream: int) -> Terms:
         """Return the terms of one side, without what the other side's past makes."""
@@ -146,35 +140,6 @@ class Tallies:
             else:
                 kept[origin] = term
         return kept
-
-    def _stacked(self, operation: Operation) -> tuple[int, ...]:
-        """Return the values that a sum over their stack adds."""
-        maker = self.program.makers.get(operation.inputs[0])
-        if maker is None or len(operation.arguments) < 2:
-            return ()
-        dims = operation.arguments[1]
-        dims = dims if isinstance(dims, tuple) else (dims,)
-        n = len(self.program.values[operation.inputs[0]].shape)
-        over = len(dims) == 1 and self.stacks_along(maker) == dims[0] % n
-        return maker.inputs if over else ()
-
-    def stacks_along(self, operation: Operation) -> int | None:
-        """Return the dimension along which an operation puts whole values, if it does.
-
-        That is a stack, or a concatenation along a dimension of one entry.
-        """
-        result = operation.results[0] if operation.name in {"stack", "cat"} else None
-        if result is None:
-            return None
-        shape = self.program.values[result].shape
-        last = operation.arguments[1] if len(operation.arguments) > 1 else 0
-        at = int(last) % len(shape)
-        return at if operation.name == "stack" or shape[at] == len(operation.inputs) else None
-
-    def is_alike(self, operation: Operation) -> bool:
-        """Return True where all that an operation takes has the same origins."""
-        origins = {frozenset(self.terms[i]) for i in operation.inputs}
-        return len(operation.inputs) > 1 and len(origins) == 1 and origins != {frozenset()}
 
     @cached_property
     def _mixed(self) -> frozenset[object]:
@@ -210,17 +175,9 @@ class Tallies:
         return bool(users) and not is_output and all(user.name in NORMS for user in users)
 
 
-def _times(terms: Terms, factor: float) -> Terms:
-    if factor == 1:
-        return terms
-    return {o: replace(term, factor=term.factor * factor) for o, term in terms.items()}
-
-
-def _number(operation: Operation) -> float | None:
-    """Return the number by which an operation multiplies its only tensor."""
-    if operation.name not in {"mul", "div"} or len(operation.arguments) < 2:
-        return None
-    value, number = operation.arguments[:2]
-    if not isinstance(value, Ref) or not isinstance(number, int | float):
-        return None
-    return float(number) if operation.name == "mul" else 1 / number if number else 0.0
+def _together(parts: tuple[Terms, ...], factor: float) -> Terms:
+    found: dict[object, Term] = {}
+    for terms in parts:
+        for origin, term in times(terms, factor).items():
+            found[origin] = found[origin].plus(term) if origin in found else term
+    return found

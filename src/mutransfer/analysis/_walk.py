@@ -96,6 +96,7 @@ class Walk:
         self.fixed: list[int] = []
         self.chosen: list[int] = []
         self.short: list[int] = []
+        self.mixing: set[int] = set()  # logits of a softmax over layers
         self.picked: dict[str, set[int]] = {}
         self.tables = tables(self.signals)
         self.causes: dict[int, frozenset[Cause]] = {}

@@ -144,9 +144,10 @@ def _roles(
 ) -> dict[str, Role]:
     """Return the role of every tensor; raise where a dimension grew for no reason."""
     accounts = structure.accounts
+    wide = [each for each in accounts.values() if set(each.axes) - {"layer", "finite"}]
     width = any(
         m.ratio(axis) != 1 for m in matches.values() for axis in ("in", "out", "flat")
-    ) or any(each.fan_in != 1 or each.fan_out != 1 for each in accounts.values())
+    ) or any(each.fan_in != 1 or each.fan_out != 1 for each in wide)
     roles = declared_roles(matches, declared)
     if not rule.one_rate:
         _check_explained(structure, roles)

@@ -37,4 +37,4 @@ def _scores(sides: Sides) -> Iterator[int]:
     yield from sides.walk.program.outputs
     for operation in sides.walk.program.operations:
         if operation.name in {"_softmax", "_safe_softmax", "topk", "sort"}:
-            yield operation.inputs[0]
+            yield from {operation.inputs[0]} - sides.walk.mixing
