@@ -162,7 +162,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str, name: str, sentence:
 
 
 def test_other_things_than_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MutransferError, match="a table is a path or a data frame, not a int"):
+    with pytest.raises(MutransferError, match="a table is a path or a data frame, not an int"):
         Runs.from_table(5)
     missing = tmp_path / "missing.csv"
     with pytest.raises(MutransferError, match=re.escape(f"there is no file {missing}")):

@@ -200,7 +200,7 @@ class Mixed:
         (lambda seed: iter([]), "stream mine has no examples"),
         ((), "task mine has 0 examples, so a batch cannot have 2"),
         (DataLoader(Squares()), "has its own order and batch size; give its dataset"),
-        (3, "a int is no dataset and no iterable"),
+        (3, "an int is no dataset and no iterable"),
         (
             lambda seed: iter([torch.ones(2)] * 3),
             "the batch is a Tensor; return \\(inputs, targets",
