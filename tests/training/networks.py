@@ -11,11 +11,20 @@ import mutransfer as mt
 from mutransfer.plans import Row
 from mutransfer.statistics import diverged_at
 from mutransfer.tasks import Task, cross_entropy, main_tensor
-from mutransfer.training import Member, Recipe, Trained
+from mutransfer.training import Member, Program, Recipe, Trained
 
 DRAW = torch.Generator().manual_seed(0)
 VECTORS = torch.randn(96, 5, generator=DRAW, dtype=torch.float64)
 CLASSES = VECTORS[:, :4].argmax(1)
+
+PROGRAMS = [
+    Program(),
+    Program(slots=1),
+    Program(slots=2),
+    Program(slots=1, compiled=True),
+    Program(slots=2, compiled=True),
+]
+"""One of each kind: members at once, one after the other, compiled or not."""
 
 
 def accuracy(output: Any, targets: Tensor) -> Tensor:

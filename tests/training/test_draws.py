@@ -9,15 +9,8 @@ from torch import Tensor, nn
 
 from mutransfer.tasks import Stream, cross_entropy
 from mutransfer.training import Program, Recipe, StackingWarning, train
-from tests.training.networks import CLASSES, VECTORS, Square, by_hand, unplanned, vectors
+from tests.training.networks import CLASSES, PROGRAMS, VECTORS, Square, by_hand, unplanned, vectors
 
-PROGRAMS = [
-    Program(),
-    Program(slots=1),
-    Program(slots=2),
-    Program(slots=1, compiled=True),
-    Program(slots=2, compiled=True),
-]
 RATES = (0.1, 0.2, 0.05)
 pytestmark = pytest.mark.usefixtures("traced")
 

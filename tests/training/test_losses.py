@@ -15,15 +15,8 @@ import mutransfer as mt
 from mutransfer import MutransferError
 from mutransfer.tasks import check_fit
 from mutransfer.training import Program, Recipe, StackingWarning, train, train_one_by_one
-from tests.training.networks import Square, by_hand, drawn, unplanned, vectors
+from tests.training.networks import PROGRAMS, Square, by_hand, drawn, unplanned, vectors
 
-PROGRAMS = [
-    Program(),
-    Program(slots=1),
-    Program(slots=2),
-    Program(slots=1, compiled=True),
-    Program(slots=2, compiled=True),
-]
 RATES = (0.1, 0.2, 0.05, 0.15)
 Loss = Callable[[Tensor, Tensor], Tensor]
 pytestmark = pytest.mark.usefixtures("traced")

@@ -13,15 +13,8 @@ from torch import Tensor, nn
 from mutransfer.pytorch import parameter_groups
 from mutransfer.tasks import Task
 from mutransfer.training import Member, Program, Recipe, StackingWarning, train
-from tests.training.networks import Square, planned, vectors
+from tests.training.networks import PROGRAMS, Square, planned, vectors
 
-PROGRAMS = [
-    Program(),
-    Program(slots=1),
-    Program(slots=2),
-    Program(slots=1, compiled=True),
-    Program(slots=2, compiled=True),
-]
 OPTIMIZERS: dict[str, tuple[Any, dict[str, float]]] = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
     "adam": (torch.optim.Adam, {}),

@@ -22,6 +22,7 @@ from ..core import MutransferError
 from ..tasks import Loss, Stream, Task
 from ._held import Kept, changed, writes
 from ._places import is_foreign
+from ._reached import reached
 
 _PLAIN = bool | int | float | complex | str | bytes | None | np.generic | Enum
 """Values without parts."""
@@ -71,18 +72,11 @@ def alone(task: Task | Stream, loss: Loss) -> Iterator[None]:
         for name, value in _leaves(loss).items()
         if isinstance(value, Tensor) and value.requires_grad and value.is_leaf
     }
-    gradients = {name: tensor.grad for name, tensor in trained.items()}
-    for tensor in trained.values():
-        tensor.grad = None
-    try:
+    with reached(trained) as found:
         yield
-        reached = next((name for name, t in trained.items() if t.grad is not None), None)
-    finally:
-        for name, tensor in trained.items():
-            tensor.grad = gradients[name]
-    if reached is not None:
+    if found:
         raise MutransferError(
-            f"the loss of task {task.name} would have to train {reached}, which no plan has: make "
+            f"the loss of task {task.name} would have to train {found[0]}, which no plan has: make "
             "it a parameter of the model, whose forward pass returns it with its output, or let "
             "it require no gradient"
         )

@@ -22,6 +22,7 @@ from ._held import recomputed
 from ._loss import autocast, training_loss
 from ._members import Member
 from ._optimizers import optimizer_class
+from ._reached import reached
 from ._recipe import Recipe
 
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -189,18 +190,11 @@ def apart(model: nn.Module, trained: nn.Module) -> Iterator[None]:
     """
     own = set(trained.parameters())
     named = {name: p for name, p in model.named_parameters() if p not in own}
-    before = {name: parameter.grad for name, parameter in named.items()}
-    for parameter in named.values():
-        parameter.grad = None
-    try:
+    with reached(named) as found:
         yield
-        reached = next((name for name, p in named.items() if p.grad is not None), None)
-    finally:
-        for name, parameter in named.items():
-            parameter.grad = before[name]
-    if reached is not None:
+    if found:
         raise MutransferError(
-            f"a function or hook of the model uses {reached} of the model that it was made with, "
+            f"a function or hook of the model uses {found[0]} of the model that it was made with, "
             "and not of the copy that trains: write it as a method of the module, or let it use "
             "the module that a hook is called with"
         )
