@@ -10,7 +10,7 @@ from torch import Tensor
 
 @contextmanager
 def reached(named: Mapping[str, Tensor]) -> Iterator[list[str]]:
-    """Find the tensors that get a gradient meanwhile; they have their own again after it.
+    """Find the tensors that get a gradient meanwhile, and put theirs back.
 
     Args:
         named: Leaves that may get one.
