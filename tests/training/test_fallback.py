@@ -88,8 +88,8 @@ def recipe(**changes: Any) -> Recipe:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Branching, "it branches on values of tensors, or calls .item(), test_fallback.py line "),
-        (Late, "it branches on values of tensors, or calls .item(), test_fallback.py line "),
+        (Branching, r"it branches .*, or calls \.item\(\) \(.*test_fallback\.py, line \d+\)"),
+        (Late, r"it branches .*, or calls \.item\(\) \(.*test_fallback\.py, line \d+\)"),
         (Custom, "setup_context"),
     ],
 )
@@ -99,7 +99,7 @@ def test_what_cannot_be_stacked_trains_one_by_one(kind: Any, reason: str) -> Non
         trained = train(members(kind), recipe(), steps.append)
     (message,) = [str(each.message) for each in caught]
     assert message.startswith(f"{kind.__name__} trains one by one, which is slower") and (
-        reason in message and len(message) < 300 and "\n" not in message
+        re.search(reason, message) and len(message) < 300 and "\n" not in message
     )
     assert_same(trained, train_one_by_one(members(kind), recipe()))
     assert sum(steps) == 3 * 8 and set(steps) <= {1, 3}
@@ -125,7 +125,7 @@ def test_a_metric_that_cannot_be_stacked_costs_no_training() -> None:
     assert steps == [1] * 24
 
 
-FAILURE = r"^training fails at step 0 with RuntimeError: mat1 .*, test_fallback\.py line \d+$"
+FAILURE = r"^training fails at step 0 with RuntimeError: mat1 .* \(.*test_fallback\.py, line \d+\)$"
 
 
 @pytest.mark.parametrize("how", [train, train_one_by_one])

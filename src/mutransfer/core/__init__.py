@@ -9,6 +9,7 @@ from ._errors import fault as fault
 from ._errors import kind_of as kind_of
 from ._errors import needs as needs
 from ._errors import parsing as parsing
+from ._errors import place as place
 from ._errors import writing as writing
 from ._estimate import Estimate as Estimate
 from ._frozen import FrozenDict as FrozenDict

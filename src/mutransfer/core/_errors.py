@@ -35,12 +35,22 @@ def fault(error: BaseException) -> str:
     Such as "KeyError: 'hidden' (model.py, line 25)". The place is the last line of the user's own;
     that line stands for a message that is empty, as that of a bare assertion is.
     """
+    own = _last_own(error)
+    message = str(error) or (own.line or "" if own else "")
+    parts = [type(error).__name__, shorten(message, _LONGEST, placeholder=" ...")]
+    return ": ".join(part for part in parts if part) + place(error)
+
+
+def place(error: BaseException) -> str:
+    """Return the last line of the user's own, as " (model.py, line 25)"; or nothing."""
+    own = _last_own(error)
+    return f" ({_short(own.filename)}, line {own.lineno})" if own else ""
+
+
+def _last_own(error: BaseException) -> traceback.FrameSummary | None:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
-    message = str(error) or (own[-1].line or "" if own else "")
-    parts = [type(error).__name__, shorten(message, _LONGEST, placeholder=" ...")]
-    text = ": ".join(part for part in parts if part)
-    return f"{text} ({_short(own[-1].filename)}, line {own[-1].lineno})" if own else text
+    return own[-1] if own else None
 
 
 def kind_of(value: object) -> str:

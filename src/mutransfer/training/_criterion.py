@@ -6,11 +6,13 @@ import functools
 import itertools
 import pickle
 import random
+import sysconfig
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from logging import Logger
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -21,7 +23,6 @@ from torch import Tensor, nn
 from ..core import MutransferError
 from ..tasks import Loss, Stream, Task
 from ._held import Kept, changed, writes
-from ._places import is_foreign
 from ._reached import reached
 
 _PLAIN = bool | int | float | complex | str | bytes | None | np.generic | Enum
@@ -38,6 +39,12 @@ _DRAWING = (
 
 _DEEPEST = 6
 """Objects within objects that are looked into."""
+
+_OURS = (Path(torch.__file__).parent, Path(__file__).parents[1])
+"""Folders whose functions hold nothing of a user's."""
+
+_STANDARD = Path(sysconfig.get_path("stdlib"))
+"""The folder of Python's own modules, in which others may be installed."""
 
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 """Attributes that torch gives every module."""
@@ -153,7 +160,7 @@ def _named(parts: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _of_function(function: FunctionType) -> list[tuple[str, Any]]:
     """Return closure, defaults and global variables of a user's function."""
-    if not is_foreign(function.__code__.co_filename):
+    if not _is_foreign(function.__code__.co_filename):
         return []
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     parts = [(f".{name}", part) for name, cell in cells for part in _contents(cell)]
@@ -176,3 +183,11 @@ def _names(code: CodeType) -> list[str]:
     """Return the global variables that a function and those within it name."""
     inner = [part for part in code.co_consts if isinstance(part, CodeType)]
     return [*code.co_names, *(name for part in inner for name in _names(part))]
+
+
+@functools.cache
+def _is_foreign(filename: str) -> bool:
+    """Return True for a file that is neither torch's, Python's nor ours."""
+    path = Path(filename)
+    of_python = path.is_relative_to(_STANDARD) and "site-packages" not in path.parts
+    return not of_python and not any(map(path.is_relative_to, _OURS))

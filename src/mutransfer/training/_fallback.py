@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ..core import MutransferWarning
+from ..core import MutransferWarning, place
 from ._judge import Judge
 from ._loop import each
 from ._members import Member
-from ._places import place
 from ._recipe import Recipe
 from ._trained import Trained
 from ._watch import Watch

@@ -7,14 +7,13 @@ from contextlib import contextmanager, nullcontext
 
 from torch import Tensor
 
-from ..core import MutransferError
+from ..core import MutransferError, fault
 from ._criterion import alone
 from ._divergence import Divergence, divergences_of
 from ._environment import CHECK_EVERY, surroundings
 from ._judge import Judge
 from ._members import Member, check_members
 from ._one import Data, One, apart
-from ._places import place
 from ._recipe import Recipe
 from ._sharing import capturing
 from ._trained import Trained
@@ -118,7 +117,7 @@ def _step(
 
 def _failure(one: One, step: int, error: Exception) -> str:
     """Return what fails, where, and what copying the model may have to do with it."""
-    text = f"training fails at step {step} with {type(error).__name__}: {error}{place(error)}"
+    text = f"training fails at step {step} with {fault(error)}"
     if (function := capturing(one.original)) is None:
         return text
     return (
