@@ -97,3 +97,14 @@ def test_both_axes_are_named_where_both_vary(write: Write, widths: Runs) -> None
 def test_the_caption_says_what_the_intervals_hold(write: Write, widths: Runs) -> None:
     page = text(write(section_of(widths)))
     assert "Intervals have in them the noise of 3 seeds, the misfit of the curve" in page
+
+
+def test_the_best_beta_of_one_size_has_the_digits_that_tell_it_from_1(write: Write) -> None:
+    rows = [
+        {"rule": "mup", "width": 64, "beta2": 1 - 2.0**-octave, "seed": seed}
+        | {"loss": 3 + 0.03 * (octave - 10) ** 2 + 0.001 * seed}
+        for octave in range(6, 14)
+        for seed in range(3)
+    ]
+    runs = Runs(header={"axes": ["width"], "hyperparameters": ["beta2"]}, rows=rows)
+    assert write(section_of(runs)).headline == "At width 64 the best beta2 is 0.99902 under mup."

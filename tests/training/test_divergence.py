@@ -47,6 +47,16 @@ def test_the_batch_of_the_step_counts() -> None:
     assert Divergence(lambda step: 0.01).at(losses) == 9
 
 
+def test_the_first_batches_count() -> None:
+    """The batch of the step in doubt may be an easy one, too."""
+    untrained, losses = np.ones(20), np.full(20, 0.1)
+    untrained[[0, 12]] = losses[0] = 0.01
+    losses[12] = 5.0
+    assert Divergence(untrained.__getitem__).at(losses) is None
+    losses[12] = 200.0
+    assert Divergence(untrained.__getitem__).at(losses) == 12
+
+
 INPUTS = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
 REGRESSION = Task(
     name="regression", inputs=INPUTS, targets=INPUTS.sum(1, keepdim=True), loss=F.mse_loss
