@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -125,3 +126,19 @@ def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MutransferError, match="cannot write the figure"):
         save(Figure(), tmp_path / "file" / "figure")
+
+
+def test_labels_of_betas_do_not_overlap() -> None:
+    rows = [
+        {"rule": "default", "width": width, "beta2": 1 - 2.0**-octave, "seed": 0}
+        | {"loss": 3 + 0.03 * (octave - 8) ** 2}
+        for octave in range(3, 13)
+        for width in (32, 64, 128)
+    ]
+    runs = Runs(header={"axes": ["width"], "hyperparameters": ["beta2"]}, rows=rows)
+    figure = transfer_figure(panels([section_of(runs)]))
+    FigureCanvasAgg(figure).draw()
+    labels = [label for axes in axes_of(figure) for label in axes.get_xticklabels()]
+    boxes = [label.get_window_extent() for label in labels if label.get_text()]
+    assert len(boxes) >= 3
+    assert all(not one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])

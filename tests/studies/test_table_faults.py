@@ -167,3 +167,11 @@ def test_other_things_than_tables_are_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing.csv"
     with pytest.raises(MutransferError, match=re.escape(f"there is no file {missing}")):
         Runs.from_table(missing)
+
+
+def test_betas_above_1_are_refused(tmp_path: Path) -> None:
+    head, rows = "width,lr,beta2,loss\n", "64,1,0.9,3\n64,1,1,2\n"
+    options = {"hyperparameters": ["lr", "beta2"]}
+    assert len(read(tmp_path, head + rows, **options).rows) == 2
+    with pytest.raises(MutransferError, match=r"beta2 has the value 1\.5, and beta2 is at most 1"):
+        read(tmp_path, f"{head}{rows}64,1,1.5,2\n", **options)

@@ -312,7 +312,7 @@ def _ticks(axes: Axes, panel: Panel, frame: _Frame) -> None:
     if panel.scale == "linear":
         axes.xaxis.set_major_locator(MaxNLocator(_FEWER_TICKS))
     if panel.scale == MEMORY:
-        set_beta_ticks(axes.xaxis, *frame.x, _MOST_TICKS)
+        set_beta_ticks(axes.xaxis, *frame.x, _FEWER_TICKS)
     if panel.scale != "log2":
         return
     step = 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import MutransferError, Size
 from ..rules import DEFAULT
-from ._hyperparameters import HYPERPARAMETERS, scale_of
+from ._hyperparameters import HYPERPARAMETERS, range_of, scale_of
 from ._run import SWEPT
 from ._store import Row
 from ._table_cells import NotANumber, Numbers, choices, merged, numbers, status
@@ -182,10 +182,20 @@ class _Reading:
             if name == "lr" or column.unit:
                 raise
             return choices(self.cells[column.name])
+        self._check_range(name, column, values)
         rounded = merged(values)
         if rounded is not values:
             self.notes.append(f"values of {name} that differ by rounding alone are one")
         return rounded
+
+    def _check_range(self, name: str, column: Column, values: Numbers) -> None:
+        """Raise where a value is larger than the hyperparameter can be, as a beta of 1.5."""
+        most = range_of(name)[1]
+        if (large := next((v for v in values if v is not None and v > most), None)) is not None:
+            raise MutransferError(
+                f"{self.table.title}: {column.name} has the value {large:g}, and {name} is at most "
+                f"{most:g}: mend the cell, or name another column, as columns={{{name!r}: COLUMN}}"
+            )
 
     def _shared(self, column: Column) -> Numbers:
         """Return a column of few different numbers, where equal ones share one object."""
