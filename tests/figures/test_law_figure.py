@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -149,3 +150,20 @@ def test_panels_hold_what_the_certificate_found(found: Transfers) -> None:
         outcome = found[panel.rule]
         assert isinstance(outcome, Transfer) and not panel.refused
         assert panel.drift == outcome.drift["width"] and panel.band == outcome.bands["width"]
+
+
+def test_what_is_said_of_a_beta_fits_into_a_figure_of_one_panel() -> None:
+    noise = np.random.default_rng(1)
+    rows = [
+        {"rule": "default", "width": width, "beta2": 1 - 2.0**-octave, "seed": seed}
+        | {"loss": 3 + 0.03 * (octave - 8 - place) ** 2 + 0.01 * noise.standard_normal()}
+        for octave in (3, 5, 7, 8, 10, 12)
+        for place, width in ((0.0, 64), (0.2, 128), (0.4, 256))
+        for seed in range(3)
+    ]
+    runs = Runs(header={"axes": ["width"], "hyperparameters": ["beta2"]}, rows=rows)
+    figure = law_figure([section_of(runs)])
+    FigureCanvasAgg(figure).draw()
+    texts = [text for axes in figure.axes for text in axes.texts if "octaves" in text.get_text()]
+    assert texts and "cannot tell" in texts[0].get_text()
+    assert all(each.get_window_extent().x1 <= figure.bbox.x1 for each in texts)

@@ -132,10 +132,10 @@ def _finding(panel: LawPanel) -> str:
         return "refused: the optima that were found"
     if panel.drift is None:
         return ""
-    moved = (
-        f"{distance_text(panel.drift, panel.scale)} {unit(panel.scale, panel.over)} per doubling"
-    )
-    return f"{moved}: {_VERDICTS[panel.verdict]}"
+    moved = f"{distance_text(panel.drift, panel.scale)} {unit(panel.scale, panel.over)}"
+    # The unit of a beta is long, and a panel of its own no wider.
+    per = "" if panel.scale == MEMORY else " per doubling"
+    return f"{moved}{per}: {_VERDICTS[panel.verdict]}"
 
 
 def _draw_optima(axes: Axes, panel: LawPanel, row: Sequence[LawPanel]) -> None:

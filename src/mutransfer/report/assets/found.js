@@ -46,7 +46,7 @@ function drawLaws(element, record, choice) {
     const view = draw(chart, "law", fits, {
       height: 240,
       ...sizeAxis(choice.axis, x, sizes),
-      yTitle: `best ${hyperparameter.axisLabel}`,
+      yTitle: `best ${hyperparameter.label}`,
       yDomain: y,
       yTicks: ticks.ticks,
       yLabels: ticks.labels,
